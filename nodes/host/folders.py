@@ -1,0 +1,74 @@
+"""Where things lie in this ComfyUI: output, models, datasets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+TAGGERS = "wd14_tagger"
+"""Name of the folder of tagger models below ComfyUI's models directory."""
+
+
+def output_root() -> Path:
+    """The pack's own folder below ComfyUI's output directory."""
+    return Path(folder_paths.get_output_directory()) / "lora_loop"
+
+
+def cache_root() -> Path:
+    return output_root() / "cache"
+
+
+def runs_root() -> Path:
+    return output_root() / "runs"
+
+
+def backups_root() -> Path:
+    """Where caption files are copied before they are overwritten."""
+    return output_root() / "caption_backups"
+
+
+def loras_folder() -> Path:
+    """The first folder that ComfyUI lists LoRAs from."""
+    return Path(folder_paths.get_folder_paths("loras")[0])
+
+
+def taggers_folder() -> Path:
+    """The folder of tagger models; registered with ComfyUI so that extra_model_paths can name more."""
+    default = Path(folder_paths.models_dir) / TAGGERS
+    folder_paths.add_model_folder_path(TAGGERS, str(default))
+    return Path(folder_paths.get_folder_paths(TAGGERS)[0])
+
+
+def tagger_folders() -> list[Path]:
+    """All folders that may hold tagger models, the writable default first."""
+    taggers_folder()
+    return [Path(p) for p in folder_paths.get_folder_paths(TAGGERS)]
+
+
+def dataset_folder(text: str) -> Path:
+    """The folder a user named: absolute, below ComfyUI's input directory, or below home (~).
+
+    Raises ValueError for an empty text, a network or device path, or a folder that is not there.
+    """
+    name = text.strip().strip('"')
+    if not name:
+        raise ValueError(
+            "No dataset folder is given. Type the folder of your pictures: a full path, or the name "
+            "of a folder below ComfyUI's input directory."
+        )
+    if name.startswith(("\\\\", "//")):
+        raise ValueError(
+            f"The dataset folder {name} is a network or device path, which a shared workflow may "
+            "not open. Copy the pictures to a local drive or map the share to a drive letter."
+        )
+    path = Path(os.path.expandvars(name)).expanduser()
+    if not path.is_absolute():
+        path = Path(folder_paths.get_input_directory()) / path
+    if not path.is_dir():
+        raise ValueError(
+            f"The dataset folder {path} does not exist. Make it and put your pictures (png, jpg, "
+            "webp, bmp) and their .txt captions there, or type the folder that holds them."
+        )
+    return path

@@ -1,0 +1,47 @@
+"""ComfyUI's VAE as an encoder of pictures, and pictures as ComfyUI's IMAGE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .fingerprint import fingerprint
+
+
+def encode_pixels(vae: Any, pixels: np.ndarray) -> Tensor:
+    """[N, H, W, 3] float32 in 0..1 -> unscaled latents [N, 4, H/8, W/8] float32 on the CPU.
+
+    ComfyUI's encode gives the mode of the posterior, so it is deterministic. Raises ValueError
+    for a VAE of another model family.
+    """
+    latents = vae.encode(torch.from_numpy(np.ascontiguousarray(pixels)))
+    expected = (len(pixels), 4, pixels.shape[1] // 8, pixels.shape[2] // 8)
+    if tuple(latents.shape) != expected:
+        raise ValueError(
+            f"This VAE gives latents of shape {tuple(latents.shape)} where SDXL's gives {expected}. "
+            "Connect the VAE of the SDXL checkpoint."
+        )
+    return latents.float().cpu()
+
+
+def vae_fingerprint(vae: Any) -> str:
+    return fingerprint(vae.patcher, "vae")
+
+
+def to_image(array: np.ndarray) -> Tensor:
+    """HWC uint8 -> IMAGE [1, H, W, 3] float32 in 0..1."""
+    return torch.from_numpy(array.astype(np.float32) / 255.0)[None]
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """One picture [H, W, 3] float in 0..1 -> PIL."""
+    return Image.fromarray((image.float().cpu().clamp(0, 1).numpy() * 255).round().astype(np.uint8))
+
+
+def empty_image() -> Tensor:
+    """A grey stand-in where an IMAGE output has nothing to show."""
+    return torch.full((1, 64, 64, 3), 0.5)

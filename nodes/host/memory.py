@@ -1,0 +1,54 @@
+"""Room on the device, asked for and given back through ComfyUI's memory manager."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import comfy.model_management as mm
+
+log = logging.getLogger(__name__)
+
+
+def available_beside(patcher: Any) -> int | None:
+    """Bytes of the device that weights of this model and ComfyUI's own reserve leave.
+
+    None on a CPU, where nothing is managed.
+    """
+    device = patcher.load_device
+    if mm.is_device_cpu(device):
+        return None
+    taken = patcher.model_size() + mm.minimum_inference_memory()
+    return int(mm.get_total_memory(device) - taken)
+
+
+def make_room(patcher: Any, reserve: int) -> None:
+    """Load the model and leave `reserve` bytes free, moving others and, if need be, parts of it.
+
+    Must be called in inference mode: ComfyUI moves weights here.
+    """
+    mm.load_models_gpu([patcher], memory_required=reserve)
+    device = patcher.load_device
+    if mm.is_device_cpu(device) or _is_dynamic(patcher):
+        return
+    short = reserve - mm.get_free_memory(device)
+    if short > 0:  # ComfyUI up to 0.3.x does not shrink a model that is loaded already
+        patcher.partially_unload(patcher.offload_device, short)
+
+
+def give_back() -> None:
+    """Return what training held to the device's allocator and the manager."""
+    mm.soft_empty_cache()
+
+
+def explain_out_of_memory(error: BaseException) -> None:
+    """Say in the log what helps; the error itself goes on to ComfyUI, which unloads models."""
+    if isinstance(error, mm.OOM_EXCEPTION):
+        log.error(
+            "LoRA Loop: out of memory while training. Set checkpointing to full, lower the batch "
+            "size (raise accumulation instead), the resolution or the rank, or close other programs."
+        )
+
+
+def _is_dynamic(patcher: Any) -> bool:
+    return bool(getattr(patcher, "is_dynamic", lambda: False)())

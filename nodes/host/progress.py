@@ -1,0 +1,58 @@
+"""Progress as ComfyUI shows it: the bar, a line of text and a picture on the node."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import comfy.model_management as mm
+import comfy.utils
+from PIL import Image
+
+from ...trainer.loop import StepEvent
+
+PREVIEW_PIXELS = 768
+
+
+class NodeProgress:
+    """The progress of one node. node_id: None when nobody watches (headless)."""
+
+    def __init__(self, total: int, node_id: str | None) -> None:
+        self._bar = comfy.utils.ProgressBar(total, node_id=node_id)
+        self._total = total
+        self._node_id = node_id
+
+    def update(self, done: int, text: str = "", picture: Image.Image | None = None) -> None:
+        """Move the bar, and show a line and a picture if there is one. May raise an interrupt."""
+        preview = None if picture is None else ("JPEG", picture, PREVIEW_PIXELS)
+        self._bar.update_absolute(done, self._total, preview)
+        if text:
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Show a line of text on the node."""
+        server: Any = sys.modules.get("server")
+        instance = getattr(getattr(server, "PromptServer", None), "instance", None)
+        if instance is not None and self._node_id is not None:
+            instance.send_progress_text(text, self._node_id)
+
+
+def check_interrupt() -> None:
+    """Raise ComfyUI's own exception when the user pressed cancel."""
+    mm.throw_exception_if_processing_interrupted()
+
+
+def step_text(event: StepEvent) -> str:
+    """One line: step, loss, speed, time left."""
+    speed = event.step / event.seconds if event.seconds else 0.0
+    left = (event.steps - event.step) / speed if speed else 0.0
+    rate = f"{speed:.2f} it/s" if speed >= 1 or not speed else f"{1 / speed:.2f} s/it"
+    return (
+        f"step {event.step}/{event.steps} · loss {event.loss:.4f} · {rate} · {_clock(left)} left"
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

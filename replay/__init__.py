@@ -1,0 +1,1 @@
+"""Replays of numbers recorded from kohya: `headless.py golden`."""

@@ -1,0 +1,125 @@
+"""Replays recorded loss settings: per-sample losses, Huber constants, noisy latents, schedules."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..trainer.config import LossConfig
+from ..trainer.diffusion import Schedule, offset_noise
+from ..trainer.loss import huber_threshold, per_sample
+from ..trainer.size_embedding import sinusoid
+from .case import Case, Unsupported
+
+BOUND = 1e-5
+FUNCTION_SEED = 123
+
+_FLAGS = {
+    "loss_type": ("loss_type", str),
+    "huber_schedule": ("huber_schedule", str),
+    "huber_c": ("huber_c", float),
+    "huber_scale": ("huber_scale", float),
+    "min_snr_gamma": ("min_snr_gamma", float),
+    "v_pred_like_loss": ("v_pred_like", float),
+    "debiased_estimation_loss": ("debiased", None),
+    "scale_v_pred_loss_like_noise_pred": ("scale_v_pred", None),
+}
+_OTHERS = {"v_parameterization", "zero_terminal_snr", "masked_loss"}
+
+
+def cases(folder: Path) -> Iterator[Case | Unsupported]:
+    """One case per recorded setting, then the schedules and noise functions."""
+    recorded = json.loads((folder / "losses.json").read_text("utf-8"))["results"]
+    tensors = load_file(folder / "losses.safetensors")
+    for line, result in recorded.items():
+        try:
+            yield Case(f"losses/{line}", _error(line, result, tensors), BOUND)
+        except Unsupported as missing:
+            yield missing
+    yield from _schedules(tensors)
+    yield from _functions(tensors)
+
+
+def parse(line: str) -> tuple[LossConfig, set[str]]:
+    """A recorded command line -> loss settings and the switches that are not part of them."""
+    words = [] if line.startswith("(") else shlex.split(line)
+    settings: dict[str, Any] = {}
+    switches = set()
+    while words:
+        name = words.pop(0).removeprefix("--")
+        if name in _OTHERS:
+            switches.add(name)
+        elif name in _FLAGS:
+            field, kind = _FLAGS[name]
+            settings[field] = True if kind is None else kind(words.pop(0))
+        else:
+            raise Unsupported(f"losses: --{name}")
+    return LossConfig(**settings), switches
+
+
+def _error(line: str, result: dict[str, Any], tensors: dict[str, Tensor]) -> float:
+    config, switches = parse(line)
+    schedule = Schedule.sdxl(
+        "v" if "v_parameterization" in switches else "epsilon",
+        zero_terminal_snr="zero_terminal_snr" in switches,
+    )
+    latents, noise, timesteps = (tensors[n] for n in ("latents", "noise", "timesteps"))
+    target = schedule.target(latents, noise, timesteps)
+    losses = per_sample(
+        tensors["model_pred"],
+        target,
+        timesteps,
+        schedule,
+        config,
+        weights=tensors["loss_weights"],
+        mask=tensors["alpha_mask"] if "masked_loss" in switches else None,
+    )
+    expected = torch.tensor(result["per_sample"])
+    noisy = schedule.noisy(latents, noise, timesteps)
+    errors = [
+        ((losses - expected).abs() / expected.abs().clamp(min=1.0)).max(),
+        abs(noisy.mean() - result["noisy_mean"]),
+        abs(target.mean() - result["target_mean"]),
+    ]
+    if result["huber_c"] is not None:
+        recorded = torch.tensor(result["huber_c"]).flatten()
+        errors.append((huber_threshold(timesteps, schedule, config) - recorded).abs().max())
+    return max(float(error) for error in errors)
+
+
+def _schedules(tensors: dict[str, Tensor]) -> Iterator[Case]:
+    for name, fixed in (("normal", False), ("ztsnr", True)):
+        schedule = Schedule.sdxl(zero_terminal_snr=fixed)
+        alphas = (schedule.alphas_cumprod - tensors[f"{name}.alphas_cumprod"]).abs().max()
+        yield Case(f"losses/{name} alphas_cumprod", float(alphas), 1e-6)
+        recorded = tensors[f"{name}.all_snr"]
+        snr = ((schedule.snr - recorded).abs() / recorded).max()
+        yield Case(f"losses/{name} snr (relative)", float(snr), BOUND)
+
+
+def _functions(tensors: dict[str, Tensor]) -> Iterator[Case | Unsupported]:
+    for name in sorted(key for key in tensors if key.startswith("fn.")):
+        kind, _, value = name.removeprefix("fn.").rpartition("_")
+        if kind != "noise_offset" or not value.replace(".", "").isdigit():
+            yield Unsupported(f"losses: {name.removeprefix('fn.')}")
+            continue
+        noise = tensors["noise"]
+        rng = torch.Generator().manual_seed(FUNCTION_SEED)
+        shift = torch.randn((*noise.shape[:2], 1, 1), generator=rng)
+        error = (offset_noise(noise, float(value), shift) - tensors[name]).abs().max()
+        yield Case(f"losses/{name}", float(error), BOUND)
+    if "size_embeddings.in" in tensors:
+        yield _size_embedding(tensors["size_embeddings.in"], tensors["size_embeddings.out"])
+
+
+def _size_embedding(sizes: Tensor, expected: Tensor) -> Case:
+    crop = torch.tensor([[3, 7]]).expand_as(sizes)
+    ours = sinusoid(torch.cat([sizes, crop, sizes], dim=1)).flatten(1)
+    return Case("losses/size_embeddings", float((ours - expected).abs().max()), BOUND)

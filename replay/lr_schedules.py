@@ -1,0 +1,63 @@
+"""Replays recorded learning-rate schedules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from ..trainer.config import LrSchedule, OptimiserConfig
+from ..trainer.lr_schedule import learning_rate, span
+from .case import Case, Unsupported
+
+BOUND = 1e-9
+"""Relative to the base learning rate."""
+
+_FLAGS = {
+    "--lr_scheduler_num_cycles": ("cycles", int),
+    "--lr_scheduler_power": ("power", float),
+    "--lr_scheduler_min_lr_ratio": ("min_lr_ratio", float),
+    "--lr_decay_steps": ("decay_steps", float),
+}
+
+
+def cases(folder: Path) -> Iterator[Case | Unsupported]:
+    """One case per recorded schedule. `constant` with warm-up, which kohya refuses, is accepted."""
+    recorded = json.loads((folder / "lr_schedules.json").read_text("utf-8"))
+    for case in recorded["cases"]:
+        if "error" in case:
+            continue
+        try:
+            yield _case(case)
+        except Unsupported as missing:
+            yield missing
+
+
+def _case(case: dict[str, Any]) -> Case:
+    name = f"lr_schedules/{case['scheduler']} warmup {case['lr_warmup_steps']}"
+    schedule = case["scheduler"].replace("constant_with_warmup", "constant")
+    if schedule not in get_args(LrSchedule):
+        raise Unsupported(f"lr_schedules: {case['scheduler']}")
+    extra = case["extra_args"]
+    settings = {}
+    for flag, value in zip(extra[::2], extra[1::2], strict=True):
+        if flag not in _FLAGS:
+            raise Unsupported(f"lr_schedules: {flag}")
+        field, kind = _FLAGS[flag]
+        settings[field] = kind(value)
+    warmup, steps = _length(case["lr_warmup_steps"]), case["max_train_steps"]
+    config = OptimiserConfig(
+        learning_rate=case["base_lr"], schedule=schedule, warmup=warmup, **settings
+    )
+    errors = [
+        abs(learning_rate(config, step, steps) - rate)
+        for step, rate in enumerate(case["lr_before_step"])
+    ]
+    errors.append(abs(span(warmup, steps) - case["resolved_warmup"]))
+    return Case(name, max(errors) / case["base_lr"], BOUND)
+
+
+def _length(text: str) -> float:
+    """kohya's "5", "0.1" or "10%"."""
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)

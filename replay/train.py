@@ -1,0 +1,227 @@
+"""Replays recorded kohya runs, step by step, on ComfyUI's own UNet class with this trainer's parts.
+
+Needs ComfyUI on `sys.path`. Layout: train/train.json with base, inputs, steps and LoRA files.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..trainer.attach import Attachment, leaf_plan
+from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig
+from ..trainer.data import VAE_SCALE, Batch
+from ..trainer.diffusion import Schedule
+from ..trainer.lora import Network, find_targets
+from ..trainer.lr_schedule import learning_rate
+from ..trainer.optim import Optimiser
+from ..trainer.size_embedding import size_vector
+from ..trainer.step import Draws, Model, sample_losses
+from .case import Case, Unsupported
+
+LOSS_BOUND = 1e-5
+DELTA_BOUND = 1e-3
+WEIGHT_BOUND = 2e-4
+FORWARD_BOUND = 1e-5
+NOT_HERE = {
+    "scale_weight_norms": None,
+    "network_dropout": None,
+    "rank_dropout": None,
+    "module_dropout": None,
+    "loraplus_lr_ratio": None,
+}
+"""Settings that change the replay and are not built yet, with the value that leaves them out."""
+
+
+def cases(folder: Path) -> Iterator[Case | Unsupported]:
+    """One forward case per recorded forward, three cases per recorded run.
+
+    An Unsupported naming the setting stands for a run that asks for what the trainer lacks.
+    """
+    # The host's classes are imported here: ComfyUI is found at run time.
+    from ..nodes.host.unet import predict
+
+    where = folder / "train"
+    about = json.loads((where / "train.json").read_text("utf-8"))
+    unet = load_unet(where, about["comfy_unet_config"])
+
+    def run_unet(*inputs: Tensor) -> Tensor:
+        return predict(unet, *inputs)
+
+    yield from _forward_cases(where, run_unet)
+    inputs = load_file(where / "inputs.safetensors")
+    for tag, run in about["runs"].items():
+        try:
+            replay = _Replay(where, about["network"], tag, run, inputs)
+        except Unsupported as missing:
+            yield missing
+        else:
+            yield from replay.cases(unet, run_unet)
+
+
+def load_unet(where: Path, config: dict[str, Any]) -> nn.Module:
+    """ComfyUI's UNetModel with the recorded base weights, float32."""
+    import comfy.ops
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    unet = UNetModel(
+        **config, device="cpu", dtype=torch.float32, operations=comfy.ops.disable_weight_init
+    )
+    weights = load_file(where / "base_unet.safetensors")
+    unet.load_state_dict({key: value.float() for key, value in weights.items()})
+    return unet.requires_grad_(False).eval()
+
+
+def _forward_cases(where: Path, run_unet: Any) -> Iterator[Case]:
+    recorded = load_file(where / "forward.safetensors")
+    for index in sorted({key.split(".")[0] for key in recorded}):
+        x, t, context, y, out = (
+            recorded[f"{index}.{name}"] for name in ("x", "timesteps", "context", "y", "out")
+        )
+        with torch.no_grad():
+            error = (run_unet(x, t.float(), context, y) - out).abs().max()
+        yield Case(f"train/forward {index}", float(error), FORWARD_BOUND)
+
+
+class _Replay:
+    """One recorded run."""
+
+    def __init__(
+        self, where: Path, network: dict, tag: str, run: dict, inputs: dict[str, Tensor]
+    ) -> None:
+        self.where, self.tag, self.run, self.inputs = where, tag, run, inputs
+        self.settings = run["settings"]
+        _refuse_unknown(tag, self.settings)
+        self.optimiser = optimiser_config(tag, self.settings, run["max_grad_norm"])
+        self.loss = loss_config(self.settings)
+        self.schedule = Schedule.sdxl(
+            "v" if self.settings.get("v_parameterization") else "epsilon",
+            zero_terminal_snr=bool(self.settings.get("zero_terminal_snr")),
+        )
+        self.lora = LoraConfig(
+            rank=network["network_dim"],
+            alpha=network["network_alpha"] or network["network_dim"],
+            conv_rank=network.get("conv_dim") or 0,
+            conv_alpha=network.get("conv_alpha") or 1.0,
+        )
+        self.steps = load_file(where / f"steps_{tag}.safetensors")
+        masks = where / "alpha_masks.safetensors"
+        self.masks = load_file(masks) if self.settings.get("masked_loss") else {}
+
+    def cases(self, unet: nn.Module, run_unet: Any) -> Iterator[Case]:
+        from ..nodes.host.weights import ComfyWeights
+
+        network = Network(find_targets(unet, self.lora))
+        initial = load_file(self.where / "lora_init.safetensors")
+        network.load(initial)
+        model = Model(run_unet, self.schedule, torch.device("cpu"), torch.float32)
+        weights = ComfyWeights()
+        with ExitStack() as stack:
+            plan = leaf_plan(unet, network, weights)
+            stack.enter_context(weights.hold(step.module for step in plan))
+            stack.enter_context(Attachment(plan))
+            losses = self._train(model, network)
+        worst = max(abs(a - b) for a, b in zip(losses, self.run["loss"], strict=True))
+        yield Case(f"train/{self.tag} loss", worst, LOSS_BOUND)
+        final = load_file(self.where / f"lora_final_{self.tag}.safetensors")
+        ours = network.state_dict()
+        yield Case(f"train/{self.tag} delta", _delta_error(initial, final, ours), DELTA_BOUND)
+        largest = max(float((ours[key] - final[key]).abs().max()) for key in final)
+        yield Case(f"train/{self.tag} weights", largest, WEIGHT_BOUND)
+
+    def _train(self, model: Model, network: Network) -> list[float]:
+        optimiser = Optimiser(network.parameters(), self.optimiser)
+        done, losses = 0, []
+        for index, after in enumerate(self.run["optimizer_step_after"]):
+            loss = self._loss(model, index)
+            optimiser.backward(loss / self.run["gradient_accumulation_steps"])
+            losses.append(float(loss.detach()))
+            if after > done:
+                optimiser.step(
+                    learning_rate(self.optimiser, done, self.settings["max_train_steps"])
+                )
+                done = after
+        return losses
+
+    def _loss(self, model: Model, index: int) -> Tensor:
+        def read(name: str) -> Tensor:
+            return self.inputs[f"{index:03}.{name}"]
+
+        sizes = [read(n) for n in ("original_size_hw", "crop_top_left", "target_size_hw")]
+        batch = Batch(
+            latents=read("latents_raw") * VAE_SCALE,
+            context=read("context"),
+            y=size_vector(read("pooled"), torch.cat(sizes, dim=1).tolist()),
+            weights=read("loss_weights"),
+            items=(),
+        )
+        draws = Draws(self.steps[f"{index:03}.noise"], self.steps[f"{index:03}.timesteps"])
+        noisy = None
+        if self.settings.get("ip_noise_gamma"):
+            noisy = self.steps[f"{index:03}.noisy_latents"]
+        mask = self.masks.get(f"{index:03}.alpha_mask")
+        return sample_losses(model, batch, draws, self.loss, noisy=noisy, mask=mask).mean()
+
+
+def _refuse_unknown(tag: str, settings: dict[str, Any]) -> None:
+    for name, neutral in NOT_HERE.items():
+        if settings.get(name) not in (neutral, 0, 0.0, False):
+            raise Unsupported(f"{tag}: {name}={settings[name]}")
+
+
+def optimiser_config(tag: str, settings: dict[str, Any], max_grad_norm: float) -> OptimiserConfig:
+    """kohya's optimiser and schedule settings as ours. Raises Unsupported for another optimiser."""
+    if settings["optimizer_type"].lower() != "adamw":
+        raise Unsupported(f"{tag}: optimizer_type={settings['optimizer_type']}")
+    args = dict(pair.split("=", 1) for pair in settings.get("optimizer_args") or ())
+    args = {key: ast.literal_eval(value) for key, value in args.items()}
+    unknown = args.keys() - {"weight_decay", "betas", "eps"}
+    if unknown:
+        raise Unsupported(f"{tag}: optimizer_args {', '.join(sorted(unknown))}")
+    beta1, beta2 = args.get("betas", (0.9, 0.999))
+    warmup = settings.get("lr_warmup_steps") or 0
+    schedule = settings["lr_scheduler"].replace("constant_with_warmup", "constant")
+    return OptimiserConfig(
+        learning_rate=settings["unet_lr"] or settings["learning_rate"],
+        schedule=schedule,
+        warmup=float(warmup),
+        beta1=beta1,
+        beta2=beta2,
+        epsilon=args.get("eps", 1e-8),
+        weight_decay=args.get("weight_decay", 0.01),
+        max_grad_norm=max_grad_norm,
+        cycles=settings.get("lr_scheduler_num_cycles") or 1,
+        power=settings.get("lr_scheduler_power") or 1.0,
+        min_lr_ratio=settings.get("lr_scheduler_min_lr_ratio") or 0.0,
+        decay_steps=float(settings.get("lr_decay_steps") or 0),
+    )
+
+
+def loss_config(settings: dict[str, Any]) -> LossConfig:
+    """kohya's loss settings as ours; noise settings are left out, the noise is recorded."""
+    return LossConfig(
+        loss_type=settings.get("loss_type") or "l2",
+        huber_schedule=settings.get("huber_schedule") or "snr",
+        huber_c=settings.get("huber_c") or 0.1,
+        huber_scale=settings.get("huber_scale") or 1.0,
+        min_snr_gamma=settings.get("min_snr_gamma") or 0.0,
+        debiased=bool(settings.get("debiased_estimation_loss")),
+        scale_v_pred=bool(settings.get("scale_v_pred_loss_like_noise_pred")),
+        v_pred_like=settings.get("v_pred_like_loss") or 0.0,
+    )
+
+
+def _delta_error(initial: dict, final: dict, ours: dict) -> float:
+    """Relative L2 error of (final - initial) over all factors together."""
+    pairs = [(ours[k] - initial[k], final[k] - initial[k]) for k in final if "lora_" in k[-20:]]
+    wrong = sum(float(((a - b) ** 2).sum()) for a, b in pairs)
+    size = sum(float((b**2).sum()) for _, b in pairs)
+    return (wrong / size) ** 0.5

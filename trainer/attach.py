@@ -1,0 +1,110 @@
+"""Attachment: a plan of (module, replacement forward), put on and taken off without a trace.
+
+Only the instance attribute `forward` is set; weights, buffers, flags and keys are never touched,
+so taking it off is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .frozen import frozen_forward
+from .lora import Network
+from .weights import Weights
+
+CHECKPOINTED = {"BasicTransformerBlock", "ResBlock"}
+_ABSENT = object()
+
+
+class AttachmentLost(RuntimeError):
+    """Something put another forward over ours while training was under way."""
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """One step of a plan: while attached, `module.forward` is `forward`."""
+
+    name: str
+    module: nn.Module
+    forward: Callable[..., Any]
+
+
+def leaf_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Replacement]:
+    """Every layer of the UNet that owns weights becomes frozen; the targets get their adapter."""
+    adapters = {target.module: network.adapters[target.key] for target in network.targets}
+    plan = []
+    for name, module in unet.named_modules():
+        frozen = frozen_forward(module, weights)
+        if frozen is None:
+            continue
+        adapter = adapters.get(module)
+        forward = frozen if adapter is None else network.adapted(frozen, adapter)
+        plan.append(Replacement(name, module, forward))
+    return plan
+
+
+def checkpoint_plan(unet: nn.Module) -> list[Replacement]:
+    """Transformer blocks and resnets keep only their input and are recomputed in backward."""
+    return [
+        Replacement(name, module, _checkpointed(module.forward))
+        for name, module in unet.named_modules()
+        if type(module).__name__ in CHECKPOINTED
+    ]
+
+
+def _checkpointed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        # No layer here draws random numbers, so the recomputation needs no generator state.
+        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+    return run
+
+
+class Attachment:
+    """Context manager that puts a plan on and takes it off in reverse order, whatever happens."""
+
+    def __init__(self, plan: Iterable[Replacement]) -> None:
+        self._plan = list(plan)
+        self._before: list[Any] = []
+
+    def __enter__(self) -> Attachment:
+        try:
+            for step in self._plan:
+                self._before.append(step.module.__dict__.get("forward", _ABSENT))
+                step.module.forward = step.forward
+        except BaseException:
+            self._detach()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._detach()
+
+    def check(self) -> None:
+        """Raise AttachmentLost when another forward stands where ours was put."""
+        lost = [s.name for s in self._plan if s.module.__dict__.get("forward") is not s.forward]
+        if lost:
+            raise AttachmentLost(
+                f"{len(lost)} of {len(self._plan)} adapted layers were replaced from outside while "
+                f"training (first: {lost[0]}). Remove nodes that inject into the MODEL, such as a "
+                "LoRA loader in bypass mode, and run again."
+            )
+
+    def _detach(self) -> None:
+        for step, before in reversed(list(zip(self._plan, self._before, strict=False))):
+            if before is _ABSENT:
+                step.module.__dict__.pop("forward", None)
+            else:
+                step.module.forward = before
+        self._before.clear()

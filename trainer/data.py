@@ -1,0 +1,98 @@
+"""The tensors of a training batch, read back from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import cache, texts
+from .batches import BatchItem, epoch_batches
+from .cache import CachedDataset
+from .config import TrainConfig
+from .size_embedding import size_vector
+from .store import Store
+
+VAE_SCALE = 0.13025
+"""SDXL's latent scaling factor; the cache holds unscaled latents."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro batch. latents: [B, 4, h, w] scaled float32; context: [B, T, C]; y: [B, Y];
+    weights: [B] float32; items: what was drawn, for the random draws of each sample."""
+
+    latents: Tensor
+    context: Tensor
+    y: Tensor
+    weights: Tensor
+    items: tuple[BatchItem, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        moved = (t.to(device) for t in (self.latents, self.context, self.y, self.weights))
+        return Batch(*moved, self.items)
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """Pieces of at most `size` samples, in order."""
+        for start in range(0, len(self.items), size):
+            part = slice(start, start + size)
+            yield Batch(
+                self.latents[part],
+                self.context[part],
+                self.y[part],
+                self.weights[part],
+                self.items[part],
+            )
+
+
+class TrainingData:
+    """Batches of a cached dataset in the order that (seed, epoch) fixes."""
+
+    def __init__(self, dataset: CachedDataset, text_fingerprint: str) -> None:
+        self._dataset = dataset
+        self._text_fingerprint = text_fingerprint
+        self._store = Store(dataset.store_root)
+
+    def steps(self, config: TrainConfig) -> Iterator[tuple[int, list[tuple[BatchItem, ...]]]]:
+        """Endless (epoch, batches of one optimiser step); epochs count from 0.
+
+        Accumulation never crosses the end of an epoch: the last step of one may hold fewer
+        batches, as kohya does it.
+        """
+        epoch = 0
+        while True:
+            batches = epoch_batches(self._dataset, config.batch_size, config.seed, epoch)
+            for start in range(0, len(batches), config.accumulation):
+                yield epoch, list(batches[start : start + config.accumulation])
+            epoch += 1
+
+    def load(self, items: Sequence[BatchItem]) -> Batch:
+        """Read a batch on the CPU; raises ValueError naming the picture when an entry is gone."""
+        rows = [self._row(item) for item in items]
+        latents, contexts, pooled, sizes, weights = zip(*rows, strict=True)
+        return Batch(
+            latents=torch.stack(latents) * VAE_SCALE,
+            context=texts.stack_contexts(contexts),
+            y=size_vector(torch.stack(pooled), sizes),
+            weights=torch.tensor(weights, dtype=torch.float32),
+            items=tuple(items),
+        )
+
+    def _row(self, drawn: BatchItem) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...], float]:
+        item = self._dataset.items[drawn.item_index]
+        key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
+        size = item.flipped_conditioning if drawn.flipped else item.conditioning
+        latents = self._store.load(cache.KIND, key)
+        text = self._store.load(
+            texts.KIND, texts.text_key(self._text_fingerprint, item.caption)
+        )
+        if latents is None or text is None:
+            what = "latents" if latents is None else "encoded caption"
+            raise ValueError(
+                f"The cached {what} of {item.name} are gone from {self._store.root}. Change any input "
+                "of Cache Latents (or restart ComfyUI) and queue again to make them anew."
+            )
+        numbers = (*size.original_hw, *size.crop_tl, *size.target_hw)
+        return latents["latents"], text["context"], text["pooled"], numbers, item.weight

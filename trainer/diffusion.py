@@ -1,0 +1,94 @@
+"""The forward diffusion process of SDXL in VP space: schedule, noisy latents, targets.
+
+x_t = sqrt(ac_t) x_0 + sqrt(1 - ac_t) eps (Ho et al. 2020); v = sqrt(ac_t) eps - sqrt(1 - ac_t) x_0
+(Salimans & Ho 2022). Noise and timesteps are arguments, so everything here is a pure function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Prediction = Literal["epsilon", "v"]
+
+ZERO_TERMINAL_SIGMA = 1000.0
+"""A schedule whose last sigma lies above this was rescaled to zero terminal SNR (SDXL's is 14.6)."""
+
+
+def sdxl_alphas_cumprod() -> Tensor:
+    """SDXL's own schedule: `scaled_linear` betas from 0.00085 to 0.012. Returns [1000] float32."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
+    return torch.cumprod(1.0 - betas, dim=0)
+
+
+def zero_terminal(alphas_cumprod: Tensor) -> Tensor:
+    """Rescale to zero terminal SNR: sqrt(ac) shifted so that its last is 0, first kept.
+
+    Lin et al. 2023, in kohya's order of operations (through betas). [T] float32 -> [T] float32.
+    """
+    root = alphas_cumprod.sqrt()
+    first, last = root[0].clone(), root[-1].clone()
+    shifted = (root - last) * (first / (first - last))
+    bar = shifted**2
+    alphas = torch.cat([bar[0:1], bar[1:] / bar[:-1]])
+    return torch.cumprod(1.0 - (1.0 - alphas), dim=0)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The noise schedule of a model and what the model predicts.
+
+    alphas_cumprod: [T] float32, for noise and targets. snr: [T] float32, for loss weights; under
+    zero terminal SNR it stays the one of the schedule before the rescaling, as in kohya.
+    """
+
+    alphas_cumprod: Tensor
+    snr: Tensor
+    prediction: Prediction
+
+    @classmethod
+    def sdxl(cls, prediction: Prediction = "epsilon", *, zero_terminal_snr: bool = False) -> Schedule:
+        plain = sdxl_alphas_cumprod()
+        noisy = zero_terminal(plain) if zero_terminal_snr else plain
+        return cls(noisy, plain / (1 - plain), prediction)
+
+    @classmethod
+    def from_sigmas(cls, sigmas: Tensor, prediction: Prediction) -> Schedule:
+        """From a k-diffusion style sigma table [T], as ComfyUI's model_sampling holds it."""
+        alphas_cumprod = 1.0 / (1.0 + sigmas.detach().clone().float().cpu() ** 2)
+        rescaled = bool(sigmas[-1] > ZERO_TERMINAL_SIGMA)
+        plain = sdxl_alphas_cumprod() if rescaled else alphas_cumprod
+        return cls(alphas_cumprod, plain / (1 - plain), prediction)
+
+    def to(self, device: torch.device) -> Schedule:
+        return Schedule(self.alphas_cumprod.to(device), self.snr.to(device), self.prediction)
+
+    def __len__(self) -> int:
+        return len(self.alphas_cumprod)
+
+    def noisy(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """x_t. latents, noise [B, C, H, W] float32, timesteps [B] int64."""
+        signal, sigma = self._scales(timesteps)
+        return signal * latents + sigma * noise
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the model should answer for x_t, [B, C, H, W] float32."""
+        if self.prediction == "epsilon":
+            return noise
+        signal, sigma = self._scales(timesteps)
+        return signal * noise - sigma * latents
+
+    def _scales(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        ac = self.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        return ac.sqrt(), (1.0 - ac).sqrt()
+
+
+def offset_noise(noise: Tensor, offset: float, shift: Tensor) -> Tensor:
+    """Noise offset (Guttenberg 2023): noise + offset * shift, shift [B, C, 1, 1] standard normal.
+
+    As in kohya, the shifted noise is also the target.
+    """
+    return noise + offset * shift if offset else noise

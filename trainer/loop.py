@@ -1,0 +1,164 @@
+"""The training loop: it reports by events, obeys commands, and knows nothing of who drives it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from .batches import BatchItem
+from .config import TrainConfig
+from .data import Batch, TrainingData
+from .guard import MAX_BAD_STEPS, Guard
+from .lora import Network
+from .lr_schedule import learning_rate
+from .optim import Optimiser, StepOutcome
+from .step import Model, draw, sample_losses
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """What is known after an optimiser step. step counts from 1, epoch from 1."""
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    applied: bool
+    seconds: float
+    """Since the loop began, pauses of the observer (previews) left out."""
+    warning: str | None = None
+
+
+class Observer(Protocol):
+    """Whoever drives the loop. Any method may raise to cancel the run."""
+
+    def before_batch(self) -> None:
+        """Called before every micro batch."""
+        ...
+
+    def on_step(self, event: StepEvent) -> None:
+        """Called after every optimiser step; may take its time (previews)."""
+        ...
+
+    def should_stop(self) -> bool:
+        """Whether to end after this step and keep the result."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. stopped: None when all steps were done, else a sentence saying why not."""
+
+    losses: tuple[float, ...]
+    stopped: str | None = None
+
+    @property
+    def steps(self) -> int:
+        return len(self.losses)
+
+
+class Loop:
+    """One run. The adapters of `network` must be attached to the model while `run` is under way."""
+
+    def __init__(
+        self,
+        model: Model,
+        network: Network,
+        data: TrainingData,
+        config: TrainConfig,
+        observer: Observer,
+        micro_batch: int | None = None,
+    ) -> None:
+        config.loss.check_prediction(model.schedule.prediction)
+        self._model = model
+        self._data = data
+        self._config = config
+        self._observer = observer
+        self._micro_batch = micro_batch or config.batch_size
+        self._optimiser = Optimiser(
+            network.parameters(),
+            config.optimiser,
+            device=model.device,
+            compute_dtype=model.dtype,
+        )
+
+    def run(self) -> Outcome:
+        """Train for config.steps steps, or until told to stop or lost.
+
+        Raises ValueError when no step at all gave finite numbers.
+        """
+        config, observer = self._config, self._observer
+        guard, losses, busy = Guard(), [], 0.0
+        plan = itertools.islice(self._data.steps(config), config.steps)
+        for step, (epoch, batches) in enumerate(plan):
+            begin = time.perf_counter()
+            rate = learning_rate(config.optimiser, step, config.steps)
+            loss = self._accumulate(epoch, batches)
+            outcome = self._optimiser.step(rate)
+            busy += time.perf_counter() - begin
+            guard.record(loss, applied=outcome.applied, excused=outcome.overflow)
+            losses.append(loss)
+            observer.on_step(self._event(step, epoch, loss, rate, outcome, busy, guard.alarm()))
+            if guard.lost:
+                return Outcome(tuple(losses), _lost(losses, config))
+            if observer.should_stop():
+                return Outcome(tuple(losses), f"stopped by hand at step {step + 1}")
+        return Outcome(tuple(losses))
+
+    def _accumulate(self, epoch: int, batches: list[tuple[BatchItem, ...]]) -> float:
+        """Forward and backward of one optimiser step; the mean loss of its batches."""
+        total = 0.0
+        for items in batches:
+            batch = self._data.load(items)
+            for part in batch.split(self._micro_batch):
+                self._observer.before_batch()
+                share = len(part.items) / len(batch.items)
+                loss = self._loss(part, epoch) * share
+                self._optimiser.backward(loss / self._config.accumulation)
+                total += float(loss.detach())
+        return total / len(batches)
+
+    def _loss(self, batch: Batch, epoch: int) -> torch.Tensor:
+        model = self._model
+        draws = draw(batch, self._config, epoch, len(model.schedule))
+        on_device = type(draws)(*(t.to(model.device) for t in draws))
+        return sample_losses(model, batch.to(model.device), on_device, self._config.loss).mean()
+
+    def _event(
+        self,
+        step: int,
+        epoch: int,
+        loss: float,
+        rate: float,
+        outcome: StepOutcome,
+        seconds: float,
+        warning: str | None,
+    ) -> StepEvent:
+        return StepEvent(
+            step=step + 1,
+            steps=self._config.steps,
+            epoch=epoch + 1,
+            loss=loss,
+            learning_rate=rate,
+            grad_norm=outcome.grad_norm,
+            applied=outcome.applied,
+            seconds=seconds,
+            warning=warning,
+        )
+
+
+def _lost(losses: list[float], config: TrainConfig) -> str:
+    sentence = (
+        f"The loss or its gradient was not finite {MAX_BAD_STEPS} times in a row (up to step "
+        f"{len(losses)} of {config.steps}). The LoRA of the last good step is kept. Lower the "
+        f"learning rate ({config.optimiser.learning_rate:g}) or turn off --fast fp16_accumulation."
+    )
+    if len(losses) == MAX_BAD_STEPS:
+        raise ValueError(sentence.replace("The LoRA of the last good step is kept.", "No step was good."))
+    return sentence

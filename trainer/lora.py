@@ -1,0 +1,159 @@
+"""LoRA adapters (Hu et al. 2021): which layers of an SDXL UNet get one, and what it adds.
+
+y = frozen(x) + up(down(x)) * alpha / rank. Names and targets are kohya's `networks.lora`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import LoraConfig
+from .frozen import is_linear
+from .rng import generator
+
+PREFIX = "lora_unet_"
+TRANSFORMERS = {"SpatialTransformer"}
+RESIDUALS = {"ResBlock", "Downsample", "Upsample"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A layer that gets an adapter: its path in the UNet, its kohya key, the adapter's size."""
+
+    path: str
+    key: str
+    module: nn.Module
+    rank: int
+    alpha: float
+
+    @property
+    def kind(self) -> Literal["linear", "conv"]:
+        return "conv" if isinstance(self.module, nn.Conv2d) else "linear"
+
+
+def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
+    """The layers that kohya would adapt, in its order.
+
+    Every linear layer and 1x1 convolution of the transformers; with conv_rank also the 3x3
+    convolutions of resnets and samplers at conv_rank and their linear and 1x1 layers at rank.
+    """
+    classes = TRANSFORMERS | RESIDUALS if config.conv_rank else TRANSFORMERS
+    targets: dict[str, Target] = {}
+    for path, module in unet.named_modules():
+        if type(module).__name__ in classes:
+            for sub, layer in module.named_modules(prefix=path):
+                target = _target(sub, layer, config)
+                if target is not None:
+                    targets.setdefault(target.key, target)
+    return list(targets.values())
+
+
+def _target(path: str, layer: nn.Module, config: LoraConfig) -> Target | None:
+    key = PREFIX + path.replace(".", "_")
+    if is_linear(layer) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)):
+        return Target(path, key, layer, config.rank, config.alpha)
+    if config.conv_rank and isinstance(layer, nn.Conv2d):
+        return Target(path, key, layer, config.conv_rank, config.conv_alpha)
+    return None
+
+
+class Adapter(nn.Module):
+    """down [r, in(, k, k)], up [out, r(, 1, 1)]: float32 parameters, used in the input's dtype."""
+
+    def __init__(self, target: Target, device: torch.device) -> None:
+        super().__init__()
+        layer, rank = target.module, target.rank
+        self.conv = layer if isinstance(layer, nn.Conv2d) else None
+        if self.conv is not None:
+            down = (rank, self.conv.in_channels // self.conv.groups, *self.conv.kernel_size)
+            up = (self.conv.out_channels, rank, 1, 1)
+        else:
+            down = (rank, int(layer.in_features))  # type: ignore[arg-type]
+            up = (int(layer.out_features), rank)  # type: ignore[arg-type]
+        self.down = nn.Parameter(torch.empty(down, dtype=torch.float32, device=device))
+        self.up = nn.Parameter(torch.zeros(up, dtype=torch.float32, device=device))
+        self.alpha = target.alpha
+        self.scale = target.alpha / rank
+
+    # The frozen convolution is only read for its geometry; it must not become a submodule.
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "conv":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the adapter adds for the input of its layer."""
+        down, up = self.down.to(x.dtype), self.up.to(x.dtype)
+        if self.conv is None:
+            return F.linear(F.linear(x, down), up) * self.scale
+        hidden = F.conv2d(x, down, None, self.conv.stride, self.conv.padding, self.conv.dilation)
+        return F.conv2d(hidden, up) * self.scale
+
+
+class Network:
+    """All adapters of a run by kohya key; `strength` scales what every one of them adds."""
+
+    def __init__(
+        self,
+        targets: list[Target],
+        seed: int = 0,
+        device: torch.device | None = None,
+        strength: float = 1.0,
+    ) -> None:
+        if not targets:
+            raise ValueError(
+                "This model has no layer that a LoRA could be trained on: no SpatialTransformer "
+                "was found in its UNet. Connect an SDXL model."
+            )
+        device = device or torch.device("cpu")
+        self.targets = targets
+        self.strength = strength
+        self.adapters = {target.key: Adapter(target, device) for target in targets}
+        for key, adapter in self.adapters.items():
+            _initialise(adapter.down, seed, key)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for adapter in self.adapters.values() for p in (adapter.down, adapter.up)]
+
+    def adapted(self, frozen: Callable[..., Tensor], adapter: Adapter) -> Callable[..., Tensor]:
+        """The forward of a layer with its adapter attached."""
+        return lambda x: frozen(x) + adapter(x) * self.strength
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """kohya's keys -> contiguous float32 CPU tensors, each with a storage of its own."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._named()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the factors from kohya-format tensors; raises ValueError on any difference in keys."""
+        own = dict(self._named())
+        missing, unknown = own.keys() - tensors.keys(), tensors.keys() - own.keys()
+        if missing or unknown:
+            raise ValueError(
+                f"The LoRA does not fit this network: {len(missing)} keys are missing and "
+                f"{len(unknown)} are unknown, e.g. {sorted(missing | unknown)[:3]}."
+            )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        for key, adapter in self.adapters.items():
+            yield f"{key}.lora_down.weight", adapter.down
+            yield f"{key}.lora_up.weight", adapter.up
+            yield f"{key}.alpha", torch.tensor(float(adapter.alpha))
+
+
+def _initialise(down: nn.Parameter, seed: int, key: str) -> None:
+    """Kaiming uniform with a = sqrt(5), as kohya: uniform in +-1/sqrt(fan_in)."""
+    bound = 1.0 / math.sqrt(down[0].numel())
+    values = torch.rand(down.shape, generator=generator(seed, "lora_down", key))
+    with torch.no_grad():
+        down.copy_((values * 2 - 1) * bound)

@@ -1,0 +1,65 @@
+"""How much memory a run needs, and what to give up when there is less: plain arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .config import TrainConfig
+
+GIB = 1024**3
+SAVED_PER_SAMPLE = 6.11 * GIB
+"""Activations kept for backward: full SDXL, one sample of 1024 x 1024, 16-bit, frozen layers saving
+nothing. Counted on the meta device with this attachment."""
+CHECKPOINTED_PER_SAMPLE = 0.48 * GIB
+"""The same when transformer blocks and resnets are recomputed."""
+TRANSIENT_PER_SAMPLE = 0.4 * GIB
+"""Largest block while it is computed or recomputed, attention included."""
+BYTES_PER_PARAMETER = 16
+"""float32 weight, gradient and AdamW's two moments."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What the run does with its memory; same mathematics whatever is chosen."""
+
+    checkpointing: bool
+    micro_batch: int
+    reserve: int
+    """Bytes that must be free beside the model's weights."""
+    fits: bool
+
+    def describe(self) -> str:
+        blocks = "blocks recomputed" if self.checkpointing else "no block recomputed"
+        return (
+            f"memory plan: {blocks}, {self.micro_batch} sample(s) at a time, "
+            f"{self.reserve / GIB:.1f} GiB beside the weights"
+        )
+
+
+def reserve_bytes(
+    parameters: int, pixels: int, micro_batch: int, itemsize: int, *, checkpointing: bool
+) -> int:
+    """Bytes needed beside the frozen weights for adapters, optimiser and activations."""
+    saved = CHECKPOINTED_PER_SAMPLE if checkpointing else SAVED_PER_SAMPLE
+    per_sample = (saved + TRANSIENT_PER_SAMPLE) * (pixels / 1024**2) * (itemsize / 2)
+    return int(parameters * BYTES_PER_PARAMETER + per_sample * micro_batch)
+
+
+def plan_memory(
+    config: TrainConfig, parameters: int, pixels: int, itemsize: int, available: int | None
+) -> MemoryPlan:
+    """The fastest plan that fits into `available` bytes beside the weights (None: no limit known).
+
+    parameters: trainable ones; pixels: of the largest bucket; itemsize: bytes of the compute
+    dtype. Halving the batch costs less time than recomputing, so it is tried first.
+    """
+    checkpoint_choices = {"auto": (False, True), "off": (False,), "full": (True,)}
+    plans = []
+    for checkpointing in checkpoint_choices[config.checkpointing]:
+        for micro_batch in dict.fromkeys((config.batch_size, 1)):
+            need = reserve_bytes(
+                parameters, pixels, micro_batch, itemsize, checkpointing=checkpointing
+            )
+            fits = available is None or need <= available
+            plans.append(MemoryPlan(checkpointing, micro_batch, need, fits))
+    return next((plan for plan in plans if plan.fits), plans[-1])
