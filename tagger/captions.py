@@ -1,0 +1,81 @@
+"""A caption as a list of whole tags: splitting, joining, comparing, and merging new tags in."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Literal, Protocol, get_args
+
+MergePolicy = Literal["append", "replace", "skip"]
+MERGE_POLICIES: tuple[MergePolicy, ...] = get_args(MergePolicy)
+SEPARATOR = ", "
+
+_ESCAPED_PARENTHESIS = re.compile(r"\\([()])")
+
+
+class TagMatch(Protocol):
+    """Says whether a whole tag is meant."""
+
+    def __call__(self, tag: str) -> bool: ...
+
+
+def split_tags(caption: str, separator: str = SEPARATOR) -> list[str]:
+    """The tags of a caption, stripped, empty ones gone; an inner line break stays in its tag."""
+    return [tag for part in caption.split(separator.strip() or separator) if (tag := part.strip())]
+
+
+def join_tags(tags: Iterable[str], separator: str = SEPARATOR) -> str:
+    """The caption made of the tags."""
+    return separator.join(tags)
+
+
+def tag_key(tag: str) -> str:
+    """What is compared of a tag: no case, underscore equals space, `\\(` equals `(`."""
+    plain = _ESCAPED_PARENTHESIS.sub(r"\1", tag).casefold()
+    return " ".join(plain.replace("_", " ").split()) or plain
+
+
+def tag_match(pattern: str) -> TagMatch:
+    """A test for whole tags; `*` in the pattern stands for any text, nothing else is special."""
+    wanted = tag_key(pattern)
+    if "*" not in wanted:
+        return partial(_same_key, wanted)
+    literal = wanted.replace("[", "[[]").replace("?", "[?]")
+    return partial(_fits, re.compile(fnmatch.translate(literal)))
+
+
+def merge(
+    existing: str, tags: Sequence[str], policy: MergePolicy = "append", separator: str = SEPARATOR
+) -> str:
+    """The caption after tagging: new tags appended, put in its place, or left out if it has text.
+
+    Appending twice gives the same caption: a tag that is there, by `tag_key`, is not added.
+    """
+    if policy not in MERGE_POLICIES:
+        raise ValueError(
+            f"caption policy {policy!r} is not known; choose {', '.join(MERGE_POLICIES)}"
+        )
+    if policy == "replace" or not existing.strip():
+        return join_tags(tags, separator)
+    if policy == "skip":
+        return existing
+    present = split_tags(existing, separator)
+    seen = {tag_key(tag) for tag in present}
+    new: list[str] = []
+    for tag in tags:
+        # A tag may hold the separator itself (";_;" with ";"): then all its parts must be there.
+        keys = {tag_key(part) for part in split_tags(tag, separator)}
+        if not keys <= seen:
+            new.append(tag)
+            seen |= keys
+    return join_tags([*present, *new], separator) if new else existing
+
+
+def _same_key(wanted: str, tag: str) -> bool:
+    return tag_key(tag) == wanted
+
+
+def _fits(pattern: re.Pattern[str], tag: str) -> bool:
+    return pattern.match(tag_key(tag)) is not None
