@@ -1,10 +1,10 @@
-"""What a replay says of one recorded case."""
+"""One comparison with kohya's recorded numbers, and the refusal of settings that are not built yet."""
 
 from typing import NamedTuple
 
 
 class Case(NamedTuple):
-    """A recorded case: its largest error and the bound that it must not exceed."""
+    """A replayed case: its largest absolute error and the bound that it must not pass."""
 
     name: str
     error: float
@@ -12,8 +12,9 @@ class Case(NamedTuple):
 
     @property
     def passed(self) -> bool:
+        """Whether the error is a number within the bound."""
         return self.error <= self.bound
 
 
 class Unsupported(Exception):
-    """A recorded case asks for something that is not built yet; the message names it."""
+    """A recorded setting that the pack does not support; the text names it."""

@@ -135,7 +135,7 @@ class LossConfig:
         problems = _Problems()
         problems.one_of("loss_type", self.loss_type, LossType)
         problems.one_of("huber_schedule", self.huber_schedule, HuberSchedule)
-        problems.need(0 < self.huber_c, f"huber_c is {self.huber_c}; it must be above 0")
+        problems.need(self.huber_c > 0, f"huber_c is {self.huber_c}; it must be above 0")
         problems.need(self.huber_scale > 0, f"huber_scale is {self.huber_scale}; above 0")
         problems.need(self.min_snr_gamma >= 0, f"min_snr_gamma is {self.min_snr_gamma}; 0 or more")
         problems.need(self.v_pred_like >= 0, f"v_pred_like is {self.v_pred_like}; 0 or more")

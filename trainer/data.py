@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import cache, texts
 from .batches import BatchItem, epoch_batches
-from .cache import CachedDataset
+from .cache import CachedDataset, CachedItem
 from .config import TrainConfig
 from .size_embedding import size_vector
 from .store import Store
@@ -31,8 +31,13 @@ class Batch:
     items: tuple[BatchItem, ...]
 
     def to(self, device: torch.device) -> Batch:
-        moved = (t.to(device) for t in (self.latents, self.context, self.y, self.weights))
-        return Batch(*moved, self.items)
+        return Batch(
+            self.latents.to(device),
+            self.context.to(device),
+            self.y.to(device),
+            self.weights.to(device),
+            self.items,
+        )
 
     def split(self, size: int) -> Iterator[Batch]:
         """Pieces of at most `size` samples, in order."""
@@ -80,19 +85,28 @@ class TrainingData:
             items=tuple(items),
         )
 
+    def missing(self) -> list[str]:
+        """Names of the pictures whose latents or encoded captions are not in the cache."""
+        return [item.name for item in self._dataset.items if not self._is_cached(item)]
+
+    def _is_cached(self, item: CachedItem) -> bool:
+        keys = [item.latent_key] + ([item.flipped_key] if item.flipped_key else [])
+        text = texts.text_key(self._text_fingerprint, item.caption)
+        return self._store.has(texts.KIND, text) and all(
+            self._store.has(cache.KIND, key) for key in keys
+        )
+
     def _row(self, drawn: BatchItem) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...], float]:
         item = self._dataset.items[drawn.item_index]
-        key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
         size = item.flipped_conditioning if drawn.flipped else item.conditioning
+        key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
         latents = self._store.load(cache.KIND, key)
-        text = self._store.load(
-            texts.KIND, texts.text_key(self._text_fingerprint, item.caption)
-        )
+        text = self._store.load(texts.KIND, texts.text_key(self._text_fingerprint, item.caption))
         if latents is None or text is None:
             what = "latents" if latents is None else "encoded caption"
             raise ValueError(
-                f"The cached {what} of {item.name} are gone from {self._store.root}. Change any input "
-                "of Cache Latents (or restart ComfyUI) and queue again to make them anew."
+                f"The cached {what} of {item.name} vanished from {self._store.root} while training. "
+                "Queue again: Cache Latents makes it anew when one of its inputs changed."
             )
         numbers = (*size.original_hw, *size.crop_tl, *size.target_hw)
         return latents["latents"], text["context"], text["pooled"], numbers, item.weight

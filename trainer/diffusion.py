@@ -50,7 +50,9 @@ class Schedule:
     prediction: Prediction
 
     @classmethod
-    def sdxl(cls, prediction: Prediction = "epsilon", *, zero_terminal_snr: bool = False) -> Schedule:
+    def sdxl(
+        cls, prediction: Prediction = "epsilon", *, zero_terminal_snr: bool = False
+    ) -> Schedule:
         plain = sdxl_alphas_cumprod()
         noisy = zero_terminal(plain) if zero_terminal_snr else plain
         return cls(noisy, plain / (1 - plain), prediction)
@@ -65,6 +67,11 @@ class Schedule:
 
     def to(self, device: torch.device) -> Schedule:
         return Schedule(self.alphas_cumprod.to(device), self.snr.to(device), self.prediction)
+
+    @property
+    def zero_terminal_snr(self) -> bool:
+        """Whether the last timestep is pure noise."""
+        return bool(self.alphas_cumprod[-1] < 1.0 / ZERO_TERMINAL_SIGMA**2)
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)

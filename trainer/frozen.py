@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 from .weights import Weights
 
@@ -45,9 +46,7 @@ class _FrozenConv2d(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = grads
         with ctx.weights.borrow(ctx.module, grad.dtype, grad.device) as (weight, _):
-            grad_x = torch.nn.grad.conv2d_input(
-                ctx.shape, weight, grad, *_geometry(ctx.module)
-            )
+            grad_x = conv2d_input(ctx.shape, weight, grad, *_geometry(ctx.module))
         return grad_x, None, None
 
 

@@ -46,10 +46,6 @@ class Observer(Protocol):
         """Called after every optimiser step; may take its time (previews)."""
         ...
 
-    def should_stop(self) -> bool:
-        """Whether to end after this step and keep the result."""
-        ...
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -107,8 +103,6 @@ class Loop:
             observer.on_step(self._event(step, epoch, loss, rate, outcome, busy, guard.alarm()))
             if guard.lost:
                 return Outcome(tuple(losses), _lost(losses, config))
-            if observer.should_stop():
-                return Outcome(tuple(losses), f"stopped by hand at step {step + 1}")
         return Outcome(tuple(losses))
 
     def _accumulate(self, epoch: int, batches: list[tuple[BatchItem, ...]]) -> float:
@@ -160,5 +154,7 @@ def _lost(losses: list[float], config: TrainConfig) -> str:
         f"learning rate ({config.optimiser.learning_rate:g}) or turn off --fast fp16_accumulation."
     )
     if len(losses) == MAX_BAD_STEPS:
-        raise ValueError(sentence.replace("The LoRA of the last good step is kept.", "No step was good."))
+        raise ValueError(
+            sentence.replace("The LoRA of the last good step is kept.", "No step was good.")
+        )
     return sentence

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,10 +32,6 @@ class Target:
     module: nn.Module
     rank: int
     alpha: float
-
-    @property
-    def kind(self) -> Literal["linear", "conv"]:
-        return "conv" if isinstance(self.module, nn.Conv2d) else "linear"
 
 
 def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
@@ -70,10 +66,11 @@ class Adapter(nn.Module):
     def __init__(self, target: Target, device: torch.device) -> None:
         super().__init__()
         layer, rank = target.module, target.rank
-        self.conv = layer if isinstance(layer, nn.Conv2d) else None
-        if self.conv is not None:
-            down = (rank, self.conv.in_channels // self.conv.groups, *self.conv.kernel_size)
-            up = (self.conv.out_channels, rank, 1, 1)
+        self._geometry: tuple[Any, Any, Any] | None = None
+        if isinstance(layer, nn.Conv2d):
+            down = (rank, layer.in_channels // layer.groups, *layer.kernel_size)
+            up = (layer.out_channels, rank, 1, 1)
+            self._geometry = layer.stride, layer.padding, layer.dilation
         else:
             down = (rank, int(layer.in_features))  # type: ignore[arg-type]
             up = (int(layer.out_features), rank)  # type: ignore[arg-type]
@@ -82,20 +79,12 @@ class Adapter(nn.Module):
         self.alpha = target.alpha
         self.scale = target.alpha / rank
 
-    # The frozen convolution is only read for its geometry; it must not become a submodule.
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "conv":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
-
     def forward(self, x: Tensor) -> Tensor:
         """What the adapter adds for the input of its layer."""
         down, up = self.down.to(x.dtype), self.up.to(x.dtype)
-        if self.conv is None:
+        if self._geometry is None:
             return F.linear(F.linear(x, down), up) * self.scale
-        hidden = F.conv2d(x, down, None, self.conv.stride, self.conv.padding, self.conv.dilation)
-        return F.conv2d(hidden, up) * self.scale
+        return F.conv2d(F.conv2d(x, down, None, *self._geometry), up) * self.scale
 
 
 class Network:

@@ -44,7 +44,9 @@ def elementwise(prediction: Tensor, target: Tensor, c: Tensor | None, config: Lo
     return factor * ((difference**2 + c**2).sqrt() - c)
 
 
-def timestep_weighting(loss: Tensor, timesteps: Tensor, schedule: Schedule, config: LossConfig) -> Tensor:
+def timestep_weighting(
+    loss: Tensor, timesteps: Tensor, schedule: Schedule, config: LossConfig
+) -> Tensor:
     """Apply the SNR weightings in kohya's order to the per-sample loss [B]."""
     snr = schedule.snr[timesteps]
     v = schedule.prediction == "v"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from .config import OptimiserConfig
 
@@ -41,7 +42,7 @@ class Optimiser:
             eps=config.epsilon,
             weight_decay=config.weight_decay,
         )
-        self._scaler = torch.amp.GradScaler(
+        self._scaler = GradScaler(
             (device or torch.device("cpu")).type, enabled=compute_dtype == torch.float16
         )
 

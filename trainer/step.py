@@ -79,6 +79,4 @@ def sample_losses(
         batch.y.to(model.dtype),
     )
     target = schedule.target(batch.latents, draws.noise, timesteps)
-    return per_sample(
-        answer, target, timesteps, schedule, config, weights=batch.weights, mask=mask
-    )
+    return per_sample(answer, target, timesteps, schedule, config, weights=batch.weights, mask=mask)

@@ -14,6 +14,16 @@ from .session import preserved_rng
 from .text import conditioning
 
 
+def samplers() -> list[str]:
+    """The samplers of this ComfyUI."""
+    return list(comfy.samplers.KSampler.SAMPLERS)
+
+
+def schedulers() -> list[str]:
+    """The schedulers of this ComfyUI."""
+    return list(comfy.samplers.KSampler.SCHEDULERS)
+
+
 @dataclass(frozen=True)
 class PreviewSettings:
     """What to sample and when. prompts: one per line; every: steps between previews, 0 for never."""
@@ -34,12 +44,14 @@ class PreviewSettings:
         if self.every < 0:
             problems.append(f"every is {self.every}; 0 turns previews off")
         if self.width % 8 or self.height % 8 or min(self.width, self.height) < 16:
-            problems.append(f"size is {self.width} x {self.height}; use multiples of 8, 16 at least")
+            problems.append(
+                f"size is {self.width} x {self.height}; use multiples of 8, 16 at least"
+            )
         if self.steps < 1:
             problems.append(f"steps is {self.steps}; it must be 1 or more")
-        if self.sampler not in comfy.samplers.KSampler.SAMPLERS:
+        if self.sampler not in samplers():
             problems.append(f"this ComfyUI has no sampler called {self.sampler!r}")
-        if self.scheduler not in comfy.samplers.KSampler.SCHEDULERS:
+        if self.scheduler not in schedulers():
             problems.append(f"this ComfyUI has no scheduler called {self.scheduler!r}")
         if problems:
             raise ValueError("Preview settings: " + "; ".join(problems) + ".")

@@ -112,9 +112,7 @@ def compute_dtype(patcher: Any) -> torch.dtype:
     return patcher.model.manual_cast_dtype or patcher.model.get_dtype()
 
 
-def predict(
-    unet: nn.Module, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor
-) -> Tensor:
+def predict(unet: nn.Module, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
     """One forward of a ComfyUI UNet with attention that has a backward.
 
     x: [B, 4, h, w]; timesteps: [B] float32; context: [B, T, C]; y: [B, Y]; all in compute dtype

@@ -80,7 +80,9 @@ def _is_plain(module: nn.Module) -> bool:
     )
 
 
-def _lies_ready(module: nn.Module, weight: Tensor, dtype: torch.dtype, device: torch.device) -> bool:
+def _lies_ready(
+    module: nn.Module, weight: Tensor, dtype: torch.dtype, device: torch.device
+) -> bool:
     """Whether a held weight is still the layer's own, in place and needs no cast."""
     return (
         module.weight is weight

@@ -1,4 +1,5 @@
 import pytest
+
 from pack.tagger import merge, split_tags, tag_key, tag_match
 
 

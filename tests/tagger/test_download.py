@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+
 from pack.tagger import download, find_local, local_names
 from pack.tagger.download import Hub
 

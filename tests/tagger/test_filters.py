@@ -1,6 +1,7 @@
 import random
 
 import pytest
+
 from pack.tagger import FilterOptions, filter_captions
 
 

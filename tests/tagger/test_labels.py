@@ -1,4 +1,5 @@
 import pytest
+
 from pack.tagger import Label, read_labels, spaced
 
 

@@ -1,4 +1,5 @@
 import pytest
+
 from pack.tagger import DEFAULT_MODEL, MODEL_NAMES, find_local, local_names, locate
 
 

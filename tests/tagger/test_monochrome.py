@@ -2,8 +2,9 @@ import colorsys
 
 import numpy as np
 import pytest
-from pack.tagger import examine, measure, tag_kind
 from PIL import Image
+
+from pack.tagger import examine, measure, tag_kind
 
 
 def grey(side=64):

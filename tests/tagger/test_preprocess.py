@@ -3,8 +3,9 @@ import json
 
 import numpy as np
 import pytest
-from pack.tagger import prepare, read_rgb
 from PIL import Image
+
+from pack.tagger import prepare, read_rgb
 
 FILES = [
     "rgb_300x200",

@@ -5,6 +5,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from PIL import Image
+
 from pack.tagger import (
     Tagger,
     TagOptions,
@@ -14,7 +16,6 @@ from pack.tagger import (
     read_labels,
     select,
 )
-from PIL import Image
 
 CPU = ["CPUExecutionProvider"]
 

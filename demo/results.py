@@ -1,0 +1,78 @@
+"""Finds what a finished prompt left behind: the LoRA, the picture before | after, the loss plot."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .server import ComfyServer, ServerError
+
+GAP = 8  # pixels between before and after
+
+
+class Results(NamedTuple):
+    """The three files that the main job is about."""
+
+    lora: Path
+    picture: Path
+    loss_plot: Path
+
+    def copied_to(self, folder: Path) -> Results:
+        """Copies in the user's folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return Results(*(Path(shutil.copy2(path, folder / path.name)) for path in self))
+
+
+def collect(server: ComfyServer, prompt: dict[str, Any], entry: dict[str, Any]) -> Results:
+    """The results of a finished prompt."""
+    loras = server.base_directory / "models" / "loras"
+    lora = max(loras.rglob("*.safetensors"), key=lambda path: path.stat().st_mtime, default=None)
+    if lora is None:
+        raise ServerError(f"The workflow ended, but there is no LoRA in {loras}\n{server.tail()}")
+    plot = _first(server, entry, _nodes_after(prompt, "LoraLoopPlotLoss"), "loss plot")
+    pictures = [
+        _first(server, entry, _titled(prompt, word), f"picture titled {word!r}")
+        for word in ("before", "after")
+    ]
+    return Results(lora, side_by_side(pictures, pictures[-1].with_name("before_after.png")), plot)
+
+
+def side_by_side(paths: list[Path], target: Path) -> Path:
+    """The pictures in a row, in one file."""
+    from PIL import Image
+
+    pictures = []
+    for path in paths:
+        with Image.open(path) as picture:
+            pictures.append(picture.convert("RGB"))
+    width = sum(picture.width for picture in pictures) + GAP * (len(pictures) - 1)
+    row = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
+    x = 0
+    for picture in pictures:
+        row.paste(picture, (x, 0))
+        x += picture.width + GAP
+    row.save(target)
+    return target
+
+
+def _first(server: ComfyServer, entry: dict[str, Any], nodes: list[str], what: str) -> Path:
+    for node in nodes:
+        for path in server.outputs(entry, node):
+            return path
+    raise ServerError(f"The workflow ended without a {what}\n{server.tail()}")
+
+
+def _titled(prompt: dict[str, Any], word: str) -> list[str]:
+    return [key for key, node in prompt.items() if word in node["_meta"]["title"].lower().split()]
+
+
+def _nodes_after(prompt: dict[str, Any], class_type: str) -> list[str]:
+    """Nodes of the class, and those that show one of its outputs."""
+    first = [key for key, node in prompt.items() if node["class_type"] == class_type]
+    after = [
+        key
+        for key, node in prompt.items()
+        if any(isinstance(v, list) and v and v[0] in first for v in node["inputs"].values())
+    ]
+    return first + after

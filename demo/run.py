@@ -1,0 +1,201 @@
+"""The main job: the example workflow on a real ComfyUI server, from pictures to LoRA and picture.
+
+`python -m demo.run --comfyui DIR ...`; quickstart.py starts it in the right environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from . import base as demo_base
+from . import pictures, tiny_tagger
+from .progress import Follower
+from .prompt import to_prompt
+from .results import Results, collect
+from .server import ComfyServer, ServerError
+
+WORKFLOW = demo_base.ROOT / "example_workflows" / "train_and_preview.json"
+WORKPLACE = demo_base.ROOT / ".demo"
+TAGGER_FILES = ("model.onnx", "selected_tags.csv")
+STAND_IN = "stand_in.txt"
+PATIENCE = 10.0  # seconds in which the model host must answer
+LONGEST = 14 * 24 * 3600.0  # a real training may take days
+
+# What the tiny model needs instead of the workflow's values, which are for real SDXL.
+TINY_VALUES: dict[str, dict[str, Any]] = {
+    "LoraLoopCacheLatents": {"resolution": 128},
+    "LoraLoopOptimiserSettings": {"learning_rate": 1e-3},
+    "LoraLoopTrain": {"steps": 60},
+    "EmptyLatentImage": {"width": 128, "height": 128},
+    "KSampler": {"steps": 8},
+}
+
+Prompt = dict[str, Any]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job; 0, or 1 with the reason on the error stream."""
+    options = _parse(arguments)
+    start = time.monotonic()
+    try:
+        results = run(options)
+    except (ServerError, ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if options.output:
+        results = results.copied_to(options.output)
+    say(f"Done in {time.monotonic() - start:.0f} s")
+    say(f"LoRA: {results.lora}\nPicture: {results.picture}\nLoss plot: {results.loss_plot}")
+    return 0
+
+
+def run(options: argparse.Namespace) -> Results:
+    """Prepare the folders, start ComfyUI, queue the workflow, wait, collect."""
+    is_tiny = options.checkpoint is None
+    base = demo_base.prepare(WORKPLACE / ("tiny" if is_tiny else "real"), with_tiny_models=is_tiny)
+    prepare_tagger(demo_base.tagger_path(base), options.tagger)
+    images = options.images or pictures.write(demo_base.dataset_path(base))
+    extra = () if is_tiny else checkpoint_arguments(base, options.checkpoint)
+    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    say(f"Starting ComfyUI; its log: {base / 'server.log'}")
+    with ComfyServer(
+        options.comfyui, base, arguments=extra, cpu=is_tiny or not _has_accelerator()
+    ) as server:
+        info = server.object_info()
+        prompt = to_prompt(workflow, info)
+        set_inputs(prompt, info, "LoraLoopLoadDataset", folder=str(images))
+        if not is_tiny:
+            set_inputs(prompt, info, "CheckpointLoaderSimple", ckpt_name=options.checkpoint.name)
+        for class_type, values in TINY_VALUES.items() if is_tiny else ():
+            set_inputs(prompt, info, class_type, **values)
+        if options.steps is not None:
+            set_inputs(prompt, info, "LoraLoopTrain", steps=options.steps)
+        if options.trigger:
+            set_trigger(prompt, info, options.trigger)
+        return collect(server, prompt, _finish(server, prompt, workflow))
+
+
+def set_inputs(prompt: Prompt, info: dict[str, Any], class_type: str, **values: Any) -> None:
+    """Set inputs of every node of a class; a node or an input that is not there is an error."""
+    nodes = [node for node in prompt.values() if node["class_type"] == class_type]
+    if not nodes:
+        raise ValueError(f"{WORKFLOW.name} has no node {class_type}")
+    groups = info[class_type]["input"]
+    known = {name for group in ("required", "optional") for name in groups.get(group) or {}}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise ValueError(f"{class_type} has no input {', '.join(unknown)}; it has {sorted(known)}")
+    for node in nodes:
+        node["inputs"].update(values)
+
+
+def set_trigger(prompt: Prompt, info: dict[str, Any], trigger: str) -> None:
+    """The trigger word, in the captions and wherever a text prompt names the workflow's own."""
+    before = [
+        node["inputs"].get("trigger", "")
+        for node in prompt.values()
+        if node["class_type"] == "LoraLoopFilterTags"
+    ]
+    set_inputs(prompt, info, "LoraLoopFilterTags", trigger=trigger)
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, str) and name in ("text", "prompts", "prompt"):
+                for old in filter(None, before):
+                    value = value.replace(old, trigger)
+                node["inputs"][name] = value
+
+
+def prepare_tagger(folder: Path, given: Path | None) -> None:
+    """The given tagger, or room for the real one to be downloaded into, or the tiny one."""
+    if given is None and (folder / TAGGER_FILES[0]).exists() and not (folder / STAND_IN).exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    if given is not None:
+        folder.mkdir(parents=True)
+        for name in TAGGER_FILES:
+            _link_or_copy(given / name, folder / name)
+    elif _hub_answers():
+        say("The tag node will download the WD14 tagger (about 470 MB, once)")
+    else:
+        tiny_tagger.write(folder)
+        (folder / STAND_IN).touch()
+        say("No tagger is given and none can be downloaded: tagging with a tiny stand-in")
+
+
+def checkpoint_arguments(base: Path, checkpoint: Path) -> tuple[str, ...]:
+    """Server arguments that let ComfyUI find the user's checkpoint where it lies."""
+    config = base / "extra_model_paths.yaml"
+    folder = json.dumps(str(checkpoint.parent))  # a JSON string is a YAML string
+    config.write_text(f"quickstart:\n  base_path: {folder}\n  checkpoints: .\n", encoding="utf-8")
+    return ("--extra-model-paths-config", str(config))
+
+
+def say(text: str) -> None:
+    """Tell the user, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _finish(server: ComfyServer, prompt: Prompt, workflow: dict[str, Any]) -> dict[str, Any]:
+    titles = {key: node["_meta"]["title"] for key, node in prompt.items()}
+    with Follower(server.url, server.client_id, titles, say):
+        prompt_id = server.queue(prompt, workflow)
+        try:
+            return server.wait(prompt_id, LONGEST)
+        except KeyboardInterrupt:
+            say("Stopping; the training's state is being saved")
+            server.interrupt()
+            with contextlib.suppress(ServerError):
+                server.wait(prompt_id, 60)
+            raise
+
+
+def _hub_answers() -> bool:
+    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+        return False
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        with urllib.request.urlopen(urllib.request.Request(hub, method="HEAD"), timeout=PATIENCE):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    except OSError:
+        return False
+
+
+def _has_accelerator() -> bool:
+    import torch
+
+    devices = [torch.cuda, torch.backends.mps, getattr(torch, "xpu", None)]
+    return any(device is not None and device.is_available() for device in devices)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="demo.run")
+    parser.add_argument("--comfyui", type=Path, required=True)
+    for name in ("checkpoint", "images", "tagger", "output"):
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--trigger")
+    parser.add_argument("--steps", type=int)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

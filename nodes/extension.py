@@ -1,0 +1,37 @@
+"""The explicit list of the pack's nodes."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .dataset import LoadDataset, SaveCaptions
+from .latents import CacheLatents
+from .lora import ApplyLora, SaveLora
+from .plot import PlotLoss
+from .settings import LoraSettings, LossSettings, OptimiserSettings, PreviewNode
+from .tagging import DetectMonochrome, FilterTags, WD14Tag
+from .train import Train
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadDataset,
+    WD14Tag,
+    FilterTags,
+    DetectMonochrome,
+    SaveCaptions,
+    CacheLatents,
+    LoraSettings,
+    OptimiserSettings,
+    LossSettings,
+    PreviewNode,
+    Train,
+    ApplyLora,
+    SaveLora,
+    PlotLoss,
+]
+
+
+class LoraLoop(ComfyExtension):
+    """What ComfyUI asks for the nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

@@ -1,0 +1,33 @@
+"""A LoRA in memory put on a MODEL and CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import comfy.sd
+from torch import Tensor
+
+
+def apply_lora(
+    model: Any, clip: Any, lora: Mapping[str, Tensor], strength: float
+) -> tuple[Any, Any]:
+    """MODEL and CLIP with the LoRA; strength 0 gives them back untouched.
+
+    Takes ours and ComfyUI's own LORA_MODEL. Raises ValueError when nothing of it fits the model.
+    """
+    if strength == 0:
+        return model, clip
+    patched, patched_clip = comfy.sd.load_lora_for_models(
+        model, clip, dict(lora), strength, strength
+    )
+    if len(patched.patches) == len(model.patches) and _same_patches(model, patched):
+        raise ValueError(
+            "No part of this LoRA fits the MODEL. It was trained on another kind of model: connect "
+            "an SDXL MODEL, or the LoRA that belongs to this one."
+        )
+    return patched, patched_clip
+
+
+def _same_patches(before: Any, after: Any) -> bool:
+    return all(len(after.patches[key]) == len(value) for key, value in before.patches.items())

@@ -1,0 +1,100 @@
+"""Building the cache with ComfyUI's VAE and CLIP."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from ...trainer.buckets import BucketSettings
+from ...trainer.cache import CachedDataset, LatentRecipe, cache_latents
+from ...trainer.dataset import Dataset
+from ...trainer.store import Store
+from ...trainer.texts import cache_texts
+from . import folders, images, text
+from .progress import NodeProgress, check_interrupt
+
+
+@dataclass(frozen=True)
+class CacheRequest:
+    """What the Cache Latents node was given."""
+
+    dataset: Dataset
+    vae: Any
+    clip: Any
+    buckets: BucketSettings
+    flip: bool = False
+    kohya: bool = False
+    batch_size: int = 1
+    node_id: str | None = None
+
+
+def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
+    """Encode what the cache lacks; the cached dataset and a report of its buckets."""
+    if request.clip is not None:
+        text.check_clip(request.clip)
+    recipe = LatentRecipe(
+        request.buckets, images.vae_fingerprint(request.vae), request.flip, request.kohya
+    )
+    cached = encode_pictures(
+        request.dataset, recipe, request.vae, request.batch_size, request.node_id
+    )
+    if request.clip is not None:
+        fingerprint = encode_captions(cached, request.clip, request.node_id)
+        cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
+    return cached, _report(cached)
+
+
+def encode_pictures(
+    dataset: Dataset,
+    recipe: LatentRecipe,
+    vae: Any,
+    batch_size: int = 1,
+    node_id: str | None = None,
+) -> CachedDataset:
+    """Latents of every picture that has none in the cache folder yet."""
+    bar = NodeProgress(dataset.image_count, node_id)
+
+    def on_image(done: int, total: int, name: str) -> None:
+        check_interrupt()
+        bar.update(dataset.image_count - total + done, f"latents {done}/{total}: {name}")
+
+    return cache_latents(
+        dataset,
+        recipe,
+        lambda pixels: images.encode_pixels(vae, pixels),
+        Store(folders.cache_root()),
+        batch_size=batch_size,
+        on_image=on_image,
+    )
+
+
+def encode_captions(cached: CachedDataset, clip: Any, node_id: str | None = None) -> str:
+    """Encode every caption that the cache lacks; returns the fingerprint of the text encoders."""
+    bar = NodeProgress(len(cached.items), node_id)
+    fingerprint = text.clip_fingerprint(clip)
+
+    def on_text(done: int, total: int) -> None:
+        check_interrupt()
+        bar.update(len(cached.items) - total + done, f"captions {done}/{total}")
+
+    cache_texts(
+        (item.caption for item in cached.items),
+        lambda caption: text.encode_caption(clip, caption),
+        Store(cached.store_root),
+        fingerprint,
+        on_text,
+    )
+    return fingerprint
+
+
+def _report(cached: CachedDataset) -> str:
+    counts: Counter[tuple[int, int]] = Counter()
+    for item in cached.items:
+        counts[item.bucket] += item.repeats
+    lines = [f"{len(cached.items)} pictures in {len(counts)} bucket(s), repeats counted:"]
+    lines += [f"  {w} x {h}: {count}" for (w, h), count in sorted(counts.items())]
+    if cached.text_fingerprint is None:
+        lines.append("captions are encoded by Train (no CLIP is connected here)")
+    return "\n".join(lines)

@@ -1,0 +1,34 @@
+"""The index of picture files, kept in the pack's cache folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...trainer.dataset import FileStamp
+from ...trainer.digests import file_digest
+from ...trainer.file_index import FileFacts, FileIndex
+from .folders import cache_root
+
+
+@contextmanager
+def file_index() -> Iterator[FileIndex]:
+    """What is known of files by path, size and time; saved on leaving."""
+    index = FileIndex(cache_root() / "files.json")
+    yield index
+    index.save()
+
+
+def content_digest(path: Path) -> str:
+    """The content digest of a file; a large one is read again only when its stat changed."""
+    stat = path.stat()
+    stamp = FileStamp(stat.st_size, stat.st_mtime_ns)
+    with file_index() as index:
+        facts = index.lookup(path, stamp)
+        if facts is None:
+            read_at = time.time_ns()
+            facts = FileFacts(file_digest(path), 0, 0)
+            index.remember(path, stamp, facts, read_at)
+    return facts.digest

@@ -1,0 +1,63 @@
+"""The preview pictures of a run, kept in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .images import to_image, to_pil
+
+
+class PreviewBook:
+    """PNG files `step00000250_0.png` in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, step: int, pictures: Tensor) -> Image.Image:
+        """Save the pictures [N, H, W, 3] of a step; returns them side by side, for the node."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        images = [to_pil(picture) for picture in pictures]
+        for index, image in enumerate(images):
+            target = self.folder / f"step{step:08}_{index}.png"
+            partial = target.with_suffix(".tmp")
+            image.save(partial, format="PNG")
+            partial.replace(target)
+        sheet = Image.new("RGB", (sum(i.width for i in images), images[0].height))
+        for index, image in enumerate(images):
+            sheet.paste(image, (index * image.width, 0))
+        return sheet
+
+    def clear(self) -> None:
+        """Remove the pictures of an earlier, unfinished attempt."""
+        for path in self.paths():
+            path.unlink()
+
+    def paths(self) -> list[Path]:
+        """In order of steps, then prompts."""
+        return sorted(self.folder.glob("step*_*.png"))
+
+    def images(self) -> Tensor | None:
+        """All pictures as one IMAGE batch [N, H, W, 3], None when there are none."""
+        loaded = []
+        for path in self.paths():
+            with Image.open(path) as image:
+                loaded.append(to_image(np.asarray(image.convert("RGB"))))
+        return torch.cat(loaded) if loaded else None
+
+    def results(self) -> list[dict[str, str]]:
+        """The pictures as ComfyUI's `ui` wants them: below the output directory."""
+        root = Path(folder_paths.get_output_directory())
+        return [
+            {
+                "filename": path.name,
+                "subfolder": path.parent.relative_to(root).as_posix(),
+                "type": "output",
+            }
+            for path in self.paths()
+        ]

@@ -1,0 +1,239 @@
+"""A whole training inside ComfyUI: checks, room, attachment, loop, previews, result."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
+from ...trainer.batches import batches_per_epoch
+from ...trainer.cache import CachedDataset
+from ...trainer.config import TrainConfig
+from ...trainer.data import TrainingData
+from ...trainer.loop import Loop, Outcome, StepEvent
+from ...trainer.lora import Network, find_targets
+from ...trainer.lora_file import LoraModel
+from ...trainer.memory import MemoryPlan, plan_memory
+from ...trainer.metadata import RunFacts, describe
+from ...trainer.run import Inputs, Result, RunFolder
+from ...trainer.weights import Lookahead, Weights
+from . import folders, memory, text, unet
+from .caching import encode_captions, encode_pictures
+from .fingerprint import fingerprint
+from .previews import PreviewBook
+from .progress import NodeProgress, check_interrupt, step_text
+from .registry import REGISTRY
+from .sampling import Previewer, PreviewSettings
+from .session import training_session
+from .weights import ComfyWeights
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the Train node was given."""
+
+    patcher: Any
+    cached: CachedDataset
+    config: TrainConfig
+    clip: Any = None
+    vae: Any = None
+    previews: PreviewSettings | None = None
+    prefetch: bool = False
+    node_id: str | None = None
+
+    @property
+    def wants_previews(self) -> bool:
+        return self.previews is not None and self.previews.wanted
+
+    def check(self) -> None:
+        """Raise ValueError for whatever would fail later: nothing has been done yet."""
+        unet.check_trainable(self.patcher)
+        self.config.loss.check_prediction(unet.prediction(self.patcher))
+        if self.clip is not None:
+            text.check_clip(self.clip)
+        elif self.cached.text_fingerprint is None:
+            raise ValueError(
+                "The captions are not encoded yet: connect CLIP to Cache Latents or to Train."
+            )
+        lacking = [n for n, v in (("CLIP", self.clip), ("VAE", self.vae)) if v is None]
+        if self.wants_previews and lacking:
+            raise ValueError(
+                f"Previews need {' and '.join(lacking)} on Train: connect the checkpoint loader's "
+                "output, or set the previews' `every` to 0."
+            )
+
+
+def train_lora(request: Request) -> tuple[Result, PreviewBook]:
+    """Train, or bring back the result of the same run from disk. Called in inference mode.
+
+    Raises ValueError for unusable input before any work; whatever ends the training early
+    (interrupt, out of memory, error) goes on to the caller with the MODEL as it was.
+    """
+    request.check()
+    texts = request.cached.text_fingerprint
+    if request.clip is not None:
+        texts = text.clip_fingerprint(request.clip)
+    assert texts is not None
+    data_identity = dataclasses.replace(request.cached, text_fingerprint=None).identity()
+    inputs = Inputs.of(request.config, data_identity, texts, fingerprint(request.patcher))
+    folder = RunFolder(folders.runs_root(), inputs)
+    book = PreviewBook(folder.path / "previews")
+    found = folder.find(request.config.steps)
+    if found is not None:
+        log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
+        return found, book
+    nearest = folder.nearest()
+    log.info("LoRA Loop: new run %s%s", folder.path.name, f"; {nearest}" if nearest else "")
+    for note in unet.notes(request.patcher):
+        log.warning("LoRA Loop: %s", note)
+    book.clear()
+    REGISTRY.release()
+    _complete_cache(request, texts)
+    return _Training(request, TrainingData(request.cached, texts), book).run(folder), book
+
+
+def _complete_cache(request: Request, texts: str) -> None:
+    """Encode what the cache lacks; raises ValueError when there is nothing to encode it with."""
+    cached = request.cached
+    if request.clip is not None:
+        encode_captions(cached, request.clip, request.node_id)
+    missing = TrainingData(cached, texts).missing()
+    if missing and request.vae is not None:
+        encode_pictures(cached.dataset, cached.recipe, request.vae, node_id=request.node_id)
+        missing = TrainingData(cached, texts).missing()
+    if missing:
+        raise ValueError(
+            f"The cache lacks {len(missing)} pictures or captions (first: {missing[0]}); it was "
+            "cleared after Cache Latents ran. Connect VAE and CLIP to Train, or restart ComfyUI, "
+            "and queue again."
+        )
+
+
+class _Training:
+    """One training that is really done: the observer of its loop."""
+
+    def __init__(self, request: Request, data: TrainingData, book: PreviewBook) -> None:
+        self._request, self._data, self._book = request, data, book
+        self._config = request.config
+        self._patcher = request.patcher
+        self._unet: nn.Module = request.patcher.model.diffusion_model
+        self._progress = NodeProgress(request.config.steps, request.node_id)
+        self._weights: Weights = ComfyWeights()
+        if request.prefetch:
+            self._weights = Lookahead(self._weights)
+        self._hold = ExitStack()
+        self._previewer: Previewer | None = None
+
+    def run(self, folder: RunFolder) -> Result:
+        started = time.time()
+        if self._request.wants_previews:
+            settings = self._request.previews
+            assert settings is not None
+            self._previewer = Previewer(
+                self._patcher, self._request.clip, self._request.vae, settings
+            )
+        try:
+            outcome, tensors = self._train()
+        except BaseException as error:
+            memory.explain_out_of_memory(error)
+            raise
+        finally:
+            memory.give_back()
+        if outcome.stopped:
+            log.warning("LoRA Loop: %s", outcome.stopped)
+            self._progress.say(outcome.stopped)
+        lora = LoraModel(tensors, self._metadata(outcome, started))
+        return folder.save(lora, outcome.losses, self._config, outcome.stopped)
+
+    def _train(self) -> tuple[Outcome, dict[str, Tensor]]:
+        device = self._patcher.load_device
+        with training_session(), ExitStack() as stack:
+            targets = find_targets(self._unet, self._config.lora)
+            network = Network(targets, self._config.seed, device)
+            self._memory = self._plan(network)
+            log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
+            self._make_room()
+            self._leaves = leaf_plan(self._unet, network, self._weights)
+            plan = list(self._leaves)
+            if self._memory.checkpointing:
+                plan += checkpoint_plan(self._unet)
+            stack.callback(self._hold.close)
+            self._attachment = stack.enter_context(Attachment(plan))
+            self._hold_weights()
+            model = unet.training_model(self._patcher)
+            loop = Loop(model, network, self._data, self._config, self, self._memory.micro_batch)
+            return loop.run(), network.state_dict()
+
+    def before_batch(self) -> None:
+        check_interrupt()
+
+    def on_step(self, event: StepEvent) -> None:
+        if event.warning:
+            log.warning("LoRA Loop: %s", event.warning)
+        picture = self._preview(event.step) if self._is_due(event.step) else None
+        self._progress.update(event.step, event.warning or step_text(event), picture)
+
+    def _is_due(self, step: int) -> bool:
+        settings = self._request.previews
+        return self._previewer is not None and settings is not None and step % settings.every == 0
+
+    def _preview(self, step: int) -> Any:
+        """Sample with the live adapters, then bring the training back to where it was."""
+        assert self._previewer is not None
+        self._hold.close()
+        with torch.inference_mode():
+            pictures = self._previewer.sample()
+        self._attachment.check()
+        self._make_room()
+        self._hold_weights()
+        return self._book.add(step, pictures)
+
+    def _make_room(self) -> None:
+        with torch.inference_mode():
+            memory.make_room(self._patcher, self._memory.reserve)
+
+    def _hold_weights(self) -> None:
+        self._hold.enter_context(self._weights.hold(leaf.module for leaf in self._leaves))
+
+    def _plan(self, network: Network) -> MemoryPlan:
+        plan = plan_memory(
+            self._config,
+            parameters=sum(p.numel() for p in network.parameters()),
+            pixels=max(math.prod(item.bucket) for item in self._request.cached.items),
+            itemsize=unet.compute_dtype(self._patcher).itemsize,
+            available=memory.available_beside(self._patcher),
+        )
+        if not plan.fits:
+            log.warning(
+                "LoRA Loop: %s is more than this card has beside the model; parts of the model will "
+                "be streamed from RAM. Lower the resolution, the rank or the batch size, or set "
+                "checkpointing to full, to go faster.",
+                plan.describe(),
+            )
+        return plan
+
+    def _metadata(self, outcome: Outcome, started: float) -> dict[str, str]:
+        cached, config = self._request.cached, self._config
+        batches = batches_per_epoch(cached, config.batch_size)
+        schedule = unet.schedule(self._patcher)
+        facts = RunFacts(
+            steps=outcome.steps,
+            epochs=math.ceil(outcome.steps / math.ceil(batches / config.accumulation)),
+            batches_per_epoch=batches,
+            started=started,
+            finished=time.time(),
+            prediction=schedule.prediction,
+            zero_terminal_snr=schedule.zero_terminal_snr,
+            trigger=cached.dataset.trigger,
+        )
+        return describe(config, cached, facts)

@@ -1,0 +1,136 @@
+"""Cache Latents: a dataset made ready for training, on disk and never stale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..trainer.buckets import BucketSettings
+from ..trainer.dataset import Dataset
+from .host.caching import CacheRequest, build_cache
+from .schema import field, node, output, setting
+from .sockets import CacheSocket, DatasetSocket
+
+
+class CacheLatents(io.ComfyNode):
+    """Sorts pictures into aspect buckets and encodes them once."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "CacheLatents",
+            display_name="Cache Latents",
+            description="Sorts the pictures into aspect buckets as kohya does, encodes them with "
+            "the VAE (and the captions with CLIP) and keeps the results on disk by content: an "
+            "edited picture is encoded anew, the others are not.",
+            search_aliases=["aspect buckets", "encode dataset", "vae encode images"],
+            inputs=[
+                field(DatasetSocket, "dataset", "Pictures and captions to train on."),
+                field(io.Vae, "vae", "The VAE of the SDXL checkpoint."),
+                field(
+                    io.Clip,
+                    "clip",
+                    "The CLIP of the checkpoint, to encode the captions here. Without it Train "
+                    "needs CLIP.",
+                    optional=True,
+                ),
+                field(
+                    io.Int,
+                    "resolution",
+                    "Pictures are resized to buckets of about resolution x resolution pixels.",
+                    default=BucketSettings().resolution[0],
+                    min=64,
+                    max=4096,
+                    step=8,
+                ),
+                field(
+                    io.Boolean,
+                    "flip",
+                    "Also use every picture mirrored, at random. Not for asymmetric characters.",
+                    default=False,
+                ),
+                setting(
+                    BucketSettings,
+                    "enabled",
+                    "Buckets of several shapes; off crops every picture to a square.",
+                    display_name="buckets",
+                    advanced=True,
+                ),
+                setting(
+                    BucketSettings,
+                    "min_reso",
+                    "Shortest side of a bucket in pixels.",
+                    min=32,
+                    max=4096,
+                    step=8,
+                    advanced=True,
+                ),
+                setting(
+                    BucketSettings,
+                    "max_reso",
+                    "Longest side of a bucket in pixels.",
+                    min=64,
+                    max=8192,
+                    step=8,
+                    advanced=True,
+                ),
+                setting(
+                    BucketSettings,
+                    "step",
+                    "Sides of buckets are multiples of this.",
+                    min=8,
+                    max=256,
+                    step=8,
+                    advanced=True,
+                ),
+                setting(
+                    BucketSettings,
+                    "no_upscale",
+                    "Never enlarge a picture; small ones get buckets of their own.",
+                    advanced=True,
+                ),
+                field(
+                    io.Boolean,
+                    "kohya_preprocessing",
+                    "Decode and condition exactly as kohya's scripts do: transparency dropped, EXIF "
+                    "rotation ignored, crop numbers from its formula.",
+                    default=False,
+                    advanced=True,
+                ),
+                field(
+                    io.Int,
+                    "vae_batch_size",
+                    "Pictures encoded at a time; only speed and memory depend on it.",
+                    default=1,
+                    min=1,
+                    max=64,
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                output(CacheSocket, "cache", "The cached dataset, for Train."),
+                output(io.String, "report", "How many pictures fell into which bucket."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        dataset: Dataset,
+        vae: Any,
+        resolution: int,
+        flip: bool,
+        kohya_preprocessing: bool,
+        vae_batch_size: int,
+        clip: Any = None,
+        **buckets: Any,
+    ) -> io.NodeOutput:
+        settings = BucketSettings(resolution=(resolution, resolution), **buckets)
+        request = CacheRequest(
+            dataset, vae, clip, settings, flip, kohya_preprocessing, vae_batch_size,
+            cls.hidden.unique_id,
+        )  # fmt: skip
+        cached, report = build_cache(request)
+        return io.NodeOutput(cached, report, ui={"text": [report]})

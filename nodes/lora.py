@@ -1,0 +1,125 @@
+"""Apply LoRA and Save LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..trainer.lora_file import IfExists, Precision, save_user_lora
+from ..trainer.metadata import without_private
+from .host import folders
+from .host.apply import apply_lora
+from .schema import field, node, output
+from .sockets import LoraModelSocket
+
+STRENGTH = 0.8
+
+
+class ApplyLora(io.ComfyNode):
+    """Puts a LoRA from memory on a MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "ApplyLora",
+            display_name="Apply LoRA",
+            description="Puts a trained LoRA on the MODEL without a file in between.",
+            search_aliases=["load lora from memory", "test lora"],
+            inputs=[
+                field(io.Model, "model", "The MODEL to put it on."),
+                field(LoraModelSocket, "lora", "A LoRA from Train, or from ComfyUI's own trainer."),
+                field(
+                    io.Clip, "clip", "Only needed for LoRAs with text encoder parts.", optional=True
+                ),
+                field(
+                    io.Float,
+                    "strength",
+                    "0.8 is a good test; 0 passes the MODEL through untouched.",
+                    default=STRENGTH,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                ),
+            ],
+            outputs=[
+                output(io.Model, "model", "The MODEL with the LoRA."),
+                output(io.Clip, "clip", "The CLIP with the LoRA, if one was given."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, lora: Mapping[str, Tensor], strength: float, clip: Any = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(*apply_lora(model, clip, lora, strength))
+
+
+class SaveLora(io.ComfyNode):
+    """Writes a LoRA where ComfyUI lists it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "SaveLora",
+            display_name="Save LoRA",
+            description="Writes the LoRA in kohya's format into models/loras, with its metadata, so "
+            "that ComfyUI, A1111, Forge and kohya load it.",
+            search_aliases=["export lora", "write lora"],
+            is_output_node=True,
+            inputs=[
+                field(LoraModelSocket, "lora", "A LoRA from Train."),
+                field(
+                    io.String,
+                    "name",
+                    "File name in models/loras; a / makes a sub-folder.",
+                    default="my_lora",
+                ),
+                field(
+                    io.Combo,
+                    "precision",
+                    "fp16 is what everybody uses; fp32 is exact and twice as large.",
+                    options=list(get_args(Precision)),
+                    default="fp16",
+                ),
+                field(
+                    io.Combo,
+                    "if_exists",
+                    "When another LoRA has that name: number the new file, or replace the old one, "
+                    "which is kept as .bak.",
+                    options=list(get_args(IfExists)),
+                    default="number",
+                    advanced=True,
+                ),
+                field(
+                    io.Boolean,
+                    "private",
+                    "Leave folder names and the tag list out of the metadata.",
+                    default=False,
+                    advanced=True,
+                ),
+            ],
+            outputs=[output(io.String, "path", "The file that was written.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        lora: Mapping[str, Tensor],
+        name: str,
+        precision: Precision,
+        if_exists: IfExists,
+        private: bool,
+    ) -> io.NodeOutput:
+        metadata = getattr(lora, "metadata", {})
+        path = save_user_lora(
+            folders.loras_folder(),
+            name,
+            lora,
+            without_private(metadata) if private else metadata,
+            precision=precision,
+            if_exists=if_exists,
+        )
+        return io.NodeOutput(str(path), ui={"text": [f"saved {path}"]})

@@ -1,0 +1,36 @@
+"""Plot Loss: the loss over the steps as a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..trainer.loss_plot import draw_loss
+from .host.images import to_image
+from .schema import field, node, output
+from .sockets import LossMapSocket
+
+
+class PlotLoss(io.ComfyNode):
+    """A plot of the training loss."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "PlotLoss",
+            display_name="Plot Loss",
+            description="Draws the loss of every step (faint) and its moving average.",
+            search_aliases=["loss graph", "training curve"],
+            inputs=[
+                field(LossMapSocket, "loss", "The losses from Train."),
+                field(io.Int, "width", "Pixels.", default=1024, min=256, max=4096),
+                field(io.Int, "height", "Pixels.", default=512, min=128, max=4096),
+            ],
+            outputs=[output(io.Image, "plot", "The plot.")],
+        )
+
+    @classmethod
+    def execute(cls, loss: dict[str, Any], width: int, height: int) -> io.NodeOutput:
+        values = [float(value) for value in loss["loss"]]
+        return io.NodeOutput(to_image(draw_loss(values, width, height)))

@@ -1,0 +1,371 @@
+"""Settings nodes: one socket each, defaults read from the configs that they make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig
+from .host.sampling import PreviewSettings, samplers, schedulers
+from .schema import field, node, output, setting
+from .sockets import (
+    LoraSettingsSocket,
+    LossSettingsSocket,
+    OptimiserSettingsSocket,
+    PreviewSettingsSocket,
+)
+
+
+class LoraSettings(io.ComfyNode):
+    """Size and scale of the LoRA."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "LoraSettings",
+            display_name="LoRA Settings",
+            description="Rank and alpha of the LoRA (kohya: network_dim, network_alpha).",
+            inputs=[
+                setting(
+                    LoraConfig,
+                    "rank",
+                    "How much the LoRA can hold: 8 to 16 for a character, 32 for a style. The file "
+                    "and the memory grow with it.",
+                    min=1,
+                    max=1024,
+                ),
+                setting(
+                    LoraConfig,
+                    "alpha",
+                    "The LoRA is scaled by alpha / rank: equal to rank means no scaling.",
+                    min=0.01,
+                    max=1024.0,
+                    step=0.01,
+                ),
+                setting(
+                    LoraConfig,
+                    "conv_rank",
+                    "Also adapt 3x3 convolutions with this rank (kohya's conv_dim); 0 for not.",
+                    min=0,
+                    max=1024,
+                    advanced=True,
+                ),
+                setting(
+                    LoraConfig,
+                    "conv_alpha",
+                    "Alpha of the convolutions' adapters.",
+                    min=0.01,
+                    max=1024.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+            ],
+            outputs=[output(LoraSettingsSocket, "lora settings", "For Train.")],
+        )
+
+    @classmethod
+    def execute(cls, **values: Any) -> io.NodeOutput:
+        return io.NodeOutput(LoraConfig(**values))
+
+
+class OptimiserSettings(io.ComfyNode):
+    """AdamW and its learning rate over the steps."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "OptimiserSettings",
+            display_name="Optimiser Settings",
+            description="AdamW: learning rate, its schedule and warm-up.",
+            search_aliases=["optimizer", "learning rate", "scheduler"],
+            inputs=[
+                setting(
+                    OptimiserConfig,
+                    "learning_rate",
+                    "How far each step goes. 3e-5 is safe over thousands of steps, 1e-4 is quick.",
+                    min=1e-8,
+                    max=1.0,
+                    step=1e-6,
+                    round=False,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "schedule",
+                    "How the learning rate changes over the steps.",
+                ),
+                setting(
+                    OptimiserConfig,
+                    "warmup",
+                    "Steps over which the learning rate rises from 0; below 1 a fraction of all.",
+                    min=0.0,
+                    max=100000.0,
+                    step=0.01,
+                    round=False,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "weight_decay",
+                    "AdamW's pull of the LoRA's factors towards 0.",
+                    min=0.0,
+                    max=10.0,
+                    step=0.001,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "max_grad_norm",
+                    "Longer gradients are cut to this length; 0 for not.",
+                    min=0.0,
+                    max=1000.0,
+                    step=0.01,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "beta1",
+                    "Decay of AdamW's mean of gradients.",
+                    min=0.0,
+                    max=0.9999,
+                    step=0.001,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "beta2",
+                    "Decay of AdamW's mean of squared gradients.",
+                    min=0.0,
+                    max=0.99999,
+                    step=0.001,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "epsilon",
+                    "AdamW's guard against division by 0.",
+                    min=1e-12,
+                    max=1e-2,
+                    step=1e-9,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "cycles",
+                    "Waves of cosine_with_restarts.",
+                    min=1,
+                    max=100,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "power",
+                    "Exponent of polynomial.",
+                    min=0.1,
+                    max=10.0,
+                    step=0.1,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "min_lr_ratio",
+                    "Where cosine_with_min_lr and warmup_stable_decay end, of the learning rate.",
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "decay_steps",
+                    "Last steps of warmup_stable_decay; below 1 a fraction of all.",
+                    min=0.0,
+                    max=100000.0,
+                    step=0.01,
+                    round=False,
+                    advanced=True,
+                ),
+            ],
+            outputs=[output(OptimiserSettingsSocket, "optimiser settings", "For Train.")],
+        )
+
+    @classmethod
+    def execute(cls, **values: Any) -> io.NodeOutput:
+        return io.NodeOutput(OptimiserConfig(**values))
+
+
+class LossSettings(io.ComfyNode):
+    """Noise, loss and its weighting."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "LossSettings",
+            display_name="Noise and Loss Settings",
+            description="kohya's loss functions and weightings. Whether the model predicts noise "
+            "or v, and zero terminal SNR, are read from the MODEL.",
+            search_aliases=["min snr", "noise offset", "huber"],
+            inputs=[
+                setting(
+                    LossConfig,
+                    "min_snr_gamma",
+                    "Evens out the weight of easy and hard timesteps; 5 is usual, 0 turns it off.",
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                ),
+                setting(
+                    LossConfig,
+                    "noise_offset",
+                    "Lets the LoRA learn very dark and very bright pictures; 0.05 is usual.",
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    round=False,
+                ),
+                setting(
+                    LossConfig,
+                    "loss_type",
+                    "l2 is the usual one; huber and smooth_l1 care less about outliers.",
+                ),
+                setting(
+                    LossConfig,
+                    "huber_schedule",
+                    "How the Huber constant depends on the timestep.",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "huber_c",
+                    "The Huber constant.",
+                    min=0.0001,
+                    max=10.0,
+                    step=0.01,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "huber_scale",
+                    "Factor on the Huber constant (not under the snr schedule, as in kohya).",
+                    min=0.01,
+                    max=100.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "debiased",
+                    "Debiased estimation: weight 1 / sqrt(SNR).",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "scale_v_pred",
+                    "v-prediction only: scale the loss like one of noise prediction.",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "v_pred_like",
+                    "Noise prediction only: add this share of a loss like v-prediction's.",
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+            ],
+            outputs=[output(LossSettingsSocket, "loss settings", "For Train.")],
+        )
+
+    @classmethod
+    def execute(cls, **values: Any) -> io.NodeOutput:
+        return io.NodeOutput(LossConfig(**values))
+
+
+class PreviewNode(io.ComfyNode):
+    """What to sample while training."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "PreviewSettings",
+            display_name="Preview Settings",
+            description="Pictures sampled during training with the LoRA as it is then, by "
+            "ComfyUI's own sampler. Changing them does not retrain.",
+            search_aliases=["sample prompts", "training samples"],
+            inputs=[
+                field(
+                    io.String,
+                    "prompts",
+                    "One prompt a line; one picture each.",
+                    default="",
+                    multiline=True,
+                ),
+                setting(
+                    PreviewSettings,
+                    "every",
+                    "Steps between previews; 0 for none.",
+                    min=0,
+                    max=1000000,
+                ),
+                setting(
+                    PreviewSettings,
+                    "negative",
+                    "Negative prompt of all previews.",
+                    multiline=True,
+                    advanced=True,
+                ),
+                setting(
+                    PreviewSettings, "width", "Pixels.", min=16, max=4096, step=8, advanced=True
+                ),
+                setting(
+                    PreviewSettings, "height", "Pixels.", min=16, max=4096, step=8, advanced=True
+                ),
+                setting(PreviewSettings, "steps", "Sampling steps.", min=1, max=200, advanced=True),
+                setting(
+                    PreviewSettings,
+                    "cfg",
+                    "Classifier-free guidance.",
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    advanced=True,
+                ),
+                field(
+                    io.Combo,
+                    "sampler",
+                    "ComfyUI's samplers.",
+                    options=samplers(),
+                    default=PreviewSettings.sampler,
+                    advanced=True,
+                ),
+                field(
+                    io.Combo,
+                    "scheduler",
+                    "ComfyUI's schedulers.",
+                    options=schedulers(),
+                    default=PreviewSettings.scheduler,
+                    advanced=True,
+                ),
+                setting(
+                    PreviewSettings,
+                    "seed",
+                    "The same noise for every preview, so that they can be compared.",
+                    min=0,
+                    max=2**53 - 1,
+                    control_after_generate=False,
+                    advanced=True,
+                ),
+            ],
+            outputs=[output(PreviewSettingsSocket, "preview settings", "For Train.")],
+        )
+
+    @classmethod
+    def execute(cls, prompts: str, **values: Any) -> io.NodeOutput:
+        lines = tuple(line.strip() for line in prompts.splitlines() if line.strip())
+        return io.NodeOutput(PreviewSettings(prompts=lines, **values))

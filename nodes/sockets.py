@@ -1,0 +1,44 @@
+"""Every socket of the pack: its type string, the Python class that travels, the node that makes it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from comfy_api.latest import io
+
+from ..trainer.cache import CachedDataset
+from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig
+from ..trainer.dataset import Dataset
+from ..trainer.lora_file import LoraModel
+from .host.sampling import PreviewSettings
+
+
+class Socket(NamedTuple):
+    """One row of the table."""
+
+    type: str
+    carries: type
+    producer: str
+
+
+SOCKETS = (
+    Socket("LORA_LOOP_DATASET", Dataset, "LoraLoopLoadDataset"),
+    Socket("LORA_LOOP_CACHE", CachedDataset, "LoraLoopCacheLatents"),
+    Socket("LORA_LOOP_LORA_SETTINGS", LoraConfig, "LoraLoopLoraSettings"),
+    Socket("LORA_LOOP_OPTIMISER_SETTINGS", OptimiserConfig, "LoraLoopOptimiserSettings"),
+    Socket("LORA_LOOP_LOSS_SETTINGS", LossConfig, "LoraLoopLossSettings"),
+    Socket("LORA_LOOP_PREVIEW_SETTINGS", PreviewSettings, "LoraLoopPreviewSettings"),
+    Socket("LORA_MODEL", LoraModel, "LoraLoopTrain"),  # ComfyUI's own type
+    Socket("LOSS_MAP", dict, "LoraLoopTrain"),  # ComfyUI's own type
+)
+
+(
+    DatasetSocket,
+    CacheSocket,
+    LoraSettingsSocket,
+    OptimiserSettingsSocket,
+    LossSettingsSocket,
+    PreviewSettingsSocket,
+    LoraModelSocket,
+    LossMapSocket,
+) = (io.Custom(socket.type) for socket in SOCKETS)

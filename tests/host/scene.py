@@ -1,0 +1,100 @@
+"""What the host tests are made of: pictures, a cached dataset, a request, a sample, a snapshot."""
+
+import dataclasses
+import random
+from pathlib import Path
+
+import comfy.sample
+import numpy as np
+import torch
+from PIL import Image
+
+from pack.nodes.host import images, text
+from pack.nodes.host.training import Request
+from pack.trainer.buckets import BucketSettings
+from pack.trainer.cache import CachedDataset, LatentRecipe, cache_latents
+from pack.trainer.config import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.scan import scan_folder
+from pack.trainer.store import Store
+from pack.trainer.texts import cache_texts
+
+BUCKETS = BucketSettings((64, 64), min_reso=32, max_reso=128, step=32)
+RED = (220, 30, 30)
+
+
+def write_pictures(folder: Path, colour=RED, count=4, sizes=((64, 64), (96, 64))) -> Path:
+    """Pictures of one colour with a little texture, and captions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        width, height = sizes[index % len(sizes)]
+        noise = rng.normal(0, 12, (height, width, 3))
+        pixels = np.clip(np.asarray(colour) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"picture_{index}.png")
+        (folder / f"picture_{index}.txt").write_text(f"thing, number {index}", "utf-8")
+    return folder
+
+
+def cache(tiny, folder: Path, store: Path, flip=False) -> CachedDataset:
+    """Latents and captions of a folder in a store, with the tiny VAE and CLIP."""
+    dataset = scan_folder(folder)
+    with torch.inference_mode():
+        recipe = LatentRecipe(BUCKETS, images.vae_fingerprint(tiny.vae), flip=flip)
+        cached = cache_latents(
+            dataset, recipe, lambda p: images.encode_pixels(tiny.vae, p), Store(store)
+        )
+        fingerprint = text.clip_fingerprint(tiny.clip)
+        cache_texts(
+            (item.caption for item in cached.items),
+            lambda caption: text.encode_caption(tiny.clip, caption),
+            Store(store),
+            fingerprint,
+        )
+    return dataclasses.replace(cached, text_fingerprint=fingerprint)
+
+
+def config(steps=4, rank=4, learning_rate=1e-2, **settings) -> TrainConfig:
+    return TrainConfig(
+        steps=steps,
+        lora=LoraConfig(rank=rank, alpha=rank),
+        optimiser=OptimiserConfig(learning_rate=learning_rate),
+        **settings,
+    )
+
+
+def request(tiny, cached, recipe=None, **extra) -> Request:
+    return Request(tiny.model, cached, recipe or config(), **extra)
+
+
+def sample(model, clip, seed=3, steps=3, prompt="thing") -> torch.Tensor:
+    """Latents [1, 4, 8, 8] of ComfyUI's own sampler."""
+    with torch.inference_mode():
+        empty = torch.zeros((1, 4, 8, 8))
+        noise = comfy.sample.prepare_noise(empty, seed)
+        positive, negative = text.conditioning(clip, prompt), text.conditioning(clip, "")
+        return comfy.sample.sample(
+            model, noise, steps, 3.0, "euler", "normal", positive, negative, empty,
+            disable_pbar=True, seed=seed,
+        ).clone()  # fmt: skip
+
+
+def snapshot(model) -> dict:
+    """Everything about a MODEL and the process that training must leave as it was."""
+    unet = model.model.diffusion_model
+    return {
+        "forwards": {n: m.__dict__.get("forward") for n, m in unet.named_modules()},
+        "parameters": {n: id(p) for n, p in unet.named_parameters()},
+        "grads": [n for n, p in unet.named_parameters() if p.grad is not None],
+        "requires_grad": {n: p.requires_grad for n, p in unet.named_parameters()},
+        "training": {n: m.training for n, m in unet.named_modules()},
+        "grad_mode": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "flags": (
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.deterministic,
+            torch.backends.cuda.matmul.allow_tf32,
+            torch.get_float32_matmul_precision(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.get_default_dtype(),
+        ),
+        "rng": (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()),
+    }

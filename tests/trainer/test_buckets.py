@@ -1,0 +1,88 @@
+import pytest
+
+from pack.trainer.buckets import (
+    BucketSettings,
+    SizeConditioning,
+    assign,
+    conditioning,
+    kohya_crop,
+    predefined_resolutions,
+)
+
+
+def test_defaults_are_kohyas_fifteen_buckets():
+    resolutions = predefined_resolutions(BucketSettings())
+    assert len(resolutions) == 15
+    assert resolutions[0] == (704, 1408)
+    assert (1024, 1024) in resolutions
+
+
+@pytest.mark.parametrize(
+    ("size", "bucket", "resized", "crop"),
+    [
+        ((1024, 1024), (1024, 1024), (1024, 1024), (0, 0)),
+        ((1920, 1080), (1344, 768), (1365, 768), (10, 0)),
+        ((1000, 3000), (704, 1472), (704, 2112), (0, 320)),
+        ((512, 512), (1024, 1024), (1024, 1024), (0, 0)),
+    ],
+)
+def test_assign(size, bucket, resized, crop):
+    placement = assign(size, BucketSettings())
+    assert (placement.bucket, placement.resized, placement.crop) == (bucket, resized, crop)
+
+
+def test_without_upscaling_small_pictures_keep_their_size():
+    placement = assign((500, 300), BucketSettings(no_upscale=True))
+    assert (placement.bucket, placement.resized, placement.crop) == (
+        (448, 256),
+        (500, 300),
+        (26, 22),
+    )
+
+
+@pytest.mark.parametrize("size", [(40, 900), (900, 40), (100_000, 15)])
+def test_without_upscaling_what_is_below_one_step_is_refused(size):
+    with pytest.raises(ValueError, match="no_upscale off"):
+        assign(size, BucketSettings(no_upscale=True))
+
+
+def test_buckets_off_is_one_bucket():
+    placement = assign((300, 200), BucketSettings((512, 512), enabled=False))
+    assert (placement.bucket, placement.resized) == ((512, 512), (768, 512))
+
+
+def test_the_resized_picture_always_covers_its_bucket():
+    settings = BucketSettings((256, 256), min_reso=64, max_reso=512, step=64)
+    for width in range(9, 1500, 37):
+        for height in range(9, 1500, 41):
+            placement = assign((width, height), settings)
+            assert placement.resized[0] >= placement.bucket[0], (width, height)
+            assert placement.resized[1] >= placement.bucket[1], (width, height)
+
+
+def test_true_crop_is_the_crop_made_and_mirrors():
+    placement = assign((1921, 1080), BucketSettings())
+    assert placement.resized[0] - 1344 == 22
+    plain = conditioning(placement, (1921, 1080), False, False)
+    assert plain == SizeConditioning((1080, 1921), (0, 11), (768, 1344))
+    odd = placement._replace(resized=(1367, 768))
+    assert conditioning(odd, (1921, 1080), True, False).crop_tl == (0, 1367 - 1344 - 11)
+
+
+def test_kohyas_crop_is_on_the_other_axis():
+    placement = assign((1920, 1080), BucketSettings())
+    assert kohya_crop(placement.bucket, (1920, 1080)) == (0, 6, 1344, 762)
+    assert conditioning(placement, (1920, 1080), False, True).crop_tl == (6, 0)
+    tall = assign((1000, 3000), BucketSettings())
+    assert conditioning(tall, (1000, 3000), True, True).crop_tl == (0, 107)
+
+
+def test_all_problems_are_told_together():
+    with pytest.raises(ValueError, match=r"min_reso 1280.*max_reso 960"):
+        BucketSettings(min_reso=1280, max_reso=960)
+    with pytest.raises(ValueError, match="step must be a multiple of 8"):
+        BucketSettings(step=20)
+    with pytest.raises(ValueError, match="without buckets"):
+        BucketSettings((500, 512), enabled=False)
+    with pytest.raises(ValueError, match="at least the step"):
+        BucketSettings(min_reso=32)

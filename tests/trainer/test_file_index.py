@@ -1,0 +1,78 @@
+import json
+import time
+
+import pytest
+
+from pack.trainer.dataset import FileStamp
+from pack.trainer.file_index import FileFacts, FileIndex
+
+OLD = FileStamp(10, 1_000_000_000_000)
+FACTS = FileFacts("ab" * 16, 64, 48)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "deep" / "index.json"
+
+
+def remembered(path, tmp_path, stamp=OLD, read_ns=None):
+    index = FileIndex(path)
+    index.remember(tmp_path / "a.png", stamp, FACTS, read_ns or time.time_ns())
+    index.save()
+    return FileIndex(path).lookup(tmp_path / "a.png", stamp)
+
+
+def test_facts_survive_and_depend_on_the_stamp(path, tmp_path):
+    assert remembered(path, tmp_path) == FACTS
+    again = FileIndex(path)
+    assert again.lookup(tmp_path / "a.png", FileStamp(11, OLD.mtime_ns)) is None
+    assert again.lookup(tmp_path / "a.png", FileStamp(10, OLD.mtime_ns + 1)) is None
+    assert again.lookup(tmp_path / "b.png", OLD) is None
+    assert [p.name for p in path.parent.iterdir()] == ["index.json"]
+
+
+def test_a_file_changed_just_now_is_not_trusted(path, tmp_path):
+    now = time.time_ns()
+    assert remembered(path, tmp_path, FileStamp(1, now - 1_900_000_000), now) is None
+    assert remembered(path, tmp_path, FileStamp(1, now - 2_100_000_000), now) == FACTS
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"format": 1}',
+        b'{"format": 1, "files": {"a": [1]}}',
+        b"\xff",
+        b'{"format":0}',
+    ],
+)
+def test_a_damaged_index_is_made_anew(path, tmp_path, content):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert FileIndex(path).lookup(tmp_path / "a.png", OLD) is None
+    assert remembered(path, tmp_path) == FACTS
+
+
+def test_nothing_new_is_not_written_and_memory_only_works(path, tmp_path):
+    FileIndex(path).save()
+    assert not path.exists()
+    index = FileIndex(None)
+    index.remember(tmp_path / "a.png", OLD, FACTS, time.time_ns())
+    index.save()
+    assert index.lookup(tmp_path / "a.png", OLD) == FACTS
+
+
+def test_an_index_that_cannot_be_written_is_no_error(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    assert remembered(tmp_path / "file" / "index.json", tmp_path) is None
+    assert "could not be written" in caplog.text
+
+
+def test_a_file_of_another_format_is_ignored(path, tmp_path):
+    remembered(path, tmp_path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "format": 2}))
+    assert FileIndex(path).lookup(tmp_path / "a.png", OLD) is None

@@ -1,0 +1,102 @@
+"""The batch plan of an epoch: a pure function of the cached dataset, batch size, seed and epoch."""
+
+from bisect import bisect_left
+from collections import defaultdict
+from itertools import accumulate
+from typing import NamedTuple
+
+from . import rng
+from .buckets import Size
+from .cache import CachedDataset
+
+_FLIP_CHANCE = 0.5
+
+
+class BatchItem(NamedTuple):
+    """One showing of one picture: its place in ``cached.items``, which repeat, and whether mirrored."""
+
+    item_index: int
+    repeat: int
+    flipped: bool
+
+
+def epoch_batches(
+    cached: CachedDataset, batch_size: int, seed: int, epoch: int
+) -> tuple[tuple[BatchItem, ...], ...]:
+    """The batches of ``epoch`` (from 0) in training order.
+
+    Every picture comes exactly once per repeat; a batch never mixes buckets, and the last of a bucket
+    may be smaller (kohya.md 1.6, without its workers' stale first batches). Regularisation pictures
+    are as many as kohya's, but those beyond the need take turns from epoch to epoch.
+
+    Raises:
+        ValueError: batch size or epoch is out of range, or there is nothing but regularisation pictures.
+    """
+    if batch_size < 1 or epoch < 0:
+        raise ValueError(
+            f"Batch size must be at least 1 and epoch 0, got {batch_size} and {epoch}."
+        )
+    batches = []
+    for bucket, entries in _by_bucket(cached, epoch).items():
+        order = rng.permutation(len(entries), seed, "order", epoch, *bucket)
+        shown = [_show(cached, *entries[place], seed, epoch) for place in order]
+        batches += [
+            tuple(shown[start : start + batch_size]) for start in range(0, len(shown), batch_size)
+        ]
+    return tuple(batches[place] for place in rng.permutation(len(batches), seed, "batches", epoch))
+
+
+def batches_per_epoch(cached: CachedDataset, batch_size: int, epoch: int = 0) -> int:
+    """How many batches ``epoch`` has; epochs differ only where regularisation pictures take turns.
+
+    Raises:
+        ValueError: there is nothing but regularisation pictures, or nothing at all.
+    """
+    return sum(-(-len(entries) // batch_size) for entries in _by_bucket(cached, epoch).values())
+
+
+def _show(cached: CachedDataset, index: int, repeat: int, seed: int, epoch: int) -> BatchItem:
+    can_flip = cached.items[index].flipped_key is not None
+    flipped = can_flip and rng.uniform(seed, "flip", epoch, index, repeat) < _FLIP_CHANCE
+    return BatchItem(index, repeat, flipped)
+
+
+def _by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tuple[int, int]]]:
+    """(item, repeat) pairs of an epoch per bucket, unshuffled, buckets sorted."""
+    repeats = {i: item.repeats for i, item in enumerate(cached.items) if not item.is_reg}
+    if not repeats:
+        raise ValueError(
+            "There is no picture to train on: all pictures are regularisation pictures or there are "
+            "none. Give Load Dataset a folder with training pictures."
+        )
+    reg = [(i, item.repeats) for i, item in enumerate(cached.items) if item.is_reg]
+    if reg:
+        repeats.update(_reg_repeats(reg, sum(repeats.values()), epoch))
+    groups: defaultdict[Size, list[tuple[int, int]]] = defaultdict(list)
+    for index, count in sorted(repeats.items()):
+        groups[cached.items[index].bucket] += [(index, repeat) for repeat in range(count)]
+    return dict(sorted(groups.items()))
+
+
+def _reg_repeats(reg: list[tuple[int, int]], needed: int, epoch: int) -> dict[int, int]:
+    """Repeats of the regularisation pictures in one epoch, against ``needed`` training showings.
+
+    Epoch 0 is kohya's registration (kohya.md 1.1): pictures in order with their own repeats until the
+    need is met; if all do not meet it, one repeat more each, in order, until it is. In later epochs
+    the walk goes on where the last one stopped.
+    """
+    total = sum(count for _, count in reg)
+    if total <= needed:
+        rounds, rest = divmod(needed - total, len(reg))
+        start = epoch * rest
+        extra = {(start + k) % len(reg) for k in range(rest)}
+        return {index: n + rounds + (place in extra) for place, (index, n) in enumerate(reg)}
+    ends = [0, *accumulate(count for _, count in reg * 2)]
+
+    def stop_after(first: int) -> int:
+        return bisect_left(ends, ends[first] + needed)
+
+    start = 0
+    for _ in range(epoch):
+        start = stop_after(start) % len(reg)
+    return dict((reg * 2)[start : stop_after(start)])

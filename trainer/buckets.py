@@ -1,0 +1,185 @@
+"""Aspect buckets and SDXL's size conditioning, number for number as kohya's sd-scripts make them."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+
+_LATENT_PIXELS = 8
+
+
+@dataclass(frozen=True)
+class BucketSettings:
+    """How pictures are grouped by shape. Sizes in pixels, (width, height); checked when made.
+
+    ``min_reso`` is rounded down and ``max_reso`` up to a multiple of ``step``, as in kohya.
+    """
+
+    resolution: Size = (1024, 1024)
+    enabled: bool = True
+    min_reso: int = 704
+    max_reso: int = 2048
+    step: int = 64
+    no_upscale: bool = False
+
+    def __post_init__(self) -> None:
+        problems = self._problems()
+        if problems:
+            raise ValueError("Bucket settings: " + " ".join(problems))
+
+    def _problems(self) -> list[str]:
+        if min(self.resolution) < _LATENT_PIXELS:
+            return [
+                f"resolution is {self.resolution}; give at least {_LATENT_PIXELS} by {_LATENT_PIXELS}."
+            ]
+        if not self.enabled:
+            if any(side % _LATENT_PIXELS for side in self.resolution):
+                return [
+                    f"without buckets resolution must be a multiple of 8, got {self.resolution}."
+                ]
+            return []
+        if self.step < _LATENT_PIXELS or self.step % _LATENT_PIXELS:
+            return [f"step must be a multiple of {_LATENT_PIXELS} (64 is usual), got {self.step}."]
+        problems = []
+        if self.lowest < self.step:
+            problems.append(f"min_reso must be at least the step {self.step}, got {self.min_reso}.")
+        if self.lowest > min(self.resolution):
+            problems.append(
+                f"min_reso {self.min_reso} is above the resolution's smaller side "
+                f"{min(self.resolution)}; lower min_reso or raise the resolution."
+            )
+        if self.highest < max(self.resolution):
+            problems.append(
+                f"max_reso {self.max_reso} is below the resolution's larger side "
+                f"{max(self.resolution)}; raise max_reso or lower the resolution."
+            )
+        return problems
+
+    @property
+    def lowest(self) -> int:
+        """``min_reso`` rounded down to a multiple of ``step``."""
+        return self.min_reso // self.step * self.step
+
+    @property
+    def highest(self) -> int:
+        """``max_reso`` rounded up to a multiple of ``step``."""
+        return -(-self.max_reso // self.step) * self.step
+
+
+class Placement(NamedTuple):
+    """How one picture gets into its bucket: resize to ``resized``, then crop ``bucket`` at (left, top)."""
+
+    bucket: Size
+    resized: Size
+    crop: tuple[int, int]
+    ar_error: float
+
+
+class SizeConditioning(NamedTuple):
+    """SDXL's six size numbers, each pair in the order of the UNet's input: (height, width), (top, left)."""
+
+    original_hw: tuple[int, int]
+    crop_tl: tuple[int, int]
+    target_hw: tuple[int, int]
+
+
+@lru_cache(maxsize=64)
+def predefined_resolutions(settings: BucketSettings) -> tuple[Size, ...]:
+    """The buckets that pictures are matched with, sorted; empty for ``no_upscale``, which makes its own."""
+    if not settings.enabled:
+        return (settings.resolution,)
+    if settings.no_upscale:
+        return ()
+    area, step = settings.resolution[0] * settings.resolution[1], settings.step
+    square = int(math.sqrt(area) // step) * step
+    found = {(square, square)}
+    for width in range(settings.lowest, settings.highest + 1, step):
+        height = min(settings.highest, area // width // step * step)
+        if height >= settings.lowest:
+            found |= {(width, height), (height, width)}
+    return tuple(sorted(found))
+
+
+def assign(size: Size, settings: BucketSettings) -> Placement:
+    """Choose the bucket of a picture of ``size`` (width, height) and the way into it.
+
+    Raises:
+        ValueError: with ``no_upscale``, the picture is smaller than one step of the bucket grid.
+    """
+    if settings.enabled and settings.no_upscale:
+        bucket, resized = _without_upscaling(size, settings)
+    else:
+        bucket, resized = _nearest(size, predefined_resolutions(settings))
+    crop = ((resized[0] - bucket[0]) // 2, (resized[1] - bucket[1]) // 2)
+    return Placement(bucket, resized, crop, bucket[0] / bucket[1] - size[0] / size[1])
+
+
+def _nearest(size: Size, resolutions: tuple[Size, ...]) -> tuple[Size, Size]:
+    width, height = size
+    ratio = width / height
+    bucket = size
+    if size not in resolutions:
+        bucket = min(resolutions, key=lambda reso: abs(reso[0] / reso[1] - ratio))
+    by_height = ratio > bucket[0] / bucket[1]
+    scale = bucket[1] / height if by_height else bucket[0] / width
+    return bucket, (int(width * scale + 0.5), int(height * scale + 0.5))
+
+
+def _without_upscaling(size: Size, settings: BucketSettings) -> tuple[Size, Size]:
+    area, step = settings.resolution[0] * settings.resolution[1], settings.step
+    resized = size if size[0] * size[1] <= area else _shrunk(size, area, step)
+    bucket = (resized[0] // step * step, resized[1] // step * step)
+    if min(bucket) < step:
+        raise ValueError(
+            f"{size[0]}x{size[1]} pixels are too few or too narrow for a bucket grid of {step} without "
+            "enlarging: leave the picture out, or let small pictures be enlarged (no_upscale off)."
+        )
+    return bucket, resized
+
+
+def _shrunk(size: Size, area: int, step: int) -> Size:
+    """Of two roundings to the grid, by width and by height, the one whose shape is nearer to the picture's."""
+    ratio = size[0] / size[1]
+    width = math.sqrt(area * ratio)
+
+    def rounded(length: float) -> int:
+        return int(length + 0.5) // step * step
+
+    by_width, by_height = rounded(width), rounded(area / width)
+    height_of, width_of = rounded(by_width / ratio), rounded(by_height * ratio)
+    error_w = abs(by_width / height_of - ratio) if height_of else math.inf
+    error_h = abs(width_of / by_height - ratio) if by_height else math.inf
+    if error_w < error_h:
+        return by_width, int(by_width / ratio + 0.5)
+    return int(by_height * ratio + 0.5), by_height
+
+
+def kohya_crop(bucket: Size, size: Size) -> tuple[float, float, float, float]:
+    """kohya's crop numbers (left, top, right, bottom): a formula of the two shapes, not the crop made."""
+    ratio = size[0] / size[1]
+    if bucket[0] / bucket[1] > ratio:
+        width, height = bucket[1] * ratio, float(bucket[1])
+    else:
+        width, height = float(bucket[0]), bucket[0] / ratio
+    left, top = (bucket[0] - width) // 2, (bucket[1] - height) // 2
+    return left, top, left + width, top + height
+
+
+def conditioning(
+    placement: Placement, original_size: Size, flipped: bool, kohya: bool
+) -> SizeConditioning:
+    """The size numbers of a picture of ``original_size`` (width, height), plain or mirrored.
+
+    By default the crop is the true one, in pixels of the resized picture; ``kohya`` takes its formula.
+    """
+    (width, height), (resized_width, _) = placement.bucket, placement.resized
+    if kohya:
+        left_f, top_f, right_f, _ = kohya_crop(placement.bucket, original_size)
+        left, top = int(width - right_f if flipped else left_f), int(top_f)
+    else:
+        left, top = placement.crop
+        left = resized_width - width - left if flipped else left
+    return SizeConditioning((original_size[1], original_size[0]), (top, left), (height, width))

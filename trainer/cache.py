@@ -1,0 +1,218 @@
+"""Latents on disk: which picture becomes which latent file, making those that lack, and naming the whole."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .buckets import BucketSettings, Placement, Size, SizeConditioning, assign, conditioning
+from .dataset import Dataset, FileStamp, Sample, Subset
+from .decoding import CHANGED, Job, decoded, grouped
+from .digests import digest, file_digest
+from .images import Interpolation, explain, stored_size
+from .store import Store
+
+RECIPE = 1
+"""Raised when the way from picture to latent changes, so that older latents are not used."""
+
+KIND = "latents"
+"""The store's kind for latents; each file holds one tensor ``latents`` [4, h, w], float32, unscaled."""
+
+Encode = Callable[[np.ndarray], Tensor]
+"""A VAE: float32 RGB [N, H, W, 3] in 0..1 to unscaled latents [N, 4, H/8, W/8]."""
+
+OnImage = Callable[[int, int, str], None]
+"""Told (pictures encoded, pictures to encode, picture's name) after each."""
+
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class LatentRecipe:
+    """Everything besides the picture itself that its latent depends on, and the crop conditioning.
+
+    ``kohya``: decode and crop conditioning as sd-scripts do it, instead of the mended way.
+    """
+
+    buckets: BucketSettings
+    vae_fingerprint: str
+    flip: bool = False
+    kohya: bool = False
+    interpolation: Interpolation | None = None
+
+
+@dataclass(frozen=True)
+class CachedItem:
+    """One picture ready for training. ``bucket`` is (width, height); ``flipped_key`` is None without flips."""
+
+    digest: str
+    name: str
+    caption: str
+    bucket: Size
+    conditioning: SizeConditioning
+    flipped_conditioning: SizeConditioning
+    latent_key: str
+    flipped_key: str | None
+    repeats: int
+    weight: float
+    is_reg: bool
+    subset: str
+    mask_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class CachedDataset:
+    """All pictures of a dataset with their latents on disk; holds no tensors."""
+
+    items: tuple[CachedItem, ...]
+    store_root: Path
+    recipe: LatentRecipe
+    dataset: Dataset
+    text_fingerprint: str | None = None
+    _identity: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rows = [
+            [
+                [item.digest, item.latent_key, item.flipped_key, item.mask_digest],
+                [item.bucket, item.conditioning, item.flipped_conditioning],
+                [item.caption, item.repeats, item.weight, item.is_reg],
+            ]
+            for item in self.items
+        ]
+        name = digest(
+            RECIPE, self.recipe.vae_fingerprint, self.recipe.flip, self.text_fingerprint, rows
+        )
+        object.__setattr__(self, "_identity", name)
+
+    def identity(self) -> str:
+        """A digest of whatever can change training numbers; no paths, names or times."""
+        return self._identity
+
+
+def cache_latents(
+    dataset: Dataset,
+    recipe: LatentRecipe,
+    encode: Encode,
+    store: Store,
+    *,
+    batch_size: int = 1,
+    on_image: OnImage | None = None,
+) -> CachedDataset:
+    """Make the latents that ``store`` lacks and describe all of them; what is there is not made again.
+
+    Raises:
+        ValueError: the dataset is empty; a picture changed or vanished since the dataset was read,
+            cannot be decoded, does not fit the buckets, or gave a latent with NaN or infinity.
+    """
+    if not dataset.image_count:
+        raise ValueError("The dataset has no pictures to cache; load a folder that has some.")
+    _check_unchanged(dataset)
+    items, jobs = _plan(dataset, recipe, store)
+    batches = grouped(jobs, max(1, batch_size))
+    done = 0
+    with decoded(batches, recipe.kohya, recipe.interpolation) as ahead:
+        for batch, pixels in ahead:
+            _encode_batch(batch, pixels, encode, store)
+            for job in batch:
+                done += 1
+                if on_image is not None:
+                    on_image(done, len(jobs), job.sample.path.name)
+    return CachedDataset(items, store.root, recipe, dataset)
+
+
+def _check_unchanged(dataset: Dataset) -> None:
+    """Compare each picture's stat with its sample; where they differ, its contents decide."""
+    changed = []
+    for _, sample in dataset.samples():
+        try:
+            stat = sample.path.stat()
+            stamp = FileStamp(stat.st_size, stat.st_mtime_ns)
+            if stamp != sample.stamp and file_digest(sample.path) != sample.digest:
+                changed.append(f"{sample.path} changed")
+        except OSError as error:
+            changed.append(f"{sample.path}: {explain(error)}")
+    _refuse(changed, CHANGED)
+
+
+def _refuse(findings: list[str], advice: str) -> None:
+    if findings:
+        more = f" (and {len(findings) - _LISTED} more)" if len(findings) > _LISTED else ""
+        raise ValueError("; ".join(findings[:_LISTED]) + f"{more} {advice}")
+
+
+def _plan(
+    dataset: Dataset, recipe: LatentRecipe, store: Store
+) -> tuple[tuple[CachedItem, ...], list[Job]]:
+    """Every picture's item, and one job per distinct picture that lacks a latent."""
+    items, jobs, unfit = [], [], []
+    seen: set[str] = set()
+    for subset, sample in dataset.samples():
+        size = stored_size(sample.path) if recipe.kohya else sample.size
+        try:
+            placement = assign(size, recipe.buckets)
+        except ValueError as error:
+            unfit.append(f"{sample.path.name}: {error}")
+            continue
+        item = _item(subset, sample, placement, size, recipe)
+        items.append(item)
+        keys = [item.latent_key, item.flipped_key]
+        lacking = [None if not key or store.has(KIND, key) else key for key in keys]
+        if any(lacking) and item.latent_key not in seen:
+            seen.add(item.latent_key)
+            jobs.append(Job(sample, placement, *lacking))
+    _refuse(unfit, "")
+    return tuple(items), jobs
+
+
+def _item(
+    subset: Subset, sample: Sample, placement: Placement, size: Size, recipe: LatentRecipe
+) -> CachedItem:
+    def key(flipped: bool) -> str:
+        return digest(
+            RECIPE, sample.digest, placement[:3], flipped, recipe.vae_fingerprint,
+            recipe.interpolation, recipe.kohya,
+        )  # fmt: skip
+
+    return CachedItem(
+        digest=sample.digest,
+        name=f"{subset.name}/{sample.path.name}",
+        caption=sample.caption,
+        bucket=placement.bucket,
+        conditioning=conditioning(placement, size, False, recipe.kohya),
+        flipped_conditioning=conditioning(placement, size, True, recipe.kohya),
+        latent_key=key(False),
+        flipped_key=key(True) if recipe.flip else None,
+        repeats=subset.repeats,
+        weight=sample.weight,
+        is_reg=subset.is_reg,
+        subset=subset.name,
+        mask_digest=sample.mask_digest,
+    )
+
+
+def _encode_batch(batch: list[Job], pixels: np.ndarray, encode: Encode, store: Store) -> None:
+    """Encode and save what the jobs of one batch lack, plain pictures first, then mirrored ones."""
+    for flipped in (False, True):
+        keys = [job.flipped_key if flipped else job.plain_key for job in batch]
+        rows = [row for row, key in enumerate(keys) if key]
+        if not rows:
+            continue
+        chosen = pixels[rows][:, :, ::-1] if flipped else pixels[rows]
+        latents = encode(np.ascontiguousarray(chosen, dtype=np.float32) / 255.0)
+        expected = (len(rows), 4, chosen.shape[1] // 8, chosen.shape[2] // 8)
+        if latents.shape != expected:
+            raise ValueError(
+                f"The VAE gave latents of shape {tuple(latents.shape)} where {expected} was "
+                "expected: connect the VAE of an SDXL checkpoint."
+            )
+        for row, latent in zip(rows, latents.detach().float().cpu(), strict=True):
+            if not torch.isfinite(latent).all():
+                raise ValueError(
+                    f"The VAE gave NaN or infinity for {batch[row].sample.path}. Run the VAE in "
+                    "bf16 or fp32 (ComfyUI's --bf16-vae or --fp32-vae), or use a VAE mended for fp16."
+                )
+            store.save(KIND, keys[row] or "", {"latents": latent.clone()})

@@ -1,0 +1,40 @@
+"""Content digests: short, stable names for values and for files. Owns the one hash that the caches use."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+Part: TypeAlias = str | int | float | Sequence["Part"] | None
+
+_BYTES = 16
+_CHUNK = 1 << 20
+
+
+def digest(*parts: Part) -> str:
+    """Name a value: 32 hex digits that depend on contents, types, order and nesting of ``parts``.
+
+    Raises:
+        TypeError: a part is neither text, number, None nor a (nested) tuple or list of them.
+    """
+    text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("ascii"), digest_size=_BYTES).hexdigest()
+
+
+def bytes_digest(data: bytes) -> str:
+    """Name the contents of a file that is in memory already: 32 hex digits."""
+    return hashlib.blake2b(data, digest_size=_BYTES).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Name the contents of a file: 32 hex digits, equal to ``bytes_digest`` of its bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    hasher = hashlib.blake2b(digest_size=_BYTES)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+    return hasher.hexdigest()

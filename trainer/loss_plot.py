@@ -1,0 +1,70 @@
+"""A plot of the loss over the steps, drawn with Pillow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+BACKGROUND, GRID, TEXT = (24, 26, 30), (52, 56, 64), (200, 204, 212)
+RAW, SMOOTH = (70, 92, 122), (255, 170, 60)
+LEFT, RIGHT, TOP, BOTTOM = 64, 20, 34, 30
+GRID_LINES = 5
+
+
+def smooth(values: Sequence[float], span: int) -> list[float]:
+    """Bias-corrected exponential moving average; non-finite values are passed over."""
+    decay, total, weight, result = 1.0 - 1.0 / max(1, span), 0.0, 0.0, []
+    for value in values:
+        if math.isfinite(value):
+            total = decay * total + (1 - decay) * value
+            weight = decay * weight + (1 - decay)
+        result.append(total / weight if weight else math.nan)
+    return result
+
+
+def draw_loss(losses: Sequence[float], width: int = 1024, height: int = 512) -> np.ndarray:
+    """The plot as HWC uint8 RGB. Raises ValueError when there is no finite loss to draw."""
+    finite = [value for value in losses if math.isfinite(value)]
+    if not finite:
+        raise ValueError(
+            "There is no finite loss to plot: the run has no step, or all were skipped."
+        )
+    average = smooth(losses, max(1, len(losses) // 20))
+    low, high = _range(finite)
+    image = Image.new("RGB", (width, height), BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default()
+
+    def place(step: int, value: float) -> tuple[float, float]:
+        x = LEFT + (width - LEFT - RIGHT) * (step / max(1, len(losses) - 1))
+        y = TOP + (height - TOP - BOTTOM) * (1 - (value - low) / (high - low))
+        return x, min(max(y, TOP), height - BOTTOM)
+
+    for line in range(GRID_LINES):
+        value = low + (high - low) * line / (GRID_LINES - 1)
+        _, y = place(0, value)
+        draw.line([(LEFT, y), (width - RIGHT, y)], fill=GRID)
+        draw.text((6, y - 6), f"{value:.4f}", fill=TEXT, font=font)
+        step = round((len(losses) - 1) * line / (GRID_LINES - 1))
+        draw.text(
+            (place(step, low)[0] - 8, height - BOTTOM + 8), str(step + 1), fill=TEXT, font=font
+        )
+    for values, colour, stroke in ((losses, RAW, 1), (average, SMOOTH, 2)):
+        points = [place(i, v) for i, v in enumerate(values) if math.isfinite(v)]
+        if len(points) > 1:
+            draw.line(points, fill=colour, width=stroke)
+        x, y = points[-1]
+        draw.ellipse([x - 2, y - 2, x + 2, y + 2], fill=colour)
+    title = f"loss, {len(losses)} steps; average at the end {average[-1]:.4f}"
+    draw.text((LEFT, 10), title, fill=TEXT, font=font)
+    return np.asarray(image)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """Bounds that leave out the extreme 1 %, so that one spike does not flatten the curve."""
+    low, high = (float(v) for v in np.percentile(values, [0, 99]))
+    margin = (high - low) * 0.05 or max(abs(high), 1e-6) * 0.05
+    return low - margin, high + margin

@@ -1,0 +1,150 @@
+"""What a LoRA file says of itself: kohya's `ss_*` keys and modelspec, all values text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from .cache import CachedDataset
+from .config import TrainConfig
+from .diffusion import Prediction
+
+VERSION = "0.1.0"
+
+PRIVATE_KEYS = ("ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_tag_frequency", "ss_sd_model_name")
+"""Keys that name folders, files or tags of the user's machine."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a finished run knows beside its config. Times are unix seconds."""
+
+    steps: int
+    epochs: int
+    batches_per_epoch: int
+    started: float
+    finished: float
+    prediction: Prediction
+    zero_terminal_snr: bool
+    trigger: str = ""
+
+
+def describe(config: TrainConfig, cached: CachedDataset, facts: RunFacts) -> dict[str, str]:
+    """kohya's metadata of a run, without the hashes that need the file (see lora_file)."""
+    values: dict[str, object] = {
+        **_run_keys(facts),
+        **_recipe_keys(config, facts),
+        **_data_keys(cached, config),
+        **_modelspec_keys(cached, facts),
+        "lora_loop.version": VERSION,
+        "lora_loop.config": json.dumps(config.to_dict()),
+    }
+    if facts.trigger:
+        values["modelspec.trigger_phrase"] = facts.trigger
+    return {key: value if isinstance(value, str) else str(value) for key, value in values.items()}
+
+
+def without_private(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata without names of folders, files and tags."""
+    return {key: value for key, value in metadata.items() if key not in PRIVATE_KEYS}
+
+
+def _run_keys(facts: RunFacts) -> dict[str, object]:
+    return {
+        "ss_training_started_at": facts.started,
+        "ss_training_finished_at": facts.finished,
+        "ss_steps": facts.steps,
+        "ss_epoch": facts.epochs,
+        "ss_num_epochs": facts.epochs,
+        "ss_num_batches_per_epoch": facts.batches_per_epoch,
+    }
+
+
+def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
+    optimiser, loss, lora = config.optimiser, config.loss, config.lora
+    network_args = {"conv_dim": str(lora.conv_rank), "conv_alpha": str(lora.conv_alpha)}
+    return {
+        "ss_base_model_version": "sdxl_base_v1-0",
+        "ss_v2": False,
+        "ss_seed": config.seed,
+        "ss_max_train_steps": config.steps,
+        "ss_learning_rate": optimiser.learning_rate,
+        "ss_unet_lr": optimiser.learning_rate,
+        "ss_text_encoder_lr": None,
+        "ss_lr_scheduler": optimiser.schedule,
+        "ss_lr_warmup_steps": optimiser.warmup,
+        "ss_optimizer": (
+            f"torch.optim.adamw.AdamW(weight_decay={optimiser.weight_decay},"
+            f"betas=({optimiser.beta1}, {optimiser.beta2}))"
+        ),
+        "ss_max_grad_norm": optimiser.max_grad_norm,
+        "ss_gradient_accumulation_steps": config.accumulation,
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": lora.rank,
+        "ss_network_alpha": lora.alpha,
+        **({"ss_network_args": json.dumps(network_args)} if lora.conv_rank else {}),
+        "ss_network_dropout": None,
+        "ss_loss_type": loss.loss_type,
+        "ss_huber_schedule": loss.huber_schedule,
+        "ss_huber_c": loss.huber_c,
+        "ss_huber_scale": loss.huber_scale,
+        "ss_min_snr_gamma": loss.min_snr_gamma or None,
+        "ss_debiased_estimation": loss.debiased,
+        "ss_noise_offset": loss.noise_offset or None,
+        "ss_zero_terminal_snr": facts.zero_terminal_snr,
+    }
+
+
+def _data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:
+    dataset, buckets = cached.dataset, cached.recipe.buckets
+    folders: dict[bool, dict[str, dict[str, int]]] = {False: {}, True: {}}
+    totals = {False: 0, True: 0}
+    for subset in dataset.subsets:
+        count = len(subset.samples)
+        folders[subset.is_reg][subset.name] = {"n_repeats": subset.repeats, "img_count": count}
+        totals[subset.is_reg] += count * subset.repeats
+    return {
+        "ss_num_train_images": totals[False],
+        "ss_num_reg_images": totals[True],
+        "ss_batch_size_per_device": config.batch_size,
+        "ss_total_batch_size": config.batch_size,
+        "ss_resolution": buckets.resolution,
+        "ss_enable_bucket": buckets.enabled,
+        "ss_bucket_no_upscale": buckets.no_upscale,
+        "ss_min_bucket_reso": buckets.min_reso,
+        "ss_max_bucket_reso": buckets.max_reso,
+        "ss_bucket_info": json.dumps({"buckets": _bucket_counts(cached)}),
+        "ss_cache_latents": True,
+        "ss_flip_aug": cached.recipe.flip,
+        "ss_shuffle_caption": False,
+        "ss_keep_tokens": 0,
+        "ss_caption_dropout_rate": 0.0,
+        "ss_dataset_dirs": json.dumps(folders[False]),
+        "ss_reg_dataset_dirs": json.dumps(folders[True]),
+        "ss_tag_frequency": json.dumps(dataset.tag_frequency(), ensure_ascii=False),
+    }
+
+
+def _bucket_counts(cached: CachedDataset) -> dict[str, dict[str, object]]:
+    counts: dict[tuple[int, int], int] = {}
+    for item in cached.items:
+        counts[item.bucket] = counts.get(item.bucket, 0) + item.repeats
+    return {
+        str(index): {"resolution": list(bucket), "count": count}
+        for index, (bucket, count) in enumerate(sorted(counts.items()))
+    }
+
+
+def _modelspec_keys(cached: CachedDataset, facts: RunFacts) -> dict[str, object]:
+    width, height = cached.recipe.buckets.resolution
+    finished = datetime.fromtimestamp(facts.finished, tz=timezone.utc)
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+        "modelspec.date": finished.replace(tzinfo=None, microsecond=0).isoformat(),
+        "modelspec.resolution": f"{width}x{height}",
+        "modelspec.prediction_type": "v" if facts.prediction == "v" else "epsilon",
+    }
