@@ -24,6 +24,7 @@ class Follower:
         self._titles = titles
         self._say = say
         self._last = ("", 0.0)
+        self._talkers: set[str] = set()  # nodes with a text of their own: their bar says less
         self._stop = threading.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -71,7 +72,7 @@ class Follower:
         if message.get("type") == "executing" and node:
             self._say(f"- {self._title(node)}")
             self._last = (node, time.monotonic())
-        elif message.get("type") == "progress" and node:
+        elif message.get("type") == "progress" and node and node not in self._talkers:
             self._line(node, f"{data.get('value')}/{data.get('max')}")
 
     def _on_binary(self, data: bytes) -> None:
@@ -79,6 +80,7 @@ class Follower:
             return
         length = struct.unpack(">I", data[4:8])[0]
         node, text = data[8 : 8 + length].decode(), data[8 + length :].decode(errors="replace")
+        self._talkers.add(node)
         self._line(node, text)
 
     def _line(self, node: str, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from .server import ComfyServer, ServerError
 
+SAVED = "saved "
 GAP = 8  # pixels between before and after
 
 
@@ -26,10 +27,7 @@ class Results(NamedTuple):
 
 def collect(server: ComfyServer, prompt: dict[str, Any], entry: dict[str, Any]) -> Results:
     """The results of a finished prompt."""
-    loras = server.base_directory / "models" / "loras"
-    lora = max(loras.rglob("*.safetensors"), key=lambda path: path.stat().st_mtime, default=None)
-    if lora is None:
-        raise ServerError(f"The workflow ended, but there is no LoRA in {loras}\n{server.tail()}")
+    lora = _saved_lora(server, prompt, entry)
     plot = _first(server, entry, _nodes_after(prompt, "LoraLoopPlotLoss"), "loss plot")
     pictures = [
         _first(server, entry, _titled(prompt, word), f"picture titled {word!r}")
@@ -54,6 +52,15 @@ def side_by_side(paths: list[Path], target: Path) -> Path:
         x += picture.width + GAP
     row.save(target)
     return target
+
+
+def _saved_lora(server: ComfyServer, prompt: dict[str, Any], entry: dict[str, Any]) -> Path:
+    """Save LoRA shows the line `saved <path>`."""
+    for key, node in prompt.items():
+        for text in entry["outputs"].get(key, {}).get("text", []):
+            if node["class_type"] == "LoraLoopSaveLora" and text.startswith(SAVED):
+                return Path(text.removeprefix(SAVED))
+    raise ServerError(f"The workflow ended without saying where its LoRA is\n{server.tail()}")
 
 
 def _first(server: ComfyServer, entry: dict[str, Any], nodes: list[str], what: str) -> Path:

@@ -33,9 +33,10 @@ LONGEST = 14 * 24 * 3600.0  # a real training may take days
 
 # What the tiny model needs instead of the workflow's values, which are for real SDXL.
 TINY_VALUES: dict[str, dict[str, Any]] = {
-    "LoraLoopCacheLatents": {"resolution": 128},
+    "LoraLoopCacheLatents": {"resolution": 128, "min_reso": 64, "max_reso": 256, "step": 32},
     "LoraLoopOptimiserSettings": {"learning_rate": 1e-3},
     "LoraLoopTrain": {"steps": 60},
+    "LoraLoopPreviewSettings": {"width": 128, "height": 128, "steps": 6, "every": 30},
     "EmptyLatentImage": {"width": 128, "height": 128},
     "KSampler": {"steps": 8},
 }
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> Results:
     prepare_tagger(demo_base.tagger_path(base), options.tagger)
     images = options.images or pictures.write(demo_base.dataset_path(base))
     extra = () if is_tiny else checkpoint_arguments(base, options.checkpoint)
-    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    workflow = json.loads(options.workflow.read_text(encoding="utf-8"))
     say(f"Starting ComfyUI; its log: {base / 'server.log'}")
     with ComfyServer(
         options.comfyui, base, arguments=extra, cpu=is_tiny or not _has_accelerator()
@@ -89,7 +90,7 @@ def set_inputs(prompt: Prompt, info: dict[str, Any], class_type: str, **values: 
     """Set inputs of every node of a class; a node or an input that is not there is an error."""
     nodes = [node for node in prompt.values() if node["class_type"] == class_type]
     if not nodes:
-        raise ValueError(f"{WORKFLOW.name} has no node {class_type}")
+        raise ValueError(f"the workflow has no node {class_type}")
     groups = info[class_type]["input"]
     known = {name for group in ("required", "optional") for name in groups.get(group) or {}}
     unknown = sorted(values.keys() - known)
@@ -192,6 +193,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--comfyui", type=Path, required=True)
     for name in ("checkpoint", "images", "tagger", "output"):
         parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--workflow", type=Path, default=WORKFLOW)
     parser.add_argument("--trigger")
     parser.add_argument("--steps", type=int)
     return parser.parse_args(arguments)

@@ -6,7 +6,7 @@ y = frozen(x) + up(down(x)) * alpha / rank. Names and targets are kohya's `netwo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,14 +88,13 @@ class Adapter(nn.Module):
 
 
 class Network:
-    """All adapters of a run by kohya key; `strength` scales what every one of them adds."""
+    """All adapters of a run, by kohya key."""
 
     def __init__(
         self,
         targets: list[Target],
         seed: int = 0,
         device: torch.device | None = None,
-        strength: float = 1.0,
     ) -> None:
         if not targets:
             raise ValueError(
@@ -104,17 +103,12 @@ class Network:
             )
         device = device or torch.device("cpu")
         self.targets = targets
-        self.strength = strength
         self.adapters = {target.key: Adapter(target, device) for target in targets}
         for key, adapter in self.adapters.items():
             _initialise(adapter.down, seed, key)
 
     def parameters(self) -> list[nn.Parameter]:
         return [p for adapter in self.adapters.values() for p in (adapter.down, adapter.up)]
-
-    def adapted(self, frozen: Callable[..., Tensor], adapter: Adapter) -> Callable[..., Tensor]:
-        """The forward of a layer with its adapter attached."""
-        return lambda x: frozen(x) + adapter(x) * self.strength
 
     def state_dict(self) -> dict[str, Tensor]:
         """kohya's keys -> contiguous float32 CPU tensors, each with a storage of its own."""

@@ -12,7 +12,6 @@ def test_a_normal_run(tiny, tmp_path):
     before = scene.snapshot(tiny.model)
     with torch.inference_mode():
         result, _ = training.train_lora(scene.request(tiny, cached))
-    print(result.losses)
     after = scene.snapshot(tiny.model)
     assert [k for k in before if before[k] != after[k]] == []
     assert torch.equal(scene.sample(tiny.model, tiny.clip), image)
