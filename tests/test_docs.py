@@ -172,3 +172,9 @@ def test_a_page_says_what_the_schema_says(node):
 def test_the_readme_names_every_node():
     readme = (ROOT / "README.md").read_text("utf-8")
     assert [n.display_name for n in ALL if f"**{n.display_name}**" not in readme] == []
+
+
+def test_files_that_the_texts_link_to_exist():
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8"))
+        assert [link for link in links if not (ROOT / link).exists()] == []
