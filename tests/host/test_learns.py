@@ -1,5 +1,7 @@
 """It learns: what the pictures show comes out of the samples, in proportion to the strength."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -72,7 +74,7 @@ def test_red_pictures_make_red_samples(tiny, sets):
     reds = [redness(tiny, apply_lora(tiny.model, None, lora, s)[0]) for s in STRENGTHS]
     assert after < 0.9 * before
     assert reds == sorted(reds)
-    assert min(b - a for a, b in zip(reds, reds[1:], strict=False)) > 0.01
+    assert min(b - a for a, b in itertools.pairwise(reds)) > 0.01
 
 
 def test_shuffled_targets_teach_nothing(tiny, sets, monkeypatch):

@@ -5,10 +5,10 @@ import asyncio
 import comfy.sd
 import comfy.utils
 import folder_paths
-import nodes as comfy_nodes
 import pytest
 import torch
 
+import nodes as comfy_nodes
 from pack.nodes.host import training
 from pack.nodes.host import unet as host_unet
 from pack.nodes.host.apply import apply_lora
