@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 import urllib.error
@@ -48,8 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job; 0, or 1 with the reason on the error stream."""
     options = _parse(arguments)
     start = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends with us
     try:
         results = run(options)
+    except KeyboardInterrupt:
+        return 130
     except (ServerError, ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
