@@ -110,7 +110,8 @@ def _python_for(comfyui: Path, needs_demo: bool) -> Path:
 
 def _call(command: list[str], **environment: str) -> int:
     """Run in the repository with our standard streams; its exit code."""
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment})
+    variables = {**os.environ, **environment, "PYTHONDONTWRITEBYTECODE": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, env=variables)
     while True:
         try:
             return process.wait()
