@@ -46,6 +46,10 @@ else:
     collect_ignore_glob = ["test_*.py"]
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: a minute or more; runs on the main ComfyUI only")
+
+
 class Tiny(NamedTuple):
     """What a checkpoint loader node returns."""
 
