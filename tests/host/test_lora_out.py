@@ -120,7 +120,8 @@ def test_cores_own_nodes_take_it(tiny, trained, base_directory):
 def run_core(name, *inputs):
     """Execute one of ComfyUI's training nodes, which are of the older kind up to 0.3.x."""
     if hasattr(nodes_train, "NODE_CLASS_MAPPINGS"):
-        node = nodes_train.NODE_CLASS_MAPPINGS[name]()
+        known = nodes_train.NODE_CLASS_MAPPINGS
+        node = known.get(name, known.get(f"{name}Node"))()
         return getattr(node, node.FUNCTION)(*inputs)
 
     async def listed():
