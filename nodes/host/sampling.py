@@ -10,7 +10,6 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from .session import preserved_rng
 from .text import conditioning
 
 
@@ -70,10 +69,9 @@ class Previewer:
         self._positive = [conditioning(clip, prompt) for prompt in settings.prompts]
 
     def sample(self) -> Tensor:
-        """One picture per prompt, IMAGE [N, H, W, 3]. Leaves global generators as they were."""
-        with preserved_rng():
-            latents = torch.cat([self._latents(positive) for positive in self._positive])
-            return self._vae.decode(latents).float().cpu()
+        """One picture per prompt, IMAGE [N, H, W, 3]."""
+        latents = torch.cat([self._latents(positive) for positive in self._positive])
+        return self._vae.decode(latents).float().cpu()
 
     def _latents(self, positive: Any) -> Tensor:
         s = self._settings

@@ -15,7 +15,7 @@ import torch
 def training_session() -> Iterator[None]:
     """Normal autograd mode; on leaving, by whatever way, global state is as before."""
     with ExitStack() as stack:
-        stack.enter_context(preserved_rng())
+        stack.enter_context(_preserved_rng())
         stack.enter_context(_in_training())
         stack.enter_context(_exact_accumulation())
         stack.enter_context(torch.inference_mode(False))
@@ -24,7 +24,7 @@ def training_session() -> Iterator[None]:
 
 
 @contextmanager
-def preserved_rng() -> Iterator[None]:
+def _preserved_rng() -> Iterator[None]:
     """Put the global generators of python, numpy and torch back afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []

@@ -165,6 +165,7 @@ def test_a_partial_unload_of_a_patched_model(tiny):
     assert worst(ours(unet, between=unload), expected) < 1e-5
     unloaded = [m for m in unet.modules() if getattr(m, "weight_function", None)]
     assert len(unloaded) == len(keys)
+    assert worst(ours(unet), expected) < 1e-5  # held while the patches wait beside the weights
 
 
 def test_saves_less_than_plain_autograd(tiny):
