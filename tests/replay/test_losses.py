@@ -68,7 +68,11 @@ def test_a_number_that_is_none_fails(golden, tmp_path, value):
         results["--loss_type l1"]["target_mean"] = value
 
     found = failed(copied(golden, tmp_path, change))
-    assert set(found) == {"losses/--masked_loss", "losses/--loss_type huber", "losses/--loss_type l1"}
+    assert set(found) == {
+        "losses/--masked_loss",
+        "losses/--loss_type huber",
+        "losses/--loss_type l1",
+    }
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,7 @@ def test_another_batch_replays(golden, tmp_path):
     (tmp_path / "losses.json").write_text(json.dumps({"results": {"--loss_type l1": result}}))
     save_file(tensors, tmp_path / "losses.safetensors")
     cases = list(losses.cases(tmp_path))
-    assert [case.name for case in cases][0] == "losses/--loss_type l1" and len(cases) == 5
+    assert cases[0].name == "losses/--loss_type l1" and len(cases) == 5
     assert failed(cases) == []
 
 
@@ -134,5 +138,5 @@ def test_an_unknown_setting_is_named_and_the_rest_replayed(golden, tmp_path):
         results["--edm2_weighting 3"] = results["--masked_loss"]
 
     cases = copied(golden, tmp_path, change)
-    assert [str(c) for c in cases if isinstance(c, Unsupported)][0] == "losses: --edm2_weighting"
+    assert next(str(c) for c in cases if isinstance(c, Unsupported)) == "losses: --edm2_weighting"
     assert failed(cases) == [] and sum(isinstance(case, Case) for case in cases) == 24 + 6

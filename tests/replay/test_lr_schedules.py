@@ -19,9 +19,7 @@ def failed(cases):
 
 
 def of(cases, scheduler, warmup="0"):
-    return next(
-        c for c in cases if (c["scheduler"], c["lr_warmup_steps"]) == (scheduler, warmup)
-    )
+    return next(c for c in cases if (c["scheduler"], c["lr_warmup_steps"]) == (scheduler, warmup))
 
 
 def test_all_recorded_rates_are_ours(golden):

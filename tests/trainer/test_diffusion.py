@@ -81,9 +81,7 @@ def test_a_sigma_table_gives_the_same_schedule(prediction):
     expected = Schedule.sdxl(prediction)
     assert schedule.prediction == prediction and len(schedule) == 1000
     assert not schedule.zero_terminal_snr
-    torch.testing.assert_close(
-        schedule.alphas_cumprod, expected.alphas_cumprod, rtol=1e-5, atol=0
-    )
+    torch.testing.assert_close(schedule.alphas_cumprod, expected.alphas_cumprod, rtol=1e-5, atol=0)
     alphas = expected.alphas_cumprod
     rounding = 1e-5 + 2**-24 / (1 - alphas)  # one bit of float32 alphas, as 1 - alphas feels it
     assert ((schedule.snr - expected.snr).abs() <= 2 * rounding * expected.snr).all()

@@ -97,7 +97,9 @@ def test_a_lora_reads_back_with_storages_of_its_own(tmp_path):
     assert found.keys() == lora.keys()
     assert all(torch.equal(found[key], lora[key]) for key in lora)
     assert len({t.untyped_storage().data_ptr() for t in found.values()}) == 3
-    assert all(t.is_contiguous() and t.untyped_storage().nbytes() == t.nbytes for t in found.values())
+    assert all(
+        t.is_contiguous() and t.untyped_storage().nbytes() == t.nbytes for t in found.values()
+    )
     (tmp_path / "a.safetensors").unlink()
     assert float(sum(tensor.float().sum() for tensor in found.values())) == pytest.approx(
         float(sum(tensor.sum() for tensor in lora.values()))

@@ -33,7 +33,12 @@ def batch():
     """Prediction, target, weights, mask; the mask's pixels are twice the latents'."""
     rng = torch.Generator().manual_seed(0)
     answer, target = (torch.randn(5, 4, 3, 2, generator=rng) for _ in range(2))
-    return answer, target, torch.tensor([1.0, 0.5, 2.0, 0.0, 1.0]), torch.rand(5, 6, 4, generator=rng)
+    return (
+        answer,
+        target,
+        torch.tensor([1.0, 0.5, 2.0, 0.0, 1.0]),
+        torch.rand(5, 6, 4, generator=rng),
+    )
 
 
 def element(difference, config, timestep, alphas):

@@ -3,7 +3,17 @@ import math
 import numpy as np
 import pytest
 
-from pack.trainer.loss_plot import BACKGROUND, BOTTOM, LEFT, RAW, RIGHT, SMOOTH, TOP, draw_loss, smooth
+from pack.trainer.loss_plot import (
+    BACKGROUND,
+    BOTTOM,
+    LEFT,
+    RAW,
+    RIGHT,
+    SMOOTH,
+    TOP,
+    draw_loss,
+    smooth,
+)
 
 
 def where(picture, colour):
@@ -53,7 +63,14 @@ def test_one_spike_does_not_flatten_the_curve():
 
 @pytest.mark.parametrize(
     "losses",
-    [[0.5], [0.0, 0.0], [0.3] * 9, [math.nan, 0.2, 0.1], [0.2, 0.1, math.inf], [0.2, math.nan, 0.1]],
+    [
+        [0.5],
+        [0.0, 0.0],
+        [0.3] * 9,
+        [math.nan, 0.2, 0.1],
+        [0.2, 0.1, math.inf],
+        [0.2, math.nan, 0.1],
+    ],
 )
 def test_odd_curves_are_drawn(losses):
     picture = draw_loss(losses)

@@ -110,7 +110,8 @@ def test_past_the_end_a_rate_is_neither_negative_nor_larger(schedule):
 
 
 @pytest.mark.parametrize(
-    ("value", "steps", "expected"), [(0, 10, 0), (5, 10, 5), (0.25, 10, 2), (0.99, 10, 9), (1, 9, 1)]
+    ("value", "steps", "expected"),
+    [(0, 10, 0), (5, 10, 5), (0.25, 10, 2), (0.99, 10, 9), (1, 9, 1)],
 )
 def test_a_length_is_steps_or_a_fraction(value, steps, expected):
     assert span(value, steps) == expected

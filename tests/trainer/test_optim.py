@@ -168,7 +168,9 @@ def test_small_gradients_survive_half_precision():
     assert float(weight.grad) == 0
     weight.grad = None
     optimiser = half([weight])
-    optimiser.backward((weight.half() * torch.tensor([1e-7], dtype=torch.float16)).float().sum() * 1e-2)
+    optimiser.backward(
+        (weight.half() * torch.tensor([1e-7], dtype=torch.float16)).float().sum() * 1e-2
+    )
     assert optimiser.step(0.01).grad_norm == pytest.approx(1.2e-9, rel=0.2)
 
 

@@ -167,8 +167,10 @@ def test_the_nearest_of_several_is_the_most_alike_and_then_the_latest(tmp_path):
     newer, _ = saved(tmp_path, inputs(data="z"))
     os.utime(older.path / DESCRIPTION, (1000, 1000))
     os.utime(newer.path / DESCRIPTION, (2000, 2000))
-    assert RunFolder(tmp_path, inputs()).nearest().startswith(
-        f"this run differs from {newer.path.name} in: data"
+    assert (
+        RunFolder(tmp_path, inputs())
+        .nearest()
+        .startswith(f"this run differs from {newer.path.name} in: data")
     )
     os.utime(older.path / DESCRIPTION, (3000, 3000))
     assert older.path.name in RunFolder(tmp_path, inputs()).nearest()

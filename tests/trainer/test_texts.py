@@ -59,7 +59,7 @@ def test_another_text_encoder_has_entries_of_its_own(store):
 
 @pytest.mark.parametrize("part", ["context", "pooled"])
 def test_an_encoding_that_is_not_finite_names_its_caption(store, part):
-    with pytest.raises(ValueError, match="caption 'a cat'.*--fp32-text-enc"):
+    with pytest.raises(ValueError, match=r"caption 'a cat'.*--fp32-text-enc"):
         cache_texts(["a cat"], Encoder(part), store, "clip")
     assert store.load(KIND, text_key("clip", "a cat")) is None
 
