@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,6 +43,14 @@ UNET_CONFIG = {
     "use_spatial_transformer": True,
     "legacy": False,
 }
+
+
+class Loaded(NamedTuple):
+    """What a checkpoint loader node returns."""
+
+    model: Any
+    clip: Any
+    vae: Any
 
 
 def register() -> type:
@@ -87,6 +95,14 @@ def write_checkpoint(
     unfinished = path.with_suffix(".tmp")
     comfy.utils.save_torch_file(tensors, str(unfinished), metadata={"format": "pt"})
     return unfinished.replace(path)
+
+
+def load(path: str | Path) -> Loaded:
+    """Load as ComfyUI's checkpoint loader does: weights are inference tensors."""
+    import comfy.sd
+
+    with torch.inference_mode():
+        return Loaded(*comfy.sd.load_checkpoint_guess_config(str(path))[:3])
 
 
 def _model_class() -> type:

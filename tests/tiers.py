@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         run_tool("pyright", "pyright"),
         run_pytest("core", None, core_paths(), arguments),
         run_pytest("host", hosts["main"], ["tests/host"], arguments),
-        run_pytest("host", hosts["old"], ["tests/host"], arguments),
+        run_pytest("host", hosts["old"], ["tests/host", "-m", "not slow"], arguments),
         run_pytest("server", hosts["main"], ["tests/server"], arguments),
         run_pytest("server smoke", hosts["old"], ["tests/server", "-m", "old_host"], arguments),
         run_gpu(hosts["main"], arguments),

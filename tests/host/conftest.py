@@ -10,9 +10,10 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
+
+from pack.demo import tiny_sdxl
 
 COMFYUI = os.environ.get("COMFYUI_PATH")
 
@@ -33,7 +34,6 @@ def _import_comfyui(comfyui: str) -> str:
 
     torch.set_num_threads(1)
     import nodes  # noqa: F401  (ComfyUI's; imports comfy.sd and model_management)
-    from pack.demo import tiny_sdxl
 
     tiny_sdxl.register()
     return base
@@ -46,22 +46,8 @@ else:
     collect_ignore_glob = ["test_*.py"]
 
 
-class Tiny(NamedTuple):
-    """What a checkpoint loader node returns."""
-
-    model: Any
-    clip: Any
-    vae: Any
-
-
-def load_checkpoint(path: str | Path) -> Tiny:
-    """Load as ComfyUI does: weights are inference tensors."""
-    import comfy.sd
-    import torch
-
-    with torch.inference_mode():
-        model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(path))
-    return Tiny(model, clip, vae)
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: a minute or more; runs on the main ComfyUI only")
 
 
 @pytest.fixture(scope="session")
@@ -73,8 +59,6 @@ def base_directory() -> Path:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(base_directory) -> Path:
     """A tiny ε-prediction SDXL checkpoint in fp16."""
-    from pack.demo import tiny_sdxl
-
     return tiny_sdxl.write_checkpoint(
         base_directory / "models" / "checkpoints" / "tiny.safetensors"
     )
@@ -83,8 +67,6 @@ def tiny_checkpoint(base_directory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_v_checkpoint(base_directory) -> Path:
     """The same with v-prediction and zero-terminal-SNR."""
-    from pack.demo import tiny_sdxl
-
     path = base_directory / "models" / "checkpoints" / "tiny_v.safetensors"
     return tiny_sdxl.write_checkpoint(path, v_pred=True, ztsnr=True)
 
@@ -94,17 +76,17 @@ def load_tiny():
     """A function that loads a checkpoint freshly; everything is unloaded at the end of the test."""
     import comfy.model_management
 
-    yield load_checkpoint
+    yield tiny_sdxl.load
     comfy.model_management.unload_all_models()
 
 
 @pytest.fixture
-def tiny(tiny_checkpoint, load_tiny) -> Tiny:
+def tiny(tiny_checkpoint, load_tiny) -> tiny_sdxl.Loaded:
     """The tiny SDXL, freshly loaded: (model, clip, vae)."""
     return load_tiny(tiny_checkpoint)
 
 
 @pytest.fixture
-def tiny_v(tiny_v_checkpoint, load_tiny) -> Tiny:
+def tiny_v(tiny_v_checkpoint, load_tiny) -> tiny_sdxl.Loaded:
     """The tiny v-prediction SDXL, freshly loaded."""
     return load_tiny(tiny_v_checkpoint)

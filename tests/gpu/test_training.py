@@ -1,0 +1,55 @@
+"""Training on CUDA: the MODEL is as before, and evicted weights give the same LoRA."""
+
+import pytest
+import torch
+
+from pack.nodes.host import memory, training
+from pack.tests.host import scene
+
+
+@pytest.fixture
+def cached(tiny, tmp_path):
+    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
+
+
+def train(tiny, cached, **settings):
+    with torch.inference_mode():
+        return training.train_lora(scene.request(tiny, cached, scene.config(**settings)))[0]
+
+
+def difference(first, second):
+    """Relative L2 difference of two LoRAs' trained factors."""
+    keys = [key for key in first if "lora_up" in key]
+    wrong = sum(float((first[key] - second[key]).square().sum()) for key in keys)
+    return (wrong / sum(float(first[key].square().sum()) for key in keys)) ** 0.5
+
+
+@pytest.mark.parametrize("checkpointing", ["off", "full"])
+def test_the_model_is_as_before(tiny, cached, checkpointing):
+    scene.sample(tiny.model, tiny.clip)
+    image, before = scene.sample(tiny.model, tiny.clip), scene.snapshot(tiny.model)
+    result = train(tiny, cached, checkpointing=checkpointing, seed=11)
+    assert all(torch.tensor(loss).isfinite() for loss in result.losses)
+    after = scene.snapshot(tiny.model)
+    assert [key for key in before if before[key] != after[key]] == []
+    assert torch.equal(scene.sample(tiny.model, tiny.clip), image)
+
+
+def test_evicted_weights_give_the_same_lora(tiny, cached, monkeypatch):
+    resident = train(tiny, cached, seed=12).lora
+    original = memory.make_room
+
+    def evicted(patcher, reserve):
+        original(patcher, reserve)
+        patcher.partially_unload(patcher.offload_device, 1 << 40)
+
+    monkeypatch.setattr(memory, "make_room", evicted)
+    monkeypatch.setattr(training.RunFolder, "find", lambda self, steps: None)
+    assert difference(resident, train(tiny, cached, seed=12).lora) < 1e-2
+
+
+def test_memory_is_given_back(tiny, cached):
+    train(tiny, cached, seed=13)
+    before = torch.cuda.memory_allocated()
+    train(tiny, cached, seed=14)
+    assert torch.cuda.memory_allocated() <= before + (1 << 20)
