@@ -7,9 +7,11 @@ from comfy_api.latest import ComfyExtension, io
 from .dataset import LoadDataset, SaveCaptions
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
+from .monochrome import DetectMonochrome
 from .plot import PlotLoss
-from .settings import LoraSettings, LossSettings, OptimiserSettings, PreviewNode
-from .tagging import DetectMonochrome, FilterTags, WD14Tag
+from .previews import PreviewNode
+from .settings import LoraSettings, LossSettings, OptimiserSettings
+from .tagging import FilterTags, WD14Tag
 from .train import Train
 
 NODES: list[type[io.ComfyNode]] = [

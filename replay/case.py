@@ -1,5 +1,7 @@
 """One comparison with kohya's recorded numbers, and the refusal of settings that are not built yet."""
 
+import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -18,3 +20,9 @@ class Case(NamedTuple):
 
 class Unsupported(Exception):
     """A recorded setting that the pack does not support; the text names it."""
+
+
+def largest(errors: Iterable[float]) -> float:
+    """The largest error; NaN when one is NaN, which Python's max would pass over."""
+    found = [float(error) for error in errors]
+    return math.nan if any(map(math.isnan, found)) else max(found)

@@ -16,7 +16,7 @@ from ..trainer.config import LossConfig
 from ..trainer.diffusion import Schedule, offset_noise
 from ..trainer.loss import huber_threshold, per_sample
 from ..trainer.size_embedding import sinusoid
-from .case import Case, Unsupported
+from .case import Case, Unsupported, largest
 
 BOUND = 1e-5
 FUNCTION_SEED = 123
@@ -91,7 +91,7 @@ def _error(line: str, result: dict[str, Any], tensors: dict[str, Tensor]) -> flo
     if result["huber_c"] is not None:
         recorded = torch.tensor(result["huber_c"]).flatten()
         errors.append((huber_threshold(timesteps, schedule, config) - recorded).abs().max())
-    return max(float(error) for error in errors)
+    return largest(errors)
 
 
 def _schedules(tensors: dict[str, Tensor]) -> Iterator[Case]:

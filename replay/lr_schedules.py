@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from ..trainer.config import LrSchedule, OptimiserConfig
 from ..trainer.lr_schedule import learning_rate, span
-from .case import Case, Unsupported
+from .case import Case, Unsupported, largest
 
 BOUND = 1e-9
 """Relative to the base learning rate."""
@@ -55,7 +55,7 @@ def _case(case: dict[str, Any]) -> Case:
         for step, rate in enumerate(case["lr_before_step"])
     ]
     errors.append(abs(span(warmup, steps) - case["resolved_warmup"]))
-    return Case(name, max(errors) / case["base_lr"], BOUND)
+    return Case(name, largest(errors) / case["base_lr"], BOUND)
 
 
 def _length(text: str) -> float:

@@ -25,7 +25,7 @@ from ..trainer.lr_schedule import learning_rate
 from ..trainer.optim import Optimiser
 from ..trainer.size_embedding import size_vector
 from ..trainer.step import Draws, Model, sample_losses
-from .case import Case, Unsupported
+from .case import Case, Unsupported, largest
 
 LOSS_BOUND = 1e-5
 DELTA_BOUND = 1e-3
@@ -129,13 +129,13 @@ class _Replay:
             stack.enter_context(weights.hold(step.module for step in plan))
             stack.enter_context(Attachment(plan))
             losses = self._train(model, network)
-        worst = max(abs(a - b) for a, b in zip(losses, self.run["loss"], strict=True))
+        worst = largest(abs(a - b) for a, b in zip(losses, self.run["loss"], strict=True))
         yield Case(f"train/{self.tag} loss", worst, LOSS_BOUND)
         final = load_file(self.where / f"lora_final_{self.tag}.safetensors")
         ours = network.state_dict()
         yield Case(f"train/{self.tag} delta", _delta_error(initial, final, ours), DELTA_BOUND)
-        largest = max(float((ours[key] - final[key]).abs().max()) for key in final)
-        yield Case(f"train/{self.tag} weights", largest, WEIGHT_BOUND)
+        furthest = largest((ours[key] - final[key]).abs().max() for key in final)
+        yield Case(f"train/{self.tag} weights", furthest, WEIGHT_BOUND)
 
     def _train(self, model: Model, network: Network) -> list[float]:
         optimiser = Optimiser(network.parameters(), self.optimiser)

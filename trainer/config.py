@@ -48,8 +48,18 @@ class _Problems(list[str]):
             raise ValueError(f"{where}: " + "; ".join(self) + ".")
 
 
+class _Settings:
+    """Makes whole numbers given for real ones real, so that equal settings have one identity."""
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if item.type == "float" and isinstance(value, int):
+                object.__setattr__(self, item.name, float(value))
+
+
 @dataclass(frozen=True)
-class LoraConfig:
+class LoraConfig(_Settings):
     """Size and scale of the adapters (kohya: network_dim, network_alpha, conv_dim, conv_alpha)."""
 
     rank: int = 32
@@ -59,6 +69,7 @@ class LoraConfig:
     conv_alpha: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         problems = _Problems()
         problems.need(1 <= self.rank <= 1024, f"rank is {self.rank}; it must lie in 1..1024")
         problems.need(self.alpha > 0, f"alpha is {self.alpha}; it must be above 0")
@@ -70,7 +81,7 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
+class OptimiserConfig(_Settings):
     """AdamW and its learning rate over the steps (kohya's words and defaults, the recipe's lr)."""
 
     learning_rate: float = 3e-5
@@ -90,6 +101,7 @@ class OptimiserConfig:
     """Length of the decay of warmup_stable_decay: steps, or a fraction when below 1."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         problems = _Problems()
         problems.one_of("schedule", self.schedule, LrSchedule)
         problems.need(
@@ -117,7 +129,7 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(_Settings):
     """Noise, loss function and weighting by timestep (kohya's words; kohya.md section 5)."""
 
     loss_type: LossType = "l2"
@@ -132,6 +144,7 @@ class LossConfig:
     noise_offset: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         problems = _Problems()
         problems.one_of("loss_type", self.loss_type, LossType)
         problems.one_of("huber_schedule", self.huber_schedule, HuberSchedule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from dataclasses import dataclass
 from typing import Protocol
@@ -90,20 +91,23 @@ class Loop:
         Raises ValueError when no step at all gave finite numbers.
         """
         config, observer = self._config, self._observer
-        guard, losses, busy = Guard(), [], 0.0
+        guard, losses, good, busy = Guard(), [], 0, 0.0
         plan = itertools.islice(self._data.steps(config), config.steps)
         for step, (epoch, batches) in enumerate(plan):
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
             loss = self._accumulate(epoch, batches)
-            outcome = self._optimiser.step(rate)
+            outcome = self._optimiser.step(rate) if math.isfinite(loss) else self._optimiser.skip()
             busy += time.perf_counter() - begin
             guard.record(loss, applied=outcome.applied, excused=outcome.overflow)
             losses.append(loss)
+            good += outcome.applied
             observer.on_step(self._event(step, epoch, loss, rate, outcome, busy, guard.alarm()))
             if guard.lost:
-                return Outcome(tuple(losses), _lost(losses, config))
-        return Outcome(tuple(losses))
+                break
+        if not good:
+            raise ValueError(_useless(len(losses), config))
+        return Outcome(tuple(losses), _lost(len(losses), config) if guard.lost else None)
 
     def _accumulate(self, epoch: int, batches: list[tuple[BatchItem, ...]]) -> float:
         """Forward and backward of one optimiser step; the mean loss of its batches."""
@@ -147,14 +151,20 @@ class Loop:
         )
 
 
-def _lost(losses: list[float], config: TrainConfig) -> str:
-    sentence = (
-        f"The loss or its gradient was not finite {MAX_BAD_STEPS} times in a row (up to step "
-        f"{len(losses)} of {config.steps}). The LoRA of the last good step is kept. Lower the "
-        f"learning rate ({config.optimiser.learning_rate:g}) or turn off --fast fp16_accumulation."
+def _lost(done: int, config: TrainConfig) -> str:
+    return (
+        f"The loss or its gradient was not finite {MAX_BAD_STEPS} times in a row (up to step {done} "
+        f"of {config.steps}). The LoRA of the last good step is kept. {_advice(config)}"
     )
-    if len(losses) == MAX_BAD_STEPS:
-        raise ValueError(
-            sentence.replace("The LoRA of the last good step is kept.", "No step was good.")
-        )
-    return sentence
+
+
+def _useless(done: int, config: TrainConfig) -> str:
+    return (
+        f"No step was good: the loss or its gradient was not finite in each of the {done} that were "
+        f"done. {_advice(config)}"
+    )
+
+
+def _advice(config: TrainConfig) -> str:
+    rate = config.optimiser.learning_rate
+    return f"Lower the learning rate ({rate:g}) or turn off --fast fp16_accumulation."

@@ -115,13 +115,19 @@ class Network:
         return {name: tensor.detach().cpu().clone() for name, tensor in self._named()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the factors from kohya-format tensors; raises ValueError on any difference in keys."""
+        """Take the factors from kohya-format tensors; raises ValueError where keys or shapes differ."""
         own = dict(self._named())
         missing, unknown = own.keys() - tensors.keys(), tensors.keys() - own.keys()
         if missing or unknown:
             raise ValueError(
                 f"The LoRA does not fit this network: {len(missing)} keys are missing and "
                 f"{len(unknown)} are unknown, e.g. {sorted(missing | unknown)[:3]}."
+            )
+        odd = [name for name, tensor in own.items() if tensors[name].shape != tensor.shape]
+        if odd:
+            raise ValueError(
+                f"The LoRA does not fit this network: {len(odd)} tensors have another shape, e.g. "
+                f"{odd[0]} is {list(tensors[odd[0]].shape)}, not {list(own[odd[0]].shape)}."
             )
         with torch.no_grad():
             for name, tensor in own.items():

@@ -19,6 +19,8 @@ IfExists = Literal["number", "replace"]
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 _LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
+_RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
+"""Device names, which Windows takes for no file, whatever follows a dot."""
 _FORBIDDEN = set('<>:"|?*\\') | {chr(code) for code in range(32)}
 
 
@@ -85,7 +87,7 @@ def save_user_lora(
                 return path
             if if_exists == "number":
                 continue
-            _keep_backup(path)
+            return _replace(path, lora, metadata, precision)
         return write_lora(path, lora, metadata, precision)
     raise ValueError(f"There are already {len(candidates)} files named like {target}; clean up.")
 
@@ -94,6 +96,7 @@ def check_name(name: str) -> str:
     """The name if it can be a file below a folder; raises ValueError saying what to change."""
     parts = name.replace("\\", "/").split("/")
     bad = any(not p.strip(" .") or p != p.strip() or set(p) & _FORBIDDEN for p in parts)
+    bad = bad or any(p.split(".")[0].strip().lower() in _RESERVED for p in parts)
     if bad or Path(name).is_absolute():
         raise ValueError(
             f"{name!r} cannot be the name of a LoRA file. Use letters, digits, spaces, - and _; a / "
@@ -124,13 +127,24 @@ def _same(path: Path, tensors: Mapping[str, Tensor]) -> bool:
     )
 
 
-def _keep_backup(path: Path) -> None:
+def _replace(
+    path: Path, lora: Mapping[str, Tensor], metadata: Mapping[str, str], precision: Precision
+) -> Path:
+    backup = _keep_backup(path)
+    try:
+        return write_lora(path, lora, metadata, precision)
+    except BaseException:
+        backup.rename(path)
+        raise
+
+
+def _keep_backup(path: Path) -> Path:
     backup = path.with_suffix(".safetensors.bak")
     number = 2
     while backup.exists():
         backup = path.with_suffix(f".safetensors.{number}.bak")
         number += 1
-    path.rename(backup)
+    return path.rename(backup)
 
 
 def _hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:

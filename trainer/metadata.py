@@ -64,6 +64,7 @@ def _run_keys(facts: RunFacts) -> dict[str, object]:
 
 def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
     optimiser, loss, lora = config.optimiser, config.loss, config.lora
+    warmup = float(optimiser.warmup)
     network_args = {"conv_dim": str(lora.conv_rank), "conv_alpha": str(lora.conv_alpha)}
     return {
         "ss_base_model_version": "sdxl_base_v1-0",
@@ -74,7 +75,7 @@ def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
         "ss_unet_lr": optimiser.learning_rate,
         "ss_text_encoder_lr": None,
         "ss_lr_scheduler": optimiser.schedule,
-        "ss_lr_warmup_steps": optimiser.warmup,
+        "ss_lr_warmup_steps": int(warmup) if warmup.is_integer() else warmup,
         "ss_optimizer": (
             f"torch.optim.adamw.AdamW(weight_decay={optimiser.weight_decay},"
             f"betas=({optimiser.beta1}, {optimiser.beta2}))"

@@ -65,6 +65,11 @@ class Optimiser:
         self.clear()
         return StepOutcome(norm, applied=finite, overflow=not finite and scale > 1.0)
 
+    def skip(self) -> StepOutcome:
+        """Drop the accumulated gradients of a loss that was not finite; they may be finite (l1)."""
+        self.clear()
+        return StepOutcome(math.nan, applied=False)
+
     def clear(self) -> None:
         """Drop all gradients."""
         self._adamw.zero_grad(set_to_none=True)

@@ -66,13 +66,13 @@ class RunFolder:
         """The result of exactly that many steps, if it is on disk and whole."""
         lora_path, report_path = self._files(steps)
         try:
-            report = json.loads(report_path.read_text("utf-8"))
+            losses = tuple(json.loads(report_path.read_text("utf-8"))["losses"])
             lora = read_lora(lora_path)
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError, LookupError, TypeError) as problem:
             if lora_path.exists():
                 log.warning("LoRA Loop: the result in %s is not usable (%s)", self.path, problem)
             return None
-        return Result(lora, tuple(report["losses"]), lora_path, trained=False)
+        return Result(lora, losses, lora_path, trained=False)
 
     def save(
         self, lora: LoraModel, losses: tuple[float, ...], config: TrainConfig, stopped: str | None
@@ -91,8 +91,8 @@ class RunFolder:
         found = []
         for description in sorted(self.path.parent.glob(f"*/{DESCRIPTION}")):
             try:
-                other = json.loads(description.read_text("utf-8"))["inputs"]
-            except (OSError, ValueError, KeyError):
+                other = dict(json.loads(description.read_text("utf-8"))["inputs"])
+            except (OSError, ValueError, LookupError, TypeError):
                 continue
             changed = [
                 name for name, value in vars(self.inputs).items() if other.get(name) != value

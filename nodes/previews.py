@@ -1,0 +1,95 @@
+"""Preview Settings: what to sample while training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .host.sampling import PreviewSettings, samplers, schedulers
+from .schema import field, node, output, setting
+from .sockets import PreviewSettingsSocket
+
+
+class PreviewNode(io.ComfyNode):
+    """What to sample while training."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "PreviewSettings",
+            display_name="Preview Settings",
+            description="Pictures sampled during training with the LoRA as it is then, by "
+            "ComfyUI's own sampler. Changing them does not retrain.",
+            search_aliases=["sample prompts", "training samples"],
+            inputs=[
+                field(
+                    io.String,
+                    "prompts",
+                    "One prompt a line; one picture each.",
+                    default="",
+                    multiline=True,
+                ),
+                setting(
+                    PreviewSettings,
+                    "every",
+                    "Steps between previews; 0 for none.",
+                    min=0,
+                    max=1000000,
+                ),
+                setting(
+                    PreviewSettings,
+                    "negative",
+                    "Negative prompt of all previews.",
+                    multiline=True,
+                    advanced=True,
+                ),
+                setting(
+                    PreviewSettings, "width", "Pixels.", min=16, max=4096, step=8, advanced=True
+                ),
+                setting(
+                    PreviewSettings, "height", "Pixels.", min=16, max=4096, step=8, advanced=True
+                ),
+                setting(PreviewSettings, "steps", "Sampling steps.", min=1, max=200, advanced=True),
+                setting(
+                    PreviewSettings,
+                    "cfg",
+                    "Classifier-free guidance.",
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    advanced=True,
+                ),
+                field(
+                    io.Combo,
+                    "sampler",
+                    "ComfyUI's samplers.",
+                    options=samplers(),
+                    default=PreviewSettings.sampler,
+                    advanced=True,
+                ),
+                field(
+                    io.Combo,
+                    "scheduler",
+                    "ComfyUI's schedulers.",
+                    options=schedulers(),
+                    default=PreviewSettings.scheduler,
+                    advanced=True,
+                ),
+                setting(
+                    PreviewSettings,
+                    "seed",
+                    "The same noise for every preview, so that they can be compared.",
+                    min=0,
+                    max=2**53 - 1,
+                    control_after_generate=False,
+                    advanced=True,
+                ),
+            ],
+            outputs=[output(PreviewSettingsSocket, "preview settings", "For Train.")],
+        )
+
+    @classmethod
+    def execute(cls, prompts: str, **values: Any) -> io.NodeOutput:
+        lines = tuple(line.strip() for line in prompts.splitlines() if line.strip())
+        return io.NodeOutput(PreviewSettings(prompts=lines, **values))

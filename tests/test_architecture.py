@@ -1,0 +1,215 @@
+"""What the house looks like, read from the sources: who imports whom, sizes, names, versions."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("nodes", "trainer", "tagger", "replay", "demo", "bench")
+COMFYUI = {"folder_paths", "server", "nodes", "execution", "latent_preview", "app", "node_helpers"}
+"""ComfyUI's modules on its own sys.path, beside those whose names begin with `comfy`."""
+
+MAY_IMPORT_COMFYUI = {
+    "nodes": "anywhere",
+    "replay": "lazily",
+    "demo": "lazily",
+    "bench": "lazily",
+    "headless": "lazily",
+}
+OWN = {
+    "trainer": {"trainer"},
+    "tagger": {"tagger"},
+    "replay": {"replay", "trainer", "tagger", "nodes"},
+    "nodes": {"nodes", "trainer", "tagger"},
+}
+"""Which of the pack's folders a folder may import; the others are scripts."""
+
+CORE_LIBRARIES = {
+    "torch", "numpy", "PIL", "cv2", "safetensors", "onnxruntime", "huggingface_hub",
+}  # fmt: skip
+LIMIT = 300
+
+
+class Import(NamedTuple):
+    """One imported module. name: absolute, those of the pack as `pack.folder.module`."""
+
+    name: str
+    lazy: bool
+    line: int
+    relative: bool
+
+
+def sources():
+    """Every Python file of the pack itself, tests left out."""
+    found = sorted(path for name in FOLDERS for path in (ROOT / name).rglob("*.py"))
+    return [*found, *sorted(ROOT.glob("*.py"))]
+
+
+def part(path):
+    """The folder that a file belongs to, or the name of a file at the top."""
+    relative = path.relative_to(ROOT)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports(path, text=None):
+    """Everything a file imports, also by a constant name through importlib."""
+    tree = ast.parse(path.read_text("utf-8") if text is None else text)
+    package = ("pack", *path.relative_to(ROOT).parent.parts)
+    found = []
+
+    def visit(node, lazy):
+        for child in ast.iter_child_nodes(node):
+            names = []
+            if isinstance(child, ast.Import):
+                names = [alias.name for alias in child.names]
+            elif isinstance(child, ast.ImportFrom):
+                names = _from(child, package)
+            elif isinstance(child, ast.Call) and child.args:
+                function = ast.unparse(child.func).split(".")[-1]
+                first = child.args[0]
+                if function in ("import_module", "__import__") and isinstance(first, ast.Constant):
+                    names = [first.value]
+            relative = bool(getattr(child, "level", 0))
+            found.extend(Import(name, lazy, child.lineno, relative) for name in names)
+            visit(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+    visit(tree, False)
+    return found
+
+
+def _from(node, package):
+    if not node.level:
+        return [node.module]
+    base = ".".join(package[: len(package) - node.level + 1])
+    assert base, f"an import above the pack: {ast.unparse(node)}"
+    where = f"{base}.{node.module}" if node.module else base
+    return [where, *(f"{where}.{alias.name}" for alias in node.names)]
+
+
+def is_comfyui(name):
+    top = name.split(".")[0]
+    return top.startswith("comfy") or top in COMFYUI
+
+
+def offences(rule):
+    """`file:line imports name` for every import that breaks a rule(part, import)."""
+    return [
+        f"{path.relative_to(ROOT)}:{found.line} imports {found.name}"
+        for path in sources()
+        for found in imports(path)
+        if rule(part(path), found)
+    ]
+
+
+def test_only_the_seam_imports_comfyui():
+    def rule(where, found):
+        allowed = MAY_IMPORT_COMFYUI.get(where)
+        return is_comfyui(found.name) and not (
+            allowed == "anywhere" or (allowed == "lazily" and found.lazy)
+        )
+
+    assert offences(rule) == []
+
+
+def test_imports_run_one_way():
+    def rule(where, found):
+        target = found.name.split(".")[1:2]
+        is_ours = found.name.startswith("pack.") and (ROOT / target[0]).is_dir()
+        return where in OWN and is_ours and target[0] not in OWN[where]
+
+    assert offences(rule) == []
+
+
+def test_the_core_needs_no_other_library():
+    def rule(where, found):
+        top = found.name.split(".")[0]
+        known = sys.stdlib_module_names | CORE_LIBRARIES | {"pack"}
+        return where in ("trainer", "tagger") and top not in known
+
+    assert offences(rule) == []
+
+
+def test_the_pack_imports_itself_only_relatively():
+    """ComfyUI loads it under a name that nobody knows beforehand; `pack` is that of tests and bench."""
+    names = {"pack", "lora_loop", *FOLDERS} - {"nodes"}
+
+    def rule(where, found):
+        loaded = (ROOT / where).is_dir() and where != "bench"
+        return loaded and not found.relative and found.name.split(".")[0] in names
+
+    assert offences(rule) == []
+
+
+def test_the_entry_point_is_lazy():
+    assert all(found.lazy for found in imports(ROOT / "__init__.py"))
+
+
+def test_the_scripts_of_a_fresh_machine_need_the_standard_library_only():
+    known = sys.stdlib_module_names | {"bootstrap", "quickstart"}
+    for name in ("quickstart.py", "bootstrap.py", "headless.py"):
+        eager = {found.name.split(".")[0] for found in imports(ROOT / name) if not found.lazy}
+        assert eager <= known, name
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("import comfy.utils", ["comfy.utils"]),
+        ("from comfy_api.latest import io", ["comfy_api.latest"]),
+        ("from ..nodes.host import unet", ["pack.nodes.host", "pack.nodes.host.unet"]),
+        ("from .. import nodes, tagger", ["pack", "pack.nodes", "pack.tagger"]),
+        ("from .loss import per_sample", ["pack.trainer.loss", "pack.trainer.loss.per_sample"]),
+        ("try:\n    import nodes\nexcept ImportError:\n    pass", ["nodes"]),
+        ("if TYPE_CHECKING:\n    import server", ["server"]),
+        ("importlib.import_module('folder_paths')", ["folder_paths"]),
+        ("class A:\n    import execution", ["execution"]),
+    ],
+)
+def test_the_walk_sees_every_way_of_importing(text, names):
+    found = imports(ROOT / "trainer" / "made_up.py", text)
+    assert [entry.name for entry in found] == names
+    assert not any(entry.lazy for entry in found)
+    inside = "def function():\n" + "\n".join(f"    {line}" for line in text.split("\n"))
+    assert all(entry.lazy for entry in imports(ROOT / "trainer" / "made_up.py", inside))
+
+
+def test_the_walk_knows_comfyui_and_finds_the_files():
+    assert all(is_comfyui(name) for name in ("comfy", "comfy.sd", "comfy_extras.x", "folder_paths"))
+    assert not any(is_comfyui(name) for name in ("pack.nodes", "torch", "serverless", "numpy"))
+    assert {"nodes", "trainer", "tagger", "replay", "demo", "headless", "__init__"} <= {
+        part(path) for path in sources()
+    }
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_is_small_and_says_what_it_owns(path):
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= LIMIT
+    assert ast.get_docstring(ast.parse(text))
+    assert path.stem not in ("utils", "util", "common", "helpers", "helper", "misc")
+
+
+def test_the_version_is_said_alike():
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    (version,) = re.findall(r'^version = "([^"]+)"$', project, re.M)
+    stated = ast.parse((ROOT / "trainer" / "metadata.py").read_text("utf-8"))
+    (assigned,) = [
+        node.value.value
+        for node in stated.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "VERSION"
+    ]
+    assert assigned == version
+
+
+def test_the_requirements_are_said_alike():
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    (dependencies,) = re.findall(r"^dependencies = (\[.*?\])$", project, re.M | re.S)
+    required = (ROOT / "requirements.txt").read_text("utf-8").split("\n")
+    assert [line for line in required if line] == ast.literal_eval(dependencies)
+    # No version may be asked for: the host's own stays in place.
+    assert all(re.fullmatch(r"[a-z_-]+", name) for name in ast.literal_eval(dependencies))
+    assert not {"torch", "transformers"} & set(ast.literal_eval(dependencies))

@@ -1,0 +1,155 @@
+import dataclasses
+import math
+import re
+from typing import get_args
+
+import pytest
+
+from pack.trainer import config as module
+from pack.trainer.config import (
+    LoraConfig,
+    LossConfig,
+    LrSchedule,
+    OptimiserConfig,
+    TrainConfig,
+)
+from pack.trainer.lr_schedule import learning_rate
+
+KINDS = [LoraConfig, OptimiserConfig, LossConfig, TrainConfig]
+
+WRONG = {
+    LoraConfig: {"rank": 0, "alpha": 0.0, "conv_rank": -1, "conv_alpha": math.nan},
+    OptimiserConfig: {
+        "learning_rate": 0.0, "schedule": "sine", "warmup": -1.0, "beta1": 1.0, "epsilon": 0.0,
+        "weight_decay": -0.1, "max_grad_norm": -1.0, "cycles": 0, "min_lr_ratio": 1.5,
+    },
+    LossConfig: {
+        "loss_type": "l3", "huber_schedule": "x", "huber_c": 0.0, "huber_scale": -1.0,
+        "min_snr_gamma": -5.0, "v_pred_like": -0.5,
+    },
+    TrainConfig: {
+        "steps": 0, "batch_size": 257, "accumulation": 0, "seed": -1, "checkpointing": "maybe",
+    },
+}  # fmt: skip
+
+
+def test_the_defaults_are_the_recipe():
+    config = TrainConfig()
+    assert (config.steps, config.batch_size, config.accumulation) == (4000, 2, 1)
+    assert (config.lora.rank, config.lora.alpha, config.lora.conv_rank) == (32, 32, 0)
+    assert (config.optimiser.learning_rate, config.optimiser.schedule) == (3e-5, "constant")
+    assert config.optimiser.max_grad_norm == 1.0 and config.loss.loss_type == "l2"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_problems_are_told_together(kind):
+    with pytest.raises(ValueError) as told:
+        kind(**WRONG[kind])
+    for name, value in WRONG[kind].items():
+        shown = "betas" if name == "beta1" else name
+        assert shown in str(told.value) and str(value) in str(told.value)
+    assert str(told.value).count(";") >= len(WRONG[kind]) - 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, fields in WRONG.items() for name in fields]
+)
+def test_each_problem_is_told_alone(kind, name):
+    with pytest.raises(ValueError, match="betas" if name == "beta1" else name) as told:
+        kind(**{name: WRONG[kind][name]})
+    named = set(re.findall(r"(\w+) (?:is|are) ", str(told.value).replace("betas are", "beta1 is")))
+    assert named & WRONG[kind].keys() == {name}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unknown_field_is_an_error(kind):
+    with pytest.raises(TypeError, match="learn_rate"):
+        kind(learn_rate=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_settings_are_frozen(kind):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(kind(), dataclasses.fields(kind)[0].name, 1)
+
+
+def test_a_choice_says_what_is_allowed():
+    with pytest.raises(ValueError, match="one of snr, exponential, constant"):
+        LossConfig(huber_schedule="cosine")
+
+
+@pytest.mark.parametrize(
+    ("settings", "good", "bad"),
+    [({"scale_v_pred": True}, "v", "epsilon"), ({"v_pred_like": 0.5}, "epsilon", "v")],
+)
+def test_weightings_of_the_other_prediction_are_refused(settings, good, bad):
+    loss = LossConfig(**settings)
+    loss.check_prediction(good)
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        loss.check_prediction(bad)
+    LossConfig().check_prediction(bad)
+
+
+@pytest.mark.parametrize("schedule", get_args(LrSchedule))
+@pytest.mark.parametrize("warmup", [0.0, 0.25, 5.0])
+def test_needs_horizon_says_whether_a_rate_depends_on_the_number_of_steps(schedule, warmup):
+    optimiser = OptimiserConfig(schedule=schedule, warmup=warmup, decay_steps=4, min_lr_ratio=0.1)
+    rates = {
+        steps: [learning_rate(optimiser, step, steps) for step in range(20)] for steps in (20, 40)
+    }
+    assert (rates[20] != rates[40]) == optimiser.needs_horizon
+
+
+def changed(config, **values):
+    return dataclasses.replace(config, **values).identity() != config.identity()
+
+
+def test_identity_covers_what_changes_numbers():
+    config = TrainConfig()
+    assert changed(config, seed=1)
+    assert changed(config, batch_size=1)
+    assert changed(config, accumulation=2)
+    for name, part in (
+        ("lora", {"rank": 8, "alpha": 1.0, "conv_rank": 4, "conv_alpha": 2.0}),
+        ("optimiser", {"learning_rate": 1e-4, "beta2": 0.99, "weight_decay": 0.0, "cycles": 2}),
+        ("loss", {"loss_type": "l1", "min_snr_gamma": 5.0, "noise_offset": 0.05, "debiased": True}),
+    ):
+        for field, value in part.items():
+            inner = dataclasses.replace(getattr(config, name), **{field: value})
+            assert changed(config, **{name: inner}), field
+
+
+def test_identity_leaves_out_the_memory_plan():
+    assert not changed(TrainConfig(), checkpointing="full")
+    assert not changed(TrainConfig(), checkpointing="off")
+
+
+def test_identity_has_the_steps_only_where_the_schedule_does():
+    assert not changed(TrainConfig(), steps=10)
+    for optimiser in (OptimiserConfig(schedule="cosine"), OptimiserConfig(warmup=0.1)):
+        assert changed(TrainConfig(optimiser=optimiser), steps=10)
+    assert not changed(TrainConfig(optimiser=OptimiserConfig(warmup=10.0)), steps=10)
+
+
+def test_identity_changes_with_the_recipe_version(monkeypatch):
+    before = TrainConfig().identity()
+    monkeypatch.setattr(module, "RECIPE_VERSION", module.RECIPE_VERSION + 1)
+    assert TrainConfig().identity() != before
+
+
+def test_equal_settings_have_one_identity_and_one_text():
+    whole = TrainConfig(lora=LoraConfig(alpha=16), optimiser=OptimiserConfig(weight_decay=0))
+    real = TrainConfig(lora=LoraConfig(alpha=16.0), optimiser=OptimiserConfig(weight_decay=0.0))
+    assert whole == real
+    assert whole.identity() == real.identity()
+    assert str(whole.to_dict()) == str(real.to_dict())
+
+
+def test_the_dict_makes_the_config_again():
+    config = TrainConfig(
+        steps=7, lora=LoraConfig(rank=3), loss=LossConfig(min_snr_gamma=5), checkpointing="off"
+    )
+    values = config.to_dict()
+    parts = {"lora": LoraConfig, "optimiser": OptimiserConfig, "loss": LossConfig}
+    again = TrainConfig(**{k: parts[k](**v) if k in parts else v for k, v in values.items()})
+    assert again == config

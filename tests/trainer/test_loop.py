@@ -1,0 +1,313 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
+from pack.tests.trainer.tiny_unet import PlainWeights, make_model, make_unet
+from pack.trainer.attach import Attachment, leaf_plan
+from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.data import TrainingData
+from pack.trainer.loop import Loop
+from pack.trainer.lora import Network, find_targets
+from pack.trainer.lr_schedule import learning_rate
+from pack.trainer.step import draw
+
+CONFIG = TrainConfig(
+    steps=6,
+    batch_size=2,
+    seed=1,
+    lora=LoraConfig(rank=2, alpha=2.0),
+    optimiser=OptimiserConfig(learning_rate=1e-3),
+)
+
+
+class Observer:
+    """Keeps all events; may do something of its own at a step."""
+
+    def __init__(self, at_step=None):
+        self.events, self.batches, self.at_step = [], 0, at_step
+
+    def before_batch(self):
+        self.batches += 1
+
+    def on_step(self, event):
+        self.events.append(event)
+        if self.at_step is not None:
+            self.at_step(event)
+
+
+class Run:
+    """One training of the tiny UNet, ready to start."""
+
+    def __init__(self, cached, config=CONFIG, *, spoil=None, micro_batch=None, observer=None):
+        self.unet = make_unet()
+        self.data = TrainingData(cached, FINGERPRINT)
+        self.network = Network(find_targets(self.unet, config.lora), config.seed)
+        self.observer = observer or Observer()
+        self.calls = []
+        model = make_model(self.unet)
+        predict = self._predict if spoil is None else lambda *args: spoil(self, *args)
+        model = dataclasses.replace(model, predict=predict)
+        self.config, self.model = config, model
+        self.loop = Loop(model, self.network, self.data, config, self.observer, micro_batch)
+
+    def _predict(self, *inputs):
+        self.calls.append(len(inputs[0]))
+        return self.unet(*inputs)
+
+    def go(self):
+        with Attachment(leaf_plan(self.unet, self.network, PlainWeights())):
+            return self.loop.run()
+
+    @property
+    def factors(self):
+        return [parameter.detach().clone() for parameter in self.network.parameters()]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture
+def cached(tmp_path):
+    return make_cache(tmp_path, *(make_item(number, weight=1 + number / 4) for number in range(5)))
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(cached):
+    runs = [Run(cached, dataclasses.replace(CONFIG, seed=seed)) for seed in (1, 1, 2)]
+    torch.manual_seed(0)
+    losses = []
+    for run in runs:
+        losses.append(run.go().losses)
+        torch.rand(1)
+    assert losses[0] == losses[1] and same(runs[0].factors, runs[1].factors)
+    assert not set(losses[0]) & set(losses[2])
+
+
+def test_the_global_generator_is_not_touched(cached):
+    before = torch.random.get_rng_state()
+    Run(cached).go()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_every_step_is_what_plain_pytorch_makes_of_it(cached, accumulation):
+    """The whole run once more, with autograd through everything and PyTorch's own AdamW."""
+    optimiser = OptimiserConfig(learning_rate=1e-3, schedule="cosine", warmup=2, max_grad_norm=0.05)
+    config = dataclasses.replace(CONFIG, accumulation=accumulation, optimiser=optimiser)
+    run, other = Run(cached, config), Run(cached, config)
+    outcome = run.go()
+    adamw = torch.optim.AdamW(other.network.parameters(), lr=1.0, weight_decay=0.01)
+    for target in other.network.targets:
+        adapter = other.network.adapters[target.key]
+        target.module.register_forward_hook(
+            lambda _, inputs, output, adapter=adapter: output + adapter(*inputs)
+        )
+    for module in other.unet.modules():
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(parameter.clone(), requires_grad=False)
+    alphas = other.model.schedule.alphas_cumprod
+    for event, (epoch, batches) in zip(run.observer.events, other.data.steps(config), strict=False):
+        losses = []
+        for items in batches:
+            batch = other.data.load(items)
+            noise, timesteps = draw(batch, config, epoch, 1000)
+            ac = alphas[timesteps].view(-1, 1, 1, 1)
+            noisy = ac.sqrt() * batch.latents + (1 - ac).sqrt() * noise
+            answer = other.unet(noisy, timesteps.float(), batch.context, batch.y)
+            errors = F.mse_loss(answer, noise, reduction="none").mean((1, 2, 3))
+            losses.append((errors * batch.weights).mean())
+        (sum(losses) / accumulation).backward()
+        losses = [float(loss.detach()) for loss in losses]
+        norm = nn.utils.clip_grad_norm_(other.network.parameters(), 0.05)
+        for group in adamw.param_groups:
+            group["lr"] = event.learning_rate
+        adamw.step()
+        adamw.zero_grad()
+        assert event.loss == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+        assert event.grad_norm == pytest.approx(float(norm), rel=1e-4)
+        assert event.epoch == epoch + 1
+    assert outcome.losses == tuple(event.loss for event in run.observer.events)
+    for ours, theirs in zip(run.factors, other.factors, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_events_carry_the_numbers_of_their_step(cached):
+    optimiser = OptimiserConfig(learning_rate=1e-3, schedule="linear", warmup=2)
+    config = dataclasses.replace(CONFIG, steps=7, optimiser=optimiser)
+    run = Run(cached, config)
+    outcome = run.go()
+    events = run.observer.events
+    assert [event.step for event in events] == [1, 2, 3, 4, 5, 6, 7]
+    assert {event.steps for event in events} == {7}
+    assert [event.epoch for event in events] == [1, 1, 1, 2, 2, 2, 3]
+    assert [event.learning_rate for event in events] == [
+        learning_rate(optimiser, step, 7) for step in range(7)
+    ]
+    assert events[0].learning_rate == 0.0
+    assert all(event.applied and event.warning is None for event in events)
+    assert all(event.grad_norm > 0 for event in events)
+    seconds = [event.seconds for event in events]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+    assert outcome.losses == tuple(event.loss for event in events)
+    assert (outcome.steps, outcome.stopped) == (7, None)
+
+
+def test_the_first_step_of_a_warm_up_moves_nothing(cached):
+    start = Run(cached).factors
+    warm = dataclasses.replace(CONFIG, steps=1, optimiser=OptimiserConfig(warmup=1))
+    run = Run(cached, warm)
+    run.go()
+    assert same(run.factors, start)
+    run = Run(cached, dataclasses.replace(CONFIG, steps=1))
+    run.go()
+    assert not same(run.factors, start)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_micro_batches_change_nothing_but_memory(cached, micro_batch):
+    config = dataclasses.replace(CONFIG, batch_size=3, accumulation=2)
+    whole, parts = Run(cached, config), Run(cached, config, micro_batch=micro_batch)
+    expected, found = whole.go().losses, parts.go().losses
+    assert found == pytest.approx(expected, rel=1e-6)
+    for ours, theirs in zip(parts.factors, whole.factors, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert max(parts.calls) == micro_batch and max(whole.calls) == 3
+    assert parts.observer.batches == len(parts.calls) > len(whole.calls)
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_the_run_goes_on(cached):
+    def spoil(run, *inputs):
+        answer = run._predict(*inputs)
+        return answer * math.nan if len(run.calls) in (3, 4) else answer
+
+    run = Run(cached, spoil=spoil)
+    outcome = run.go()
+    events = run.observer.events
+    assert [event.applied for event in events] == [True, True, False, False, True, True]
+    assert [math.isfinite(loss) for loss in outcome.losses] == [e.applied for e in events]
+    assert outcome.stopped is None
+
+
+@pytest.mark.parametrize("kind", ["l2", "l1", "huber"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_three_bad_steps_stop_at_the_last_good_parameters(cached, kind, value):
+    kept = []
+
+    def remember(event):
+        if event.step == 3:
+            kept.extend(run.factors)
+
+    def spoil(run, *inputs):
+        answer = run._predict(*inputs)
+        return answer + value if len(run.calls) > 3 else answer
+
+    config = dataclasses.replace(CONFIG, loss=LossConfig(loss_type=kind))
+    run = Run(cached, config, spoil=spoil, observer=Observer(remember))
+    outcome = run.go()
+    assert outcome.steps == 6 and len(outcome.losses) == 6
+    assert not any(math.isfinite(loss) for loss in outcome.losses[3:])
+    assert "not finite 3 times in a row" in outcome.stopped
+    assert "last good step is kept" in outcome.stopped and "0.001" in outcome.stopped
+    assert [event.applied for event in run.observer.events] == [True] * 3 + [False] * 3
+    assert same(run.factors, kept)
+
+
+def test_bad_steps_stop_a_longer_run(cached):
+    def spoil(run, *inputs):
+        return run._predict(*inputs) * (math.nan if len(run.calls) > 2 else 1.0)
+
+    run = Run(cached, dataclasses.replace(CONFIG, steps=50), spoil=spoil)
+    outcome = run.go()
+    assert outcome.steps == 5 and "step 5 of 50" in outcome.stopped
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10])
+def test_a_run_without_a_good_step_is_an_error(cached, steps):
+    def spoil(run, *inputs):
+        return run._predict(*inputs) * math.nan
+
+    run = Run(cached, dataclasses.replace(CONFIG, steps=steps), spoil=spoil)
+    start = run.factors
+    with pytest.raises(ValueError, match=f"not finite in each of the {min(steps, 3)}"):
+        run.go()
+    assert same(run.factors, start) and len(run.observer.events) == min(steps, 3)
+
+
+def test_a_step_after_a_bad_one_is_that_of_a_run_without_it(cached):
+    """What a skipped step had accumulated is gone: no half of it reaches the next."""
+
+    def spoil(run, *inputs):
+        answer = run._predict(*inputs)
+        return answer * math.nan if len(run.calls) == 2 else answer
+
+    config = dataclasses.replace(CONFIG, steps=2, accumulation=2)
+    kept = []
+    run = Run(cached, config, spoil=spoil, observer=Observer(lambda _: kept.append(run.factors)))
+    start = run.factors
+    run.go()
+    assert same(kept[0], start) and not same(kept[1], start)
+    gradient_free = Run(cached, config)
+    (_, batches) = list(zip(range(2), gradient_free.data.steps(config), strict=False))[1][1]
+    with Attachment(leaf_plan(gradient_free.unet, gradient_free.network, PlainWeights())):
+        gradient_free.loop._accumulate(0, batches)
+        gradient_free.loop._optimiser.step(1e-3)
+    assert same(kept[1], gradient_free.factors)
+
+
+class Cancelled(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Cancelled, KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("where", ["before_batch", "on_step"])
+def test_whatever_the_observer_raises_comes_through(cached, kind, where):
+    class Stopping(Observer):
+        def before_batch(self):
+            super().before_batch()
+            if where == "before_batch" and self.batches == 3:
+                raise kind
+
+        def on_step(self, event):
+            super().on_step(event)
+            if where == "on_step" and event.step == 2:
+                raise kind
+
+    run = Run(cached, observer=Stopping())
+    with pytest.raises(kind):
+        run.go()
+    assert len(run.observer.events) == 2
+    shorter = Run(cached, dataclasses.replace(CONFIG, steps=2))
+    shorter.go()
+    assert same(run.factors, shorter.factors)
+
+
+def test_a_weighting_for_the_other_prediction_is_refused_before_work(cached):
+    config = dataclasses.replace(CONFIG, loss=LossConfig(scale_v_pred=True))
+    with pytest.raises(ValueError, match="scale_v_pred"):
+        Run(cached, config)
+
+
+def test_it_learns_what_can_be_learnt(tmp_path):
+    """A layer of zeros that could pass on the noise: the loss begins at 1 and falls by half."""
+    block = type("SpatialTransformer", (nn.Sequential,), {})(nn.Conv2d(4, 4, 1, bias=False))
+    unet = nn.Sequential(block).requires_grad_(False)
+    unet[0][0].weight.zero_()
+    config = TrainConfig(
+        steps=200,
+        batch_size=1,
+        lora=LoraConfig(rank=4, alpha=4.0),
+        optimiser=OptimiserConfig(learning_rate=1e-2),
+    )
+    network = Network(find_targets(unet, config.lora))
+    model = dataclasses.replace(make_model(unet), predict=lambda x, *_: unet(x))
+    data = TrainingData(make_cache(tmp_path, make_item(0)), FINGERPRINT)
+    with Attachment(leaf_plan(unet, network, PlainWeights())):
+        losses = Loop(model, network, data, config, Observer()).run().losses
+    assert losses[0] == pytest.approx(1.0, abs=0.2)
+    assert sum(losses[-50:]) < 0.5 * sum(losses[:5]) * 10

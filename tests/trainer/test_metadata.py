@@ -1,0 +1,162 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from pack.trainer.buckets import BucketSettings, SizeConditioning
+from pack.trainer.cache import CachedDataset, CachedItem, LatentRecipe
+from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.dataset import Dataset, FileStamp, Sample, Subset
+from pack.trainer.metadata import PRIVATE_KEYS, RunFacts, describe, without_private
+
+FOLDERS = {
+    "2_dog": ("dog", 2, False, ["dog, bowl", "dog"]),
+    "3_sks cat": ("sks cat", 3, False, ["a cat, sitting, day", "a cat, running, night, moon", "sks cat"]),
+    "1_animal": ("animal", 1, True, ["animal", "animal"]),
+}  # fmt: skip
+"""The folders of the golden run: class tokens, repeats, whether regularisation, captions."""
+
+OURS = {"lora_loop.version", "lora_loop.config", "modelspec.trigger_phrase"}
+"""Keys of our own; modelspec's is of the standard, kohya does not write it."""
+
+OTHER = {
+    "ss_training_started_at", "ss_training_finished_at", "modelspec.date",  # times
+    "ss_learning_rate",  # the golden run has one of its own for the UNet
+    "ss_text_encoder_lr",  # kohya states it for UNet-only runs too
+    "ss_optimizer",  # ours always states weight decay and betas
+    "ss_network_args",  # rank_dropout
+    "ss_bucket_info",  # compared below
+}  # fmt: skip
+"""Keys whose values cannot or need not be those of the golden run."""
+
+
+@pytest.fixture
+def recorded(golden):
+    return json.loads((golden / "metadata_run.json").read_text())["metadata_last"]
+
+
+@pytest.fixture
+def config():
+    """The recipe of the golden run."""
+    return TrainConfig(
+        steps=42,
+        batch_size=2,
+        seed=42,
+        lora=LoraConfig(rank=8, alpha=4),
+        optimiser=OptimiserConfig(learning_rate=2e-4, schedule="cosine", warmup=2),
+        loss=LossConfig(min_snr_gamma=5, noise_offset=0.05),
+    )
+
+
+@pytest.fixture
+def cached():
+    subsets, items = [], []
+    for name, (tokens, repeats, is_reg, captions) in FOLDERS.items():
+        samples = []
+        for number, caption in enumerate(captions):
+            path = Path(name) / f"{number}.png"
+            digest = f"{name}{number}"
+            samples.append(
+                Sample(path, (128, 128), FileStamp(1, 1), digest, caption, path.with_suffix(".txt"))
+            )
+            bucket = (160, 96) if number else (128, 128)
+            size = SizeConditioning((128, 128), (0, 0), (128, 128))
+            items.append(
+                CachedItem(digest, digest, caption, bucket, size, size, digest, f"f{digest}",
+                           repeats, 1.0, is_reg, name)
+            )  # fmt: skip
+        subsets.append(Subset(name, Path(name), tokens, repeats, is_reg, tuple(samples)))
+    buckets = BucketSettings((128, 128), min_reso=64, max_reso=256, step=32)
+    recipe = LatentRecipe(buckets, "vae", flip=True)
+    return CachedDataset(tuple(items), Path("store"), recipe, Dataset(tuple(subsets)), "clip")
+
+
+@pytest.fixture
+def facts():
+    return RunFacts(
+        steps=42,
+        epochs=3,
+        batches_per_epoch=14,
+        started=1795350815.3084996,
+        finished=1795350825.5552328,
+        prediction="epsilon",
+        zero_terminal_snr=False,
+        trigger="sks",
+    )
+
+
+def test_every_key_is_kohyas_or_named_as_ours(config, cached, facts, recorded):
+    written = describe(config, cached, facts)
+    assert written.keys() - recorded.keys() == OURS
+    assert all(type(value) is str for value in written.values())
+
+
+def test_the_keys_that_loaders_and_trainers_look_at_are_there(config, cached, facts):
+    written = describe(config, cached, facts)
+    assert written.keys() >= {
+        "ss_base_model_version", "ss_v2", "ss_network_module", "ss_network_dim", "ss_network_alpha",
+        "ss_tag_frequency", "ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_bucket_info", "ss_steps",
+        "ss_epoch", "ss_seed", "ss_learning_rate", "ss_unet_lr", "ss_optimizer", "ss_lr_scheduler",
+        "ss_resolution", "ss_num_train_images", "ss_num_reg_images", "ss_min_snr_gamma",
+        "ss_noise_offset", "ss_training_started_at", "ss_training_finished_at",
+        "modelspec.sai_model_spec", "modelspec.architecture", "modelspec.implementation",
+        "modelspec.date", "modelspec.resolution", "modelspec.prediction_type",
+    }  # fmt: skip
+
+
+def test_the_values_of_the_same_recipe_are_kohyas(config, cached, facts, recorded):
+    written = describe(config, cached, facts)
+    shared = sorted(written.keys() & recorded.keys() - OTHER)
+    assert len(shared) > 40
+    for key in shared:
+        ours, theirs = written[key], recorded[key]
+        if theirs.startswith("{"):
+            ours, theirs = json.loads(ours), json.loads(theirs)
+        assert ours == theirs, key
+
+
+def test_values_of_other_kinds_of_run(config, cached, facts):
+    config = TrainConfig(
+        accumulation=4,
+        lora=LoraConfig(rank=8, alpha=4, conv_rank=3, conv_alpha=1),
+        optimiser=OptimiserConfig(warmup=0.05, weight_decay=0.1, beta2=0.99),
+        loss=LossConfig(debiased=True),
+    )
+    facts = dataclasses.replace(facts, prediction="v", zero_terminal_snr=True, trigger="")
+    written = describe(config, cached, facts)
+    assert json.loads(written["ss_network_args"]) == {"conv_dim": "3", "conv_alpha": "1.0"}
+    assert written["ss_gradient_accumulation_steps"] == "4"
+    assert written["ss_lr_warmup_steps"] == "0.05"
+    assert written["ss_optimizer"] == (
+        "torch.optim.adamw.AdamW(weight_decay=0.1,betas=(0.9, 0.99))"
+    )
+    assert written["ss_debiased_estimation"] == "True"
+    assert written["ss_min_snr_gamma"] == written["ss_noise_offset"] == "None"
+    assert written["modelspec.prediction_type"] == "v"
+    assert written["ss_zero_terminal_snr"] == "True"
+    assert "modelspec.trigger_phrase" not in written
+
+
+def test_buckets_are_counted_with_repeats(config, cached, facts):
+    info = json.loads(describe(config, cached, facts)["ss_bucket_info"])
+    assert info["buckets"] == {
+        "0": {"resolution": [128, 128], "count": 2 + 3 + 1},
+        "1": {"resolution": [160, 96], "count": 2 + 3 + 3 + 1},
+    }
+
+
+def test_the_config_can_be_read_back(config, cached, facts):
+    written = describe(config, cached, facts)
+    assert json.loads(written["lora_loop.config"]) == config.to_dict()
+    assert written["modelspec.trigger_phrase"] == "sks"
+    assert written["modelspec.date"] == "2026-11-22T12:33:45"
+
+
+def test_without_private_keys_no_folder_file_or_tag_is_left(config, cached, facts):
+    written = without_private(describe(config, cached, facts))
+    assert not set(PRIVATE_KEYS) & written.keys()
+    text = json.dumps(written)
+    for word in (*FOLDERS, "bowl", "running", ".png"):
+        assert word not in text
+    assert written["ss_network_dim"] == "8"

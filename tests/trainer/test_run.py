@@ -1,0 +1,194 @@
+import dataclasses
+import json
+import math
+import os
+
+import pytest
+import torch
+
+from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.lora_file import LoraModel
+from pack.trainer.run import DESCRIPTION, Inputs, RunFolder
+
+CONFIG = TrainConfig(steps=3)
+LOSSES = (0.5, math.pi / 10, 0.1)
+
+
+def inputs(config=CONFIG, data="data", texts="texts", model="model"):
+    return Inputs.of(config, data, texts, model)
+
+
+def make_lora():
+    rng = torch.Generator().manual_seed(0)
+    tensors = {
+        "lora_unet_a.lora_down.weight": torch.randn(4, 8, generator=rng),
+        "lora_unet_a.lora_up.weight": 1e-12 * torch.randn(8, 4, generator=rng),
+        "lora_unet_a.alpha": torch.tensor(2.0),
+    }
+    return LoraModel(tensors, {"ss_seed": "1", "modelspec.trigger_phrase": "sks"})
+
+
+def saved(root, made_of=None, losses=LOSSES, stopped=None, config=CONFIG):
+    folder = RunFolder(root, made_of or inputs(config))
+    return folder, folder.save(make_lora(), losses, config, stopped)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"data": "other"},
+        {"texts": "other"},
+        {"model": "other"},
+        {"config": dataclasses.replace(CONFIG, seed=1)},
+        {"config": dataclasses.replace(CONFIG, batch_size=1)},
+        {"config": dataclasses.replace(CONFIG, accumulation=2)},
+        {"config": dataclasses.replace(CONFIG, lora=LoraConfig(rank=8))},
+        {"config": dataclasses.replace(CONFIG, loss=LossConfig(loss_type="l1"))},
+        {"config": dataclasses.replace(CONFIG, optimiser=OptimiserConfig(learning_rate=1e-4))},
+    ],
+    ids=str,
+)
+def test_identity_changes_with_each_ingredient(tmp_path, changed):
+    assert inputs(**changed).identity != inputs().identity
+    assert RunFolder(tmp_path, inputs(**changed)).path != RunFolder(tmp_path, inputs()).path
+
+
+def test_ingredients_are_not_interchangeable():
+    digests = ["a", "b", "c"]
+    found = {
+        inputs(data=x, texts=y, model=z).identity for x in digests for y in digests for z in digests
+    }
+    assert len(found) == 27
+
+
+def test_identity_has_neither_steps_nor_memory_plan():
+    assert inputs(dataclasses.replace(CONFIG, steps=9)) == inputs()
+    assert inputs(dataclasses.replace(CONFIG, checkpointing="full")) == inputs()
+
+
+def test_identity_has_the_steps_where_the_schedule_needs_them():
+    config = dataclasses.replace(CONFIG, optimiser=OptimiserConfig(schedule="cosine"))
+    longer = dataclasses.replace(config, steps=9)
+    assert inputs(config).identity != inputs(longer).identity
+
+
+def test_a_result_comes_back_bit_for_bit(tmp_path):
+    folder, result = saved(tmp_path)
+    found = RunFolder(tmp_path, inputs()).find(3)
+    lora = make_lora()
+    assert found.losses == LOSSES and found.path == result.path and found.stopped is None
+    assert found.lora.keys() == lora.keys() and found.lora.trigger == "sks"
+    for key, tensor in found.lora.items():
+        assert tensor.dtype == torch.float32 and torch.equal(tensor, lora[key])
+    assert lora.metadata.items() <= found.lora.metadata.items()
+    assert (result.trained, found.trained) == (True, False)
+    assert folder.path.parent == tmp_path and len(folder.path.name) == 16
+
+
+def test_losses_that_are_not_finite_come_back(tmp_path):
+    folder, _ = saved(tmp_path, losses=(0.5, math.nan, math.inf))
+    found = folder.find(3).losses
+    assert found[0] == 0.5 and math.isnan(found[1]) and found[2] == math.inf
+
+
+def test_only_the_result_of_as_many_steps_is_found(tmp_path):
+    folder, _ = saved(tmp_path)
+    assert folder.find(2) is None and folder.find(4) is None
+    assert RunFolder(tmp_path, inputs(model="other")).find(3) is None
+    longer = (*LOSSES, 0.05)
+    folder.save(make_lora(), longer, dataclasses.replace(CONFIG, steps=4), None)
+    assert (folder.find(3).losses, folder.find(4).losses) == (LOSSES, longer)
+
+
+def test_a_run_that_stopped_early_is_kept_and_not_taken_for_a_whole_one(tmp_path):
+    folder, result = saved(tmp_path, stopped="It was lost.")
+    assert folder.find(3) is None
+    assert result.path.exists() and "It was lost." in result.summary()
+    folder.save(make_lora(), LOSSES, CONFIG, None)
+    assert folder.find(3).losses == LOSSES and result.path.exists()
+
+
+DAMAGES = {
+    "lora missing": lambda lora, report: lora.unlink(),
+    "lora truncated": lambda lora, report: lora.write_bytes(lora.read_bytes()[:-1]),
+    "lora empty": lambda lora, report: lora.write_bytes(b""),
+    "report missing": lambda lora, report: report.unlink(),
+    "report truncated": lambda lora, report: report.write_bytes(report.read_bytes()[:-4]),
+    "report empty": lambda lora, report: report.write_bytes(b""),
+    "report no text": lambda lora, report: report.write_bytes(b"\xff\xfe\x00"),
+    "report of something else": lambda lora, report: report.write_text("{}"),
+    "report a list": lambda lora, report: report.write_text("[1, 2]"),
+    "losses a number": lambda lora, report: report.write_text('{"losses": 3}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_result_is_none(tmp_path, damage):
+    folder, result = saved(tmp_path)
+    DAMAGES[damage](result.path, result.path.with_suffix(".json"))
+    assert folder.find(3) is None
+    folder.save(make_lora(), LOSSES, CONFIG, None)
+    assert folder.find(3).losses == LOSSES
+
+
+def test_nothing_is_found_where_nothing_is(tmp_path):
+    folder = RunFolder(tmp_path / "nowhere", inputs())
+    assert folder.find(3) is None and folder.nearest() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_description_says_what_the_run_was_made_of(tmp_path):
+    folder, _ = saved(tmp_path)
+    description = json.loads((folder.path / DESCRIPTION).read_text())
+    assert description["inputs"] == vars(inputs())
+    assert description["config"] == CONFIG.to_dict()
+    assert not [path for path in folder.path.iterdir() if path.suffix == ".tmp"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"data": "other"}, "data"),
+        ({"texts": "other"}, "texts"),
+        ({"model": "other"}, "model"),
+        ({"config": dataclasses.replace(CONFIG, seed=1)}, "recipe"),
+        ({"data": "other", "model": "other"}, "data, model"),
+    ],
+)
+def test_the_nearest_run_tells_what_differs(tmp_path, changed, named):
+    folder, _ = saved(tmp_path)
+    sentence = RunFolder(tmp_path, inputs(**changed)).nearest()
+    assert sentence == f"this run differs from {folder.path.name} in: {named}"
+
+
+def test_the_nearest_of_several_is_the_most_alike_and_then_the_latest(tmp_path):
+    saved(tmp_path, inputs(data="x", texts="x"))
+    older, _ = saved(tmp_path, inputs(data="y"))
+    newer, _ = saved(tmp_path, inputs(data="z"))
+    os.utime(older.path / DESCRIPTION, (1000, 1000))
+    os.utime(newer.path / DESCRIPTION, (2000, 2000))
+    assert (
+        RunFolder(tmp_path, inputs())
+        .nearest()
+        .startswith(f"this run differs from {newer.path.name} in: data")
+    )
+    os.utime(older.path / DESCRIPTION, (3000, 3000))
+    assert older.path.name in RunFolder(tmp_path, inputs()).nearest()
+
+
+def test_the_same_run_with_other_steps_says_so(tmp_path):
+    folder, _ = saved(tmp_path)
+    assert folder.nearest().endswith("in: number of steps")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"inputs": 1}', "\xff"])
+def test_a_damaged_description_is_passed_over(tmp_path, text):
+    folder, _ = saved(tmp_path)
+    (folder.path / DESCRIPTION).write_text(text, "latin-1")
+    assert RunFolder(tmp_path, inputs(data="x")).nearest() is None
+
+
+def test_a_summary_says_whether_it_was_trained(tmp_path):
+    folder, result = saved(tmp_path)
+    assert result.summary() == f"trained 3 steps, last loss 0.1000, {folder.path.name}"
+    assert folder.find(3).summary().startswith("nothing changed")
