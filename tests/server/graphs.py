@@ -112,7 +112,9 @@ class Recorder(Follower):
 
     def steps(self, node: str) -> list[re.Match[str]]:
         """The lines about steps: step, of how many, loss, speed, time left."""
-        pattern = re.compile(r"step (\d+)/(\d+) · loss ([\d.]+) · ([\d.]+) (?:it/s|s/it) · ([\d:]+) left")
+        pattern = re.compile(
+            r"step (\d+)/(\d+) · loss ([\d.]+) · ([\d.]+) (?:it/s|s/it) · ([\d:]+) left"
+        )
         found = [pattern.fullmatch(text) for who, text in self.texts if who == node]
         return [match for match in found if match]
 

@@ -1,5 +1,8 @@
 """Input errors: told in a sentence that says what to do, before any work."""
 
+import json
+import os
+
 import pytest
 
 from pack.demo import base as demo_base
@@ -17,7 +20,9 @@ def prompt(request, example):
 @pytest.mark.old_host
 def test_a_missing_folder_is_refused_at_queue(server, prompt):
     graphs.inputs(prompt, "LoraLoopLoadDataset")["folder"] = "no_such_folder"
-    with pytest.raises(NodeError, match=r"LoraLoopLoadDataset .*no_such_folder does not exist\. Make it"):
+    with pytest.raises(
+        NodeError, match=r"LoraLoopLoadDataset .*no_such_folder does not exist\. Make it"
+    ):
         server.queue(prompt)
 
 
@@ -53,12 +58,11 @@ def test_captions_that_nobody_encodes(server, prompt, dataset):
     refused(server, prompt, r"captions are not encoded yet: connect CLIP")
 
 
-def test_a_lora_that_fits_nothing(server, prompt, object_info, dataset):
-    """A VAE where the settings belong, and the like, are refused by type."""
+def test_a_wire_of_the_wrong_kind(server, prompt):
     train = graphs.inputs(prompt, "LoraLoopTrain")
     train["lora_settings"] = train["optimiser_settings"]
     with pytest.raises(NodeError, match=r"LoraLoopTrain .*LORA_LOOP_OPTIMISER_SETTINGS"):
-        server.queue(prompt)
+        server.queue(graphs.training_only(prompt))
 
 
 def refused(server, prompt, sentence):
@@ -77,13 +81,11 @@ def empty_server(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-        with ComfyServer(__import__("os").environ["COMFYUI_PATH"], base) as running:
+        with ComfyServer(os.environ["COMFYUI_PATH"], base) as running:
             yield running
 
 
 def test_what_a_newcomer_lacks_is_named_with_the_place_to_get_it(empty_server, root):
-    import json
-
     info = empty_server.object_info()
     texts = root / "example_workflows"
     train, tag = (
@@ -91,7 +93,7 @@ def test_what_a_newcomer_lacks_is_named_with_the_place_to_get_it(empty_server, r
         for name in ("train_and_preview", "tag_and_clean_captions")
     )
     with pytest.raises(NodeError, match=rf"CheckpointLoaderSimple .*{demo_base.CHECKPOINT}"):
-        empty_server.queue(train)
+        empty_server.queue(graphs.training_only(train))
     with pytest.raises(NodeError) as caught:
         empty_server.run(tag)
     message = str(caught.value)
