@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 import urllib.error
@@ -41,6 +42,17 @@ TINY_VALUES: dict[str, dict[str, Any]] = {
     "KSampler": {"steps": 8},
 }
 
+# The example is a first look; with a checkpoint of one's own the recipe's own values are meant.
+REAL_VALUES: dict[str, dict[str, Any]] = {
+    "LoraLoopCacheLatents": {"resolution": 1024, "min_reso": 704, "max_reso": 2048, "step": 64},
+    "LoraLoopLoraSettings": {"rank": 32, "alpha": 32.0},
+    "LoraLoopOptimiserSettings": {"learning_rate": 3e-5},
+    "LoraLoopTrain": {"steps": 4000},
+    "LoraLoopPreviewSettings": {"width": 1024, "height": 1024, "steps": 20, "every": 250},
+    "EmptyLatentImage": {"width": 1024, "height": 1024},
+    "KSampler": {"steps": 25},
+}
+
 Prompt = dict[str, Any]
 
 
@@ -48,8 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job; 0, or 1 with the reason on the error stream."""
     options = _parse(arguments)
     start = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends with us
     try:
         results = run(options)
+    except KeyboardInterrupt:
+        return 130
     except (ServerError, ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -64,7 +79,7 @@ def run(options: argparse.Namespace) -> Results:
     """Prepare the folders, start ComfyUI, queue the workflow, wait, collect."""
     is_tiny = options.checkpoint is None
     base = demo_base.prepare(WORKPLACE / ("tiny" if is_tiny else "real"), with_tiny_models=is_tiny)
-    prepare_tagger(demo_base.tagger_path(base), options.tagger)
+    prepare_tagger(demo_base.tagger_path(base), options.tagger, allow_stand_in=is_tiny)
     images = options.images or pictures.write(demo_base.dataset_path(base))
     extra = () if is_tiny else checkpoint_arguments(base, options.checkpoint)
     workflow = json.loads(options.workflow.read_text(encoding="utf-8"))
@@ -77,7 +92,7 @@ def run(options: argparse.Namespace) -> Results:
         set_inputs(prompt, info, "LoraLoopLoadDataset", folder=str(images))
         if not is_tiny:
             set_inputs(prompt, info, "CheckpointLoaderSimple", ckpt_name=options.checkpoint.name)
-        for class_type, values in TINY_VALUES.items() if is_tiny else ():
+        for class_type, values in (TINY_VALUES if is_tiny else REAL_VALUES).items():
             set_inputs(prompt, info, class_type, **values)
         if options.steps is not None:
             set_inputs(prompt, info, "LoraLoopTrain", steps=options.steps)
@@ -116,8 +131,12 @@ def set_trigger(prompt: Prompt, info: dict[str, Any], trigger: str) -> None:
                 node["inputs"][name] = value
 
 
-def prepare_tagger(folder: Path, given: Path | None) -> None:
-    """The given tagger, or room for the real one to be downloaded into, or the tiny one."""
+def prepare_tagger(folder: Path, given: Path | None, *, allow_stand_in: bool) -> None:
+    """The given tagger, or room for the real one to be downloaded into, or the tiny one.
+
+    Raises ValueError when only the tiny one is left and a real training is meant: its tags mean
+    nothing.
+    """
     if given is None and (folder / TAGGER_FILES[0]).exists() and not (folder / STAND_IN).exists():
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -127,6 +146,12 @@ def prepare_tagger(folder: Path, given: Path | None) -> None:
             _link_or_copy(given / name, folder / name)
     elif _hub_answers():
         say("The tag node will download the WD14 tagger (about 470 MB, once)")
+    elif not allow_stand_in:
+        raise ValueError(
+            "The WD14 tagger cannot be downloaded from here. Get model.onnx and selected_tags.csv "
+            f"from https://huggingface.co/SmilingWolf/{demo_base.TAGGER} and give their folder "
+            "with --tagger."
+        )
     else:
         tiny_tagger.write(folder)
         (folder / STAND_IN).touch()
@@ -154,7 +179,7 @@ def _finish(server: ComfyServer, prompt: Prompt, workflow: dict[str, Any]) -> di
         try:
             return server.wait(prompt_id, LONGEST)
         except KeyboardInterrupt:
-            say("Stopping; the training's state is being saved")
+            say("Stopping the training")
             server.interrupt()
             with contextlib.suppress(ServerError):
                 server.wait(prompt_id, 60)

@@ -87,7 +87,8 @@ class ComfyServer:
             stdin=subprocess.DEVNULL,
             stdout=self._log_file,
             stderr=subprocess.STDOUT,
-            start_new_session=os.name != "nt",
+            start_new_session=os.name != "nt",  # Ctrl-C is ours to answer, here and there
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         deadline = time.monotonic() + START_TIMEOUT
         while True:

@@ -39,7 +39,7 @@ class WD14Tag(io.ComfyNode):
                 field(
                     io.Combo,
                     "model",
-                    "The tagger. Those in models/wd14_tagger come first; others are downloaded.",
+                    "The tagger. One that is not in models/wd14_tagger is downloaded once.",
                     options=model_names(),
                     default="wd-swinv2-tagger-v3",
                 ),

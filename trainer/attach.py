@@ -63,9 +63,31 @@ def checkpoint_plan(unet: nn.Module) -> list[Replacement]:
 
 
 def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Recompute `forward` in backward, and leave no trace when it fails.
+
+    PyTorch's checkpoint leaves its hooks on the process when its function raises, for as long as
+    the traceback lives: later forwards would then be recomputed wrongly. So a failure is carried
+    past it by hand. No layer here draws random numbers, so no generator state is kept.
+    """
+
     def run(*args: Any, **kwargs: Any) -> Any:
-        # No layer here draws random numbers, so the recomputation needs no generator state.
-        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+        failures: list[BaseException] = []
+        recomputing = False
+
+        def guarded(*inputs: Any, **options: Any) -> Any:
+            try:
+                return forward(*inputs, **options)
+            except BaseException as failure:
+                if recomputing:
+                    raise
+                failures.append(failure)
+                return None
+
+        output = checkpoint(guarded, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+        recomputing = True
+        if failures:
+            raise failures.pop()
+        return output
 
     return run
 

@@ -37,8 +37,9 @@ def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
     recipe = LatentRecipe(
         request.buckets, images.vae_fingerprint(request.vae), request.flip, request.kohya
     )
+    store = Store(folders.cache_root())
     cached = encode_pictures(
-        request.dataset, recipe, request.vae, request.batch_size, request.node_id
+        request.dataset, recipe, request.vae, store, request.batch_size, request.node_id
     )
     if request.clip is not None:
         fingerprint = encode_captions(cached, request.clip, request.node_id)
@@ -50,10 +51,11 @@ def encode_pictures(
     dataset: Dataset,
     recipe: LatentRecipe,
     vae: Any,
+    store: Store,
     batch_size: int = 1,
     node_id: str | None = None,
 ) -> CachedDataset:
-    """Latents of every picture that has none in the cache folder yet."""
+    """Latents of every picture that has none in the store yet."""
     bar = NodeProgress(dataset.image_count, node_id)
 
     def on_image(done: int, total: int, name: str) -> None:
@@ -64,7 +66,7 @@ def encode_pictures(
         dataset,
         recipe,
         lambda pixels: images.encode_pixels(vae, pixels),
-        Store(folders.cache_root()),
+        store,
         batch_size=batch_size,
         on_image=on_image,
     )

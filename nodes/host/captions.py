@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from ...tagger import (
     FilterOptions,
@@ -19,13 +20,24 @@ SHOWN_CHANGES = 200
 
 
 def filter_dataset(dataset: Dataset, options: FilterOptions) -> tuple[Dataset, str]:
-    """The dataset with filtered captions and the trigger word, and the report."""
-    paths = [sample.path for _, sample in dataset.samples()]
-    captions = [sample.caption for _, sample in dataset.samples()]
-    texts, report = filter_captions(captions, options, [path.name for path in paths])
-    filtered = dataset.with_captions(dict(zip(paths, texts, strict=True)))
+    """The dataset with filtered captions and the trigger word, and the report.
+
+    Regularisation pictures show what the trigger is not: they are filtered without it.
+    """
+    texts: dict[Path, str] = {}
+    reports = []
+    for is_reg in (False, True):
+        samples = [s for subset, s in dataset.samples() if subset.is_reg == is_reg]
+        if not samples:
+            continue
+        rules = dataclasses.replace(options, trigger="") if is_reg else options
+        names = [sample.path.name for sample in samples]
+        filtered, report = filter_captions([s.caption for s in samples], rules, names)
+        texts.update(zip((s.path for s in samples), filtered, strict=True))
+        reports.append(("regularisation pictures: " if is_reg else "") + report.text(SHOWN_CHANGES))
     trigger = options.trigger or dataset.trigger
-    return dataclasses.replace(filtered, trigger=trigger), report.text(SHOWN_CHANGES)
+    result = dataclasses.replace(dataset.with_captions(texts), trigger=trigger)
+    return result, "\n\n".join(reports)
 
 
 def detect_monochrome(

@@ -24,6 +24,7 @@ from ...trainer.lora_file import LoraModel
 from ...trainer.memory import MemoryPlan, plan_memory
 from ...trainer.metadata import RunFacts, describe
 from ...trainer.run import Inputs, Result, RunFolder
+from ...trainer.store import Store
 from ...trainer.weights import Lookahead, Weights
 from . import folders, memory, text, unet
 from .caching import encode_captions, encode_pictures
@@ -109,7 +110,8 @@ def _complete_cache(request: Request, texts: str) -> None:
         encode_captions(cached, request.clip, request.node_id)
     missing = TrainingData(cached, texts).missing()
     if missing and request.vae is not None:
-        encode_pictures(cached.dataset, cached.recipe, request.vae, node_id=request.node_id)
+        store = Store(cached.store_root)
+        encode_pictures(cached.dataset, cached.recipe, request.vae, store, node_id=request.node_id)
         missing = TrainingData(cached, texts).missing()
     if missing:
         raise ValueError(

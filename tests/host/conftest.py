@@ -4,6 +4,7 @@ Importing this file imports ComfyUI (CPU, private base directory), so that test 
 `comfy` at their top.
 """
 
+import atexit
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ COMFYUI = os.environ.get("COMFYUI_PATH")
 def _import_comfyui(comfyui: str) -> str:
     """Put ComfyUI on `sys.path` and set what it reads from the command line; the base directory."""
     base = tempfile.mkdtemp(prefix="lora-loop-host-")
+    atexit.register(shutil.rmtree, base, ignore_errors=True)
     for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
         (Path(base) / name).mkdir()
     sys.path.insert(0, comfyui)
@@ -63,10 +65,9 @@ def load_checkpoint(path: str | Path) -> Tiny:
 
 
 @pytest.fixture(scope="session")
-def base_directory():
+def base_directory() -> Path:
     """ComfyUI's base directory of this session: models/, input/, output/, temp/."""
-    yield Path(BASE)
-    shutil.rmtree(BASE, ignore_errors=True)
+    return Path(BASE)
 
 
 @pytest.fixture(scope="session")

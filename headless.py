@@ -1,0 +1,131 @@
+"""LoRA Loop without a browser: `headless.py golden DIR` replays recorded numbers.
+
+`python quickstart.py golden DIR` finds ComfyUI and an environment and calls this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent
+PACKAGE = "lora_loop"
+
+PARTS = {
+    "train": "train/train.json",
+    "losses": "losses.json",
+    "lr_schedules": "lr_schedules.json",
+    "bucketing": "bucketing.json",
+    "resize": "resize/resize.json",
+}
+"""Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
+
+NOT_YET = {
+    "captions": "captions.json",
+    "dataset_plan": "dataset_plan.json",
+    "metadata_run": "metadata_run.json",
+    "network_misc": "network_misc.json",
+    "optimizers": "optimizers.json",
+    "prompts_and_names": "prompts_and_names.json",
+    "tagger": "tagger/tagging.json",
+    "tokens": "tokens.json",
+}
+
+PASSED, FAILED, UNSUPPORTED = 0, 1, 2
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    golden = commands.add_parser("golden", help="replay recorded numbers of kohya")
+    golden.add_argument("directory", type=Path)
+    golden.add_argument("--part", help=f"comma-separated, of {', '.join([*PARTS, *NOT_YET])}")
+    options = parser.parse_args(arguments)
+    return replay(options.directory, options.part.split(",") if options.part else None)
+
+
+def replay(folder: Path, parts: list[str] | None) -> int:
+    """One line per recorded case; 0 all passed, 1 one failed, 2 something is not supported yet."""
+    known = {**PARTS, **NOT_YET}
+    unknown = set(parts or ()) - known.keys()
+    if unknown:
+        sys.exit(f"There is no part {', '.join(sorted(unknown))}; parts: {', '.join(known)}")
+    if parts is None:
+        parts = [part for part, file in known.items() if (folder / file).exists()]
+    if not parts:
+        sys.exit(f"{folder} holds no recorded numbers: none of {', '.join(known.values())}")
+    return _worst({PASSED} | {_replay_part(folder, part) for part in parts})
+
+
+def _replay_part(folder: Path, part: str) -> int:
+    if part in NOT_YET:
+        print(f"not supported yet  {part}")
+        return UNSUPPORTED
+    if not (folder / PARTS[part]).exists():
+        sys.exit(f"{folder} has no {PARTS[part]}, which part {part} is recorded in")
+    if part == "train":
+        _import_comfyui()
+    _pack()
+    module = importlib.import_module(f"{PACKAGE}.replay.{part}")
+    unsupported = importlib.import_module(f"{PACKAGE}.replay.case").Unsupported
+    outcomes = {PASSED}
+    try:
+        for case in module.cases(folder):
+            outcomes.add(_report(case, unsupported))
+    except unsupported as missing:  # the rest of the part cannot be replayed
+        outcomes.add(_report(missing, unsupported))
+    return _worst(outcomes)
+
+
+def _report(case: Any, unsupported: type[Exception]) -> int:
+    """Print the line of a case; what it means for the exit code."""
+    if isinstance(case, unsupported):
+        print(f"not supported yet  {case}")
+        return UNSUPPORTED
+    word = "passed" if case.passed else "FAILED"
+    print(f"{word:18} {case.name}: error {case.error:.3g}, bound {case.bound:.3g}", flush=True)
+    return PASSED if case.passed else FAILED
+
+
+def _worst(outcomes: set[int]) -> int:
+    return next(code for code in (FAILED, UNSUPPORTED, PASSED) if code in outcomes)
+
+
+def _pack() -> ModuleType:
+    """This repository as a package, without putting its root (our `nodes/`) on `sys.path`."""
+    if PACKAGE not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            PACKAGE, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[PACKAGE] = module
+        spec.loader.exec_module(module)
+    return sys.modules[PACKAGE]
+
+
+def _import_comfyui() -> None:
+    """ComfyUI's modules on the CPU, from $COMFYUI_PATH.
+
+    One thread: the recorded models are so small that more only wait for each other.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    comfyui = os.environ.get("COMFYUI_PATH")
+    if not comfyui:
+        sys.exit("Set COMFYUI_PATH to a ComfyUI, or start this with `python quickstart.py golden`.")
+    sys.path = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
+    sys.path.insert(0, comfyui)
+    cli_args = importlib.import_module("comfy.cli_args")
+    cli_args.args.cpu = True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,144 @@
+"""LoRA Loop from a clean clone: `python quickstart.py`, `... test`, `... golden DIR`.
+
+Only bootstraps, on the standard library: finds or makes an environment and a ComfyUI, then hands
+over to demo/run.py (the main job), tests/tiers.py or headless.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import bootstrap
+from bootstrap import ROOT, say
+
+# What the main job imports, beside ComfyUI itself.
+MODULES = (
+    "torch",
+    "onnxruntime",
+    "cv2",
+    "PIL",
+    "numpy",
+    "huggingface_hub",
+    "safetensors",
+    "aiohttp",
+)
+DEMO_MODULES = ("onnx", "skimage")
+
+USAGE = """\
+python quickstart.py                  train on a tiny SDXL and demo pictures, in a real ComfyUI server
+python quickstart.py --checkpoint model.safetensors --images folder --trigger word
+python quickstart.py test [pytest arguments]
+python quickstart.py golden DIR [--part train,losses,...]
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; its exit code."""
+    if arguments[:1] == ["test"]:
+        return test(arguments[1:])
+    if arguments[:1] == ["golden"]:
+        return golden(arguments[1:])
+    return main_job(arguments)
+
+
+def main_job(arguments: list[str]) -> int:
+    """Dataset → tags → LoRA → picture, on a ComfyUI server with the example workflow."""
+    parser = argparse.ArgumentParser(
+        usage=USAGE, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--checkpoint", type=_file, help="an SDXL checkpoint; default: a tiny one")
+    parser.add_argument(
+        "--images", type=_folder, help="a folder of pictures; default: demo pictures"
+    )
+    parser.add_argument("--trigger", help="the trigger word put first in every caption")
+    parser.add_argument(
+        "--tagger", type=_folder, help="a folder with model.onnx and selected_tags.csv"
+    )
+    parser.add_argument("--steps", type=int, help="training steps")
+    parser.add_argument("--output", type=_path, help="folder to put the three results in")
+    parser.add_argument("--comfyui", help="the ComfyUI to use; default: the first one found")
+    options = parser.parse_args(arguments)
+    comfyui = bootstrap.find_comfyui(options.comfyui)
+    needs_demo = not (options.checkpoint and options.images and options.tagger)
+    python = _python_for(comfyui, needs_demo)
+    command = [str(python), "-m", "demo.run", "--comfyui", str(comfyui)]
+    for name in ("checkpoint", "images", "trigger", "tagger", "steps", "output"):
+        value = getattr(options, name)
+        if value is not None:
+            command += [f"--{name}", str(value)]
+    return _call(command)
+
+
+def golden(arguments: list[str]) -> int:
+    """Replay recorded numbers: exit code 0 passed, 1 failed, 2 something not supported yet."""
+    parser = argparse.ArgumentParser(usage=USAGE)
+    parser.add_argument("directory", type=_folder)
+    parser.add_argument("--part", help="comma-separated parts; default: all")
+    options = parser.parse_args(arguments)
+    comfyui = bootstrap.find_comfyui()
+    python = bootstrap.ensure_environment(comfyui)
+    command = [str(python), str(ROOT / "headless.py"), "golden", str(options.directory)]
+    if options.part:
+        command += ["--part", options.part]
+    return _call(command, COMFYUI_PATH=str(comfyui))
+
+
+def test(arguments: list[str]) -> int:
+    """All tiers that this machine allows; further arguments go to pytest."""
+    main_host = bootstrap.find_comfyui()
+    old_host = bootstrap.find_old_comfyui()
+    python = bootstrap.ensure_environment(main_host, bootstrap.extra_packages("test"))
+    command = [str(python), str(ROOT / "tests" / "tiers.py"), *arguments]
+    return _call(command, COMFYUI_PATH=str(main_host), COMFYUI_OLD_PATH=str(old_host))
+
+
+def _python_for(comfyui: Path, needs_demo: bool) -> Path:
+    """ComfyUI's own Python when it has what we import, else `.venv`."""
+    own = bootstrap.own_python(comfyui)
+    if own is not None:
+        missing = bootstrap.missing_modules(own, MODULES + (DEMO_MODULES if needs_demo else ()))
+        if not missing:
+            say(f"Python of that ComfyUI: {own}")
+            return own
+        say(f"{own} lacks {', '.join(missing)}; using .venv instead")
+    return bootstrap.ensure_environment(comfyui, bootstrap.DEMO if needs_demo else ())
+
+
+def _call(command: list[str], **environment: str) -> int:
+    """Run in the repository with our standard streams; its exit code."""
+    variables = {**os.environ, **environment, "PYTHONDONTWRITEBYTECODE": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, env=variables)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # it hears Ctrl-C as well, and ends in order
+            continue
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().resolve()
+
+
+def _file(text: str) -> Path:
+    if not _path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return _path(text)
+
+
+def _folder(text: str) -> Path:
+    if not _path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return _path(text)
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 10):  # noqa: UP036  (whoever starts this may have any Python)
+        sys.exit("LoRA Loop needs Python 3.10 or newer.")
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except bootstrap.BootstrapError as error:
+        sys.exit(f"quickstart: {error}")

@@ -1,0 +1,67 @@
+"""kohya's recorded runs on this ComfyUI's UNet class, and kohya's module names on real SDXL."""
+
+import comfy.ops
+import pytest
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+from pack.replay import train
+from pack.trainer.config import LoraConfig
+from pack.trainer.lora import find_targets
+
+SDXL = {
+    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320,
+    "num_res_blocks": [2, 2, 2], "channel_mult": [1, 2, 4], "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_middle": 10, "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+    "num_classes": "sequential", "adm_in_channels": 2816, "context_dim": 2048,
+    "use_linear_in_transformer": True, "use_spatial_transformer": True, "legacy": False,
+    "num_heads": -1, "num_head_channels": 64,
+}  # fmt: skip
+
+
+def test_recorded_runs(golden):
+    cases = list(train.cases(golden))
+    assert len(cases) == 2 + 3 * 6
+    assert [case for case in cases if not case.passed] == []
+
+
+@pytest.fixture(scope="module")
+def sdxl():
+    return UNetModel(
+        **SDXL, device="meta", dtype=torch.float16, operations=comfy.ops.disable_weight_init
+    )
+
+
+@pytest.mark.parametrize(("conv_rank", "count"), [(0, 722), (4, 788)])
+def test_module_count_of_real_sdxl(sdxl, conv_rank, count):
+    targets = find_targets(sdxl, LoraConfig(rank=8, conv_rank=conv_rank))
+    assert len({target.key for target in targets}) == len(targets) == count
+
+
+def test_names_are_those_of_kohya(sdxl):
+    keys = {target.key for target in find_targets(sdxl, LoraConfig(conv_rank=4))}
+    assert {
+        "lora_unet_input_blocks_4_1_proj_in",
+        "lora_unet_input_blocks_8_1_transformer_blocks_9_attn2_to_out_0",
+        "lora_unet_middle_block_1_transformer_blocks_0_ff_net_0_proj",
+        "lora_unet_output_blocks_5_1_transformer_blocks_1_ff_net_2",
+        "lora_unet_input_blocks_1_0_in_layers_2",
+        "lora_unet_input_blocks_4_0_emb_layers_1",
+        "lora_unet_input_blocks_4_0_skip_connection",
+        "lora_unet_input_blocks_3_0_op",
+        "lora_unet_output_blocks_2_2_conv",
+    } <= keys
+    for absent in ("time_embed_0", "label_emb_0_0", "input_blocks_0_0", "out_2"):
+        assert f"lora_unet_{absent}" not in keys
+
+
+def test_recorded_names(golden):
+    """The names in a recorded LoRA are exactly those that its UNet gives here."""
+    import json
+
+    about = json.loads((golden / "train" / "train.json").read_text("utf-8"))
+    unet = UNetModel(
+        **about["comfy_unet_config"], device="meta", operations=comfy.ops.disable_weight_init
+    )
+    keys = [target.key for target in find_targets(unet, LoraConfig())]
+    assert keys == about["network"]["creation_order"]
