@@ -16,6 +16,7 @@ def prompt(request, example):
     return prompt
 
 
+@pytest.mark.old_host
 def test_queueing_again_trains_nothing(server, prompt, dataset):
     first = server.run(prompt)
     before = graphs.results(server)

@@ -44,6 +44,7 @@ def wait_for(condition, what):
         time.sleep(0.02)
 
 
+@pytest.mark.old_host
 def test_an_interrupt_stops_within_a_step_and_leaves_the_model_as_it_was(
     server, request, example, plain, dataset
 ):
