@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -12,16 +13,18 @@ SAMPLES = 64
 """Numbers read of each tensor, at fixed places spread over it."""
 
 
-def fingerprint(patcher: Any, *extra: object) -> str:
+def fingerprint(patcher: Any, *extra: object, without: Collection[str] = ()) -> str:
     """Digest of keys, shapes, dtypes, sampled bytes, patches and model sampling.
 
-    patcher: a ModelPatcher (of a UNet, text encoders or VAE). extra: what else counts. Weights
-    that ComfyUI has patched in place are read from its backup, so a loaded and an unloaded model
-    agree. Nothing of a path or an id enters.
+    patcher: a ModelPatcher (of a UNet, text encoders or VAE). extra: what else counts; without:
+    keys of tensors that do not. Weights that ComfyUI has patched in place are read from its
+    backup, so a loaded and an unloaded model agree. Nothing of a path or an id enters.
     """
     digest = hashlib.blake2b(digest_size=16)
     backup = getattr(patcher, "backup", {})
     for key, value in sorted(patcher.model.state_dict().items()):
+        if key in without:
+            continue
         saved = backup.get(key)
         _add_tensor(digest, key, value if saved is None else saved.weight)
     for key, patches in sorted(getattr(patcher, "patches", {}).items(), key=lambda kv: str(kv[0])):

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from .fingerprint import fingerprint
 
+UNUSED = ("clip_l.transformer.text_projection.weight", "clip_l.logit_scale")
+"""SDXL has these for its larger encoder only: ComfyUI leaves the first as unwritten memory."""
+
 
 def encode_caption(clip: Any, text: str) -> tuple[Tensor, Tensor]:
     """A caption -> context [77 n, C] and pooled [P], float32 on the CPU.
@@ -27,7 +30,7 @@ def conditioning(clip: Any, text: str, *, literal: bool = False) -> list[Any]:
 
 def clip_fingerprint(clip: Any) -> str:
     """Digest of the text encoders and of the layer that is read from them."""
-    return fingerprint(clip.patcher, "clip", clip.layer_idx)
+    return fingerprint(clip.patcher, "clip", clip.layer_idx, without=UNUSED)
 
 
 def check_clip(clip: Any) -> None:

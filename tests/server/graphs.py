@@ -1,0 +1,142 @@
+"""Prompts for the tests: the example workflows made small, and questions to what a server did."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+from pack.demo.progress import Follower
+
+Prompt = dict[str, Any]
+
+SMALL: dict[str, dict[str, Any]] = {
+    "LoraLoopCacheLatents": {"resolution": 64, "min_reso": 32, "max_reso": 128, "step": 32},
+    "LoraLoopOptimiserSettings": {"learning_rate": 1e-3},
+    "LoraLoopPreviewSettings": {"every": 0, "width": 64, "height": 64, "steps": 2},
+    "LoraLoopTrain": {"steps": 2},
+    "EmptyLatentImage": {"width": 64, "height": 64},
+    "KSampler": {"steps": 2},
+}
+
+
+def small(prompt: Prompt, test: str) -> Prompt:
+    """The prompt with sizes that take seconds, and a training seed that only this test has."""
+    for node in prompt.values():
+        node["inputs"].update(SMALL.get(node["class_type"], {}))
+    prompt[key(prompt, "LoraLoopTrain")]["inputs"]["seed"] = zlib.crc32(test.encode())
+    return prompt
+
+
+def keys(prompt: Prompt, class_type: str, word: str = "") -> list[str]:
+    """Ids of the nodes of a class whose title has the word."""
+    return [
+        node_id
+        for node_id, node in prompt.items()
+        if node["class_type"] == class_type and word in node["_meta"]["title"].lower()
+    ]
+
+
+def key(prompt: Prompt, class_type: str, word: str = "") -> str:
+    """The one node of a class, or the one whose title has the word."""
+    (found,) = keys(prompt, class_type, word)
+    return found
+
+
+def inputs(prompt: Prompt, class_type: str, word: str = "") -> dict[str, Any]:
+    """The inputs of that node, to be changed."""
+    return prompt[key(prompt, class_type, word)]["inputs"]
+
+
+def add(
+    prompt: Prompt, info: dict[str, Any], node_id: str, class_type: str, **values: Any
+) -> list[Any]:
+    """Add a node with the defaults of its inputs; its first output."""
+    specs = info[class_type]["input"].get("required", {})
+    filled = {name: _default(spec) for name, spec in specs.items() if name not in values}
+    known = {k: v for k, v in filled.items() if v is not None}
+    prompt[node_id] = {
+        "class_type": class_type,
+        "inputs": {**known, **values},
+        "_meta": {"title": node_id},
+    }
+    return [node_id, 0]
+
+
+def keep(prompt: Prompt, *node_ids: str) -> Prompt:
+    """Only these nodes and what they need."""
+    needed: set[str] = set()
+    waiting = list(node_ids)
+    while waiting:
+        node_id = waiting.pop()
+        if node_id not in needed:
+            needed.add(node_id)
+            links = [v for v in prompt[node_id]["inputs"].values() if isinstance(v, list)]
+            waiting += [link[0] for link in links]
+    return {node_id: node for node_id, node in prompt.items() if node_id in needed}
+
+
+def training_only(prompt: Prompt) -> Prompt:
+    """The prompt as far as Train, and the loss plot that makes it run."""
+    return keep(prompt, key(prompt, "SaveImage", "loss"))
+
+
+def cached(entry: dict[str, Any]) -> set[str]:
+    """Nodes of a finished prompt that ComfyUI did not execute."""
+    found: set[str] = set()
+    for kind, data in entry["status"]["messages"]:
+        if kind == "execution_cached":
+            found |= set(data["nodes"])
+    return found
+
+
+def results(server: Any) -> dict[Path, int]:
+    """The result files of all runs, with their times: a training adds or changes one."""
+    runs = server.base_directory / "output" / "lora_loop" / "runs"
+    return {path: path.stat().st_mtime_ns for path in runs.glob("*/*.safetensors")}
+
+
+class Recorder(Follower):
+    """Keeps what the websocket brings: texts by node, and the number of preview pictures."""
+
+    def __init__(self, server: Any):
+        super().__init__(server.url, server.client_id, {}, self.complaint)
+        self.texts: list[tuple[str, str]] = []
+        self.bars: list[tuple[str, int, int]] = []
+        self.pictures: list[bytes] = []
+        self.complaints: list[str] = []
+
+    def complaint(self, text: str) -> None:
+        self.complaints.append(text)
+
+    def steps(self, node: str) -> list[re.Match[str]]:
+        """The lines about steps: step, of how many, loss, speed, time left."""
+        pattern = re.compile(
+            r"step (\d+)/(\d+) · loss ([\d.]+) · ([\d.]+) (?:it/s|s/it) · ([\d:]+) left"
+        )
+        found = [pattern.fullmatch(text) for who, text in self.texts if who == node]
+        return [match for match in found if match]
+
+    def _on_json(self, message: dict[str, Any]) -> None:
+        data = message.get("data") or {}
+        if message.get("type") == "progress":
+            self.bars.append((str(data["node"]), data["value"], data["max"]))
+
+    def _on_binary(self, data: bytes) -> None:
+        kind = int.from_bytes(data[:4], "big")
+        if kind == 3:
+            length = int.from_bytes(data[4:8], "big")
+            text = data[8 + length :].decode(errors="replace")
+            self.texts.append((data[8 : 8 + length].decode(), text))
+        elif kind in (1, 4):
+            self.pictures.append(data)
+
+
+def _default(spec: list[Any]) -> Any:
+    kind, options = spec[0], (spec[1:] or [{}])[0]
+    if isinstance(kind, list):
+        return options.get("default", kind[0] if kind else None)
+    if kind == "COMBO":
+        return options.get("default", options["options"][0])
+    return options.get("default")

@@ -1,0 +1,167 @@
+"""Both example workflows, unedited, on the stand-ins: from pictures to a LoRA and a picture."""
+
+import json
+import urllib.parse
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from pack.demo import pictures
+from pack.demo.base import CHECKPOINT, dataset_path
+from pack.demo.prompt import to_prompt
+from pack.tests.server import graphs
+
+LONGEST = 400.0
+
+
+@pytest.fixture(scope="module")
+def trained(server, root, object_info):
+    """`train_and_preview` run once: the prompt, its history entry, the websocket's record."""
+    folder = dataset_path(server.base_directory)
+    for caption in folder.glob("*.txt"):
+        caption.unlink()
+    pictures.write(folder)
+    text = (root / "example_workflows" / "train_and_preview.json").read_text(encoding="utf-8")
+    prompt = to_prompt(json.loads(text), object_info)
+    with graphs.Recorder(server) as record:
+        entry = server.run(prompt, timeout=LONGEST)
+    return prompt, entry, record
+
+
+@pytest.fixture(scope="module")
+def before_after(server, trained):
+    """The two halves of the saved comparison."""
+    prompt, entry, _ = trained
+    (path,) = server.outputs(entry, graphs.key(prompt, "SaveImage", "before"))
+    pixels = np.asarray(Image.open(path).convert("RGB"), np.float32)
+    width = graphs.inputs(prompt, "EmptyLatentImage")["width"]
+    assert pixels.shape == (width, 2 * width + 8, 3)
+    return pixels[:, :width], pixels[:, -width:]
+
+
+def picture_with(server, prompt, info, lora):
+    """The workflow's own picture, with the LoRA file through ComfyUI's own loader."""
+    sampler = graphs.inputs(prompt, "KSampler", "after")
+    model = [graphs.key(prompt, "CheckpointLoaderSimple"), 0]
+    sampler["model"] = graphs.add(
+        prompt,
+        info,
+        "loader",
+        "LoraLoaderModelOnly",
+        model=model,
+        lora_name=lora,
+        strength_model=0.8,
+    )
+    decoded = [graphs.key(prompt, "VAEDecode", "after"), 0]
+    graphs.add(prompt, info, "save", "SaveImage", images=decoded, filename_prefix="loaded/picture")
+    entry = server.run(graphs.keep(prompt, "save"), timeout=LONGEST)
+    (path,) = server.outputs(entry, "save")
+    return np.asarray(Image.open(path).convert("RGB"), np.float32)
+
+
+def test_the_lora_is_listed_and_does_the_same_through_comfyuis_loader(
+    server, trained, before_after, object_info
+):
+    prompt, entry, _ = trained
+    (line,) = entry["outputs"][graphs.key(prompt, "LoraLoopSaveLora")]["text"]
+    path = Path(line.removeprefix("saved "))
+    assert path.parent == server.base_directory / "models" / "loras"
+    assert path.name.startswith("lora_loop_example")
+    with safe_open(path, "pt") as file:
+        assert file.metadata()["ss_network_dim"] == "16"
+        assert all(key.startswith("lora_unet_") for key in file.keys())  # noqa: SIM118
+    info = server.get("/object_info/LoraLoaderModelOnly")
+    assert path.name in str(info["LoraLoaderModelOnly"]["input"]["required"]["lora_name"])
+    before, after = before_after
+    loaded = picture_with(server, dict(prompt), object_info, path.name)
+    # The file holds fp16 and the live LoRA fp32: far closer to after than before is.
+    assert np.abs(loaded - after).mean() < 0.05 * np.abs(before - after).mean()
+
+
+def test_before_and_after_differ(before_after):
+    before, after = before_after
+    assert np.abs(before - after).mean() > 2.0
+    assert before.std() > 2.0 and after.std() > 2.0
+
+
+def test_the_loss_plot_is_a_picture(server, trained):
+    prompt, entry, _ = trained
+    (path,) = server.outputs(entry, graphs.key(prompt, "SaveImage", "loss"))
+    with Image.open(path) as plot:
+        assert plot.size == (1024, 512)
+        assert len(plot.convert("RGB").getcolors(1 << 20)) > 3
+
+
+def test_the_contact_sheet_and_the_previews_are_shown(server, trained):
+    prompt, entry, _ = trained
+    (sheet,) = server.outputs(entry, graphs.key(prompt, "PreviewImage", "contact"))
+    assert sheet.is_file()
+    previews = server.outputs(entry, graphs.key(prompt, "PreviewImage", "previews"))
+    with Image.open(previews[0]) as first, Image.open(previews[1]) as last:
+        assert first.size == last.size == (512, 512)
+        assert first.tobytes() != last.tobytes()
+    assert len(server.outputs(entry, graphs.key(prompt, "LoraLoopTrain"))) == len(previews) == 2
+
+
+def test_progress_tells_step_loss_speed_and_time_left(trained):
+    prompt, _, record = trained
+    node = graphs.key(prompt, "LoraLoopTrain")
+    assert record.complaints == []
+    lines = record.steps(node)
+    steps = [int(line[1]) for line in lines]
+    total = graphs.inputs(prompt, "LoraLoopTrain")["steps"]
+    assert {int(line[2]) for line in lines} == {total}
+    assert steps == sorted(steps) and steps[-1] == total
+    assert lines[-1][5] == "0:00"
+    bar = [value for who, value, most in record.bars if who == node and most == total]
+    assert bar and bar == sorted(bar)
+
+
+def test_previews_arrive_while_training(trained):
+    _, _, record = trained
+    assert any(b"\xff\xd8\xff" in picture[:400] for picture in record.pictures)  # a JPEG
+
+
+def test_a_missing_checkpoint_comes_with_its_address(root):
+    """The browser offers to download what `models` names."""
+    text = (root / "example_workflows" / "train_and_preview.json").read_text(encoding="utf-8")
+    (loader,) = (n for n in json.loads(text)["nodes"] if n["type"] == "CheckpointLoaderSimple")
+    (model,) = loader["properties"]["models"]
+    assert model["name"] == CHECKPOINT == loader["widgets_values"][0]
+    assert model["directory"] == "checkpoints"
+    address = urllib.parse.urlparse(model["url"])
+    assert address.scheme == "https" and address.path.endswith("/" + CHECKPOINT)
+
+
+@pytest.mark.old_host
+def test_tag_and_clean_captions(server, example, dataset):
+    prompt = example("tag_and_clean_captions")
+    entry = server.run(prompt, timeout=LONGEST)
+    captions = {path.stem: path.read_text("utf-8") for path in dataset.glob("*.txt")}
+    assert captions.keys() == {path.stem for path in dataset.iterdir() if path.suffix != ".txt"}
+    trigger = graphs.inputs(prompt, "LoraLoopFilterTags")["trigger"]
+    assert all(text.startswith(f"{trigger}, ") for text in captions.values())
+    grey = [name for name, text in captions.items() if "greyscale" in text.strip().split(", ")]
+    assert grey == ["cameraman"]
+    (sheet,) = server.outputs(entry, graphs.key(prompt, "PreviewImage"))
+    assert sheet.is_file()
+    reports = {
+        prompt[node]["_meta"]["title"]: entry["outputs"][node]["text"][0]
+        for node in graphs.keys(prompt, "PreviewAny")
+    }
+    assert len(reports) == 4 and all(reports.values())
+    assert "8 pictures tagged" in reports["What the tagger found"]
+
+
+@pytest.mark.old_host
+def test_cleaning_captions_again_changes_none(server, example, dataset):
+    prompt = example("tag_and_clean_captions")
+    server.run(prompt, timeout=LONGEST)
+    first = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dataset.glob("*.txt")}
+    entry = server.run(prompt, timeout=LONGEST)
+    assert graphs.key(prompt, "LoraLoopLoadDataset") not in graphs.cached(entry)
+    again = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dataset.glob("*.txt")}
+    assert first and again == first

@@ -1,0 +1,87 @@
+"""The example workflows as files: whole, tidy, with a thumbnail, as ComfyUI's browser saves them."""
+
+import itertools
+import json
+
+import pytest
+from PIL import Image
+
+from pack.demo.base import CHECKPOINT, DATASET, TAGGER
+
+NAMES = ("train_and_preview", "tag_and_clean_captions")
+TITLE = 30  # height of a node's title, above its position
+LARGEST = 300_000  # bytes of a picture
+
+
+@pytest.fixture(params=NAMES)
+def workflow(request, root):
+    path = root / "example_workflows" / f"{request.param}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def box(node):
+    (x, y), (w, h) = node["pos"], node["size"]
+    return x, y - TITLE, x + w, y + h
+
+
+def overlap(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def test_the_folder_holds_workflows_and_thumbnails_only(root):
+    files = {path.name for path in (root / "example_workflows").iterdir()}
+    assert files == {f"{name}.{ending}" for name in NAMES for ending in ("json", "jpg")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_thumbnails(root, name):
+    path = root / "example_workflows" / f"{name}.jpg"
+    with Image.open(path) as picture:
+        assert picture.format == "JPEG" and min(picture.size) >= 512
+    assert path.stat().st_size < LARGEST
+
+
+def test_every_link_is_known_at_both_ends(workflow):
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for number, origin, slot, target, place, kind in workflow["links"]:
+        assert number in nodes[origin]["outputs"][slot]["links"]
+        assert nodes[target]["inputs"][place]["link"] == number
+        assert nodes[origin]["outputs"][slot]["type"] == kind
+    ends = [i["link"] for n in workflow["nodes"] for i in n.get("inputs", []) if i.get("link")]
+    assert sorted(ends) == sorted(link[0] for link in workflow["links"])
+    assert workflow["last_node_id"] == max(nodes)
+    assert workflow["last_link_id"] == max(link[0] for link in workflow["links"])
+
+
+def test_nothing_overlaps_and_every_group_holds_nodes(workflow):
+    boxes = {node["id"]: box(node) for node in workflow["nodes"]}
+    assert [
+        pair for pair in itertools.combinations(boxes, 2) if overlap(*map(boxes.get, pair))
+    ] == []
+    groups = []
+    for group in workflow["groups"]:
+        x, y, w, h = group["bounding"]
+        groups.append((x, y, x + w, y + h))
+    assert not any(overlap(a, b) for a, b in itertools.combinations(groups, 2))
+    notes = {n["id"] for n in workflow["nodes"] if n["type"] == "MarkdownNote"}
+    for node_id in boxes.keys() - notes:
+        left, top, right, bottom = boxes[node_id]
+        homes = [g for g in groups if g[0] < left and g[1] < top and right < g[2] and bottom < g[3]]
+        assert len(homes) == 1, node_id
+    assert all(any(overlap(group, b) for b in boxes.values()) for group in groups)
+
+
+def test_it_names_the_example_files_and_keeps_its_seeds(workflow):
+    values = [v for n in workflow["nodes"] for v in n.get("widgets_values", [])]
+    types = {node["type"] for node in workflow["nodes"]}
+    assert DATASET in values and TAGGER in values
+    assert ("CheckpointLoaderSimple" in types) == (CHECKPOINT in values)
+    assert not {"randomize", "increment", "decrement"} & {v for v in values if isinstance(v, str)}
+    assert "MarkdownNote" in types
+
+
+def test_the_picture_of_the_readme(root):
+    path = root / "docs" / "graph.jpg"
+    with Image.open(path) as picture:
+        assert picture.format == "JPEG" and picture.width >= 1600
+    assert path.stat().st_size < LARGEST
