@@ -107,6 +107,25 @@ def test_progress_texts(tiny, cached, monkeypatch):
     assert steps[-1].endswith("0:00 left")
 
 
+def test_room_is_asked_of_the_manager_and_given_back(tiny, cached, monkeypatch):
+    """Before the first step and again after each preview, whose decode fills the device."""
+    asked, given = [], []
+    load, empty = mm.load_models_gpu, mm.soft_empty_cache
+
+    def load_models_gpu(models, memory_required=0, **options):
+        if models == [tiny.model] and memory_required:
+            asked.append(memory_required)
+        return load(models, memory_required=memory_required, **options)
+
+    monkeypatch.setattr(mm, "load_models_gpu", load_models_gpu)
+    monkeypatch.setattr(mm, "soft_empty_cache", lambda *_: (given.append(1), empty())[1])
+    settings = dataclasses.replace(PREVIEWS, sampler="euler")
+    train(tiny, cached, clip=tiny.clip, vae=tiny.vae, previews=settings)
+    training_calls = [n for n in asked if n == max(asked)]
+    assert len(training_calls) == 3  # at the start, after the previews of steps 2 and 4
+    assert given
+
+
 def break_losses(monkeypatch, steps):
     """Make the loss of these batches (from 1) infinite."""
     original, calls = step.per_sample, [0]
