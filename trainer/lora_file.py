@@ -74,8 +74,9 @@ def save_user_lora(
 ) -> Path:
     """Write a LoRA under the user's name below `folder` and return its path.
 
-    A file of that name which already holds the same LoRA is left as it is. Another one is kept:
-    with "number" the new file gets a number, with "replace" the old one becomes a `.bak`.
+    A file of that name which already holds the same LoRA and metadata is left as it is. Another
+    one is kept: with "number" the new file gets a number, with "replace" the old one becomes a
+    `.bak`.
     Raises ValueError for a name that leaves the folder or that a file system refuses.
     """
     target = _user_path(folder, name)
@@ -83,7 +84,7 @@ def save_user_lora(
     candidates = [target] + [target.with_stem(f"{target.stem}-{n}") for n in range(2, 1000)]
     for path in candidates if if_exists == "number" else candidates[:1]:
         if path.exists():
-            if _same(path, fresh):
+            if _same(path, fresh, metadata):
                 return path
             if if_exists == "number":
                 continue
@@ -116,15 +117,24 @@ def _user_path(folder: Path, name: str) -> Path:
     return folder / f"{clean}.safetensors"
 
 
-def _same(path: Path, tensors: Mapping[str, Tensor]) -> bool:
+def _same(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bool:
     try:
         found = read_lora(path)
     except ValueError:
         return False
-    return found.keys() == tensors.keys() and all(
-        found[key].dtype == value.dtype and torch.equal(found[key], value)
-        for key, value in tensors.items()
+    described = _without_hashes(found.metadata) == _without_hashes(metadata)
+    return (
+        described
+        and found.keys() == tensors.keys()
+        and all(
+            found[key].dtype == value.dtype and torch.equal(found[key], value)
+            for key, value in tensors.items()
+        )
     )
+
+
+def _without_hashes(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in metadata.items() if not key.startswith("sshs_")}
 
 
 def _replace(

@@ -144,6 +144,13 @@ def test_the_same_lora_again_is_the_same_file(tmp_path):
     assert (first.stat().st_ino, first.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_other_metadata_are_another_file(tmp_path):
+    first = save_user_lora(tmp_path, "cat", make_lora(), METADATA)
+    other = {**METADATA, "modelspec.trigger_phrase": "another"}
+    second = save_user_lora(tmp_path, "cat", make_lora(), other)
+    assert (first.name, second.name) == ("cat.safetensors", "cat-2.safetensors")
+
+
 def test_another_lora_gets_a_number(tmp_path):
     paths = [save_user_lora(tmp_path, "cat", make_lora(seed), METADATA) for seed in range(3)]
     assert [path.name for path in paths] == [
