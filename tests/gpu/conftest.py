@@ -26,6 +26,14 @@ else:
     collect_ignore_glob = ["test_*.py"]
 
 
+@pytest.fixture(autouse=True)
+def own_output(tmp_path, monkeypatch):
+    """Each test has an output directory of its own, so that none finds another's runs."""
+    from pack.nodes.host import folders
+
+    monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "output")
+
+
 @pytest.fixture
 def tiny():
     """The tiny SDXL, freshly loaded on the device: (model, clip, vae)."""

@@ -56,6 +56,14 @@ def base_directory() -> Path:
     return Path(BASE)
 
 
+@pytest.fixture(autouse=True)
+def own_output(tmp_path, monkeypatch):
+    """Each test has an output directory of its own, so that none finds another's runs."""
+    from pack.nodes.host import folders
+
+    monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "output")
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(base_directory) -> Path:
     """A tiny ε-prediction SDXL checkpoint in fp16."""

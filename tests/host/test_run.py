@@ -19,13 +19,6 @@ PREVIEWS = PreviewSettings(
 )
 
 
-@pytest.fixture(autouse=True)
-def own_output(tmp_path, monkeypatch):
-    """Runs of one test do not meet those of another."""
-    monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "output")
-    monkeypatch.setattr(training.PreviewBook, "results", lambda self: [])
-
-
 @pytest.fixture
 def cached(tiny, tmp_path):
     return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
