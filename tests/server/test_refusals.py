@@ -1,14 +1,8 @@
 """Input errors: told in a sentence that says what to do, before any work."""
 
-import json
-import os
-
 import pytest
 
-from pack.demo import base as demo_base
-from pack.demo import pictures
-from pack.demo.prompt import to_prompt
-from pack.demo.server import ComfyServer, NodeError
+from pack.demo.server import NodeError
 from pack.tests.server import graphs
 
 
@@ -71,32 +65,3 @@ def refused(server, prompt, sentence):
         server.run(graphs.training_only(prompt))
     assert graphs.results(server) == before
     assert "new run" not in server.tail(30).rsplit("got prompt", 1)[-1]
-
-
-@pytest.fixture(scope="module")
-def empty_server(tmp_path_factory):
-    """A server of a newcomer: pictures, but no checkpoint, no tagger, and no way to the internet."""
-    base = demo_base.prepare(tmp_path_factory.mktemp("empty"), with_tiny_models=False)
-    pictures.write(demo_base.dataset_path(base))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-        with ComfyServer(os.environ["COMFYUI_PATH"], base) as running:
-            yield running
-
-
-def test_what_a_newcomer_lacks_is_named_with_the_place_to_get_it(empty_server, root):
-    info = empty_server.object_info()
-    texts = root / "example_workflows"
-    train, tag = (
-        to_prompt(json.loads((texts / f"{name}.json").read_text("utf-8")), info)
-        for name in ("train_and_preview", "tag_and_clean_captions")
-    )
-    with pytest.raises(NodeError, match=rf"CheckpointLoaderSimple .*{demo_base.CHECKPOINT}"):
-        empty_server.queue(graphs.training_only(train))
-    with pytest.raises(NodeError) as caught:
-        empty_server.run(tag)
-    message = str(caught.value)
-    assert f"https://huggingface.co/SmilingWolf/{demo_base.TAGGER}" in message
-    assert str(demo_base.tagger_path(empty_server.base_directory)) in message
-    assert not list(demo_base.dataset_path(empty_server.base_directory).glob("*.txt"))

@@ -1,7 +1,6 @@
 """Both example workflows, unedited, on the stand-ins: from pictures to a LoRA and a picture."""
 
 import json
-import urllib.parse
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from pack.demo import pictures
-from pack.demo.base import CHECKPOINT, dataset_path
+from pack.demo.base import dataset_path
 from pack.demo.prompt import to_prompt
 from pack.tests.server import graphs
 
@@ -123,17 +122,6 @@ def test_progress_tells_step_loss_speed_and_time_left(trained):
 def test_previews_arrive_while_training(trained):
     _, _, record = trained
     assert any(b"\xff\xd8\xff" in picture[:400] for picture in record.pictures)  # a JPEG
-
-
-def test_a_missing_checkpoint_comes_with_its_address(root):
-    """The browser offers to download what `models` names."""
-    text = (root / "example_workflows" / "train_and_preview.json").read_text(encoding="utf-8")
-    (loader,) = (n for n in json.loads(text)["nodes"] if n["type"] == "CheckpointLoaderSimple")
-    (model,) = loader["properties"]["models"]
-    assert model["name"] == CHECKPOINT == loader["widgets_values"][0]
-    assert model["directory"] == "checkpoints"
-    address = urllib.parse.urlparse(model["url"])
-    assert address.scheme == "https" and address.path.endswith("/" + CHECKPOINT)
 
 
 @pytest.mark.old_host

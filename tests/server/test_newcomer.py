@@ -1,0 +1,81 @@
+"""A newcomer's ComfyUI: the repository cloned into custom_nodes, pictures, and nothing else."""
+
+import os
+import shutil
+
+import pytest
+
+from pack.demo import base as demo_base
+from pack.demo import pictures
+from pack.demo.prompt import to_prompt
+from pack.demo.server import ComfyServer, NodeError
+from pack.tests.server import graphs
+
+CLONE = "ComfyUI-LoRA-Loop"  # whatever the user called the folder
+RUNTIME = ("nodes", "trainer", "tagger", "js", "example_workflows")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, root):
+    """No checkpoint, no tagger, no way to the internet."""
+    base = tmp_path_factory.mktemp("newcomer")
+    demo_base.prepare(base, with_pack=False, with_tiny_models=False)
+    pictures.write(demo_base.dataset_path(base))
+    clone = base / "custom_nodes" / CLONE
+    for name in RUNTIME:
+        shutil.copytree(root / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "pyproject.toml"):
+        shutil.copy(root / name, clone)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        with ComfyServer(os.environ["COMFYUI_PATH"], base) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def info(server):
+    return server.object_info()
+
+
+@pytest.fixture
+def template(server, info):
+    """A function: name → the prompt of the template as the server hands it to the browser."""
+
+    def load(name):
+        return to_prompt(server.get(f"/api/workflow_templates/{CLONE}/{name}.json"), info)
+
+    return load
+
+
+def test_the_templates_and_help_pages_are_served(server, root):
+    listed = server.get("/api/workflow_templates")[CLONE]
+    assert sorted(listed) == sorted(p.stem for p in (root / "example_workflows").glob("*.json"))
+    extensions = server.get("/extensions")
+    scripts = {p.relative_to(root / "js").as_posix() for p in (root / "js").rglob("*.js")}
+    assert {f"/extensions/{CLONE}/{name}" for name in scripts} <= set(extensions)
+
+
+def test_a_missing_checkpoint_is_refused_by_name(server, template):
+    prompt = graphs.training_only(template("train_and_preview"))
+    with pytest.raises(NodeError, match=rf"CheckpointLoaderSimple .*{demo_base.CHECKPOINT}"):
+        server.queue(prompt)
+
+
+def test_a_missing_tagger_comes_with_its_address(server, template):
+    with pytest.raises(NodeError) as caught:
+        server.run(template("tag_and_clean_captions"))
+    message = str(caught.value)
+    assert f"https://huggingface.co/SmilingWolf/{demo_base.TAGGER}" in message
+    assert str(demo_base.tagger_path(server.base_directory)) in message
+    assert not list(demo_base.dataset_path(server.base_directory).glob("*.txt"))
+
+
+def test_the_workflow_carries_the_address_of_its_checkpoint(server):
+    """The browser shows it when the file is missing."""
+    workflow = server.get(f"/api/workflow_templates/{CLONE}/train_and_preview.json")
+    (loader,) = (n for n in workflow["nodes"] if n["type"] == "CheckpointLoaderSimple")
+    (model,) = loader["properties"]["models"]
+    assert model["name"] == demo_base.CHECKPOINT == loader["widgets_values"][0]
+    assert model["directory"] == "checkpoints"
+    assert model["url"].startswith("https://") and model["url"].endswith(f"/{model['name']}")
