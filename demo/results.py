@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from .server import ComfyServer, ServerError
 
 SAVED = "saved "
-GAP = 8  # pixels between before and after
+PICTURE = "before | after"
+"""What the title of the node that shows the comparison holds."""
 
 
 class Results(NamedTuple):
@@ -29,29 +30,8 @@ def collect(server: ComfyServer, prompt: dict[str, Any], entry: dict[str, Any]) 
     """The results of a finished prompt."""
     lora = _saved_lora(server, prompt, entry)
     plot = _first(server, entry, _nodes_after(prompt, "LoraLoopPlotLoss"), "loss plot")
-    pictures = [
-        _first(server, entry, _titled(prompt, word), f"picture titled {word!r}")
-        for word in ("before", "after")
-    ]
-    return Results(lora, side_by_side(pictures, pictures[-1].with_name("before_after.png")), plot)
-
-
-def side_by_side(paths: list[Path], target: Path) -> Path:
-    """The pictures in a row, in one file."""
-    from PIL import Image
-
-    pictures = []
-    for path in paths:
-        with Image.open(path) as picture:
-            pictures.append(picture.convert("RGB"))
-    width = sum(picture.width for picture in pictures) + GAP * (len(pictures) - 1)
-    row = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
-    x = 0
-    for picture in pictures:
-        row.paste(picture, (x, 0))
-        x += picture.width + GAP
-    row.save(target)
-    return target
+    picture = _first(server, entry, _titled(prompt, PICTURE), f"picture titled {PICTURE!r}")
+    return Results(lora, picture, plot)
 
 
 def _saved_lora(server: ComfyServer, prompt: dict[str, Any], entry: dict[str, Any]) -> Path:
@@ -70,8 +50,8 @@ def _first(server: ComfyServer, entry: dict[str, Any], nodes: list[str], what: s
     raise ServerError(f"The workflow ended without a {what}\n{server.tail()}")
 
 
-def _titled(prompt: dict[str, Any], word: str) -> list[str]:
-    return [key for key, node in prompt.items() if word in node["_meta"]["title"].lower().split()]
+def _titled(prompt: dict[str, Any], words: str) -> list[str]:
+    return [key for key, node in prompt.items() if words in node["_meta"]["title"].lower()]
 
 
 def _nodes_after(prompt: dict[str, Any], class_type: str) -> list[str]:
