@@ -117,9 +117,12 @@ class ComfyServer:
         if workflow is not None:
             body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
         try:
-            return str(self.post("/prompt", body)["prompt_id"])
+            answer = self.post("/prompt", body)
         except urllib.error.HTTPError as error:
             raise NodeError(_refusal(error.read().decode(errors="replace"))) from error
+        if answer.get("node_errors"):  # ComfyUI would run the part that is valid
+            raise NodeError(_refusal(json.dumps(answer)))
+        return str(answer["prompt_id"])
 
     def wait(self, prompt_id: str, timeout: float = 600.0) -> dict[str, Any]:
         """The history entry of a finished prompt; raises `NodeError` with the node's message."""

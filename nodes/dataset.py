@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from comfy_api.latest import io
@@ -105,7 +106,8 @@ class LoadDataset(io.ComfyNode):
                 repeats=repeats,
                 index=index,
             )
-        sheet = contact_sheet([sample.path for _, sample in dataset.samples()])
+        pictures = [sample.path for _, sample in dataset.samples()]
+        sheet = contact_sheet(pictures, min(8, math.ceil(math.sqrt(len(pictures)))))
         report = dataset.report()
         return io.NodeOutput(dataset, to_image(sheet), report, ui={"text": [report]})
 

@@ -67,4 +67,4 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     """Bounds that leave out the extreme 1 %, so that one spike does not flatten the curve."""
     low, high = (float(v) for v in np.percentile(values, [0, 99]))
     margin = (high - low) * 0.05 or max(abs(high), 1e-6) * 0.05
-    return low - margin, high + margin
+    return max(low - margin, 0.0) if low >= 0 else low - margin, high + margin

@@ -88,7 +88,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     data_identity = dataclasses.replace(request.cached, text_fingerprint=None).identity()
     inputs = Inputs.of(request.config, data_identity, texts, fingerprint(request.patcher))
     folder = RunFolder(folders.runs_root(), inputs)
-    book = PreviewBook(folder.path / "previews")
+    book = PreviewBook(folder.path / f"previews-{request.config.steps:08}")
     found = folder.find(request.config.steps)
     if found is not None:
         log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
