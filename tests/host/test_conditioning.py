@@ -1,0 +1,59 @@
+"""What the UNet is told beside the picture: text, sizes, noise schedule; as ComfyUI samples."""
+
+import torch
+
+from pack.nodes.host import text, unet
+from pack.trainer.diffusion import Schedule
+from pack.trainer.size_embedding import size_vector
+from pack.trainer.texts import stack_contexts
+
+
+def test_the_size_vector_is_comfyuis(tiny):
+    pooled = torch.randn(2, 32)
+    sizes = [(1080, 1920, 6, 3, 768, 1344), (512, 640, 0, 40, 1024, 1024)]
+    ours = size_vector(pooled, sizes)
+    for row, (height, width, top, left, target_height, target_width) in enumerate(sizes):
+        theirs = tiny.model.model.encode_adm(
+            pooled_output=pooled[row : row + 1],
+            height=height,
+            width=width,
+            crop_h=top,
+            crop_w=left,
+            target_height=target_height,
+            target_width=target_width,
+        )
+        assert (ours[row] - theirs[0]).abs().max() < 1e-6
+
+
+def test_parentheses_in_captions_are_literal(tiny):
+    with torch.inference_mode():
+        literal, _ = text.encode_caption(tiny.clip, "miku (vocaloid)")
+        [[weighted, _]] = text.conditioning(tiny.clip, "miku (vocaloid)")
+        [[escaped, _]] = text.conditioning(tiny.clip, r"miku \(vocaloid\)")
+    assert torch.equal(literal, escaped[0].float())
+    assert not torch.equal(literal, weighted[0].float())
+
+
+def test_long_captions_become_whole_chunks(tiny):
+    with torch.inference_mode():
+        context, pooled = text.encode_caption(tiny.clip, ", ".join(["long hair"] * 60))
+        short, _ = text.encode_caption(tiny.clip, "cat")
+    assert context.shape == (77 * 3, 48)
+    assert pooled.shape == (32,)
+    assert stack_contexts([context, short]).shape == (2, 77 * 3, 48)
+
+
+def test_the_schedule_of_an_eps_model(tiny):
+    schedule, expected = unet.schedule(tiny.model), Schedule.sdxl()
+    assert schedule.prediction == "epsilon"
+    assert not schedule.zero_terminal_snr
+    assert (schedule.alphas_cumprod - expected.alphas_cumprod).abs().max() < 1e-6
+
+
+def test_the_schedule_of_a_v_model_with_zero_terminal_snr(tiny_v):
+    schedule = unet.schedule(tiny_v.model)
+    expected = Schedule.sdxl("v", zero_terminal_snr=True)
+    assert schedule.prediction == "v"
+    assert schedule.zero_terminal_snr
+    assert (schedule.alphas_cumprod - expected.alphas_cumprod).abs().max() < 1e-6
+    assert torch.equal(schedule.snr, expected.snr)  # the weights keep the plain schedule's
