@@ -1,5 +1,6 @@
+"""The loop: its numbers, its events, its commands."""
+
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -7,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
-from pack.tests.trainer.tiny_unet import PlainWeights, make_model, make_unet
+from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
+from pack.tests.trainer.tiny_unet import PlainWeights, make_model
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from pack.trainer.data import TrainingData
@@ -15,61 +17,6 @@ from pack.trainer.loop import Loop
 from pack.trainer.lora import Network, find_targets
 from pack.trainer.lr_schedule import learning_rate
 from pack.trainer.step import draw
-
-CONFIG = TrainConfig(
-    steps=6,
-    batch_size=2,
-    seed=1,
-    lora=LoraConfig(rank=2, alpha=2.0),
-    optimiser=OptimiserConfig(learning_rate=1e-3),
-)
-
-
-class Observer:
-    """Keeps all events; may do something of its own at a step."""
-
-    def __init__(self, at_step=None):
-        self.events, self.batches, self.at_step = [], 0, at_step
-
-    def before_batch(self):
-        self.batches += 1
-
-    def on_step(self, event):
-        self.events.append(event)
-        if self.at_step is not None:
-            self.at_step(event)
-
-
-class Run:
-    """One training of the tiny UNet, ready to start."""
-
-    def __init__(self, cached, config=CONFIG, *, spoil=None, micro_batch=None, observer=None):
-        self.unet = make_unet()
-        self.data = TrainingData(cached, FINGERPRINT)
-        self.network = Network(find_targets(self.unet, config.lora), config.seed)
-        self.observer = observer or Observer()
-        self.calls = []
-        model = make_model(self.unet)
-        predict = self._predict if spoil is None else lambda *args: spoil(self, *args)
-        model = dataclasses.replace(model, predict=predict)
-        self.config, self.model = config, model
-        self.loop = Loop(model, self.network, self.data, config, self.observer, micro_batch)
-
-    def _predict(self, *inputs):
-        self.calls.append(len(inputs[0]))
-        return self.unet(*inputs)
-
-    def go(self):
-        with Attachment(leaf_plan(self.unet, self.network, PlainWeights())):
-            return self.loop.run()
-
-    @property
-    def factors(self):
-        return [parameter.detach().clone() for parameter in self.network.parameters()]
-
-
-def same(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 @pytest.fixture
@@ -179,85 +126,6 @@ def test_micro_batches_change_nothing_but_memory(cached, micro_batch):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     assert max(parts.calls) == micro_batch and max(whole.calls) == 3
     assert parts.observer.batches == len(parts.calls) > len(whole.calls)
-
-
-def test_a_step_that_is_not_finite_is_skipped_and_the_run_goes_on(cached):
-    def spoil(run, *inputs):
-        answer = run._predict(*inputs)
-        return answer * math.nan if len(run.calls) in (3, 4) else answer
-
-    run = Run(cached, spoil=spoil)
-    outcome = run.go()
-    events = run.observer.events
-    assert [event.applied for event in events] == [True, True, False, False, True, True]
-    assert [math.isfinite(loss) for loss in outcome.losses] == [e.applied for e in events]
-    assert outcome.stopped is None
-
-
-@pytest.mark.parametrize("kind", ["l2", "l1", "huber"])
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_three_bad_steps_stop_at_the_last_good_parameters(cached, kind, value):
-    kept = []
-
-    def remember(event):
-        if event.step == 3:
-            kept.extend(run.factors)
-
-    def spoil(run, *inputs):
-        answer = run._predict(*inputs)
-        return answer + value if len(run.calls) > 3 else answer
-
-    config = dataclasses.replace(CONFIG, loss=LossConfig(loss_type=kind))
-    run = Run(cached, config, spoil=spoil, observer=Observer(remember))
-    outcome = run.go()
-    assert outcome.steps == 6 and len(outcome.losses) == 6
-    assert not any(math.isfinite(loss) for loss in outcome.losses[3:])
-    assert "not finite 3 times in a row" in outcome.stopped
-    assert "last good step is kept" in outcome.stopped and "0.001" in outcome.stopped
-    assert [event.applied for event in run.observer.events] == [True] * 3 + [False] * 3
-    assert same(run.factors, kept)
-
-
-def test_bad_steps_stop_a_longer_run(cached):
-    def spoil(run, *inputs):
-        return run._predict(*inputs) * (math.nan if len(run.calls) > 2 else 1.0)
-
-    run = Run(cached, dataclasses.replace(CONFIG, steps=50), spoil=spoil)
-    outcome = run.go()
-    assert outcome.steps == 5 and "step 5 of 50" in outcome.stopped
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3, 10])
-def test_a_run_without_a_good_step_is_an_error(cached, steps):
-    def spoil(run, *inputs):
-        return run._predict(*inputs) * math.nan
-
-    run = Run(cached, dataclasses.replace(CONFIG, steps=steps), spoil=spoil)
-    start = run.factors
-    with pytest.raises(ValueError, match=f"not finite in each of the {min(steps, 3)}"):
-        run.go()
-    assert same(run.factors, start) and len(run.observer.events) == min(steps, 3)
-
-
-def test_a_step_after_a_bad_one_is_that_of_a_run_without_it(cached):
-    """What a skipped step had accumulated is gone: no half of it reaches the next."""
-
-    def spoil(run, *inputs):
-        answer = run._predict(*inputs)
-        return answer * math.nan if len(run.calls) == 2 else answer
-
-    config = dataclasses.replace(CONFIG, steps=2, accumulation=2)
-    kept = []
-    run = Run(cached, config, spoil=spoil, observer=Observer(lambda _: kept.append(run.factors)))
-    start = run.factors
-    run.go()
-    assert same(kept[0], start) and not same(kept[1], start)
-    gradient_free = Run(cached, config)
-    (_, batches) = list(zip(range(2), gradient_free.data.steps(config), strict=False))[1][1]
-    with Attachment(leaf_plan(gradient_free.unet, gradient_free.network, PlainWeights())):
-        gradient_free.loop._accumulate(0, batches)
-        gradient_free.loop._optimiser.step(1e-3)
-    assert same(kept[1], gradient_free.factors)
 
 
 class Cancelled(BaseException):
