@@ -35,7 +35,7 @@ def cache_texts(
     missing = [
         text
         for text in dict.fromkeys(captions)
-        if store.load(KIND, text_key(fingerprint, text)) is None
+        if not store.has(KIND, text_key(fingerprint, text))
     ]
     for done, text in enumerate(missing, 1):
         context, pooled = encode(text)
