@@ -11,7 +11,7 @@ from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfi
 from .host.apply import apply_lora
 from .host.images import empty_image
 from .host.sampling import PreviewSettings
-from .host.training import Request, train_lora
+from .host.training import Request, preview_problem, train_lora
 from .schema import field, node, output, setting
 from .sockets import (
     CacheSocket,
@@ -22,6 +22,9 @@ from .sockets import (
     OptimiserSettingsSocket,
     PreviewSettingsSocket,
 )
+
+ABSENT = object()
+"""An optional input that nothing is connected to."""
 
 SETTINGS = (
     (LoraSettingsSocket, "lora_settings", "Rank and alpha; without it the defaults."),
@@ -115,6 +118,15 @@ class Train(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(
+        cls, preview_settings: Any = ABSENT, clip: Any = ABSENT, vae: Any = ABSENT
+    ) -> bool | str:
+        """Told at Queue, before hours of caching; what is connected comes as None."""
+        if preview_settings is ABSENT:
+            return True
+        return preview_problem(clip=clip is not ABSENT, vae=vae is not ABSENT) or True
 
     @classmethod
     def execute(

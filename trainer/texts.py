@@ -33,9 +33,7 @@ def cache_texts(
     Raises ValueError naming the caption when its encoding is not finite.
     """
     missing = [
-        text
-        for text in dict.fromkeys(captions)
-        if not store.has(KIND, text_key(fingerprint, text))
+        text for text in dict.fromkeys(captions) if not store.has(KIND, text_key(fingerprint, text))
     ]
     for done, text in enumerate(missing, 1):
         context, pooled = encode(text)

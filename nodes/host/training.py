@@ -66,12 +66,20 @@ class Request:
             raise ValueError(
                 "The captions are not encoded yet: connect CLIP to Cache Latents or to Train."
             )
-        lacking = [n for n, v in (("CLIP", self.clip), ("VAE", self.vae)) if v is None]
-        if self.wants_previews and lacking:
-            raise ValueError(
-                f"Previews need {' and '.join(lacking)} on Train: connect the checkpoint loader's "
-                "output, or set the previews' `every` to 0."
-            )
+        problem = preview_problem(clip=self.clip is not None, vae=self.vae is not None)
+        if self.wants_previews and problem:
+            raise ValueError(problem)
+
+
+def preview_problem(*, clip: bool, vae: bool) -> str | None:
+    """What previews lack, given whether CLIP and VAE are connected; None when nothing."""
+    lacking = [name for name, there in (("CLIP", clip), ("VAE", vae)) if not there]
+    if not lacking:
+        return None
+    return (
+        f"Previews need {' and '.join(lacking)} on Train: connect the checkpoint loader's output, "
+        "or disconnect Preview Settings."
+    )
 
 
 def train_lora(request: Request) -> tuple[Result, PreviewBook]:

@@ -39,15 +39,23 @@ def test_a_folder_without_pictures_is_named(server, prompt, tmp_path):
     assert str(tmp_path) in str(caught.value) and "Check the path" in str(caught.value)
 
 
-def test_previews_without_clip_and_vae(server, prompt, dataset):
-    graphs.inputs(prompt, "LoraLoopPreviewSettings")["every"] = 2
+def test_previews_without_clip_and_vae_are_refused_at_queue(server, prompt):
     train = graphs.inputs(prompt, "LoraLoopTrain")
     del train["clip"], train["vae"]
-    refused(server, prompt, r"Previews need CLIP and VAE on Train: connect")
+    with pytest.raises(NodeError, match=r"Previews need CLIP and VAE on Train: connect"):
+        server.queue(prompt)
+
+
+def test_without_preview_settings_train_needs_neither(server, prompt):
+    train = graphs.inputs(prompt, "LoraLoopTrain")
+    for name in ("clip", "vae", "preview_settings"):
+        del train[name]
+    server.run(prompt)
 
 
 def test_captions_that_nobody_encodes(server, prompt, dataset):
-    del graphs.inputs(prompt, "LoraLoopTrain")["clip"]
+    train = graphs.inputs(prompt, "LoraLoopTrain")
+    del train["clip"], train["preview_settings"]
     del graphs.inputs(prompt, "LoraLoopCacheLatents")["clip"]
     refused(server, prompt, r"captions are not encoded yet: connect CLIP")
 
