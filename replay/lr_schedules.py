@@ -46,7 +46,7 @@ def _case(case: dict[str, Any]) -> Case:
             raise Unsupported(f"lr_schedules: {flag}")
         field, kind = _FLAGS[flag]
         settings[field] = kind(value)
-    warmup, steps = _length(case["lr_warmup_steps"]), case["max_train_steps"]
+    warmup, steps = length(case["lr_warmup_steps"]), case["max_train_steps"]
     config = OptimiserConfig(
         learning_rate=case["base_lr"], schedule=schedule, warmup=warmup, **settings
     )
@@ -58,6 +58,6 @@ def _case(case: dict[str, Any]) -> Case:
     return Case(name, largest(errors) / case["base_lr"], BOUND)
 
 
-def _length(text: str) -> float:
+def length(text: str) -> float:
     """kohya's "5", "0.1" or "10%"."""
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)

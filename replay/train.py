@@ -10,14 +10,14 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..trainer.attach import Attachment, leaf_plan
-from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig
+from ..trainer.config import LoraConfig, LossConfig, LrSchedule, OptimiserConfig
 from ..trainer.data import VAE_SCALE, Batch
 from ..trainer.diffusion import Schedule
 from ..trainer.lora import Network, find_targets
@@ -26,19 +26,20 @@ from ..trainer.optim import Optimiser
 from ..trainer.size_embedding import size_vector
 from ..trainer.step import Draws, Model, sample_losses
 from .case import Case, Unsupported, largest
+from .lr_schedules import length
 
 LOSS_BOUND = 1e-5
 DELTA_BOUND = 1e-3
 WEIGHT_BOUND = 2e-4
 FORWARD_BOUND = 1e-5
-NOT_HERE = {
-    "scale_weight_norms": None,
-    "network_dropout": None,
-    "rank_dropout": None,
-    "module_dropout": None,
-    "loraplus_lr_ratio": None,
-}
-"""Settings that change the replay and are not built yet, with the value that leaves them out."""
+NOT_HERE = (
+    "scale_weight_norms",
+    "network_dropout",
+    "rank_dropout",
+    "module_dropout",
+    "loraplus_lr_ratio",
+)
+"""Settings that change a run and are not built yet."""
 
 
 def cases(folder: Path) -> Iterator[Case | Unsupported]:
@@ -99,7 +100,7 @@ class _Replay:
     ) -> None:
         self.where, self.tag, self.run, self.inputs = where, tag, run, inputs
         self.settings = run["settings"]
-        _refuse_unknown(tag, self.settings)
+        _refuse_unknown(tag, {**network, **self.settings}, run)
         self.optimiser = optimiser_config(tag, self.settings, run["max_grad_norm"])
         self.loss = loss_config(self.settings)
         self.schedule = Schedule.sdxl(
@@ -110,7 +111,7 @@ class _Replay:
             rank=network["network_dim"],
             alpha=network["network_alpha"] or network["network_dim"],
             conv_rank=network.get("conv_dim") or 0,
-            conv_alpha=network.get("conv_alpha") or 1.0,
+            conv_alpha=_conv_alpha(network),
         )
         self.steps = load_file(where / f"steps_{tag}.safetensors")
         masks = where / "alpha_masks.safetensors"
@@ -171,13 +172,23 @@ class _Replay:
         return sample_losses(model, batch, draws, self.loss, noisy=noisy, mask=mask).mean()
 
 
-def _refuse_unknown(tag: str, settings: dict[str, Any]) -> None:
-    for name, neutral in NOT_HERE.items():
-        if settings.get(name) not in (neutral, 0, 0.0, False):
+def _conv_alpha(network: dict[str, Any]) -> float:
+    """kohya: 1 when not given, the rank when 0."""
+    given = network.get("conv_alpha")
+    return 1.0 if given is None else float(given or network["conv_dim"] or 1.0)
+
+
+def _refuse_unknown(tag: str, settings: dict[str, Any], run: dict[str, Any]) -> None:
+    for name in NOT_HERE:
+        if settings.get(name):
             raise Unsupported(f"{tag}: {name}={settings[name]}")
+    if len(run.get("param_group_lrs") or [0]) > 1:
+        raise Unsupported(f"{tag}: several learning rates {run['param_group_lrs']}")
 
 
-def optimiser_config(tag: str, settings: dict[str, Any], max_grad_norm: float) -> OptimiserConfig:
+def optimiser_config(
+    tag: str, settings: dict[str, Any], max_grad_norm: float | None
+) -> OptimiserConfig:
     """kohya's optimiser and schedule settings as ours. Raises Unsupported for another optimiser."""
     if settings["optimizer_type"].lower() != "adamw":
         raise Unsupported(f"{tag}: optimizer_type={settings['optimizer_type']}")
@@ -187,21 +198,23 @@ def optimiser_config(tag: str, settings: dict[str, Any], max_grad_norm: float) -
     if unknown:
         raise Unsupported(f"{tag}: optimizer_args {', '.join(sorted(unknown))}")
     beta1, beta2 = args.get("betas", (0.9, 0.999))
-    warmup = settings.get("lr_warmup_steps") or 0
+    warmup = settings.get("lr_warmup_steps") or 0.0
     schedule = settings["lr_scheduler"].replace("constant_with_warmup", "constant")
+    if schedule not in get_args(LrSchedule):
+        raise Unsupported(f"{tag}: lr_scheduler={schedule}")
     return OptimiserConfig(
         learning_rate=settings["unet_lr"] or settings["learning_rate"],
         schedule=schedule,
-        warmup=float(warmup),
+        warmup=length(str(warmup)),
         beta1=beta1,
         beta2=beta2,
         epsilon=args.get("eps", 1e-8),
         weight_decay=args.get("weight_decay", 0.01),
-        max_grad_norm=max_grad_norm,
+        max_grad_norm=max_grad_norm or 0.0,
         cycles=settings.get("lr_scheduler_num_cycles") or 1,
         power=settings.get("lr_scheduler_power") or 1.0,
         min_lr_ratio=settings.get("lr_scheduler_min_lr_ratio") or 0.0,
-        decay_steps=float(settings.get("lr_decay_steps") or 0),
+        decay_steps=length(str(settings.get("lr_decay_steps") or 0)),
     )
 
 

@@ -115,7 +115,7 @@ class Network:
         return {name: tensor.detach().cpu().clone() for name, tensor in self._named()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the factors from kohya-format tensors; raises ValueError where keys or shapes differ."""
+        """Take the factors from kohya-format tensors; raises ValueError where keys, shapes or alphas differ."""
         own = dict(self._named())
         missing, unknown = own.keys() - tensors.keys(), tensors.keys() - own.keys()
         if missing or unknown:
@@ -129,9 +129,20 @@ class Network:
                 f"The LoRA does not fit this network: {len(odd)} tensors have another shape, e.g. "
                 f"{odd[0]} is {list(tensors[odd[0]].shape)}, not {list(own[odd[0]].shape)}."
             )
+        scaled = [
+            name
+            for name, tensor in own.items()
+            if name.endswith(".alpha") and float(tensors[name]) != float(tensor)
+        ]
+        if scaled:
+            raise ValueError(
+                f"The LoRA does not fit this network: {len(scaled)} alphas differ, e.g. {scaled[0]} "
+                f"is {float(tensors[scaled[0]]):g}, not {float(own[scaled[0]]):g}."
+            )
         with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(tensors[name])
+            for adapter_key, adapter in self.adapters.items():
+                adapter.down.copy_(tensors[f"{adapter_key}.lora_down.weight"])
+                adapter.up.copy_(tensors[f"{adapter_key}.lora_up.weight"])
 
     def _named(self) -> Iterator[tuple[str, Tensor]]:
         for key, adapter in self.adapters.items():

@@ -255,6 +255,14 @@ def test_a_state_that_does_not_fit_is_refused_untouched(unet):
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+def test_a_state_of_another_alpha_is_refused(unet):
+    state = network(unet).state_dict()
+    key = next(name for name in state if name.endswith(".alpha"))
+    state[key] = state[key] * 2
+    with pytest.raises(ValueError, match="alphas differ"):
+        network(unet).load(state)
+
+
 @pytest.mark.parametrize("rank", [1, 2])
 def test_a_state_of_another_rank_is_refused(unet, rank):
     net = network(unet)
