@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import folder_paths
@@ -63,7 +62,7 @@ def dataset_folder(text: str) -> Path:
             f"The dataset folder {name} is a network or device path, which a shared workflow may "
             "not open. Copy the pictures to a local drive or map the share to a drive letter."
         )
-    path = Path(os.path.expandvars(name)).expanduser()
+    path = Path(name).expanduser()
     if not path.is_absolute():
         path = Path(folder_paths.get_input_directory()) / path
     if not path.is_dir():
