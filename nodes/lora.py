@@ -65,8 +65,8 @@ class SaveLora(io.ComfyNode):
         return node(
             "SaveLora",
             display_name="Save LoRA",
-            description="Writes the LoRA in kohya's format into models/loras, with its metadata, so "
-            "that ComfyUI, A1111, Forge and kohya load it.",
+            description="Writes the LoRA in kohya's format into models/loras, with its metadata, "
+            "where ComfyUI lists it.",
             search_aliases=["export lora", "write lora"],
             is_output_node=True,
             inputs=[

@@ -110,7 +110,7 @@ def cache_latents(
     """
     if not dataset.image_count:
         raise ValueError("The dataset has no pictures to cache; load a folder that has some.")
-    _check_unchanged(dataset)
+    check_unchanged(dataset)
     items, jobs = _plan(dataset, recipe, store)
     batches = grouped(jobs, max(1, batch_size))
     done = 0
@@ -124,8 +124,14 @@ def cache_latents(
     return CachedDataset(items, store.root, recipe, dataset)
 
 
-def _check_unchanged(dataset: Dataset) -> None:
-    """Compare each picture's stat with its sample; where they differ, its contents decide."""
+def check_unchanged(dataset: Dataset) -> None:
+    """Compare each picture's stat with its sample; where they differ, its contents decide.
+
+    For whoever opens the pictures after they were read and remembers what it found by digest.
+
+    Raises:
+        ValueError: pictures changed or vanished; names them.
+    """
     changed = []
     for _, sample in dataset.samples():
         try:

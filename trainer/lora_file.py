@@ -46,7 +46,7 @@ def write_lora(
     precision: Precision = "fp16",
 ) -> Path:
     """Write a LoRA with kohya's hashes to `path`, which is replaced only once the file is whole."""
-    dtype = _DTYPES[precision]
+    dtype = _DTYPES[check_precision(precision)]
     cast = {key: value.to(dtype).contiguous() for key, value in sorted(tensors.items())}
     described = {**metadata, **_hashes(cast, metadata)}
     write_atomically(path, save(cast, described))
@@ -80,7 +80,7 @@ def save_user_lora(
     Raises ValueError for a name that leaves the folder or that a file system refuses.
     """
     target = _user_path(folder, name)
-    fresh = {key: value.to(_DTYPES[precision]) for key, value in lora.items()}
+    fresh = {key: value.to(_DTYPES[check_precision(precision)]) for key, value in lora.items()}
     candidates = [target] + [target.with_stem(f"{target.stem}-{n}") for n in range(2, 1000)]
     for path in candidates if if_exists == "number" else candidates[:1]:
         if path.exists():

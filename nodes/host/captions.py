@@ -13,6 +13,7 @@ from ...tagger import (
     filter_captions,
     tag_kind,
 )
+from ...trainer.cache import check_unchanged
 from ...trainer.dataset import Dataset, Sample
 from .progress import NodeProgress, check_interrupt
 
@@ -48,6 +49,7 @@ def detect_monochrome(
     node_id: str | None = None,
 ) -> tuple[Dataset, str]:
     """Examine every picture and apply the policy to those found; the report has their numbers."""
+    check_unchanged(dataset)
     bar = NodeProgress(dataset.image_count, node_id)
     found: list[str] = []
     examined = 0

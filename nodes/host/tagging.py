@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,16 @@ from ...tagger import (
     MergePolicy,
     ModelFiles,
     Provider,
-    Tagger,
     TagOptions,
     count_tags,
     download,
     local_names,
     locate,
     merge,
+    read_labels,
     select,
 )
+from ...trainer.cache import check_unchanged
 from ...trainer.dataset import Dataset, Sample, TagScore
 from ...trainer.digests import digest
 from ...trainer.store import Store
@@ -73,24 +75,28 @@ def find_model(name: str, node_id: str | None) -> ModelFiles:
 
 def tag_dataset(request: TagRequest) -> tuple[Dataset, str]:
     """The dataset with new captions and scored tags, and a report with the tag frequencies."""
+    check_unchanged(request.dataset)
     files = find_model(request.model, request.node_id)
-    tagger = REGISTRY.tagger(files, request.provider)
-    rows = _probabilities(request, files, tagger)
+    labels = read_labels(files.tags)
+    rows, where = _probabilities(request, files)
     found: list[list[str]] = []
 
     def tagged(sample: Sample) -> Sample:
-        tags = select(rows[sample.digest], tagger.labels, request.options)
+        tags = select(rows[sample.digest], labels, request.options)
         names = [tag.name for tag in tags]
         caption = merge(sample.caption, names, request.policy, request.options.separator)
         found.append(names)
         return dataclasses.replace(sample, caption=caption, tags=tuple(TagScore(*t) for t in tags))
 
     dataset = request.dataset.replace_samples(tagged)
-    return dataset, _report(request, tagger, found)
+    return dataset, _report(request, where, found)
 
 
-def _probabilities(request: TagRequest, files: ModelFiles, tagger: Tagger) -> dict[str, np.ndarray]:
-    """Probabilities by picture digest: from the cache, the rest inferred and remembered."""
+def _probabilities(request: TagRequest, files: ModelFiles) -> tuple[dict[str, np.ndarray], str]:
+    """Probabilities by picture digest, and where they come from.
+
+    What the cache has is not inferred again, and the model is opened only for the rest.
+    """
     store = Store(folders.cache_root())
     model = digest(content_digest(files.model), content_digest(files.tags))
     rows: dict[str, np.ndarray] = {}
@@ -101,24 +107,25 @@ def _probabilities(request: TagRequest, files: ModelFiles, tagger: Tagger) -> di
             missing[sample.digest] = sample.path
         else:
             rows[sample.digest] = known["probabilities"].numpy()
+    if not missing:
+        return rows, "from the cache"
+    tagger = REGISTRY.tagger(files, request.provider)
     bar = NodeProgress(len(missing), request.node_id)
-    pending = iter(missing)
-    done = 0
+    pending, done = iter(missing), 0
     for block in tagger.batches(missing.values(), request.batch_size):
         check_interrupt()
-        for row, name in zip(block, pending, strict=False):
-            store.save(
-                KIND, digest(KIND, model, name), {"probabilities": torch.from_numpy(row.copy())}
-            )
+        for row, name in zip(block, islice(pending, len(block)), strict=True):
+            tensors = {"probabilities": torch.from_numpy(row.copy())}
+            store.save(KIND, digest(KIND, model, name), tensors)
             rows[name] = row
         done += len(block)
         bar.update(done, f"tagged {done}/{len(missing)} on {tagger.provider}")
-    return rows
+    return rows, f"on {tagger.provider}"
 
 
-def _report(request: TagRequest, tagger: Tagger, found: list[list[str]]) -> str:
+def _report(request: TagRequest, where: str, found: list[list[str]]) -> str:
     counts = count_tags(found)
-    lines = [f"{len(found)} pictures tagged with {request.model} on {tagger.provider}"]
+    lines = [f"{len(found)} pictures tagged with {request.model} {where}"]
     lines += [f"  {count:5}  {tag}" for tag, count in counts[:TOP_TAGS]]
     if len(counts) > TOP_TAGS:
         lines.append(f"  and {len(counts) - TOP_TAGS} other tags")

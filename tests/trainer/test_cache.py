@@ -200,7 +200,7 @@ def test_a_touched_picture_is_fine_and_an_edited_or_missing_one_is_named(root, s
 
 def test_a_picture_that_changes_while_caching_is_named(root, store, monkeypatch):
     dataset = scan_folder(root)
-    monkeypatch.setattr(cache, "_check_unchanged", lambda _: None)
+    monkeypatch.setattr(cache, "check_unchanged", lambda _: None)
     Image.new("RGB", (90, 90)).save(root / "d.png")
     with pytest.raises(ValueError, match=r"d\.png changed since Load Dataset read it; queue again"):
         cache_latents(dataset, RECIPE, Encoder(), store)
