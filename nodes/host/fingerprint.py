@@ -30,8 +30,9 @@ def fingerprint(patcher: Any, *extra: object, without: Collection[str] = ()) -> 
     for key, patches in sorted(getattr(patcher, "patches", {}).items(), key=lambda kv: str(kv[0])):
         digest.update(str(key).encode())
         _add_value(digest, patches)
-    sampling = getattr(patcher, "object_patches", {}).get("model_sampling")
-    if sampling is not None:
+    patched = getattr(patcher, "object_patches", {}).get("model_sampling")
+    sampling = patched or getattr(patcher.model, "model_sampling", None)
+    if sampling is not None:  # its class says what the model predicts, which no tensor does
         digest.update("/".join(c.__name__ for c in type(sampling).__mro__).encode())
         for key, value in sorted(sampling.state_dict().items()):
             _add_tensor(digest, key, value)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import comfy.model_base as model_base
 import comfy.model_management as mm
 import pytest
 import torch
@@ -185,6 +186,15 @@ def test_the_fingerprint_is_of_contents(tiny, tiny_checkpoint, tiny_v_checkpoint
     stronger = tiny.model.clone()
     stronger.add_patches({key: ("diff", (torch.full(shape, 0.01),))}, 0.5)
     assert len(others | {fingerprint(stronger)}) == 4
+
+
+def test_the_fingerprint_knows_what_the_model_predicts(tiny, monkeypatch):
+    """The same weights with a v_pred marker in their file are another model."""
+    before = fingerprint(tiny.model)
+    inner = tiny.model.model
+    other = model_base.model_sampling(inner.model_config, model_base.ModelType.V_PREDICTION)
+    monkeypatch.setattr(inner, "model_sampling", other)
+    assert fingerprint(tiny.model) != before
 
 
 def test_v_prediction_is_read_from_the_model(tiny_v, tmp_path):
