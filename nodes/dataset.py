@@ -1,4 +1,4 @@
-"""Load Dataset and Save Captions: folders of pictures in, caption files out."""
+"""Load Dataset: a folder of pictures and captions in."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.captions import write_captions
-from ..trainer.dataset import Dataset
 from ..trainer.folders import folder_stamp
 from ..trainer.images import contact_sheet
 from ..trainer.scan import scan_folder
@@ -110,33 +108,6 @@ class LoadDataset(io.ComfyNode):
         sheet = contact_sheet(pictures, min(8, math.ceil(math.sqrt(len(pictures)))))
         report = dataset.report()
         return io.NodeOutput(dataset, to_image(sheet), report, ui={"text": [report]})
-
-
-class SaveCaptions(io.ComfyNode):
-    """Writes the captions of a DATASET beside its pictures."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return node(
-            "SaveCaptions",
-            display_name="Save Captions",
-            description="Writes the captions beside the pictures: only those that changed, with a "
-            "backup of every text that is replaced.",
-            search_aliases=["write captions", "save tags"],
-            is_output_node=True,
-            inputs=[field(DatasetSocket, "dataset", "The dataset whose captions are written.")],
-            outputs=[
-                output(DatasetSocket, "dataset", "The same dataset."),
-                output(
-                    io.String, "report", "How many files were written and where the backups lie."
-                ),
-            ],
-        )
-
-    @classmethod
-    def execute(cls, dataset: Dataset) -> io.NodeOutput:
-        report = write_captions(dataset, folders.backups_root()).text()
-        return io.NodeOutput(dataset, report, ui={"text": [report]})
 
 
 def _folder_problem(folder: str | None) -> bool | str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .dataset import LoadDataset, SaveCaptions
+from .dataset import LoadDataset
+from .files import SaveCaptions
+from .filters import FilterTags
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
 from .monochrome import DetectMonochrome
 from .plot import PlotLoss
 from .previews import PreviewNode
 from .settings import LoraSettings, LossSettings, OptimiserSettings
-from .tagging import FilterTags, WD14Tag
+from .tagging import WD14Tag
 from .train import Train
 
 NODES: list[type[io.ComfyNode]] = [

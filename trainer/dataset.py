@@ -4,9 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from .caption_rules import CaptionOptions
 from .digests import digest
+
+Interpolation = Literal["lanczos", "nearest", "bilinear", "bicubic", "area", "box"]
+"""kohya's names of ways to resize a picture."""
 
 
 class FileStamp(NamedTuple):
@@ -54,7 +58,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Subset:
-    """The pictures of one folder with kohya's folder options; ``is_reg`` marks regularisation pictures."""
+    """The pictures of one folder with kohya's subset options; ``is_reg`` marks regularisation pictures.
+
+    ``captions``, ``flip`` and ``interpolation`` are None where the whole training's setting holds.
+    Each of ``optional_tags`` is left out of a caption with chance ``optional_rate`` at every showing.
+    """
 
     name: str
     root: Path
@@ -62,6 +70,11 @@ class Subset:
     repeats: int
     is_reg: bool
     samples: tuple[Sample, ...]
+    captions: CaptionOptions | None = None
+    flip: bool | None = None
+    interpolation: Interpolation | None = None
+    optional_tags: tuple[str, ...] = ()
+    optional_rate: float = 0.5
 
 
 CaptionSource = Mapping[Path, str] | Callable[[Sample], str]

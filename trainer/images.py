@@ -7,17 +7,14 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
-
 import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from .buckets import Placement, Size
+from .dataset import Interpolation
 
 log = logging.getLogger(__name__)
-
-Interpolation = Literal["lanczos", "nearest", "bilinear", "bicubic", "area", "box"]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 DECODE_ERRORS = (

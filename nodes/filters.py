@@ -1,0 +1,101 @@
+"""Filter Tags: captions cleaned, as values."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..tagger import FilterOptions, parse_list, parse_replacements
+from ..trainer.dataset import Dataset
+from .host.captions import filter_dataset
+from .schema import field, node, output, setting
+from .sockets import DatasetSocket
+
+
+class FilterTags(io.ComfyNode):
+    """Rules on tag captions."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "FilterTags",
+            display_name="Filter Tags",
+            description="Trigger word first, tags removed, replaced or kept at the front. Whole "
+            "tags only: braid never touches braided hair. No file is changed.",
+            search_aliases=["clean tags", "remove tags", "trigger word"],
+            inputs=[
+                field(DatasetSocket, "dataset", "The dataset whose captions are filtered."),
+                field(
+                    io.String,
+                    "trigger",
+                    "The word that will call your character or style: first in every caption, once.",
+                    default="",
+                ),
+                field(
+                    io.String,
+                    "remove",
+                    "Tags to take out, separated by commas; * stands for any text (*_hair).",
+                    default="",
+                    multiline=True,
+                ),
+                field(
+                    io.String,
+                    "replace",
+                    "source,target;source,target ... whole tags; * in a source stands for any text.",
+                    default="",
+                    multiline=True,
+                    advanced=True,
+                ),
+                field(
+                    io.String,
+                    "keep_first",
+                    "Tags that go to the front (behind the trigger) when they are there.",
+                    default="",
+                    advanced=True,
+                ),
+                setting(
+                    FilterOptions,
+                    "minimum_count",
+                    "Tags in fewer pictures than this are dropped.",
+                    min=1,
+                    max=10000,
+                    advanced=True,
+                ),
+                field(
+                    io.Int,
+                    "maximum_tags",
+                    "At most this many tags a caption; 0 for no limit.",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                output(DatasetSocket, "dataset", "The dataset with the filtered captions."),
+                output(
+                    io.String, "report", "Every caption that changed, before and after, and totals."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        dataset: Dataset,
+        trigger: str,
+        remove: str,
+        replace: str,
+        keep_first: str,
+        minimum_count: int,
+        maximum_tags: int,
+    ) -> io.NodeOutput:
+        options = FilterOptions(
+            trigger=trigger.strip(),
+            remove=parse_list(remove),
+            replace=parse_replacements(replace),
+            keep_first=parse_list(keep_first),
+            minimum_count=minimum_count,
+            maximum_tags=maximum_tags or None,
+        )
+        filtered, report = filter_dataset(dataset, options)
+        return io.NodeOutput(filtered, report, ui={"text": [report]})
