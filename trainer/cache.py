@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from .buckets import BucketSettings, Placement, Size, SizeConditioning, assign, conditioning
-from .dataset import Dataset, FileStamp, Sample, Subset
+from .dataset import Dataset, FileStamp, Interpolation, Sample, Subset
 from .decoding import CHANGED, Job, decoded, grouped
 from .digests import digest, file_digest
-from .images import Interpolation, explain, stored_size
+from .images import explain, stored_size
 from .store import Store
 
 RECIPE = 1

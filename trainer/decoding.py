@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .buckets import Placement, Size
-from .dataset import Sample
+from .dataset import Interpolation, Sample
 from .digests import bytes_digest
-from .images import DECODE_ERRORS, Interpolation, explain, load_rgb, resize_and_crop
+from .images import DECODE_ERRORS, explain, load_rgb, resize_and_crop
 
 CHANGED = "since Load Dataset read it; queue again."
 """The end of the sentence about a picture that is not what the dataset says."""

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+
 import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
