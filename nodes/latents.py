@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..trainer.buckets import BucketSettings
+from ..trainer.buckets import BucketSettings, parse_resolutions
 from ..trainer.dataset import Dataset
+from ..trainer.texts import AS_PROMPTS, Chunks, TextRecipe
 from .host.caching import CacheRequest, build_cache
 from .schema import field, node, output, setting
 from .sockets import CacheSocket, DatasetSocket
@@ -107,6 +108,30 @@ class CacheLatents(io.ComfyNode):
                     max=64,
                     advanced=True,
                 ),
+                field(
+                    io.String,
+                    "more_resolutions",
+                    "Every picture once more at each of these resolutions, separated by commas "
+                    "(768, 512). The shortest and longest side of buckets scale along.",
+                    default="",
+                    advanced=True,
+                ),
+                field(
+                    io.Combo,
+                    "caption_chunks",
+                    "How long captions are cut for the text encoders: as ComfyUI cuts prompts, or as "
+                    "kohya does with max_token_length 75, 150 or 225.",
+                    options=list(get_args(Chunks)),
+                    default=AS_PROMPTS.chunks,
+                    advanced=True,
+                ),
+                field(
+                    io.Boolean,
+                    "weighted_captions",
+                    "Read (word:1.2) in captions as a weight, as in prompts. Off: brackets are letters.",
+                    default=AS_PROMPTS.weighted,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(CacheSocket, "cache", "The cached dataset, for Train."),
@@ -124,12 +149,16 @@ class CacheLatents(io.ComfyNode):
         flip: bool,
         kohya_preprocessing: bool,
         vae_batch_size: int,
+        more_resolutions: str,
+        caption_chunks: Chunks,
+        weighted_captions: bool,
         clip: Any = None,
         **buckets: Any,
     ) -> io.NodeOutput:
         settings = BucketSettings(resolution=(resolution, resolution), **buckets)
         request = CacheRequest(
             dataset, vae, clip, settings, flip, kohya_preprocessing, vae_batch_size,
+            parse_resolutions(more_resolutions), TextRecipe(caption_chunks, weighted_captions),
             cls.hidden.unique_id,
         )  # fmt: skip
         cached, report = build_cache(request)

@@ -120,7 +120,11 @@ def _compared(made: _Made, plan: dict[str, Any]) -> Iterator[tuple[str, list[Row
     recorded = (plan["num_train_images"], plan["num_reg_images"])
     yield "pictures with repeats", [(totals[False], totals[True])], [recorded]
     keys = ("path", "num_repeats", "is_reg", "caption", "bucket", "resized")
-    yield "images", _images(made), [tuple(_row(image[key]) for key in keys) for image in plan["images"]]
+    yield (
+        "images",
+        _images(made),
+        [tuple(_row(image[key]) for key in keys) for image in plan["images"]],
+    )
     shown = Counter()
     for bucket, paths in made.batches:
         shown[bucket] += len(paths)

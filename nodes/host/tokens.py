@@ -46,6 +46,11 @@ def with_unit_weights(chunks: Sequence[Sequence[int]]) -> list[list[tuple[int, f
     return [[(token, 1.0) for token in chunk] for chunk in chunks]
 
 
+def mends_letters() -> bool:
+    """Whether captions are mended before kohya's chunking."""
+    return _ftfy() is not None
+
+
 def _mended(text: str) -> str:
     """The text after ftfy, which sd-scripts always has: it widens half-width kana, for one."""
     ftfy = _ftfy()
