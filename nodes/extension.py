@@ -5,11 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .dataset import LoadDataset
+from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDatasets
 from .files import SaveCaptions
 from .filters import FilterTags
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
 from .monochrome import DetectMonochrome
+from .options import CaptionSettings, DatasetOptions
 from .plot import PlotLoss
 from .previews import PreviewNode
 from .settings import LoraSettings, LossSettings, OptimiserSettings
@@ -18,6 +20,11 @@ from .train import Train
 
 NODES: list[type[io.ComfyNode]] = [
     LoadDataset,
+    DatasetOptions,
+    MergeDatasets,
+    DatasetFromImages,
+    DatasetToImages,
+    ExportDataset,
     WD14Tag,
     FilterTags,
     DetectMonochrome,
@@ -26,6 +33,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoraSettings,
     OptimiserSettings,
     LossSettings,
+    CaptionSettings,
     PreviewNode,
     Train,
     ApplyLora,

@@ -23,6 +23,16 @@ def runs_root() -> Path:
     return output_root() / "runs"
 
 
+def pictures_root() -> Path:
+    """Where pictures lie that came from other nodes."""
+    return output_root() / "pictures"
+
+
+def exports_root() -> Path:
+    """Where datasets are exported to."""
+    return output_root() / "exports"
+
+
 def backups_root() -> Path:
     """Where caption files are copied before they are overwritten."""
     return output_root() / "caption_backups"
