@@ -30,10 +30,11 @@ def train(tiny, cached, recipe, clip=True):
 
 @pytest.fixture
 def encoded(monkeypatch):
-    """The captions that were encoded, in order."""
+    """The captions that were encoded, in order; all of them outside of autograd."""
     found, plain = [], text.encode_caption
 
     def remember(clip, caption, *recipe):
+        assert torch.is_inference_mode_enabled()
         found.append(caption)
         return plain(clip, caption, *recipe)
 
@@ -67,6 +68,19 @@ def test_the_same_run_comes_back_and_other_captions_are_another_run(tiny, cached
     again = train(tiny, cached, scene.config(captions=SHUFFLED))
     other = train(tiny, cached, scene.config(captions=dataclasses.replace(SHUFFLED, keep_tokens=2)))
     assert (first.trained, again.trained, other.trained) == (True, False, True)
+
+
+def test_more_steps_are_another_run_when_a_warm_up_is_a_fraction_of_them(tiny, cached):
+    warmed = CaptionOptions(token_warmup_steps=0.5)
+    own = dataclasses.replace(cached.items[0], options=warmed)
+    one = dataclasses.replace(cached, items=(own, *cached.items[1:]))
+
+    def folder(data, **settings):
+        return train(tiny, data, scene.config(**settings)).path.parent
+
+    assert folder(one, steps=1) != folder(one, steps=2)
+    assert folder(cached, steps=1, captions=warmed) != folder(cached, steps=2, captions=warmed)
+    assert folder(cached, steps=1) == folder(cached, steps=2)
 
 
 def test_without_clip_it_is_refused_before_anything_is_done(tiny, cached):

@@ -92,6 +92,18 @@ def test_options_of_captions_are_part_of_the_identity(root, store, options):
     assert (again.identity() != other.identity()) == ("optional_tags" in options)
 
 
+def test_items_carry_what_their_subset_says_of_captions(root, store):
+    dataset = scan_folder(root)
+    said = {"captions": CaptionOptions(shuffle=True), "optional_tags": ("a", "b")}
+    marked = dataclasses.replace(dataset.subsets[0], optional_rate=0.25, **said)
+    items = cache_latents(
+        dataclasses.replace(dataset, subsets=(marked,)), RECIPE, Encoder(), store
+    ).items
+    assert {(item.options, item.optional_tags, item.optional_rate) for item in items} == {
+        (said["captions"], ("a", "b"), 0.25)
+    }
+
+
 def test_only_a_fraction_of_warm_up_asks_for_the_number_of_steps(root, store):
     dataset = scan_folder(root)
     (subset,) = dataset.subsets

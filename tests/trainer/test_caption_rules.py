@@ -85,3 +85,13 @@ def test_optional_tags_that_stay_leave_the_caption_to_the_letter():
     assert without_tags(odd, ("b",), 0.0, random.Random(0)) == odd
     assert without_tags(odd, ("b",), 1.0, random.Random(0)) == "a, c"
     assert without_tags(odd, ("ab", "d"), 1.0, random.Random(0)) == odd
+    assert without_tags("a, , b,", ("b",), 1.0, random.Random(0)) == "a"
+
+
+def test_warm_up_shows_more_tags_from_step_to_step():
+    def tags(step, **options):
+        return shown(step=step, **options).count(",") + 1
+
+    half = {"token_warmup_steps": 0.04, "token_warmup_min": 1}  # 4 of 100 steps
+    assert [tags(step, **half) for step in range(6)] == [1, 2, 3, 4, 5, 5]
+    assert [tags(step, token_warmup_steps=1) for step in range(3)] == [1, 5, 5]

@@ -107,6 +107,16 @@ def test_a_subset_of_its_own_options_and_optional_tags_count(tmp_path):
     assert shown == {0: "own caption 0", 1: "all ", 2: "all caption 2"}
 
 
+def test_epochs_count_from_one_and_steps_from_zero(data):
+    def shown(steps, **options):
+        return texts_of(data, TrainConfig(steps=steps, captions=CaptionOptions(**options)))
+
+    every_second = shown(8, dropout_every_n_epochs=2)  # two steps an epoch
+    assert [set(step) == {""} for step in every_second] == [False, False, True, True] * 2
+    warmed = shown(6, token_warmup_steps=4)
+    assert [max(text.count(",") + 1 for text in step) for step in warmed] == [1, 2, 3, 4, 5, 5]
+
+
 def test_an_encoding_that_is_not_finite_names_its_caption(data):
     with pytest.raises(ValueError, match="non-finite numbers for the caption 'a"):
         CaptionWindow(data, SHUFFLED).fill(lambda text: (torch.full((1, 1), torch.nan),) * 2)

@@ -27,8 +27,8 @@ def make(name, count=2, trigger="", **options):
 
 def test_merging_keeps_order_options_and_every_trigger_once():
     first, second = make("a", trigger="one", flip=True), make("b", trigger="two")
-    whole = merged([first, second, make("c", trigger="one"), first])
-    assert [subset.name for subset in whole.subsets] == ["a", "b", "c", "a"]
+    whole = merged([first, second, make("c", trigger="one"), make("d"), first])
+    assert [subset.name for subset in whole.subsets] == ["a", "b", "c", "d", "a"]
     assert whole.subsets[0] == first.subsets[0]
     assert whole.trigger == "one, two"
     assert whole.problems == first.problems
