@@ -9,12 +9,13 @@ from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDa
 from .files import SaveCaptions
 from .filters import FilterTags
 from .latents import CacheLatents
+from .loss import LossSettings
 from .lora import ApplyLora, SaveLora
 from .monochrome import DetectMonochrome
 from .options import CaptionSettings, DatasetOptions
 from .plot import PlotLoss
 from .previews import PreviewNode
-from .settings import LoraSettings, LossSettings, OptimiserSettings
+from .settings import LoraSettings, OptimiserSettings
 from .tagging import WD14Tag
 from .train import Train
 

@@ -6,11 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig
+from ..trainer.config import LoraConfig, OptimiserConfig
 from .schema import node, output, setting
 from .sockets import (
     LoraSettingsSocket,
-    LossSettingsSocket,
     OptimiserSettingsSocket,
 )
 
@@ -194,92 +193,3 @@ class OptimiserSettings(io.ComfyNode):
     @classmethod
     def execute(cls, **values: Any) -> io.NodeOutput:
         return io.NodeOutput(OptimiserConfig(**values))
-
-
-class LossSettings(io.ComfyNode):
-    """Noise, loss and its weighting."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return node(
-            "LossSettings",
-            display_name="Noise and Loss Settings",
-            description="kohya's loss functions and weightings. Whether the model predicts noise "
-            "or v, and zero terminal SNR, are read from the MODEL.",
-            search_aliases=["min snr", "noise offset", "huber"],
-            inputs=[
-                setting(
-                    LossConfig,
-                    "min_snr_gamma",
-                    "Evens out the weight of easy and hard timesteps; 5 is usual, 0 turns it off.",
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                ),
-                setting(
-                    LossConfig,
-                    "noise_offset",
-                    "Lets the LoRA learn very dark and very bright pictures; 0.05 is usual.",
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    round=False,
-                ),
-                setting(
-                    LossConfig,
-                    "loss_type",
-                    "l2 is the usual one; huber and smooth_l1 care less about outliers.",
-                ),
-                setting(
-                    LossConfig,
-                    "huber_schedule",
-                    "How the Huber constant depends on the timestep.",
-                    advanced=True,
-                ),
-                setting(
-                    LossConfig,
-                    "huber_c",
-                    "The Huber constant.",
-                    min=0.0001,
-                    max=10.0,
-                    step=0.01,
-                    round=False,
-                    advanced=True,
-                ),
-                setting(
-                    LossConfig,
-                    "huber_scale",
-                    "Factor on the Huber constant (not under the snr schedule, as in kohya).",
-                    min=0.01,
-                    max=100.0,
-                    step=0.01,
-                    advanced=True,
-                ),
-                setting(
-                    LossConfig,
-                    "debiased",
-                    "Debiased estimation: weight 1 / sqrt(SNR).",
-                    advanced=True,
-                ),
-                setting(
-                    LossConfig,
-                    "scale_v_pred",
-                    "v-prediction only: scale the loss like one of noise prediction.",
-                    advanced=True,
-                ),
-                setting(
-                    LossConfig,
-                    "v_pred_like",
-                    "Noise prediction only: add this share of a loss like v-prediction's.",
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    advanced=True,
-                ),
-            ],
-            outputs=[output(LossSettingsSocket, "loss settings", "For Train.")],
-        )
-
-    @classmethod
-    def execute(cls, **values: Any) -> io.NodeOutput:
-        return io.NodeOutput(LossConfig(**values))

@@ -125,8 +125,9 @@ class Loop:
     def _loss(self, batch: Batch, epoch: int) -> torch.Tensor:
         model = self._model
         draws = draw(batch, self._config, epoch, len(model.schedule))
-        on_device = type(draws)(*(t.to(model.device) for t in draws))
-        return sample_losses(model, batch.to(model.device), on_device, self._config.loss).mean()
+        return sample_losses(
+            model, batch.to(model.device), draws.to(model.device), self._config.loss
+        ).mean()
 
     def _event(
         self,

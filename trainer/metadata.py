@@ -95,6 +95,12 @@ def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
         "ss_min_snr_gamma": loss.min_snr_gamma or None,
         "ss_debiased_estimation": loss.debiased,
         "ss_noise_offset": loss.noise_offset or None,
+        "ss_noise_offset_random_strength": loss.noise_offset_random_strength,
+        "ss_adaptive_noise_scale": loss.adaptive_noise_scale or None,
+        "ss_multires_noise_iterations": loss.multires_iterations or None,
+        "ss_multires_noise_discount": loss.multires_discount,
+        "ss_ip_noise_gamma": loss.ip_noise_gamma or None,
+        "ss_ip_noise_gamma_random_strength": loss.ip_noise_gamma_random_strength,
         "ss_zero_terminal_snr": facts.zero_terminal_snr,
     }
 

@@ -63,7 +63,7 @@ def test_every_step_is_what_plain_pytorch_makes_of_it(cached, accumulation):
         losses = []
         for items in batches:
             batch = other.data.load(items)
-            noise, timesteps = draw(batch, config, epoch, 1000)
+            noise, timesteps, _ = draw(batch, config, epoch, 1000)
             ac = alphas[timesteps].view(-1, 1, 1, 1)
             noisy = ac.sqrt() * batch.latents + (1 - ac).sqrt() * noise
             answer = other.unet(noisy, timesteps.float(), batch.context, batch.y)
