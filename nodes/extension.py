@@ -9,8 +9,8 @@ from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDa
 from .files import SaveCaptions
 from .filters import FilterTags
 from .latents import CacheLatents
-from .loss import LossSettings
 from .lora import ApplyLora, SaveLora
+from .loss import LossSettings
 from .monochrome import DetectMonochrome
 from .options import CaptionSettings, DatasetOptions
 from .plot import PlotLoss
