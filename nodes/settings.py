@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from comfy_api.latest import io
 
 from ..trainer.config import LoraConfig, OptimiserConfig
-from .schema import node, output, setting
+from ..trainer.optimisers import OptimiserType
+from .schema import field, node, output, setting
 from .sockets import (
     LoraSettingsSocket,
     OptimiserSettingsSocket,
@@ -67,15 +68,15 @@ class LoraSettings(io.ComfyNode):
 
 
 class OptimiserSettings(io.ComfyNode):
-    """AdamW and its learning rate over the steps."""
+    """The optimiser and its learning rate over the steps."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return node(
             "OptimiserSettings",
             display_name="Optimiser Settings",
-            description="AdamW: learning rate, its schedule and warm-up.",
-            search_aliases=["optimizer", "learning rate", "scheduler"],
+            description="The optimiser, the learning rate, its schedule and warm-up.",
+            search_aliases=["optimizer", "learning rate", "scheduler", "adamw", "prodigy", "lion"],
             inputs=[
                 setting(
                     OptimiserConfig,
@@ -103,7 +104,7 @@ class OptimiserSettings(io.ComfyNode):
                 setting(
                     OptimiserConfig,
                     "weight_decay",
-                    "AdamW's pull of the LoRA's factors towards 0.",
+                    "AdamW's pull of the LoRA's factors towards 0; other optimisers take it as argument.",
                     min=0.0,
                     max=10.0,
                     step=0.001,
@@ -186,10 +187,28 @@ class OptimiserSettings(io.ComfyNode):
                     round=False,
                     advanced=True,
                 ),
+                field(
+                    io.Combo,
+                    "optimiser",
+                    "kohya's optimizer_type. Prodigy and the DAdapt kinds find the learning rate "
+                    "themselves: set it to 1. Those that are not torch's own need a package.",
+                    options=list(get_args(OptimiserType)),
+                    default=OptimiserConfig().type,
+                ),
+                field(
+                    io.String,
+                    "optimiser_arguments",
+                    "kohya's optimizer_args, one key=value a line, such as d_coef=2.",
+                    default="",
+                    multiline=True,
+                    advanced=True,
+                ),
             ],
             outputs=[output(OptimiserSettingsSocket, "optimiser settings", "For Train.")],
         )
 
     @classmethod
-    def execute(cls, **values: Any) -> io.NodeOutput:
-        return io.NodeOutput(OptimiserConfig(**values))
+    def execute(cls, optimiser: Any, optimiser_arguments: str, **values: Any) -> io.NodeOutput:
+        lines = (line.strip() for line in optimiser_arguments.splitlines())
+        arguments = tuple(line for line in lines if line)
+        return io.NodeOutput(OptimiserConfig(type=optimiser, arguments=arguments, **values))

@@ -12,6 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from .caption_rules import CaptionOptions
+from .optimisers import (
+    ADAMW_ALIKE,
+    LOW_RATE,
+    OWN_RATE,
+    OptimiserType,
+    check_arguments,
+    parse_arguments,
+)
 
 RECIPE_VERSION = 1
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
@@ -84,7 +92,11 @@ class LoraConfig(_Settings):
 
 @dataclass(frozen=True)
 class OptimiserConfig(_Settings):
-    """AdamW and its learning rate over the steps (kohya's words and defaults, the recipe's lr)."""
+    """The optimiser and its learning rate over the steps (kohya's words and defaults, the recipe's lr).
+
+    beta1, beta2, epsilon and weight_decay are AdamW's and its 8-bit and paged kinds'; other kinds take
+    what they have from ``arguments``, which go before in any case.
+    """
 
     learning_rate: float = 3e-5
     schedule: LrSchedule = "constant"
@@ -101,6 +113,9 @@ class OptimiserConfig(_Settings):
     min_lr_ratio: float = 0.0
     decay_steps: float = 0.0
     """Length of the decay of warmup_stable_decay: steps, or a fraction when below 1."""
+    type: OptimiserType = "AdamW"
+    arguments: tuple[str, ...] = ()
+    """kohya's optimizer_args: `key=value` with literals."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,7 +137,31 @@ class OptimiserConfig(_Settings):
         problems.need(
             0 <= self.min_lr_ratio <= 1, f"min_lr_ratio is {self.min_lr_ratio}; it must lie in 0..1"
         )
+        problems.one_of("type", self.type, OptimiserType)
+        if not problems:
+            problems += check_arguments(self.type, self.arguments)
         problems.finish("Optimiser settings")
+
+    def notes(self) -> list[str]:
+        """What is allowed but hardly meant, as sentences."""
+        if self.type in OWN_RATE and self.learning_rate <= LOW_RATE:
+            return [
+                f"{self.type} finds the learning rate itself and takes yours, {self.learning_rate:g}, as "
+                "a factor: it will hardly learn. Set it to 1."
+            ]
+        return []
+
+    def constructor_arguments(self) -> dict[str, Any]:
+        """What the optimiser's class is called with beside the parameters and the learning rate."""
+        given = parse_arguments(self.arguments)
+        if self.type not in ADAMW_ALIKE:
+            return given
+        own = {
+            "betas": (self.beta1, self.beta2),
+            "eps": self.epsilon,
+            "weight_decay": self.weight_decay,
+        }
+        return {**own, **given}
 
     @property
     def needs_horizon(self) -> bool:

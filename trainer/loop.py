@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -85,6 +86,10 @@ class Loop:
             compute_dtype=model.dtype,
         )
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """For previews and saving in the middle: the adapters where a schedule-free optimiser has them used."""
+        return self._optimiser.averaged()
+
     def run(self) -> Outcome:
         """Train for config.steps steps, or until told to stop or lost.
 
@@ -105,6 +110,7 @@ class Loop:
             observer.on_step(self._event(step, epoch, loss, rate, outcome, busy, guard.alarm()))
             if guard.lost:
                 break
+        self._optimiser.finish()
         if not good:
             raise ValueError(_useless(len(losses), config))
         return Outcome(tuple(losses), _lost(len(losses), config) if guard.lost else None)
@@ -144,7 +150,7 @@ class Loop:
             steps=self._config.steps,
             epoch=epoch + 1,
             loss=loss,
-            learning_rate=rate,
+            learning_rate=rate if math.isnan(outcome.learning_rate) else outcome.learning_rate,
             grad_norm=outcome.grad_norm,
             applied=outcome.applied,
             seconds=seconds,

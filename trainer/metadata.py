@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from .cache import CachedDataset
-from .config import TrainConfig
+from .config import OptimiserConfig, TrainConfig
 from .diffusion import Prediction
+from .optimisers import KINDS, class_name
 from .texts import TextRecipe
 
 VERSION = "0.1.0"
@@ -77,10 +78,7 @@ def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
         "ss_text_encoder_lr": None,
         "ss_lr_scheduler": optimiser.schedule,
         "ss_lr_warmup_steps": int(warmup) if warmup.is_integer() else warmup,
-        "ss_optimizer": (
-            f"torch.optim.adamw.AdamW(weight_decay={optimiser.weight_decay},"
-            f"betas=({optimiser.beta1}, {optimiser.beta2}))"
-        ),
+        "ss_optimizer": _optimiser(optimiser),
         "ss_max_grad_norm": optimiser.max_grad_norm,
         "ss_gradient_accumulation_steps": config.accumulation,
         "ss_network_module": "networks.lora",
@@ -103,6 +101,13 @@ def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
         "ss_ip_noise_gamma_random_strength": loss.ip_noise_gamma_random_strength,
         "ss_zero_terminal_snr": facts.zero_terminal_snr,
     }
+
+
+def _optimiser(config: OptimiserConfig) -> str:
+    """kohya's ``module.Class(key=value,...)``."""
+    arguments = {**KINDS[config.type].defaults, **config.constructor_arguments()}
+    given = ",".join(f"{key}={value}" for key, value in arguments.items())
+    return f"{class_name(config.type)}({given})" if given else class_name(config.type)
 
 
 def _data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:

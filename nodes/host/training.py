@@ -111,7 +111,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         return found, book
     nearest = folder.nearest()
     log.info("LoRA Loop: new run %s%s", folder.path.name, f"; {nearest}" if nearest else "")
-    for note in unet.notes(request.patcher):
+    for note in (*unet.notes(request.patcher), *request.config.optimiser.notes()):
         log.warning("LoRA Loop: %s", note)
     book.clear()
     REGISTRY.release()
@@ -193,8 +193,10 @@ class _Training:
             self._attachment = stack.enter_context(Attachment(plan))
             self._hold_weights()
             model = unet.training_model(self._patcher)
-            loop = Loop(model, network, self._data, self._config, self, self._memory.micro_batch)
-            return loop.run(), network.state_dict()
+            self._loop = Loop(
+                model, network, self._data, self._config, self, self._memory.micro_batch
+            )
+            return self._loop.run(), network.state_dict()
 
     def before_batch(self) -> None:
         check_interrupt()
@@ -215,7 +217,7 @@ class _Training:
     def _preview(self, step: int) -> Any:
         """Sample with the live adapters."""
         assert self._previewer is not None
-        with self._outside():
+        with self._outside(), self._loop.averaged():
             pictures = self._previewer.sample()
         return self._book.add(step, pictures)
 

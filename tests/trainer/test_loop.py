@@ -179,3 +179,23 @@ def test_it_learns_what_can_be_learnt(tmp_path):
         losses = Loop(model, network, data, config, Observer()).run().losses
     assert losses[0] == pytest.approx(1.0, abs=0.2)
     assert sum(losses[-50:]) < 0.5 * sum(losses[:5]) * 10
+
+
+def test_a_schedule_free_run_ends_where_its_weights_are_averaged(tmp_path):
+    config = dataclasses.replace(
+        CONFIG, optimiser=OptimiserConfig(learning_rate=1e-2, type="AdamWScheduleFree")
+    )
+    seen, cached = [], make_cache(tmp_path)
+
+    def look(event):
+        trained = run.factors
+        with run.loop.averaged():
+            seen.append(run.factors)
+        assert same(run.factors, trained)
+
+    run = Run(cached, config, observer=Observer(look))
+    run.go()
+    assert same(seen[-1], run.factors) and not same(seen[-2], seen[-1])
+    unwatched = Run(cached, config)
+    unwatched.go()
+    assert same(unwatched.factors, run.factors)
