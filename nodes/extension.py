@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .clearing import ClearCache
 from .dataset import LoadDataset
 from .files import SaveCaptions
 from .filters import FilterTags
@@ -23,6 +24,7 @@ NODES: list[type[io.ComfyNode]] = [
     DetectMonochrome,
     SaveCaptions,
     CacheLatents,
+    ClearCache,
     LoraSettings,
     OptimiserSettings,
     LossSettings,

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..trainer.buckets import BucketSettings
 from ..trainer.dataset import Dataset
 from .host.caching import CacheRequest, build_cache
+from .host.clearing import last_cleared
 from .schema import field, node, output, setting
 from .sockets import CacheSocket, DatasetSocket
 
@@ -107,6 +108,17 @@ class CacheLatents(io.ComfyNode):
                     max=64,
                     advanced=True,
                 ),
+                field(
+                    io.Float,
+                    "cache_limit_gb",
+                    "The cache on disk is kept below this by removing what was used longest ago, "
+                    "never what this dataset needs. 0: no limit.",
+                    default=50.0,
+                    min=0.0,
+                    max=100000.0,
+                    step=1.0,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(CacheSocket, "cache", "The cached dataset, for Train."),
@@ -114,6 +126,10 @@ class CacheLatents(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> int:
+        return last_cleared()
 
     @classmethod
     def execute(
@@ -124,13 +140,14 @@ class CacheLatents(io.ComfyNode):
         flip: bool,
         kohya_preprocessing: bool,
         vae_batch_size: int,
+        cache_limit_gb: float,
         clip: Any = None,
         **buckets: Any,
     ) -> io.NodeOutput:
         settings = BucketSettings(resolution=(resolution, resolution), **buckets)
         request = CacheRequest(
             dataset, vae, clip, settings, flip, kohya_preprocessing, vae_batch_size,
-            cls.hidden.unique_id,
+            cls.hidden.unique_id, cache_limit_gb,
         )  # fmt: skip
         cached, report = build_cache(request)
         return io.NodeOutput(cached, report, ui={"text": [report]})

@@ -55,10 +55,12 @@ class Batch:
 class TrainingData:
     """Batches of a cached dataset in the order that (seed, epoch) fixes."""
 
-    def __init__(self, dataset: CachedDataset, text_fingerprint: str) -> None:
+    def __init__(
+        self, dataset: CachedDataset, text_fingerprint: str, store: Store | None = None
+    ) -> None:
         self._dataset = dataset
         self._text_fingerprint = text_fingerprint
-        self._store = Store(dataset.store_root)
+        self._store = Store(dataset.store_root) if store is None else store
 
     def steps(self, config: TrainConfig) -> Iterator[tuple[int, list[tuple[BatchItem, ...]]]]:
         """Endless (epoch, batches of one optimiser step); epochs count from 0.

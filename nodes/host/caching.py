@@ -12,7 +12,9 @@ from ...trainer.cache import CachedDataset, LatentRecipe, cache_latents
 from ...trainer.dataset import Dataset
 from ...trainer.store import Store
 from ...trainer.texts import cache_texts
-from . import folders, images, text
+from . import images, text
+from .clearing import keep_within
+from .files import cache_store
 from .progress import NodeProgress, check_interrupt
 
 
@@ -28,6 +30,7 @@ class CacheRequest:
     kohya: bool = False
     batch_size: int = 1
     node_id: str | None = None
+    limit_gb: float = 0.0
 
 
 def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
@@ -37,14 +40,15 @@ def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
     recipe = LatentRecipe(
         request.buckets, images.vae_fingerprint(request.vae), request.flip, request.kohya
     )
-    store = Store(folders.cache_root())
-    cached = encode_pictures(
-        request.dataset, recipe, request.vae, store, request.batch_size, request.node_id
-    )
-    if request.clip is not None:
-        fingerprint = encode_captions(cached, request.clip, request.node_id)
-        cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
-    return cached, _report(cached)
+    with cache_store() as store:
+        cached = encode_pictures(
+            request.dataset, recipe, request.vae, store, request.batch_size, request.node_id
+        )
+        if request.clip is not None:
+            fingerprint = encode_captions(cached, request.clip, store, request.node_id)
+            cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
+        size = keep_within(request.limit_gb, cached, store)
+    return cached, _report(cached) + (f"\n{size}" if size else "")
 
 
 def encode_pictures(
@@ -72,7 +76,9 @@ def encode_pictures(
     )
 
 
-def encode_captions(cached: CachedDataset, clip: Any, node_id: str | None = None) -> str:
+def encode_captions(
+    cached: CachedDataset, clip: Any, store: Store, node_id: str | None = None
+) -> str:
     """Encode every caption that the cache lacks; returns the fingerprint of the text encoders."""
     bar = NodeProgress(len(cached.items), node_id)
     fingerprint = text.clip_fingerprint(clip)
@@ -84,7 +90,7 @@ def encode_captions(cached: CachedDataset, clip: Any, node_id: str | None = None
     cache_texts(
         (item.caption for item in cached.items),
         lambda caption: text.encode_caption(clip, caption),
-        Store(cached.store_root),
+        store,
         fingerprint,
         on_text,
     )
