@@ -6,7 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .clearing import ClearCache
 from .dataset import LoadDataset
-from .files import SaveCaptions
+from .files import SaveCaptions, TidyDataset
 from .filters import FilterTags
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
@@ -23,6 +23,7 @@ NODES: list[type[io.ComfyNode]] = [
     FilterTags,
     DetectMonochrome,
     SaveCaptions,
+    TidyDataset,
     CacheLatents,
     ClearCache,
     LoraSettings,

@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +70,20 @@ class FileIndex:
         folder, name = os.path.split(path)
         with self._lock:
             self._changed |= self._table().get(folder, {}).pop(name, None) is not None
+
+    def move(self, names: Mapping[Path, Path]) -> None:
+        """Let files that got other names keep their facts; names may be swapped."""
+        with self._lock:
+            table = self._table()
+            taken: dict[Path, list] = {}
+            for old, new in names.items():
+                folder, name = os.path.split(old)
+                if old != new and (entry := table.get(folder, {}).pop(name, None)) is not None:
+                    taken[new] = entry
+            for new, entry in taken.items():
+                folder, name = os.path.split(new)
+                table.setdefault(folder, {})[name] = entry
+                self._changed = True
 
     def keep_only(self, folder: Path, names: Collection[str]) -> None:
         """Drop what is known of files of ``folder`` that are not among ``names``."""

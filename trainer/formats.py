@@ -1,6 +1,7 @@
 """Which files count as pictures by the ending of their names, and which formats Pillow is asked for."""
 
 import os
+import unicodedata
 
 from PIL import features
 
@@ -31,6 +32,11 @@ def stem(name: str) -> str:
 def suffix(name: str) -> str:
     """The ending of a file's name in lower case, with its dot."""
     return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+def same_name(name: str) -> str:
+    """What two names have in common that some file system takes for one: case and composition aside."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def why_unread(name: str) -> str | None:

@@ -126,3 +126,17 @@ def test_knowing_nothing_new_leaves_the_file(path, tmp_path):
     index.forget_folders(tmp_path)
     index.save()
     assert path.stat().st_mtime_ns == before
+
+
+def test_files_that_got_other_names_are_still_known(path, tmp_path):
+    index = FileIndex(path)
+    a, b, c = (tmp_path / name for name in "abc")
+    for place, file in enumerate([a, b]):
+        index.remember(file, OLD, FileFacts(str(place), 1, 1))
+    index.move({a: b, b: a, c: tmp_path / "sub" / "d"})
+    index.save()
+    again = FileIndex(path)
+    assert (again.lookup(a, OLD).digest, again.lookup(b, OLD).digest) == ("1", "0")
+    index.move({b: tmp_path / "sub" / "d"})
+    assert index.lookup(b, OLD) is None
+    assert index.lookup(tmp_path / "sub" / "d", OLD).digest == "0"
