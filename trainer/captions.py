@@ -69,8 +69,6 @@ def read_caption(path: Path, all_lines: bool = False) -> str:
         ValueError: the file cannot be read or has another encoding; names it and says what to do.
     """
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise OSError("it is no ordinary file")
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(
@@ -147,8 +145,8 @@ def _wanted(dataset: Dataset) -> dict[Path, bytes | None]:
 def _new_contents(path: Path, caption: str, all_lines: bool) -> bytes | None:
     """What the file must hold to say ``caption``; None if it does."""
     try:
-        text = decode_text(path.read_bytes(), path)
-    except (ValueError, OSError):  # not there, or another encoding: its bytes go to the backup
+        text = decode_text(path.read_bytes() if path.is_file() else b"", path)
+    except (ValueError, OSError):  # another encoding: its bytes go to the backup
         return f"{caption}\n".encode() if caption else None
     if _caption(text, all_lines) == caption:
         return None

@@ -39,7 +39,7 @@ class FileIndex:
         self._folders: dict[str, dict[str, list]] | None = None
         self._changed = False
 
-    def lookup(self, path: Path, stamp: FileStamp) -> FileFacts | None:
+    def lookup(self, path: Path | str, stamp: FileStamp) -> FileFacts | None:
         """The facts of the file at ``path`` if it still has ``stamp``, else None."""
         folder, name = os.path.split(path)
         with self._lock:
@@ -49,7 +49,7 @@ class FileIndex:
         return FileFacts(*entry[2:])
 
     def remember(
-        self, path: Path, stamp: FileStamp, facts: FileFacts, read_ns: int | None = None
+        self, path: Path | str, stamp: FileStamp, facts: FileFacts, read_ns: int | None = None
     ) -> None:
         """Keep facts that were read at ``read_ns`` (``time.time_ns()`` before reading).
 
@@ -65,7 +65,7 @@ class FileIndex:
             self._changed |= entries.get(name) != entry
             entries[name] = entry
 
-    def forget(self, path: Path) -> None:
+    def forget(self, path: Path | str) -> None:
         """Drop what is known of the file at ``path``."""
         folder, name = os.path.split(path)
         with self._lock:

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,10 @@ _NOTHING = Listing({}, [])
 
 
 def list_folder(folder: Path) -> Listing:
-    """List a folder; what cannot be looked at (a broken link, a loop) is a file with an empty stamp."""
+    """List a folder; what cannot be looked at (a broken link, a loop) is a file with an empty stamp.
+
+    Pipes and devices are no files: opening one might wait for ever.
+    """
     files: dict[str, FileStamp] = {}
     folders: list[str] = []
     try:
@@ -54,8 +58,9 @@ def list_folder(folder: Path) -> Listing:
                     if entry.is_dir():
                         folders.append(entry.name)
                         continue
-                    stat = entry.stat()
-                    files[entry.name] = FileStamp(stat.st_size, stat.st_mtime_ns)
+                    found = entry.stat()
+                    if stat.S_ISREG(found.st_mode):
+                        files[entry.name] = FileStamp(found.st_size, found.st_mtime_ns)
                 except OSError:
                     files[entry.name] = FileStamp(0, 0)
     except OSError as error:
@@ -106,16 +111,14 @@ def _leads_back(path: Path, root: Path) -> bool:
     return target.is_relative_to(home) or home.is_relative_to(target)
 
 
-def unread_folders(root: Path) -> list[Problem]:
-    """Folders in ``root`` that hold pictures but are read only recursively, and what to do."""
-    read = {folder.path for folder in picture_folders(root)}
+def unread_folders(root: PictureFolder, read: Collection[Path]) -> list[Problem]:
+    """Folders in ``root`` that hold pictures and are not among those ``read``, and what to do."""
     advice = "sub-folder not read; name it <repeats>_<name>, e.g. 1_dog, or switch recursive on"
+    below = [root.path / name for name in root.listing.folders if name != MASK_FOLDER]
     return [
-        Problem(root / name, advice)
-        for name in list_folder(root).folders
-        if name != MASK_FOLDER
-        and root / name not in read
-        and picture_names(list_folder(root / name))
+        Problem(path, advice)
+        for path in below
+        if path not in read and picture_names(list_folder(path))
     ]
 
 
@@ -126,11 +129,12 @@ def picture_names(listing: Listing) -> list[str]:
 
 def unread_pictures(listing: Listing) -> Iterator[tuple[str, str]]:
     """Name and reason of each picture file of a kind that is not read, unless a copy of it is."""
-    copies = {stem(name) for name in listing.files if suffix(name) in SUFFIXES}
-    for name in sorted(listing.files, key=_natural):
-        reason = why_unread(name)
-        if reason and stem(name) not in copies:
-            yield name, reason
+    reasons = {name: reason for name in listing.files if (reason := why_unread(name))}
+    if reasons:
+        copies = {stem(name) for name in picture_names(listing)}
+        for name in sorted(reasons, key=_natural):
+            if stem(name) not in copies:
+                yield name, reasons[name]
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:

@@ -1,7 +1,6 @@
 """A folder of pictures on disk to a Dataset: any folder, or kohya's numbered sub-folders."""
 
 import os
-import stat
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -80,7 +79,8 @@ def scan_folder(
         where = absolute(folder_root)
         _check_root(where)
         filled = []
-        for folder in picture_folders(where, recursive):
+        found = list(picture_folders(where, recursive))
+        for folder in found:
             samples, failed = _read_folder(folder, options)
             problems += failed
             if samples:
@@ -88,7 +88,8 @@ def scan_folder(
                 filled.append(
                     Subset(folder.name, folder.path, folder.class_tokens, times, is_reg, samples)
                 )
-        problems += [] if recursive else unread_folders(where)
+        if not recursive:
+            problems += unread_folders(found[0], {folder.path for folder in found})
         index.forget_folders(where)
         if not filled:
             raise ValueError(_nothing_found(where, problems))
@@ -193,8 +194,6 @@ def _read_all(stamps: dict[Path, FileStamp], index: FileIndex) -> dict[Path, "_R
 def _read_picture(path: Path, index: FileIndex) -> "_Read | str":
     read_ns = time.time_ns()
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-            return "it is no ordinary file"
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
             data = file.read()
