@@ -141,7 +141,13 @@ def explain(error: Exception) -> str:
         return "the file is gone"
     if isinstance(error, PermissionError):
         return "the file may not be read; check its permissions"
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.strerror or str(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory to decode it"
+    if type(error) is ValueError:  # a sentence of ours
+        return str(error)
+    return f"it is damaged: {error or type(error).__name__}"
 
 
 def resize_and_crop(
