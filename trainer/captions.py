@@ -6,12 +6,13 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .atomic import write_atomically
 from .dataset import Dataset
+from .formats import stem
 
 log = logging.getLogger(__name__)
 
@@ -41,22 +42,18 @@ class CaptionReport:
         return "\n".join(lines)
 
 
-def caption_path(image: Path, extension: str, names: frozenset[str] | None = None) -> Path:
-    """Where the caption of ``image`` is: beside it, same stem; kohya's face box ending may be left off.
+def caption_name(picture: str, extension: str, names: Collection[str]) -> str:
+    """The name of a picture's caption file: its stem with ``extension``.
 
-    ``names`` are the names in the folder if known already; else the disk is asked.
+    kohya's face box ending may be left off; ``names`` are those of the files beside the picture.
     """
-    own = image.with_name(image.stem + extension)
-    parts = image.stem.split("_")
-    if len(parts) > _FACE_BOX_PARTS:
-        short = image.with_name("_".join(parts[:-_FACE_BOX_PARTS]) + extension)
-        if _exists(short, names) and not _exists(own, names):
+    own = stem(picture) + extension
+    parts = stem(picture).split("_")
+    if len(parts) > _FACE_BOX_PARTS and own not in names:
+        short = "_".join(parts[:-_FACE_BOX_PARTS]) + extension
+        if short in names:
             return short
     return own
-
-
-def _exists(path: Path, names: frozenset[str] | None) -> bool:
-    return path.exists() if names is None else path.name in names
 
 
 def read_caption(path: Path, all_lines: bool = False) -> str:

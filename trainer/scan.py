@@ -2,18 +2,19 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from . import images
-from .captions import caption_path, read_caption
+from .captions import caption_name, read_caption
 from .dataset import Dataset, FileStamp, Problem, Sample, Subset
 from .digests import bytes_digest
 from .file_index import FileFacts, FileIndex
 from .folders import (
     MASK_FOLDER,
+    Listing,
     PictureFolder,
     absolute,
     list_folder,
@@ -107,11 +108,11 @@ def _check_root(root: Path) -> None:
 
 
 class _Contents(NamedTuple):
-    """One folder's file names, its masks by stem, and what is known of pictures and masks."""
+    """One folder's file names, and what is known of its pictures by name and of its masks by stem."""
 
     names: frozenset[str]
-    masks: dict[str, Path]
-    read: dict[Path, "_Read | str"]
+    pictures: dict[str, "_Read | str"]
+    masks: dict[str, tuple[Path, "_Read | str"]]
 
 
 def _read_folder(
@@ -124,44 +125,41 @@ def _read_folder(
     problems = [
         Problem(folder.path / name, reason) for name, reason in unread_pictures(folder.listing)
     ]
-    for name in picture_names(folder.listing):
+    for name in contents.pictures:
         try:
-            samples.append(_sample(folder.path / name, contents, folder.class_tokens, options))
+            samples.append(_sample(name, folder, contents, options))
         except ValueError as error:
             problems.append(Problem(folder.path / name, str(error)))
     return tuple(samples), problems
 
 
 def _contents(folder: PictureFolder, index: FileIndex) -> _Contents:
-    names = picture_names(folder.listing)
-    stamps = {folder.path / name: folder.listing.files[name] for name in names}
-    index.keep_only(folder.path, names)
-    masks: dict[str, Path] = {}
+    pictures = _read_all(folder.path, folder.listing, picture_names(folder.listing), index)
+    masks: dict[str, tuple[Path, _Read | str]] = {}
     if MASK_FOLDER in folder.listing.folders:
         home = folder.path / MASK_FOLDER
         listing = list_folder(home)
-        index.keep_only(home, listing.files)
-        for name in picture_names(listing):
-            if masks.setdefault(stem(name), home / name) == home / name:
-                stamps[home / name] = listing.files[name]
-    return _Contents(frozenset(folder.listing.files), masks, _read_all(stamps, index))
+        first = {stem(name): name for name in reversed(picture_names(listing))}
+        read = _read_all(home, listing, list(first.values()), index)
+        masks = {key: (home / name, read[name]) for key, name in first.items()}
+    return _Contents(frozenset(folder.listing.files), pictures, masks)
 
 
-def _sample(path: Path, contents: _Contents, class_tokens: str, options: _Options) -> Sample:
+def _sample(name: str, folder: PictureFolder, contents: _Contents, options: _Options) -> Sample:
     """The sample of one picture; a ValueError with the reason if it, its caption or mask is of no use."""
-    picture = contents.read[path]
+    picture = contents.pictures[name]
     if isinstance(picture, str):
         raise ValueError(picture)
-    mask = contents.masks.get(path.stem)
-    mask_read = contents.read[mask] if mask else None
+    mask, mask_read = contents.masks.get(stem(name), (None, None))
     if isinstance(mask_read, str):
         raise ValueError(f"its mask cannot be used: {mask_read}")
-    text_path = caption_path(path, options.extension, contents.names)
-    caption = class_tokens or options.default_caption
-    if text_path.name in contents.names:
+    text_name = caption_name(name, options.extension, contents.names)
+    text_path = folder.path / text_name
+    caption = folder.class_tokens or options.default_caption
+    if text_name in contents.names:
         caption = read_caption(text_path, options.all_lines)
     return Sample(
-        path=path,
+        path=folder.path / name,
         size=(picture.facts.width, picture.facts.height),
         stamp=picture.stamp,
         digest=picture.facts.digest,
@@ -173,21 +171,24 @@ def _sample(path: Path, contents: _Contents, class_tokens: str, options: _Option
     )
 
 
-def _read_all(stamps: dict[Path, FileStamp], index: FileIndex) -> dict[Path, "_Read | str"]:
-    """Facts of every file, from the index or by reading it in threads; or why it is of no use."""
-    result: dict[Path, _Read | str] = {}
+def _read_all(
+    folder: Path, listing: Listing, names: Sequence[str], index: FileIndex
+) -> dict[str, "_Read | str"]:
+    """Facts of files by name, from the index or by reading them in threads; or why one is of no use."""
+    index.keep_only(folder, names)
+    result: dict[str, _Read | str] = dict.fromkeys(names, "")  # in this order
     unknown = []
-    for path, stamp in stamps.items():
-        facts = index.lookup(path, stamp)
+    place = os.path.join(folder, "")  # noqa: PTH118 - a Path for each of many files takes long
+    for name in names:
+        facts = index.lookup(place + name, listing.files[name])
         if facts is None:
-            unknown.append(path)
+            unknown.append(name)
         else:
-            result[path] = _Read(stamp, facts)
+            result[name] = _Read(listing.files[name], facts)
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
     with images.whole_files_only(), ThreadPoolExecutor(threads) as pool:
-        result.update(
-            zip(unknown, pool.map(lambda p: _read_picture(p, index), unknown), strict=True)
-        )
+        read = pool.map(lambda name: _read_picture(folder / name, index), unknown)
+        result.update(zip(unknown, read, strict=True))
     return result
 
 

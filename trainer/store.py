@@ -137,9 +137,10 @@ class Store:
 
     def _read(self, kind: str, key: str) -> dict[str, Tensor] | None:
         """The tensors if they are those that were saved; a damaged file is removed."""
-        path = self.path(kind, key)
+        place = self._place(kind, key)
         try:
-            data = path.read_bytes()
+            with open(place, "rb", buffering=0) as file:  # noqa: PTH123
+                data = file.read()
         except FileNotFoundError:
             return None
         try:
@@ -149,8 +150,8 @@ class Store:
             reason = "its checksum differs"
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             reason = str(error)
-        log.warning("Cache file %s is removed and will be made again: %s", path.name, reason)
-        self.remove(kind, path)
+        log.warning("Cache file %s is removed and will be made again: %s", place, reason)
+        self.remove(kind, Path(place))
         return None
 
     def _note_use(self, kind: str, key: str, stamp: FileStamp) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pack.trainer.captions import caption_path, read_caption, write_captions
+from pack.trainer.captions import caption_name, read_caption, write_captions
 from pack.trainer.scan import scan_folder
 
 
@@ -62,14 +62,18 @@ def test_another_encoding_is_named(tmp_path, encoding):
         read_caption(tmp_path / "a.txt")
 
 
-def test_the_face_box_ending_may_be_left_off(tmp_path):
-    picture = tmp_path / "girl_5_6_7_8.png"
-    assert caption_path(picture, ".txt") == tmp_path / "girl_5_6_7_8.txt"
-    (tmp_path / "girl.txt").write_text("x")
-    assert caption_path(picture, ".txt") == tmp_path / "girl.txt"
-    (tmp_path / "girl_5_6_7_8.txt").write_text("x")
-    assert caption_path(picture, ".txt") == tmp_path / "girl_5_6_7_8.txt"
-    assert caption_path(picture, ".txt", frozenset({"girl.txt"})) == tmp_path / "girl.txt"
+@pytest.mark.parametrize(
+    ("names", "caption"),
+    [
+        ([], "girl_5_6_7_8.txt"),
+        (["girl.txt"], "girl.txt"),
+        (["girl.txt", "girl_5_6_7_8.txt"], "girl_5_6_7_8.txt"),
+        (["girl_5.txt", "girl.caption"], "girl_5_6_7_8.txt"),
+    ],
+)
+def test_the_face_box_ending_may_be_left_off(names, caption):
+    assert caption_name("girl_5_6_7_8.png", ".txt", names) == caption
+    assert caption_name("a.b_6_7_8.png", ".txt", ["a.txt"]) == "a.b_6_7_8.txt"
 
 
 def test_only_what_changed_is_written_and_the_old_text_is_kept(folder, tmp_path):
