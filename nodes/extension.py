@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .clearing import ClearCache
 from .dataset import LoadDataset
 from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDatasets
-from .files import SaveCaptions
+from .files import SaveCaptions, TidyDataset
 from .filters import FilterTags
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
@@ -29,7 +30,9 @@ NODES: list[type[io.ComfyNode]] = [
     FilterTags,
     DetectMonochrome,
     SaveCaptions,
+    TidyDataset,
     CacheLatents,
+    ClearCache,
     LoraSettings,
     OptimiserSettings,
     LossSettings,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import folder_paths
+
+from ...trainer.formats import NAMES
 
 TAGGERS = "wd14_tagger"
 """Name of the folder of tagger models below ComfyUI's models directory."""
@@ -36,6 +39,11 @@ def exports_root() -> Path:
 def backups_root() -> Path:
     """Where caption files are copied before they are overwritten."""
     return output_root() / "caption_backups"
+
+
+def renames_root() -> Path:
+    """Where Tidy Dataset keeps what it takes to undo a renaming."""
+    return output_root() / "renames"
 
 
 def loras_folder() -> Path:
@@ -72,12 +80,12 @@ def dataset_folder(text: str) -> Path:
             f"The dataset folder {name} is a network or device path, which a shared workflow may "
             "not open. Copy the pictures to a local drive or map the share to a drive letter."
         )
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own fails for ~nobody
     if not path.is_absolute():
         path = Path(folder_paths.get_input_directory()) / path
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 - Path's own fails for names that cannot be
         raise ValueError(
-            f"The dataset folder {path} does not exist. Make it and put your pictures (png, jpg, "
-            "webp, bmp) and their .txt captions there, or type the folder that holds them."
+            f"The dataset folder {path} does not exist. Make it and put your pictures ({NAMES}) and "
+            "their .txt captions there, or type the folder that holds them."
         )
     return path

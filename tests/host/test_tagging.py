@@ -8,6 +8,7 @@ from pack.nodes.host import folders, tagging
 from pack.nodes.host.registry import REGISTRY
 from pack.tagger import TagOptions
 from pack.tests.host import scene
+from pack.trainer.captions import write_captions
 from pack.trainer.scan import scan_folder
 
 
@@ -21,9 +22,9 @@ def dataset(tmp_path, monkeypatch):
     REGISTRY.release()
 
 
-def tag(dataset, **options):
+def tag(dataset, policy="replace", **options):
     request = tagging.TagRequest(
-        dataset, "wd-swinv2-tagger-v3", TagOptions(**options), "replace", "cpu", batch_size=4
+        dataset, "wd-swinv2-tagger-v3", TagOptions(**options), policy, "cpu", batch_size=4
     )
     return tagging.tag_dataset(request)
 
@@ -55,3 +56,24 @@ def test_a_picture_edited_since_is_refused(dataset):
     Image.new("RGB", (64, 64), (20, 30, 220)).save(sample.path)
     with pytest.raises(ValueError, match=rf"{sample.path.name} changed since Load Dataset"):
         tag(dataset)
+
+
+def test_saving_loading_and_tagging_again_changes_nothing(dataset, tmp_path):
+    """Captions of every odd kind, tags appended: what is written is what is read and tagged again."""
+    root = tmp_path / "set"
+    odd = [
+        "  red theme , x ",
+        "\ufeffx",
+        "x\r\n\r\nA sentence, in a line.\r\n",
+        "",
+        ":,(, ;_;, ^_^",
+    ]
+    for number, text in enumerate(odd):
+        (root / f"picture_{number}.txt").write_bytes(text.encode())
+    for all_lines in (False, True):
+        for _ in range(3):
+            tagged, _ = tag(scan_folder(root, all_lines=all_lines), policy="append")
+            written = write_captions(tagged, tmp_path / "backup").written
+        assert written == ()
+        assert (root / "picture_2.txt").read_text("utf-8").count("A sentence, in a line.") == 1
+    assert (root / "picture_4.txt").read_text("utf-8").count(";_;, ^_^, red theme") == 1
