@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..tagger import MONOCHROME_POLICIES
 from ..tagger.monochrome import HUE_THRESHOLD, SATURATION_THRESHOLD
 from ..trainer.dataset import Dataset
-from .host.captions import detect_monochrome
+from .host.monochrome import detect_monochrome
 from .schema import field, node, output
 from .sockets import DatasetSocket
 

@@ -14,7 +14,8 @@ from .captions import (
     tag_match,
 )
 from .download import Progress, download
-from .filters import FilterOptions, filter_captions
+from .filter_options import CATEGORIES, FilterOptions
+from .filters import Filtered, filter_captions
 from .labels import KAOMOJI, Category, Label, read_labels, spaced
 from .models import DEFAULT_MODEL, MODEL_NAMES, ModelFiles, find_local, local_names, locate
 from .monochrome import (
@@ -28,8 +29,10 @@ from .monochrome import (
     measure,
     tag_kind,
 )
+from .patterns import PatternRule, parse_patterns
 from .preprocess import Picture, prepare, read_rgb
-from .report import Change, Report
+from .report import Change, Report, compare
+from .rewriting import Kept
 from .tags import (
     RATING_PLACES,
     RatingPlace,
@@ -51,6 +54,7 @@ from .wd14 import (
 )
 
 __all__ = [
+    "CATEGORIES",
     "DEFAULT_MODEL",
     "HUE_THRESHOLD",
     "KAOMOJI",
@@ -64,12 +68,15 @@ __all__ = [
     "Category",
     "Change",
     "FilterOptions",
+    "Filtered",
+    "Kept",
     "Kind",
     "Label",
     "Measurement",
     "MergePolicy",
     "ModelFiles",
     "MonochromePolicy",
+    "PatternRule",
     "Picture",
     "Progress",
     "Provider",
@@ -81,6 +88,7 @@ __all__ = [
     "Tagger",
     "available_providers",
     "choose_providers",
+    "compare",
     "count_tags",
     "download",
     "examine",
@@ -93,6 +101,7 @@ __all__ = [
     "merge",
     "open_session",
     "parse_list",
+    "parse_patterns",
     "parse_replacements",
     "prepare",
     "read_labels",
