@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .dataset import LoadDataset
 from .files import SaveCaptions
 from .filters import FilterTags
+from .identity import IdentityTags
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
 from .monochrome import DetectMonochrome
@@ -20,6 +21,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadDataset,
     WD14Tag,
     FilterTags,
+    IdentityTags,
     DetectMonochrome,
     SaveCaptions,
     CacheLatents,

@@ -1,4 +1,4 @@
-"""Tagging and caption rules: WD14 over ONNX Runtime, tag options, filters, the monochrome test.
+"""Tagging and caption rules: WD14 over ONNX Runtime, filters, identity tags, the monochrome test.
 
 Pure: knows neither ComfyUI nor the trainer.
 """
@@ -16,6 +16,17 @@ from .captions import (
 from .download import Progress, download
 from .filter_options import CATEGORIES, FilterOptions
 from .filters import Filtered, filter_captions
+from .identity import (
+    IDENTITY_KINDS,
+    IDENTITY_POLICIES,
+    Identity,
+    IdentityOptions,
+    IdentityPolicy,
+    IdentityTag,
+    find_identity,
+    identity_kind,
+    prune,
+)
 from .labels import KAOMOJI, Category, Label, read_labels, spaced
 from .models import DEFAULT_MODEL, MODEL_NAMES, ModelFiles, find_local, local_names, locate
 from .monochrome import (
@@ -57,6 +68,8 @@ __all__ = [
     "CATEGORIES",
     "DEFAULT_MODEL",
     "HUE_THRESHOLD",
+    "IDENTITY_KINDS",
+    "IDENTITY_POLICIES",
     "KAOMOJI",
     "MERGE_POLICIES",
     "MODEL_NAMES",
@@ -69,6 +82,10 @@ __all__ = [
     "Change",
     "FilterOptions",
     "Filtered",
+    "Identity",
+    "IdentityOptions",
+    "IdentityPolicy",
+    "IdentityTag",
     "Kept",
     "Kind",
     "Label",
@@ -93,7 +110,9 @@ __all__ = [
     "download",
     "examine",
     "filter_captions",
+    "find_identity",
     "find_local",
+    "identity_kind",
     "join_tags",
     "local_names",
     "locate",
@@ -104,6 +123,7 @@ __all__ = [
     "parse_patterns",
     "parse_replacements",
     "prepare",
+    "prune",
     "read_labels",
     "read_rgb",
     "select",

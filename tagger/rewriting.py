@@ -31,7 +31,7 @@ class Rewriter:
         self._trigger_keys = [tag_key(tag) for tag in self.trigger]
         self._replaced = [(tag_match(old), new.strip()) for old, new in options.replace]
         self._patterns = Patterns(options.patterns)
-        self._removed = [tag_match(pattern) for pattern in options.remove]
+        self._is_removed = tag_match(*options.remove)
         self._known: dict[str, tuple[str, ...]] = {}
 
     def body(self, caption: str, categories: Mapping[str, str]) -> list[Kept]:
@@ -69,8 +69,7 @@ class Rewriter:
             self._known[tag] = tuple(
                 new
                 for new in self._settled(tag, _MOST_ROUNDS)
-                if tag_key(new) not in self._trigger_keys
-                and not any(matches(new) for matches in self._removed)
+                if tag_key(new) not in self._trigger_keys and not self._is_removed(new)
             )
         return self._known[tag]
 

@@ -2,31 +2,13 @@
 
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from pack.nodes.host.captions import categories, filter_dataset
 from pack.tagger import FilterOptions, PatternRule, split_tags, tag_key
-from pack.trainer.dataset import Dataset, FileStamp, Sample, Subset, TagScore
-
-
-def picture(caption, *tags, name="a"):
-    path = Path(f"/pictures/{name}.png")
-    scores = tuple(TagScore(tag, category, 0.5) for tag, category in tags)
-    return Sample(path, (64, 64), FileStamp(1, 1), name, caption, path.with_suffix(".txt"), scores)
-
-
-def subset(*samples, **options):
-    return Subset("set", Path("/pictures"), "", 1, **{"is_reg": False, **options}, samples=samples)
-
-
-def captions(dataset):
-    return [sample.caption for _, sample in dataset.samples()]
-
-
-def scores(dataset):
-    return [[score[:2] for score in sample.tags] for _, sample in dataset.samples()]
+from pack.tests.host.captioned import captions, picture, scores, subset
+from pack.trainer.dataset import Dataset
 
 
 def test_one_picture_in_two_subsets_keeps_its_two_captions():
