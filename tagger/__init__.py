@@ -3,6 +3,7 @@
 Pure: knows neither ComfyUI nor the trainer.
 """
 
+from .ahead import in_order
 from .captions import (
     MERGE_POLICIES,
     SEPARATOR,
@@ -30,14 +31,13 @@ from .identity import (
 from .labels import KAOMOJI, Category, Label, read_labels, spaced
 from .models import DEFAULT_MODEL, MODEL_NAMES, ModelFiles, find_local, local_names, locate
 from .monochrome import (
-    HUE_THRESHOLD,
     MONOCHROME_POLICIES,
-    SATURATION_THRESHOLD,
+    NUMBERS,
     Kind,
-    Measurement,
+    MonochromeMethod,
+    MonochromeOptions,
     MonochromePolicy,
     examine,
-    measure,
     tag_kind,
 )
 from .patterns import PatternRule, parse_patterns
@@ -67,16 +67,15 @@ from .wd14 import (
 __all__ = [
     "CATEGORIES",
     "DEFAULT_MODEL",
-    "HUE_THRESHOLD",
     "IDENTITY_KINDS",
     "IDENTITY_POLICIES",
     "KAOMOJI",
     "MERGE_POLICIES",
     "MODEL_NAMES",
     "MONOCHROME_POLICIES",
+    "NUMBERS",
     "PROVIDERS",
     "RATING_PLACES",
-    "SATURATION_THRESHOLD",
     "SEPARATOR",
     "Category",
     "Change",
@@ -89,9 +88,10 @@ __all__ = [
     "Kept",
     "Kind",
     "Label",
-    "Measurement",
     "MergePolicy",
     "ModelFiles",
+    "MonochromeMethod",
+    "MonochromeOptions",
     "MonochromePolicy",
     "PatternRule",
     "Picture",
@@ -113,10 +113,10 @@ __all__ = [
     "find_identity",
     "find_local",
     "identity_kind",
+    "in_order",
     "join_tags",
     "local_names",
     "locate",
-    "measure",
     "merge",
     "open_session",
     "parse_list",
