@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal, Protocol, get_args
 
 MergePolicy = Literal["append", "replace", "skip"]
@@ -31,6 +31,7 @@ def join_tags(tags: Iterable[str], separator: str = SEPARATOR) -> str:
     return separator.join(tags)
 
 
+@lru_cache(maxsize=1 << 16)  # a dataset says the same few thousand tags again and again
 def tag_key(tag: str) -> str:
     """What is compared of a tag: no case, underscore equals space, `\\(` equals `(`."""
     plain = _ESCAPED_PARENTHESIS.sub(r"\1", tag).casefold()

@@ -34,9 +34,9 @@ def is_prose(caption: str) -> bool:
     if _CJK_SENTENCE.search(caption) or any(map(_is_sentence, sentences)):
         return True
     pieces = [piece for sentence in sentences for piece in _SEGMENT_END.split(sentence)]
-    words = sum(len(_words(piece)) for piece in pieces)
-    written = sum(len(_words(piece)) for piece in pieces if _weight(piece) > 1)
-    return words > 0 and written / words >= _SHARE
+    counted = [(len(words), _weight(piece, words)) for piece in pieces if (words := _words(piece))]
+    written = sum(count for count, weight in counted if weight > 1)
+    return written > 0 and written / sum(count for count, _ in counted) >= _SHARE
 
 
 def _is_sentence(text: str) -> bool:
@@ -44,13 +44,12 @@ def _is_sentence(text: str) -> bool:
     text = text.strip("\"'“”‘’() ")
     if not text[:1].isupper() or text[-1:] not in (".", "!", "?"):
         return False
-    pieces = _SEGMENT_END.split(text)
-    return any(len(_words(piece)) > _LONGEST_TAG or _weight(piece) for piece in pieces)
+    pieces = [(piece, _words(piece)) for piece in _SEGMENT_END.split(text)]
+    return any(len(words) > _LONGEST_TAG or _weight(piece, words) for piece, words in pieces)
 
 
-def _weight(piece: str) -> int:
+def _weight(piece: str, words: list[str]) -> int:
     """How much a piece between commas reads like a sentence; from 2 on it does."""
-    words = _words(piece)
     if len(words) < 3:
         return 0
     surplus = 0 if _NO_SENTENCE.search(piece) else len(words) - _SURELY_LONG + 2

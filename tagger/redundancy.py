@@ -9,6 +9,7 @@ costs a few tokens, one that goes wrongly costs information: in doubt, both stay
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from .captions import split_tags, tag_key
 
@@ -44,6 +45,7 @@ _ANOTHER_THING = frozenset(
 )
 
 
+@lru_cache(maxsize=1 << 16)  # as tag_key
 def covered_by(tag: str) -> tuple[str, ...]:
     """The shorter tags, as `tag_key` spells them, that a caption with this tag need not say."""
     key = tag_key(tag)

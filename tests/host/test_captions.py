@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from pack.nodes.host import captions as captions_module
 from pack.nodes.host.captions import categories, filter_dataset
 from pack.tagger import FilterOptions, PatternRule, split_tags, tag_key
 from pack.tests.host.captioned import captions, picture, scores, subset
@@ -87,6 +88,16 @@ def test_categories_need_a_tagger():
     assert "they come from WD14 Tag" in filter_dataset(dataset, options)[1]
     tagged = replace(dataset, subsets=(subset(picture("a", ("b", "meta"))),))
     assert "WD14" not in filter_dataset(tagged, options)[1]
+    assert "WD14" not in filter_dataset(dataset, FilterOptions())[1]
+
+
+def test_the_red_cross_stops_between_captions(monkeypatch):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(captions_module, "check_interrupt", stop)
+    with pytest.raises(KeyboardInterrupt):
+        filter_dataset(Dataset((subset(picture("a")),)), FilterOptions())
 
 
 @pytest.mark.parametrize("seed", range(100))

@@ -107,8 +107,17 @@ def test_colours_are_none():
 
 def test_complementary_colours_are_no_tint():
     """Blue shadows and yellow lights lie on one line through grey, but are two hues."""
-    split = toned(ramp(), np.array([40, 60, 140.0]), np.array([250, 230, 150.0]))
+    split = toned(ramp(), np.array([60, 66, 100.0]), np.array([245, 228, 190.0]))
     assert verdict(split) is None
+    assert verdict(toned(ramp(), np.array([60, 66, 100.0]), np.full(3, 245.0))) == "monochrome"
+
+
+@pytest.mark.parametrize("seed", [2, 4])
+def test_pale_paint_is_no_tint(seed):
+    """Its one colour could be that of paper, but no tint changes so fast with brightness."""
+    draw = np.random.default_rng(seed)
+    paint = hue_colour(draw.uniform(0, 1), 0.3, 0.95)
+    assert verdict(Drawing(draw, 15).shade(2).figure([paint], 0.03).pixels()) is None
 
 
 @pytest.mark.parametrize(("share", "counts"), [(0.005, False), (0.015, True)])

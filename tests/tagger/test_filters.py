@@ -151,6 +151,11 @@ def test_rules_that_never_settle_are_refused():
         one("a", **options)
 
 
+def test_patterns_that_take_too_long_are_refused():
+    with pytest.raises(ValueError, match="takes longer"):
+        one("solo, " + "a" * 60, patterns=(PatternRule(r"(?:(a+)+\1)+[b]"),))
+
+
 def test_categories_go_but_for_the_trigger():
     kinds = {"miku": "character", "general": "rating", "solo": "general", "highres": "meta"}
     options = FilterOptions(
@@ -180,6 +185,7 @@ def test_prose_only_gets_the_trigger():
     )
     assert one(f"1girl, solo. {prose}", **options) == f"sks, 1girl, solo. {prose}"
     assert one("1girl, looking up, solo, hat", **options) == "sks, 1girl"
+    assert one("sks, 1girl, looking up, solo, hat", **options) == "sks, 1girl"
     assert one(prose, **{**options, "trigger": ""}) == prose
     assert one(prose, **{**options, "spare_prose": False}) == "sks, A girl stands in the rain"
 

@@ -1,3 +1,4 @@
+import sys
 import time
 
 import pytest
@@ -48,6 +49,16 @@ def test_the_first_rule_that_changes_the_tag_decides():
 def test_what_cannot_or_may_not_be_compiled_is_refused(rule, words):
     problem = pattern_problem(PatternRule(*rule))
     assert problem is not None and words in problem
+
+
+def test_nesting_deeper_than_python_goes_is_refused():
+    rule = PatternRule("(" * 230 + ")" * 230)
+
+    def at_depth(frames):
+        return at_depth(frames - 1) if frames else pattern_problem(rule)
+
+    assert "recursion" in at_depth(sys.getrecursionlimit() - 200)
+    assert pattern_problem(rule) is None
 
 
 def test_sound_rules_have_no_problem():

@@ -49,6 +49,10 @@ oil painting, impasto, vincent van gogh, wheat field, cypress, swirling sky
 1girl, 白髪, 赤目, セーラー服
 1girl, solo, "hello", speech bubble, english text, tagme
 1girl, sitting, chair, looking out window, holding cup, coffee mug, steam, morning, sunlight
+Solo, Hand on own hip, Eyes visible through hair.
+1girl, looking to the side.
+a pose, t-pose, reference sheet
+1girl, solo, brown hair, short hair, blue eyes, red skirt, white shirt, black socks, when you see it
 no.2, b/w, comic, 4koma, greyscale, 3girls
 """
 
@@ -95,6 +99,9 @@ it looks like a watercolour painting of flowers in a vase
 two people standing next to each other
 closeup of hands playing the piano
 portrait of a woman with green eyes
+masterpiece, best quality, highly detailed, sharp focus, soft light, a girl is standing in the rain
+Sie lacht laut im Regen.
+1girl, solo, brown hair, short hair, blue eyes, red skirt, white shirt, black socks, hat\nThe girl stands outside.
 girl with red hair walking through a forest
 A serene landscape: a lake, mountains and a small boat.
 """
