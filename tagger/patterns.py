@@ -17,9 +17,7 @@ ARROW = "=>"
 
 _LONGEST_PATTERN = 500
 _LONGEST_TAG = 2000  # a replacement that grows without end stops here
-_MOST_REPEATS = (
-    1000  # counted repeats are unrolled when compiled: nested ones would fill the memory
-)
+_MOST_REPEATS = 1000  # counted repeats are unrolled when compiled: nested ones fill the memory
 _BRACES = regex.compile(r"\{([^}]*)")
 _FLAGS = regex.IGNORECASE
 
@@ -113,7 +111,7 @@ def endless(tag: str, rule: PatternRule | None = None) -> ValueError:
 
 
 def _unrolled(pattern: str) -> int:
-    """The product of all counts in braces: no fewer copies are made of what they repeat.
+    """The product of all counts in braces: as many copies may be made of what they repeat.
 
     Everything up to the closing brace is looked at, since verbose patterns may hold blanks there.
     """
