@@ -40,9 +40,9 @@ def parse_patterns(text: str) -> tuple[PatternRule, ...]:
 
 def pattern_problem(rule: PatternRule) -> str | None:
     """What is wrong with a rule, for the user; None if it may run."""
-    shown = repr(rule.pattern)
+    shown = f"'{rule.pattern}'"  # as typed: repr would double every backslash
     if not rule.pattern:
-        return f"pattern in front of {ARROW} {rule.replacement!r} is empty"
+        return f"pattern in front of {ARROW} '{rule.replacement}' is empty"
     if len(rule.pattern) > _LONGEST_PATTERN:
         return (
             f"pattern {shown} has {len(rule.pattern)} characters, allowed: {_LONGEST_PATTERN}; "
@@ -85,7 +85,7 @@ class Patterns:
                 match = compiled.fullmatch(tag, timeout=None if math.isinf(left) else left)
             except TimeoutError:
                 raise ValueError(
-                    f"the pattern {rule.pattern!r} takes longer than {SECONDS_PER_CAPTION:g} s on "
+                    f"the pattern '{rule.pattern}' takes longer than {SECONDS_PER_CAPTION:g} s on "
                     f"one caption, at the tag {tag[:100]!r}; nested repeats such as (a+)+ do that: "
                     "write it more simply"
                 ) from None
@@ -103,7 +103,7 @@ class Patterns:
 
 def endless(tag: str, rule: PatternRule | None = None) -> ValueError:
     """The error for a tag that rules change again and again."""
-    named = f"the pattern {rule.pattern!r} changes" if rule else "the replacements change"
+    named = f"the pattern '{rule.pattern}' changes" if rule else "the replacements change"
     return ValueError(
         f"{named} the tag {tag[:100]!r} again and again; write them so that the result is not "
         "matched any more"
