@@ -9,6 +9,7 @@ from .dataset import LoadDataset
 from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDatasets
 from .files import SaveCaptions, TidyDataset
 from .filters import FilterTags
+from .identity import IdentityTags
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
 from .monochrome import DetectMonochrome
@@ -28,6 +29,7 @@ NODES: list[type[io.ComfyNode]] = [
     ExportDataset,
     WD14Tag,
     FilterTags,
+    IdentityTags,
     DetectMonochrome,
     SaveCaptions,
     TidyDataset,

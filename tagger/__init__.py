@@ -1,8 +1,9 @@
-"""Tagging and caption rules: WD14 over ONNX Runtime, tag options, filters, the monochrome test.
+"""Tagging and caption rules: WD14 over ONNX Runtime, filters, identity tags, the monochrome test.
 
 Pure: knows neither ComfyUI nor the trainer.
 """
 
+from .ahead import in_order
 from .captions import (
     MERGE_POLICIES,
     SEPARATOR,
@@ -14,22 +15,35 @@ from .captions import (
     tag_match,
 )
 from .download import Progress, download
-from .filters import FilterOptions, filter_captions
+from .filter_options import CATEGORIES, FilterOptions
+from .filters import Filtered, filter_captions
+from .identity import (
+    IDENTITY_KINDS,
+    IDENTITY_POLICIES,
+    Identity,
+    IdentityOptions,
+    IdentityPolicy,
+    IdentityTag,
+    find_identity,
+    identity_kind,
+    prune,
+)
 from .labels import KAOMOJI, Category, Label, read_labels, spaced
 from .models import DEFAULT_MODEL, MODEL_NAMES, ModelFiles, find_local, local_names, locate
 from .monochrome import (
-    HUE_THRESHOLD,
     MONOCHROME_POLICIES,
-    SATURATION_THRESHOLD,
+    NUMBERS,
     Kind,
-    Measurement,
+    MonochromeMethod,
+    MonochromeOptions,
     MonochromePolicy,
     examine,
-    measure,
     tag_kind,
 )
+from .patterns import PatternRule, parse_patterns
 from .preprocess import Picture, prepare, read_rgb
-from .report import Change, Report
+from .report import Change, Report, compare
+from .rewriting import Kept
 from .tags import (
     RATING_PLACES,
     RatingPlace,
@@ -51,25 +65,35 @@ from .wd14 import (
 )
 
 __all__ = [
+    "CATEGORIES",
     "DEFAULT_MODEL",
-    "HUE_THRESHOLD",
+    "IDENTITY_KINDS",
+    "IDENTITY_POLICIES",
     "KAOMOJI",
     "MERGE_POLICIES",
     "MODEL_NAMES",
     "MONOCHROME_POLICIES",
+    "NUMBERS",
     "PROVIDERS",
     "RATING_PLACES",
-    "SATURATION_THRESHOLD",
     "SEPARATOR",
     "Category",
     "Change",
     "FilterOptions",
+    "Filtered",
+    "Identity",
+    "IdentityOptions",
+    "IdentityPolicy",
+    "IdentityTag",
+    "Kept",
     "Kind",
     "Label",
-    "Measurement",
     "MergePolicy",
     "ModelFiles",
+    "MonochromeMethod",
+    "MonochromeOptions",
     "MonochromePolicy",
+    "PatternRule",
     "Picture",
     "Progress",
     "Provider",
@@ -81,20 +105,25 @@ __all__ = [
     "Tagger",
     "available_providers",
     "choose_providers",
+    "compare",
     "count_tags",
     "download",
     "examine",
     "filter_captions",
+    "find_identity",
     "find_local",
+    "identity_kind",
+    "in_order",
     "join_tags",
     "local_names",
     "locate",
-    "measure",
     "merge",
     "open_session",
     "parse_list",
+    "parse_patterns",
     "parse_replacements",
     "prepare",
+    "prune",
     "read_labels",
     "read_rgb",
     "select",
