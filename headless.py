@@ -23,6 +23,7 @@ PARTS = {
     "lr_schedules": "lr_schedules.json",
     "bucketing": "bucketing.json",
     "resize": "resize/resize.json",
+    "tagger": "tagger/tagging.json",
 }
 """Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 
@@ -33,7 +34,6 @@ NOT_YET = {
     "network_misc": "network_misc.json",
     "optimizers": "optimizers.json",
     "prompts_and_names": "prompts_and_names.json",
-    "tagger": "tagger/tagging.json",
     "tokens": "tokens.json",
 }
 

@@ -15,8 +15,16 @@ from .captions import (
 )
 from .download import Progress, download
 from .filters import FilterOptions, filter_captions
-from .labels import KAOMOJI, Category, Label, read_labels, spaced
-from .models import DEFAULT_MODEL, MODEL_NAMES, ModelFiles, find_local, local_names, locate
+from .labels import KAOMOJI, Category, Label, Labels, Layout, read_labels, spaced
+from .models import (
+    DEFAULT_MODEL,
+    MODEL_NAMES,
+    ModelFiles,
+    find_local,
+    local_names,
+    locate,
+    model_at,
+)
 from .monochrome import (
     HUE_THRESHOLD,
     MONOCHROME_POLICIES,
@@ -28,37 +36,43 @@ from .monochrome import (
     measure,
     tag_kind,
 )
-from .preprocess import Picture, prepare, read_rgb
+from .preprocess import Picture, as_input, prepare, read_rgb
 from .report import Change, Report
+from .runtime import (
+    CPU,
+    PROVIDERS,
+    Provider,
+    Session,
+    available_providers,
+    choose_providers,
+    fallback,
+    open_session,
+)
 from .tags import (
-    RATING_PLACES,
-    RatingPlace,
+    NEVER,
+    PLACES,
+    Place,
     Tag,
     TagOptions,
     count_tags,
+    frequency_table,
     parse_list,
     parse_replacements,
     select,
 )
-from .wd14 import (
-    PROVIDERS,
-    Provider,
-    Session,
-    Tagger,
-    available_providers,
-    choose_providers,
-    open_session,
-)
+from .wd14 import Outcome, Tagger
 
 __all__ = [
+    "CPU",
     "DEFAULT_MODEL",
     "HUE_THRESHOLD",
     "KAOMOJI",
     "MERGE_POLICIES",
     "MODEL_NAMES",
     "MONOCHROME_POLICIES",
+    "NEVER",
+    "PLACES",
     "PROVIDERS",
-    "RATING_PLACES",
     "SATURATION_THRESHOLD",
     "SEPARATOR",
     "Category",
@@ -66,31 +80,38 @@ __all__ = [
     "FilterOptions",
     "Kind",
     "Label",
+    "Labels",
+    "Layout",
     "Measurement",
     "MergePolicy",
     "ModelFiles",
     "MonochromePolicy",
+    "Outcome",
     "Picture",
+    "Place",
     "Progress",
     "Provider",
-    "RatingPlace",
     "Report",
     "Session",
     "Tag",
     "TagOptions",
     "Tagger",
+    "as_input",
     "available_providers",
     "choose_providers",
     "count_tags",
     "download",
     "examine",
+    "fallback",
     "filter_captions",
     "find_local",
+    "frequency_table",
     "join_tags",
     "local_names",
     "locate",
     "measure",
     "merge",
+    "model_at",
     "open_session",
     "parse_list",
     "parse_replacements",

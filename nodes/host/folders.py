@@ -57,17 +57,32 @@ def dataset_folder(text: str) -> Path:
             "No dataset folder is given. Type the folder of your pictures: a full path, or the name "
             "of a folder below ComfyUI's input directory."
         )
-    if name.startswith(("\\\\", "//")):
-        raise ValueError(
-            f"The dataset folder {name} is a network or device path, which a shared workflow may "
-            "not open. Copy the pictures to a local drive or map the share to a drive letter."
-        )
-    path = Path(name).expanduser()
-    if not path.is_absolute():
-        path = Path(folder_paths.get_input_directory()) / path
+    path = _local_path(name, Path(folder_paths.get_input_directory()), "dataset folder")
     if not path.is_dir():
         raise ValueError(
             f"The dataset folder {path} does not exist. Make it and put your pictures (png, jpg, "
             "webp, bmp) and their .txt captions there, or type the folder that holds them."
         )
     return path
+
+
+def tagger_path(text: str) -> Path:
+    """The tagger a user named: absolute, below the taggers folder, or below home (~).
+
+    Raises ValueError for a network or device path.
+    """
+    return _local_path(text.strip().strip('"'), taggers_folder(), "tagger")
+
+
+def _local_path(name: str, base: Path, what: str) -> Path:
+    """The path that a user named; one that is not absolute lies below `base`.
+
+    Raises ValueError for a network or device path, in whichever way Windows lets it be written.
+    """
+    if name.replace("\\", "/").startswith("//"):
+        raise ValueError(
+            f"The {what} {name} is a network or device path, which a shared workflow may not open. "
+            "Copy it to a local drive or map the share to a drive letter."
+        )
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else base / path
