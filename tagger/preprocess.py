@@ -126,7 +126,8 @@ def as_input(pictures: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
     """
     if layout == "csv":
         return np.stack(pictures).astype(np.float32)
-    planes = np.stack([picture.transpose(2, 0, 1) for picture in pictures]).astype(np.float32)
+    planes = np.stack([picture.transpose(2, 0, 1) for picture in pictures])
+    planes = planes.astype(np.float32, order="C")
     planes /= 127.5
     planes -= 1.0
     return planes

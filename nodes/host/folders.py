@@ -67,11 +67,12 @@ def dataset_folder(text: str) -> Path:
 
 
 def tagger_path(text: str) -> Path:
-    """The tagger a user named: absolute, below the taggers folder, or below home (~).
+    """The tagger a user named: absolute, below one of the taggers folders, or below home (~).
 
     Raises ValueError for a network or device path.
     """
-    return _local_path(text.strip().strip('"'), taggers_folder(), "tagger")
+    paths = [_local_path(text.strip().strip('"'), base, "tagger") for base in tagger_folders()]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def _local_path(name: str, base: Path, what: str) -> Path:
