@@ -73,8 +73,11 @@ def open_session(path: str | Path, providers: Sequence[str]) -> Session:
     runtime = _runtime()
     if CUDA in providers and hasattr(runtime, "preload_dlls"):
         runtime.preload_dlls()  # finds the CUDA libraries that came with torch
+    options = runtime.SessionOptions()
+    # Threads that wait for the next batch leave the processor to those that decode it.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        return runtime.InferenceSession(str(path), providers=list(providers))
+        return runtime.InferenceSession(str(path), options, providers=list(providers))
     except runtime_errors() as error:
         raise ValueError(
             f"onnxruntime cannot open the tagger {path}: {error}; if the file is damaged, delete "

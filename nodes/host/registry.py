@@ -20,8 +20,10 @@ from ...tagger import (
     read_labels,
 )
 
-SESSION_BYTES = 2 * 1024**3
-"""What a tagger on the GPU may take: weights and a batch of activations."""
+PICTURE_BYTES = 150 * 1024**2
+"""Activations for one picture of a batch: measured on wd-swinv2-tagger-v3's layers in fp32."""
+WEIGHT_COPIES = 2
+"""How often the weights may lie on the device while a session is opened."""
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +42,22 @@ class Registry:
     _key: tuple[str, Provider] | None = None
     _open: OpenTagger | None = None
 
-    def tagger(self, files: ModelFiles, contents: str, provider: Provider) -> OpenTagger:
-        """The tagger of these files, whose digest is `contents`; opened if another or none is open."""
-        if self._open is None or self._key != (contents, provider):
+    def tagger(
+        self, files: ModelFiles, contents: str, provider: Provider, batch_size: int
+    ) -> OpenTagger:
+        """The tagger of these files, whose digest is `contents`; opened if another or none is open.
+
+        On a GPU, ComfyUI makes room for it and for the batch first.
+        """
+        is_open = self._open is not None and self._key == (contents, provider)
+        if not is_open:
             self.release()
-            available = available_providers()
-            providers = choose_providers(available, provider)
-            if providers[0] != CPU:
-                mm.free_memory(SESSION_BYTES, mm.get_torch_device())
+        available = available_providers()
+        providers = choose_providers(available, provider)
+        if providers[0] != CPU:
+            weights = 0 if is_open else WEIGHT_COPIES * files.model.stat().st_size
+            mm.free_memory(weights + batch_size * PICTURE_BYTES, mm.get_torch_device())
+        if self._open is None:
             tagger = Tagger(open_session(files.model, providers), read_labels(files.tags))
             where = f"on {tagger.provider}"
             if reason := fallback(tagger.provider, provider, available):

@@ -180,7 +180,7 @@ def _found(request: TagRequest, files: ModelFiles) -> Found:
             take(picture, row)
     if not missing:
         return found
-    tagger, where = REGISTRY.tagger(files, contents, request.provider)
+    tagger, where = REGISTRY.tagger(files, contents, request.provider, request.batch_size)
     remembered = f" ({len(found.tags)} from the cache)" if found.tags else ""
     for picture, outcome in _inferred(tagger, where, missing, request):
         if isinstance(outcome, ValueError):

@@ -18,7 +18,7 @@ def stand_in(monkeypatch):
     def install(available, starts, **more):
         opened = []
 
-        def session(path, providers):
+        def session(path, options, providers):
             opened.append(providers)
             running = [name for name in providers if name in starts]
             return SimpleNamespace(get_providers=lambda: running)
@@ -26,6 +26,7 @@ def stand_in(monkeypatch):
         module = ModuleType("onnxruntime")
         module.get_available_providers = lambda: available
         module.InferenceSession = session
+        module.SessionOptions = lambda: SimpleNamespace(add_session_config_entry=lambda *_: None)
         vars(module).update(more)
         monkeypatch.setitem(sys.modules, "onnxruntime", module)
         return opened
