@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
 
     Raises:
         FileNotFoundError: a file of the recording is missing.
-        Unsupported: a recorded quantity is not known, or the labels are of the other layout.
+        Unsupported: a quantity of a picture is not known, or the labels are of the other layout.
     """
     home = folder / "tagger"
     yield from _preprocess_cases(home)
@@ -115,9 +116,10 @@ def _recording(home: Path, recorded: Mapping[str, Any]) -> Recording:
         raise Unsupported(f"tagger: {len(lists)} files named selected_tags.csv below tagger/model")
     inside: set[str] = set()
     for case in recorded["cases"].values():
-        arguments = parse_arguments(case["args"])
-        if not arguments.recursive:
-            inside |= _written(case, arguments).keys()
+        with suppress(Unsupported):  # told when its turn comes
+            arguments = parse_arguments(case["args"])
+            if not arguments.recursive:
+                inside |= _written(case, arguments).keys()
     return Recording(
         {_stem(name): home / "images" / name for name in recorded["images"]},
         read_labels(lists[0]),

@@ -140,13 +140,16 @@ def parse_replacements(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def expand_character(name: str) -> tuple[str, ...]:
-    """`name_(series)` -> `name`, `series`, split at the last parenthesis; others unchanged."""
+def expand_character(name: str, kohya: bool = False) -> tuple[str, ...]:
+    """`name_(series)` -> `name`, `series`, split at the last parenthesis; others unchanged.
+
+    `kohya` splits whatever ends with a parenthesis, also when one half is empty.
+    """
     head, parenthesis, series = name.rpartition("(")
     head, series = head.removesuffix("_"), series.replace(")", "")
-    if not name.endswith(")") or not parenthesis or not head or not series:
-        return (name,)
-    return head, series
+    if name.endswith(")") and (kohya or (parenthesis and head and series)):
+        return head, series
+    return (name,)
 
 
 def _above(probabilities: np.ndarray, labels: Labels, options: TagOptions) -> list[Tag]:
@@ -174,7 +177,7 @@ def _likeliest(probabilities: np.ndarray, labels: Labels, category: Category) ->
 def _spelled(tag: Tag, options: TagOptions) -> tuple[Tag, ...]:
     """The tag as the caption shows it: expanded, underscores removed, replaced."""
     expand = options.character_tag_expand and tag.category == "character"
-    names = expand_character(tag.name) if expand else (tag.name,)
+    names = expand_character(tag.name, options.kohya) if expand else (tag.name,)
     if options.kohya:
         names = (options.separator.join(names),)
     if options.remove_underscore:
