@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -109,17 +110,21 @@ def tag_dataset(request: TagRequest) -> Tagged:
     Raises ValueError when pictures changed before, when none is left, or when the model is at fault.
     """
     check_unchanged(request.dataset)
-    found = _found(request, _files(request))
+    skipped = _captioned(request.dataset) if request.policy == "skip" else frozenset()
+    policy = "append" if request.policy == "skip" else request.policy
+    found = _found(request, [s for _, s in request.dataset.samples() if s.path not in skipped])
     names: list[list[str]] = []
     problems: list[Problem] = []
 
     def tagged(sample: Sample) -> Sample | None:
+        if sample.path in skipped:
+            return sample
         tags = found.tags.get(sample.digest)
         if tags is None:
             problems.append(Problem(sample.path, found.lost[sample.digest]))
             return None
         names.append([tag.name for tag in tags])
-        caption = merge(sample.caption, names[-1], request.policy, request.options.separator)
+        caption = merge(sample.caption, names[-1], policy, request.options.separator)
         return dataclasses.replace(sample, caption=caption, tags=tags)
 
     dataset = request.dataset.replace_samples(tagged)
@@ -127,8 +132,20 @@ def tag_dataset(request: TagRequest) -> Tagged:
         raise ValueError(f"No picture could be tagged. {problems[0].path}: {problems[0].reason}")
     dataset = dataclasses.replace(dataset, problems=(*dataset.problems, *problems))
     counts = count_tags(names)
-    report = _report(request, found.where, len(names), problems, counts)
-    return Tagged(dataset, report, frequency_table(counts))
+    model = request.model_path.strip() or request.model
+    head = [f"{len(names)} pictures tagged with {model} {found.where}".rstrip()]
+    if skipped:
+        head.append(f"{len(skipped)} skipped, for they have a caption")
+    return Tagged(dataset, _report(head, problems, counts), frequency_table(counts))
+
+
+def _captioned(dataset: Dataset) -> frozenset[Path]:
+    """Pictures with a caption of their own: more than the words that their folder's name gives."""
+    return frozenset(
+        sample.path
+        for subset, sample in dataset.samples()
+        if sample.caption.strip() not in ("", subset.class_tokens)
+    )
 
 
 def _files(request: TagRequest) -> ModelFiles:
@@ -156,11 +173,14 @@ class _Memory:
         return digest(KIND, self.contents, picture, *(["fast"] if self.fast_decode else []))
 
 
-def _found(request: TagRequest, files: ModelFiles) -> Found:
-    """The tags of every picture; never the probabilities of more than a batch of them at a time.
+def _found(request: TagRequest, samples: Sequence[Sample]) -> Found:
+    """The tags of the samples; never the probabilities of more than a batch of them at a time.
 
     What is remembered is not inferred again, and the model is opened only for the rest.
     """
+    if not samples:
+        return Found({}, {}, "")
+    files = _files(request)
     labels = read_labels(files.tags)
     contents = digest(content_digest(files.model), content_digest(files.tags))
     memory = _Memory(Store(folders.cache_root()), contents, request.fast_decode)
@@ -171,7 +191,7 @@ def _found(request: TagRequest, files: ModelFiles) -> Found:
         tags = select(row, labels, request.options)
         found.tags[picture] = tuple(TagScore(*tag) for tag in tags)
 
-    for picture, sample in {s.digest: s for _, s in request.dataset.samples()}.items():
+    for picture, sample in {sample.digest: sample for sample in samples}.items():
         check_interrupt()
         row = memory.load(picture)
         if row is None:
@@ -217,14 +237,9 @@ def _decode(sample: Sample, side: int, fast: bool) -> np.ndarray:
 
 
 def _report(
-    request: TagRequest,
-    where: str,
-    tagged: int,
-    problems: Sequence[Problem],
-    counts: Sequence[tuple[str, int]],
+    head: Sequence[str], problems: Sequence[Problem], counts: Sequence[tuple[str, int]]
 ) -> str:
-    model = request.model_path.strip() or request.model
-    lines = [f"{tagged} pictures tagged with {model} {where}"]
+    lines = [*head]
     if problems:
         lines.append(f"{len(problems)} left out:")
         lines += [f"  {problem.path}: {problem.reason}" for problem in problems]

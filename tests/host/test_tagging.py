@@ -189,6 +189,32 @@ def test_probabilities_do_not_pile_up(dataset, monkeypatch):
     assert most <= 3
 
 
+def test_skipping_looks_at_no_picture_that_has_a_caption(tmp_path, dataset, monkeypatch):
+    """The words of a numbered folder's name are no caption of the picture."""
+    folder = tmp_path / "kohya" / "3_copper cat"
+    scene.write_pictures(folder, count=3)
+    (folder / "picture_0.txt").unlink()
+    (folder / "picture_1.txt").write_text("", encoding="utf-8")
+    inferred, inner = [], tagging.prepare
+    monkeypatch.setattr(tagging, "prepare", lambda *a, **k: inferred.append(1) or inner(*a, **k))
+    tagged = tag(scan_folder(tmp_path / "kohya"), policy="skip")
+    texts = captions(tagged)
+    assert texts["picture_0"].startswith("copper cat, red theme")
+    assert texts["picture_1"].startswith("red theme")
+    assert texts["picture_2"] == "thing, number 2"
+    assert len(inferred) == 2
+    assert "2 pictures tagged" in tagged.report and "1 skipped" in tagged.report
+    assert "red theme\t2" in tagged.frequencies
+
+
+def test_when_all_are_skipped_no_model_is_needed(dataset):
+    tagged = tag(
+        dataset.with_captions(lambda sample: "a caption"), policy="skip", model_path="nowhere"
+    )
+    assert set(captions(tagged).values()) == {"a caption"}
+    assert "0 pictures tagged" in tagged.report and "11 skipped" in tagged.report
+
+
 def test_fast_decoding_is_remembered_apart(tmp_path, dataset):
     """An approximate result never stands in for an exact one, nor the other way round."""
     folder = tmp_path / "large"
