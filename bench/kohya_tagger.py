@@ -1,7 +1,7 @@
 """Runs kohya's tagging script in kohya's own environment, once for each line that it is sent.
 
 `PYTHON bench/kohya_tagger.py CLONE`: each line on stdin is a JSON list of the script's arguments;
-the answer is a line `seconds N` with what its main function took. Not run by hand: bench/tagging.py
+the answer is a line `seconds WALL PROCESSOR` with what its main function took. Not run by hand: bench/tagging.py
 starts it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import time
 
@@ -22,9 +23,10 @@ def main(clone: str) -> None:
         for name in ("general", "character", "meta", "model", "copyright", "artist"):
             if getattr(arguments, f"{name}_threshold") is None:
                 setattr(arguments, f"{name}_threshold", arguments.thresh)
-        start = time.perf_counter()
+        wall, processor = time.perf_counter(), sum(os.times()[:4])
         script.main(arguments)
-        sys.stdout.write(f"\nseconds {time.perf_counter() - start}\n")
+        wall, processor = time.perf_counter() - wall, sum(os.times()[:4]) - processor
+        sys.stdout.write(f"\nseconds {wall} {processor}\n")
         sys.stdout.flush()
 
 

@@ -1,7 +1,8 @@
 """Tagging and preprocessing side by side, in one run: ours, a loop per picture, kohya's script.
 
 `python bench/tagging.py [--kohya CLONE --kohya-python PYTHON] [--json FILE]`. Rounds alternate
-between the ways; medians and ratios are printed. Needs scikit-image, onnx and torchvision. The big
+between the ways; medians and ratios are printed, by the clock and by the processors' time, which
+other programs on the machine disturb less. Needs scikit-image, onnx and torchvision. The big
 model has the shape of wd-swinv2-tagger-v3 and random weights: its times are meaningful, its tags are
 not. `--work FOLDER` keeps the models and pictures for the next run.
 """
@@ -27,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SIDE = 2048
 BATCH = 8
 
-Timed = Callable[[], float | None]
-"""Does the work, and says how long it took if that is not the whole call."""
+Timed = Callable[[], tuple[float, float] | None]
+"""Does the work; says what it took, by the clock and of processors, if that is not the whole call."""
 
 
 def main() -> None:
@@ -74,9 +75,7 @@ def _run(options: argparse.Namespace, work: Path, stack: ExitStack) -> dict[str,
         agreement[options.tagger.name] = (options.tagger, enlarged)
     return {
         "machine": _machine(),
-        "preprocessing, one thread's processor time": _timed(
-            _preparations(many), options.rounds, len(many)
-        ),
+        "preprocessing, one thread": _timed(_preparations(many), options.rounds, len(many)),
         "tagging, tiny model": _timed(_ways(tiny, many, kohya), options.rounds, len(many)),
         "tagging, swinv2 shape": _timed(_ways(big, few, kohya), options.big_rounds, len(few)),
         "fast_decode agreement": {
@@ -94,11 +93,9 @@ def _preparations(pictures: list[Path]) -> dict[str, Timed]:
     cv2.setNumThreads(1)
 
     def each(function: Callable[[Path], Any]) -> Timed:
-        def run() -> float:
-            start = time.thread_time()  # whatever else the machine does meanwhile
+        def run() -> None:
             for path in pictures:
                 function(path)
-            return time.thread_time() - start
 
         return run
 
@@ -130,28 +127,29 @@ def _ways(model: Path, pictures: list[Path], kohya: Any) -> dict[str, Timed]:
 
 
 def _timed(ways: dict[str, Timed], rounds: int, pictures: int) -> dict[str, Any]:
-    """Seconds of every round by way, and the medians as pictures per second."""
+    """Seconds of every round by way, the medians as pictures per second, ratios to the first way."""
     for run in ways.values():
         run()  # warm: files in the page cache, code loaded
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, run in ways.items():
-            start = time.perf_counter()
+            wall, processor = time.perf_counter(), sum(os.times()[:4])
             said = run()
-            seconds[name].append(time.perf_counter() - start if said is None else said)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    first = next(iter(medians.values()))
-    table = {
-        name: {
-            "pictures per second": round(pictures / median, 2),
-            "ratio": round(first / median, 2),
-            "seconds": [round(value, 3) for value in seconds[name]],
-        }
-        for name, median in medians.items()
-    }
-    sys.stdout.write(f"\n{pictures} pictures, medians of {rounds} rounds\n")
+            here = (time.perf_counter() - wall, sum(os.times()[:4]) - processor)
+            taken[name].append(said or here)
+    table: dict[str, Any] = {name: {} for name in ways}
+    for place, measure in enumerate(("clock", "processors")):
+        medians = {n: statistics.median(v[place] for v in values) for n, values in taken.items()}
+        for name, median in medians.items():
+            table[name][measure] = {
+                "pictures per second": round(pictures / median, 2),
+                "ratio": round(next(iter(medians.values())) / median, 2),
+                "seconds": [round(value[place], 3) for value in taken[name]],
+            }
+    sys.stdout.write(f"\n{pictures} pictures, medians of {rounds} rounds: clock, processors\n")
     for name, row in table.items():
-        sys.stdout.write(f"  {name:28} {row['pictures per second']:8} /s  x{row['ratio']}\n")
+        cells = [f"{m['pictures per second']:8} /s  x{m['ratio']:<6}" for m in row.values()]
+        sys.stdout.write(f"  {name:28} {''.join(cells)}\n")
     sys.stdout.flush()
     return table
 

@@ -190,10 +190,9 @@ def test_fast_decoding_changes_no_other_format(tagger_golden):
 def test_a_very_long_picture_needs_no_huge_square(size, monkeypatch):
     monkeypatch.setattr(preprocess, "LARGEST", 900)
     picture = read_rgb(photograph(*size))
-    exact = preprocess.square_bgr(picture, 448, kohya=True)
-    made = []
-    full = np.full
+    made, full = [], np.full
     monkeypatch.setattr(np, "full", lambda shape, *rest: made.append(shape) or full(shape, *rest))
+    exact = preprocess.square_bgr(picture, 448, kohya=True)
     difference = preprocess.square_bgr(picture, 448).astype(int) - exact
     assert np.abs(difference).mean() < 1
-    assert max(made[0]) <= preprocess.LARGEST
+    assert made[0] == (max(size), max(size), 3) and max(made[1]) <= preprocess.LARGEST

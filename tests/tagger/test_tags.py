@@ -205,6 +205,13 @@ def test_the_threshold_is_inclusive_in_float32():
     assert [tag.name for tag in tags] == ["a"]
 
 
+def test_tags_come_in_the_order_of_the_list_whatever_their_kind():
+    kinds = ("character", "general", "character", "general")
+    labels = Labels(tuple(Label(name, kind) for name, kind in zip("badc", kinds, strict=True)))
+    tags = select(np.ones(4, np.float32), labels, TagOptions(character_threshold=0.5))
+    assert [tag.name for tag in tags] == list("badc")
+
+
 def test_ratings_are_found_wherever_they_are():
     labels = Labels((Label("a", "general"), Label("safe", "rating"), Label("odd", "rating")))
     tags = select(np.array([0.9, 0.1, 0.2], np.float32), labels, TagOptions(rating="last"))
