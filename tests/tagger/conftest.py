@@ -17,16 +17,20 @@ WEIGHTS = np.array(
 
 
 def write_tiny_tagger(
-    folder: Path, batch: int | str = "N", outputs: int = len(LABELS), layout: str = "csv"
+    folder: Path,
+    batch: int | str = "N",
+    outputs: int = len(LABELS),
+    layout: str = "csv",
+    side: int = SIDE,
 ) -> Path:
     """The same tagger in either layout, with the files that kohya's script looks for.
 
-    csv: [batch, 448, 448, 3] BGR 0..255 -> probabilities; json: [batch, 3, 448, 448] -1..1 -> logits.
+    csv: [batch, side, side, 3] BGR 0..255 -> probabilities; json: [batch, 3, side, side] -1..1 -> logits.
     """
     folder.mkdir(parents=True, exist_ok=True)
     is_csv = layout == "csv"
     colours, rows, columns = (3, 1, 2) if is_csv else (1, 2, 3)
-    shape = [batch, *(3 if axis == colours else SIDE for axis in (1, 2, 3))]
+    shape = [batch, *(3 if axis == colours else side for axis in (1, 2, 3))]
     constants = {
         "scale": np.float32(255 if is_csv else 2),
         "shift": np.float32(0 if is_csv else 0.5),

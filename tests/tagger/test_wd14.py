@@ -59,6 +59,15 @@ def test_describes_itself(make_tagger):
     assert make_tagger(batch=2).fixed_batch == 2
 
 
+@pytest.mark.parametrize("layout", ["csv", "json"])
+def test_pictures_come_in_the_models_own_size(make_tagger, colours, layout):
+    tagger = make_tagger(layout=layout, side=224)
+    tagger.session = Spy(tagger.session)
+    table(tagger, colours)
+    assert tagger.input_size == 224
+    assert sorted(tagger.session.batches[0].shape) == [3, 4, 224, 224]
+
+
 def test_both_layouts_see_the_same(make_tagger, colours):
     """Planes in -1..1 and a sigmoid afterwards, instead of 0..255 and probabilities."""
     noise = np.random.default_rng(0).integers(0, 256, (500, 600, 3), np.uint8)
