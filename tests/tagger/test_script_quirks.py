@@ -45,3 +45,16 @@ def test_appending_as_the_script_does_compares_letter_by_letter():
     assert merge("Solo,long hair", ["solo", "long_hair"], kohya=False) == "Solo,long hair"
     assert merge("Solo,a", ["solo", "a"], "append", ", ", kohya=True) == "Solo, a, solo"
     assert merge("Solo,a\n", ["a"], "append", ", ", kohya=True) == "Solo, a"
+
+
+def test_the_script_splits_whatever_ends_with_a_parenthesis():
+    labels = Labels((Label("odd)", "character"), Label("(x)", "character")))
+    options = {"character_threshold": 0.5, "character_tag_expand": True}
+    names = {
+        kohya: [
+            t.name
+            for t in select(np.ones(2, np.float32), labels, TagOptions(**options, kohya=kohya))
+        ]
+        for kohya in (False, True)
+    }
+    assert names == {False: ["odd)", "(x)"], True: [", odd", ", x"]}
