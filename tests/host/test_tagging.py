@@ -243,6 +243,7 @@ def test_a_model_by_path(dataset, tmp_path):
     tagged = tag(dataset, model_path=f' "{elsewhere}" ')
     assert captions(tagged) == captions(tag(dataset))
     assert str(elsewhere) in tagged.report
+    assert f"tagged with {MODEL} " in tag(dataset, model_path="  ").report
     below = tag(dataset, model_path=f"{MODEL}/model.onnx")
     assert f"tagged with {MODEL}/model.onnx" in below.report
 
