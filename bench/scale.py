@@ -124,7 +124,7 @@ def _run(work: Path) -> None:
     run.stage("stamp", lambda: loading.folder_stamp(request))
     dataset, _ = run.stage("load", lambda: loading.load_dataset(request))
     tag = tagging.TagRequest(dataset, TAGGER, TagOptions(), "append", "cpu")
-    dataset, _ = run.stage("tag", lambda: tagging.tag_dataset(tag))
+    dataset = run.stage("tag", lambda: tagging.tag_dataset(tag)).dataset
     dataset, _ = run.stage("filter", lambda: captions.filter_dataset(dataset, options))
     cached = run.stage("buckets, cache", cache)
     run.stage("check in Train", check)

@@ -28,8 +28,16 @@ from .identity import (
     identity_kind,
     prune,
 )
-from .labels import KAOMOJI, Category, Label, read_labels, spaced
-from .models import DEFAULT_MODEL, MODEL_NAMES, ModelFiles, find_local, local_names, locate
+from .labels import KAOMOJI, Category, Label, Labels, Layout, read_labels, spaced
+from .models import (
+    DEFAULT_MODEL,
+    MODEL_NAMES,
+    ModelFiles,
+    find_local,
+    local_names,
+    locate,
+    model_at,
+)
 from .monochrome import (
     MONOCHROME_POLICIES,
     NUMBERS,
@@ -41,31 +49,36 @@ from .monochrome import (
     tag_kind,
 )
 from .patterns import PatternRule, parse_patterns
-from .preprocess import Picture, prepare, read_rgb
+from .preprocess import Picture, as_input, prepare, read_rgb
 from .report import Change, Report, compare
 from .rewriting import Kept
+from .runtime import (
+    CPU,
+    PROVIDERS,
+    Provider,
+    Session,
+    available_providers,
+    choose_providers,
+    fallback,
+    open_session,
+)
 from .tags import (
-    RATING_PLACES,
-    RatingPlace,
+    NEVER,
+    PLACES,
+    Place,
     Tag,
     TagOptions,
     count_tags,
+    frequency_table,
     parse_list,
     parse_replacements,
     select,
 )
-from .wd14 import (
-    PROVIDERS,
-    Provider,
-    Session,
-    Tagger,
-    available_providers,
-    choose_providers,
-    open_session,
-)
+from .wd14 import Outcome, Tagger
 
 __all__ = [
     "CATEGORIES",
+    "CPU",
     "DEFAULT_MODEL",
     "IDENTITY_KINDS",
     "IDENTITY_POLICIES",
@@ -73,9 +86,10 @@ __all__ = [
     "MERGE_POLICIES",
     "MODEL_NAMES",
     "MONOCHROME_POLICIES",
+    "NEVER",
     "NUMBERS",
+    "PLACES",
     "PROVIDERS",
-    "RATING_PLACES",
     "SEPARATOR",
     "Category",
     "Change",
@@ -88,36 +102,43 @@ __all__ = [
     "Kept",
     "Kind",
     "Label",
+    "Labels",
+    "Layout",
     "MergePolicy",
     "ModelFiles",
     "MonochromeMethod",
     "MonochromeOptions",
     "MonochromePolicy",
+    "Outcome",
     "PatternRule",
     "Picture",
+    "Place",
     "Progress",
     "Provider",
-    "RatingPlace",
     "Report",
     "Session",
     "Tag",
     "TagOptions",
     "Tagger",
+    "as_input",
     "available_providers",
     "choose_providers",
     "compare",
     "count_tags",
     "download",
     "examine",
+    "fallback",
     "filter_captions",
     "find_identity",
     "find_local",
+    "frequency_table",
     "identity_kind",
     "in_order",
     "join_tags",
     "local_names",
     "locate",
     "merge",
+    "model_at",
     "open_session",
     "parse_list",
     "parse_patterns",

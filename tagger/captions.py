@@ -48,11 +48,16 @@ def tag_match(*patterns: str) -> TagMatch:
 
 
 def merge(
-    existing: str, tags: Sequence[str], policy: MergePolicy = "append", separator: str = SEPARATOR
+    existing: str,
+    tags: Sequence[str],
+    policy: MergePolicy = "append",
+    separator: str = SEPARATOR,
+    kohya: bool = False,
 ) -> str:
     """The caption after tagging: new tags appended, put in its place, or left out if it has text.
 
     Appending twice gives the same caption: a tag that is there, by `tag_key`, is not added.
+    `kohya` compares letter by letter instead, and joins the tags anew in any case.
     """
     if policy not in MERGE_POLICIES:
         raise ValueError(
@@ -63,6 +68,8 @@ def merge(
     if policy == "skip":
         return existing
     present = split_tags(existing, separator)
+    if kohya:
+        return join_tags([*present, *(tag for tag in tags if tag not in present)], separator)
     seen = {tag_key(tag) for tag in present}
     new: list[str] = []
     for tag in tags:
