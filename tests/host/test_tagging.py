@@ -248,6 +248,12 @@ def test_a_model_by_path(dataset, tmp_path):
     assert f"tagged with {MODEL}/model.onnx" in below.report
 
 
+def test_a_relative_path_is_looked_for_in_every_taggers_folder(dataset, tmp_path, monkeypatch):
+    more = tiny_tagger.write(tmp_path / "more" / "mine").parent
+    monkeypatch.setattr(folders, "tagger_folders", lambda: [tmp_path / "taggers", more])
+    assert "11 pictures tagged with mine" in tag(dataset, model_path="mine").report
+
+
 @pytest.mark.parametrize(
     "path", ["\\\\host\\share\\m", "//host/share/m", "/\\host\\share", "\\/h/s"]
 )
