@@ -240,6 +240,7 @@ def test_fast_decoding_is_remembered_apart(tmp_path, dataset):
 
 def test_a_model_by_path(dataset, tmp_path):
     elsewhere = tiny_tagger.write(tmp_path / "somewhere" / "my tagger")
+    tiny_tagger.write(tmp_path / "taggers" / "another")
     tagged = tag(dataset, model_path=f' "{elsewhere}" ')
     assert captions(tagged) == captions(tag(dataset))
     assert str(elsewhere) in tagged.report
