@@ -241,12 +241,19 @@ def test_fast_decoding_is_remembered_apart(tmp_path, dataset):
 
 def test_a_model_by_path(dataset, tmp_path):
     elsewhere = tiny_tagger.write(tmp_path / "somewhere" / "my tagger")
+    tiny_tagger.write(tmp_path / "taggers" / "another")
     tagged = tag(dataset, model_path=f' "{elsewhere}" ')
     assert captions(tagged) == captions(tag(dataset))
     assert str(elsewhere) in tagged.report
     assert f"tagged with {MODEL} " in tag(dataset, model_path="  ").report
     below = tag(dataset, model_path=f"{MODEL}/model.onnx")
     assert f"tagged with {MODEL}/model.onnx" in below.report
+
+
+def test_a_relative_path_is_looked_for_in_every_taggers_folder(dataset, tmp_path, monkeypatch):
+    more = tiny_tagger.write(tmp_path / "more" / "mine").parent
+    monkeypatch.setattr(folders, "tagger_folders", lambda: [tmp_path / "taggers", more])
+    assert "11 pictures tagged with mine" in tag(dataset, model_path="mine").report
 
 
 @pytest.mark.parametrize(

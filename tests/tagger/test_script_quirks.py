@@ -58,3 +58,10 @@ def test_the_script_splits_whatever_ends_with_a_parenthesis():
         for kohya in (False, True)
     }
     assert names == {False: ["odd)", "(x)"], True: [", odd", ", x"]}
+
+
+def test_the_script_repeats_a_tag_that_two_labels_spell_alike():
+    labels = Labels((Label("long_hair", "general"), Label("long hair", "general")))
+    ones = np.ones(2, np.float32)
+    assert len(select(ones, labels, TagOptions())) == 1
+    assert len(select(ones, labels, TagOptions(kohya=True))) == 2
