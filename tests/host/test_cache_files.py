@@ -19,7 +19,7 @@ OPENED: list[Path] = []
 
 
 def _audit(event, arguments):
-    if event == "open" and isinstance(arguments[0], str):
+    if event == "open" and isinstance(arguments[0], str | Path):
         OPENED.append(Path(arguments[0]))
 
 

@@ -83,7 +83,7 @@ OPENED = []
 
 
 def _audit(event, arguments):
-    if event == "open" and arguments[1] in ("r", "rb"):
+    if event == "open" and arguments[1] == "r" and isinstance(arguments[0], str | Path):
         OPENED.append(Path(arguments[0]).name)
 
 
