@@ -111,6 +111,14 @@ def test_no_flipped_bit_goes_unseen(tmp_path, ask):
         assert not path.exists()
 
 
+def test_another_shape_of_the_same_values_is_damage(tmp_path):
+    path = Store(tmp_path).save("latents", "abcd", {"a": torch.ones(1, 2), "b": torch.zeros(2, 1)})
+    data = path.read_bytes()
+    assert data.count(b"[1,2]") == 1
+    path.write_bytes(data.replace(b"[1,2]", b"[2,1]"))
+    assert Store(tmp_path).load("latents", "abcd") is None
+
+
 def test_a_file_without_a_checksum_is_made_again(tmp_path):
     path = Store(tmp_path).path("latents", "abcd")
     path.parent.mkdir(parents=True)
