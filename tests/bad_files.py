@@ -151,6 +151,17 @@ def grey_on_white() -> np.ndarray:
     return pixels
 
 
+def wide_grey() -> Image.Image:
+    return Image.fromarray(grey().astype(np.uint16) * 257)
+
+
+def brighter() -> np.ndarray:
+    """Grey levels that are amounts of light, by sRGB's formula."""
+    light = grey() / 255
+    curve = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return as_rgb((curve * 255).round().astype(np.uint8))
+
+
 def cmyk() -> Image.Image:
     return image().convert("CMYK")
 

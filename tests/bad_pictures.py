@@ -47,6 +47,7 @@ USED = (
     Picture("a PNG with another colour profile", "profile.png", saved(image, "PNG", icc_profile=bad_profiles.swapped()), "its colours in sRGB", lambda: base()[:, :, ::-1], 2),
     Picture("a PNG with a damaged colour profile", "profile damaged.png", saved(image, "PNG", icc_profile=b"no profile"), "its pixels, the profile ignored", base),
     Picture("a grey PNG of 16 bits", "grey 16.png", make.sixteen_bit(make.grey()), "8 bits of each level", lambda: as_rgb(make.grey())),
+    Picture("the same with a profile", "grey 16 profile.png", saved(make.wide_grey, "PNG", icc_profile=bad_profiles.linear_grey()), "its light in sRGB", make.brighter, 2),
     Picture("an RGB PNG of 16 bits", "rgb 16.png", make.sixteen_bit(base()), "8 bits of each level", base),
     Picture("an RGBA PNG of 16 bits", "rgba 16.png", make.sixteen_bit(np.asarray(make.see_through())), "on white", make.on_white),
     Picture("a PNG with transparency", "rgba.png", saved(make.see_through, "PNG"), "on white", make.on_white),

@@ -12,6 +12,9 @@ INKS = {  # what each ink looks like: CIE Lab under D50, and the same in sRGB
     (0, 0, 1, 0): ((29.57, 68.30, -112.03), (0, 0, 255)),
 }
 BLACK = (0.0, 0.0, 0.0)
+TEXT = b"text" + bytes(4) + b"test\0"
+NAME = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
+WHITE = b"XYZ " + bytes(4) + struct.pack(">3i", *(round(v * 65536) for v in D50))
 
 
 def swapped() -> bytes:
@@ -36,20 +39,25 @@ def inks() -> bytes:
     ramp = bytes(range(256))
     identity = struct.pack(">9i", *(65536 * (n % 4 == 0) for n in range(9)))
     lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + ramp * 4 + table + ramp * 3
-    text = b"text" + bytes(4) + b"inks\0"
-    name = b"desc" + bytes(4) + struct.pack(">I", 5) + b"inks\0" + bytes(78)
-    white = b"XYZ " + bytes(4) + struct.pack(">3i", *(round(v * 65536) for v in D50))
-    return _profile({b"desc": name, b"cprt": text, b"wtpt": white, b"A2B0": lut})
+    return _profile({b"desc": NAME, b"cprt": TEXT, b"wtpt": WHITE, b"A2B0": lut}, b"CMYK", b"Lab ")
 
 
-def _profile(tags: dict[bytes, bytes]) -> bytes:
+def linear_grey() -> bytes:
+    """A grey profile whose levels are amounts of light."""
+    curve = b"curv" + bytes(8)
+    return _profile(
+        {b"desc": NAME, b"cprt": TEXT, b"wtpt": WHITE, b"kTRC": curve}, b"GRAY", b"XYZ "
+    )
+
+
+def _profile(tags: dict[bytes, bytes], colours: bytes, space: bytes) -> bytes:
     place = 128 + 4 + 12 * len(tags)
     rows, body = b"", b""
     for name, data in tags.items():
         rows += name + struct.pack(">II", place + len(body), len(data))
         body += data + bytes(-len(data) % 4)
     head = struct.pack(
-        ">I4s4s4s4s4s", place + len(body), b"", b"\x02\x40\0\0", b"prtr", b"CMYK", b"Lab "
+        ">I4s4s4s4s4s", place + len(body), b"", b"\x02\x40\0\0", b"prtr", colours, space
     )
     head += struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
     head += struct.pack(">3i", *(round(v * 65536) for v in D50))

@@ -16,7 +16,11 @@ from pack.tests.bad_pictures import LISTED, USED
 from pack.trainer.images import load_rgb
 from pack.trainer.scan import scan_folder
 
-COLOURS_DIFFER = ("cmyk profile.jpg", "profile.png")  # taggers know no colour profiles, as kohya's
+COLOURS_DIFFER = (
+    "cmyk profile.jpg",
+    "profile.png",
+    "grey 16 profile.png",
+)  # taggers know no colour profiles, as kohya's
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,9 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{secrets.token_hex(8)}.tmp")  # short: the name may be at the limit
     try:
-        with partial.open("xb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
+        partial.write_bytes(data)
+        if durable:
+            with partial.open("rb+") as file:
                 os.fsync(file.fileno())
         partial.replace(path)
     finally:

@@ -188,10 +188,8 @@ def _back_up(paths: list[Path], backup_dir: Path) -> list[Path]:
     }
     copies = {folder / homes[path.parent] / path.name: path for path in paths}
     for copy, path in copies.items():
-        write_atomically(copy, path.read_bytes(), durable=True)
+        write_atomically(copy, path.read_bytes())
     table = {f"{copy.parent.name}/{copy.name}": str(path) for copy, path in copies.items()}
-    write_atomically(
-        folder / BACKUP_TABLE, json.dumps(table, indent=1).encode("ascii"), durable=True
-    )
+    write_atomically(folder / BACKUP_TABLE, json.dumps(table, indent=1).encode("ascii"))
     log.info("Earlier captions kept: %d in %s", len(copies), folder)
     return list(copies)

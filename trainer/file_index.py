@@ -85,7 +85,7 @@ class FileIndex:
                 table.setdefault(folder, {})[name] = entry
                 self._changed = True
 
-    def keep_only(self, folder: Path, names: Collection[str]) -> None:
+    def keep_only(self, folder: Path | str, names: Collection[str]) -> None:
         """Drop what is known of files of ``folder`` that are not among ``names``."""
         kept = frozenset(names)
         with self._lock:

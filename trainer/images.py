@@ -12,9 +12,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
 from .buckets import Placement, Size
+from .colours import as_shown
 from .dataset import Interpolation
 from .formats import FORMATS, NAMES
 
@@ -63,7 +64,7 @@ def load_rgb(path: Path, *, kohya: bool = False, data: bytes | None = None) -> n
     """
     try:
         with _open(path, data) as image, _room_for(image):
-            shown = image.convert("RGB") if kohya else _as_shown(image)
+            shown = image.convert("RGB") if kohya else as_shown(image)
             return np.array(shown, dtype=np.uint8)
     except DECODE_ERRORS as error:
         raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
@@ -219,45 +220,6 @@ def _room_for(image: Image.Image) -> AbstractContextManager[object]:
     return _one_large if image.size[0] * image.size[1] > _LARGE_PIXELS else nullcontext()
 
 
-def _as_shown(image: Image.Image) -> Image.Image:
-    """The picture as a viewer shows it, mode RGB."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bit(image)
-    if not image.has_transparency_data:
-        return _to_srgb(image)
-    rgba = image.convert("RGBA")
-    rgb = rgba.convert("RGB")
-    rgb.info["icc_profile"] = image.info.get("icc_profile")
-    canvas = Image.new("RGB", image.size, (255, 255, 255))
-    canvas.paste(_to_srgb(rgb), mask=rgba.getchannel("A"))
-    return canvas
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    levels = np.asarray(image).astype(np.float64)
-    top = 65535.0 if image.mode.startswith("I") else 1.0
-    grey = Image.fromarray((levels / top * 255.0 + 0.5).clip(0, 255).astype(np.uint8))
-    grey.info["icc_profile"] = image.info.get("icc_profile")
-    return grey
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if image.mode not in {"L", "RGB", "CMYK"}:
-        image = image.convert("RGB")
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if "srgb" not in ImageCms.getProfileDescription(source).lower():
-                target = ImageCms.createProfile("sRGB")
-                converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-                image = converted or image
-        except (ImageCms.PyCMSError, OSError) as error:
-            log.info("A colour profile is not used: %s", error)
-    return image.convert("RGB")
-
-
 def _resize(image: np.ndarray, size: Size, name: str) -> np.ndarray:
     if name in _PIL_FILTERS:
         return np.asarray(Image.fromarray(image).resize(size, _PIL_FILTERS[name]))
@@ -276,7 +238,7 @@ def thumbnail(path: Path, side: int, data: bytes | None = None) -> np.ndarray:
     try:
         with _open(path, data) as image, _room_for(image):
             image.draft("RGB", (side, side))
-            shown = _as_shown(image)
+            shown = as_shown(image)
     except DECODE_ERRORS as error:
         raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
     shown.thumbnail((side, side), Image.Resampling.BICUBIC)

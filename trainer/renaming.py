@@ -157,8 +157,9 @@ class Renaming:
         if problems:
             more = f"\n  and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
             raise ValueError(
-                "Files are not as the renaming left them. Nothing was renamed now; bring them "
-                "back, or move what is new or in the way elsewhere, and queue again:\n  "
+                "Files are not as the renaming left them. Nothing was renamed now; bring them back, "
+                "or move what is new or in the way elsewhere, and queue again. Or delete the undo "
+                f"file {self.journal} to leave all as it is:\n  "
                 + "\n  ".join(problems[:_LISTED])
                 + more
             )

@@ -23,7 +23,7 @@ from .folders import (
     unread_folders,
     unread_pictures,
 )
-from .formats import NAMES, stem
+from .formats import NAMES, same_name, stem
 
 _MAX_THREADS = 8
 _LISTED = 5
@@ -108,9 +108,13 @@ def _check_root(root: Path) -> None:
 
 
 class _Contents(NamedTuple):
-    """One folder's file names, and what is known of its pictures by name and of its masks by stem."""
+    """One folder's file names, and what is known of its pictures by name and of its masks by stem.
+
+    ``alike`` are the captions of no picture, by what some file systems take for the same name.
+    """
 
     names: frozenset[str]
+    alike: dict[str, str]
     pictures: dict[str, "_Read | str"]
     masks: dict[str, tuple[Path, "_Read | str"]]
 
@@ -120,7 +124,7 @@ def _read_folder(
 ) -> tuple[tuple[Sample, ...], list[Problem]]:
     if folder.listing.error is not None:
         return (), [Problem(folder.path, images.explain(folder.listing.error))]
-    contents = _contents(folder, options.known)
+    contents = _contents(folder, options)
     samples: list[Sample] = []
     problems = [
         Problem(folder.path / name, reason) for name, reason in unread_pictures(folder.listing)
@@ -133,8 +137,12 @@ def _read_folder(
     return tuple(samples), problems
 
 
-def _contents(folder: PictureFolder, index: FileIndex) -> _Contents:
+def _contents(folder: PictureFolder, options: _Options) -> _Contents:
+    names, index = frozenset(folder.listing.files), options.known
     pictures = _read_all(folder.path, folder.listing, picture_names(folder.listing), index)
+    taken = {stem(name) + options.extension for name in pictures}
+    ending = options.extension.lower()
+    alike = {same_name(n): n for n in names - taken if n.lower().endswith(ending)}
     masks: dict[str, tuple[Path, _Read | str]] = {}
     if MASK_FOLDER in folder.listing.folders:
         home = folder.path / MASK_FOLDER
@@ -142,7 +150,7 @@ def _contents(folder: PictureFolder, index: FileIndex) -> _Contents:
         first = {stem(name): name for name in reversed(picture_names(listing))}
         read = _read_all(home, listing, list(first.values()), index)
         masks = {key: (home / name, read[name]) for key, name in first.items()}
-    return _Contents(frozenset(folder.listing.files), pictures, masks)
+    return _Contents(names, alike, pictures, masks)
 
 
 def _sample(name: str, folder: PictureFolder, contents: _Contents, options: _Options) -> Sample:
@@ -154,6 +162,8 @@ def _sample(name: str, folder: PictureFolder, contents: _Contents, options: _Opt
     if isinstance(mask_read, str):
         raise ValueError(f"its mask cannot be used: {mask_read}")
     text_name = caption_name(name, options.extension, contents.names)
+    if text_name not in contents.names:  # a.TXT, or A.txt, which on Windows is a.txt
+        text_name = contents.alike.get(same_name(text_name), text_name)
     text_path = folder.path / text_name
     caption = folder.class_tokens or options.default_caption
     if text_name in contents.names:

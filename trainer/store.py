@@ -117,13 +117,18 @@ class Store:
         return path
 
     def entries(self) -> Iterator[Entry]:
-        """Every file below the folders of the kinds, what interrupted writing left included."""
+        """Every file below the folders of the kinds, what interrupted writing left included.
+
+        The index forgets what is gone.
+        """
         for kind in _folders(self.root):
-            for group in _folders(kind):
-                for path in group.iterdir():
-                    stamp = _stamp(path)
-                    if stamp is not None:
-                        yield Entry(kind.name, path, stamp.size, stamp.mtime_ns / 1e9)
+            keys = []
+            for group in _folders(kind.path):
+                for file in os.scandir(group.path):
+                    keys.append(file.name.removesuffix(_SUFFIX))
+                    stat = file.stat()
+                    yield Entry(kind.name, Path(file.path), stat.st_size, stat.st_mtime)
+            self._index.keep_only(kind.name, keys)
 
     def remove(self, kind: str, path: Path) -> bool:
         """Delete a file; False when it may not be deleted, as when a program on Windows has it open."""
@@ -179,8 +184,10 @@ def _stamp(path: Path | str) -> FileStamp | None:
     return FileStamp(stat.st_size, stat.st_mtime_ns)
 
 
-def _folders(parent: Path) -> list[Path]:
-    return [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+def _folders(parent: Path | str) -> list[os.DirEntry[str]]:
+    if not os.path.isdir(parent):  # noqa: PTH112
+        return []
+    return [entry for entry in os.scandir(parent) if entry.is_dir()]
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

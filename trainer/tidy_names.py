@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .dataset import Dataset
 from .folders import MASK_FOLDER, Listing, list_folder, picture_names
-from .formats import SUFFIXES, same_name, stem, suffix
+from .formats import same_name, stem
 from .renaming import Move
 
 _FORBIDDEN = '<>:"/\\|?*'
@@ -98,7 +98,7 @@ def real_folders(dataset: Dataset) -> dict[Path, Path]:
 def ending(name: str, picture_stem: str) -> str:
     """What follows the stem in the name of a picture's file, which may lack kohya's face box."""
     short = picture_stem.rsplit("_", _FACE_BOX_BARS)[0]
-    return next(name[len(s) :] for s in (picture_stem, short, "") if name.startswith(s))
+    return next(name[len(s) :] for s in (picture_stem, short, stem(name)) if name.startswith(s))
 
 
 def _groups(
@@ -129,9 +129,9 @@ def _groups(
 
 
 def _owner(name: str, stems: Collection[str]) -> str:
-    """The longest of the stems that the name begins with, up to a dot; a picture's own; or ""."""
+    """The longest of the stems that the name begins with, up to a dot, or ""."""
     base = stem(name)
-    while suffix(name) not in SUFFIXES and base not in stems and "." in base:
+    while base not in stems and "." in base:
         base = base.rpartition(".")[0]
     return base if base in stems else ""
 

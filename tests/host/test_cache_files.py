@@ -19,7 +19,7 @@ OPENED: list[Path] = []
 
 
 def _audit(event, arguments):
-    if event == "open" and isinstance(arguments[0], str):
+    if event == "open" and isinstance(arguments[0], str | Path):
         OPENED.append(Path(arguments[0]))
 
 
@@ -138,6 +138,15 @@ def test_the_limit_takes_what_was_used_longest_ago_and_nothing_of_this_dataset(
     assert encoded == [] and "removed" not in report
     assert "cache:" not in build(pictures)[1]
     assert cached.items[0].latent_key not in {path.stem for path in entries("latents")}
+
+
+def test_what_the_dataset_needs_stays_after_hours_of_encoding(build, pictures):
+    cached, _ = build(pictures)
+    age(9)
+    with cache_store() as store:
+        told = clearing.keep_within(1e-9, cached, store)
+    assert (len(entries("latents")), len(entries("text"))) == (4, 4)
+    assert entries("thumbnails") == [] and "4 file(s)" in told
 
 
 def test_clearing_counts_by_kind_and_lets_caching_run_again(build, pictures, encoded):

@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from pack.tests import bad_files
 from pack.tests.bad_moments import CAPTIONS
 from pack.tests.bad_pictures import LISTED, USED
 from pack.tests.server import graphs
@@ -20,6 +21,7 @@ def folder(tmp_path):
     for number, case in enumerate(CAPTIONS):
         Image.new("RGB", (64, 48), (number * 20, 90, 60)).save(folder / f"caption {number}.png")
         (folder / f"caption {number}.txt").write_bytes(case.data)
+    bad_files.not_utf8(folder / "a")
     return folder
 
 
@@ -46,7 +48,7 @@ def test_the_graph_ends_well_and_the_report_lists_what_it_must(server, prompt, f
     entry = server.run(prompt, timeout=400)
     bad = [f"caption {n}.png" for n, case in enumerate(CAPTIONS) if case.caption is None]
     (report,) = entry["outputs"]["report"]["text"]
-    used = len(USED) + len(CAPTIONS) - len(bad)
+    used = len(USED) + 1 + len(CAPTIONS) - len(bad)
     head, _, left_out = report.partition(f"{len(LISTED) + len(bad)} left out:\n")
     assert head.startswith(f"{used} pictures in 1 folder(s)\n") and left_out
     names = {line.strip().split(": ")[0] for line in left_out.split("\n")}
@@ -70,7 +72,7 @@ def test_a_renaming_and_its_undo(server, prompt, folder, object_info):
     """The dataset that Tidy gives on goes through the rest of the graph under its new names."""
     load = graphs.key(prompt, "LoraLoopLoadDataset")
     before = sorted(path.name for path in folder.iterdir())
-    used = len(USED) + sum(case.caption is not None for case in CAPTIONS)
+    used = len(USED) + 1 + sum(case.caption is not None for case in CAPTIONS)
     for mode in ("dry run", "rename", "undo", "rename", "rename", "undo"):
         graphs.add(
             prompt, object_info, "tidy", "LoraLoopTidyDataset",

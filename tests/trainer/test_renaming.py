@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +99,22 @@ def test_every_file_gets_its_name_and_back(folder):
     assert found(folder).stage == "arrived"
     found(folder).backward()
     assert contents(folder) == before and found(folder).stage == "undone"
+
+
+def test_where_capitals_do_not_count(folder, monkeypatch):
+    """A file system that takes Case.txt and case.txt for one, and refuses to rename over a file."""
+    before = contents(folder)
+
+    def there(path):
+        path = Path(path)
+        return path.name.casefold() in {other.name.casefold() for other in path.parent.iterdir()}
+
+    monkeypatch.setattr(os.path, "lexists", there)
+    renaming = begin(folder)
+    renaming.forward()
+    assert contents(folder) == renamed(before)
+    found(folder).backward()
+    assert contents(folder) == before
 
 
 STEPS = 2 * len(NAMES) + 3  # each file moves twice; a journal before, between and after

@@ -85,6 +85,35 @@ def test_masks_lie_in_their_folder(root):
     ]
 
 
+def test_a_caption_whose_name_differs_in_case_is_found_unless_it_is_anothers(tmp_path):
+    for name in ("a.png", "B.JPG", "c.png", "C.png", "d.png"):
+        picture(tmp_path / name)
+    for name in ("a.TXT", "b.txt", "c.txt", "d.txt", "D.txt", "e.txt"):
+        (tmp_path / name).write_text(name)
+    dataset = scan_folder(tmp_path)
+    assert captions(dataset) == {
+        **{"a.png": "a.TXT", "B.JPG": "b.txt", "c.png": "c.txt", "C.png": "", "d.png": "d.txt"}
+    }
+    paths = {s.path.name: s.caption_path.name for _, s in dataset.samples()}
+    assert (paths["a.png"], paths["B.JPG"], paths["C.png"]) == ("a.TXT", "b.txt", "C.txt")
+
+
+def test_the_first_of_two_masks_is_taken(root):
+    for name in ("img2.png", "img2.bmp", "img2.webp"):
+        picture(root / "masks" / name)
+    (sample,) = (s for _, s in scan_folder(root).samples() if s.path.name == "img2.jpg")
+    assert sample.mask == root / "masks" / "img2.bmp"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+def test_pipes_are_no_files(root):
+    """Opening one would wait for ever."""
+    os.mkfifo(root / "pipe.png")
+    os.mkfifo(root / "d.txt")
+    dataset = scan_folder(root)
+    assert captions(dataset)["d.bmp"] == "" and "pipe.png" not in captions(dataset)
+
+
 def test_broken_files_are_listed(root):
     (root / "img2.jpg").write_bytes((root / "img2.jpg").read_bytes()[:200])
     (root / "c.txt").write_bytes("日本語".encode("shift-jis"))

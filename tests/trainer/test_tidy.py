@@ -94,6 +94,7 @@ def test_undo_brings_the_old_names_back_once(root):
     before, dataset = snapshot(root), scan_folder(root)
     run(root, "rename", Naming("first "))
     run(root, "rename")
+    assert len(list((root.parent / "journals").iterdir())) == 1
     middle = snapshot(root)
     back, report = run(root, "undo")
     assert back == scan_folder(root)

@@ -95,6 +95,16 @@ def test_a_face_box_name_takes_its_short_caption_along_unless_others_use_it(tmp_
     assert "girl_1_2_3_4 keeps its name: others use girl.txt, too" in kept[0]
 
 
+def test_a_caption_of_another_case_goes_along(tmp_path):
+    make(tmp_path, "IMG_1.JPG", "img_1.txt", "b.png", "b.TXT")
+    assert planned(tmp_path) == {
+        "b.png": "0001.png",
+        "b.TXT": "0001.TXT",
+        "IMG_1.JPG": "0002.JPG",
+        "img_1.txt": "0002.txt",
+    }
+
+
 def test_tidy_names_stay(tmp_path):
     make(tmp_path, "0001.png", "0001.txt", "0002.png", "0004.png", "x.png")
     assert planned(tmp_path) == {"0004.png": "0003.png", "x.png": "0004.png"}
