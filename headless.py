@@ -27,6 +27,7 @@ PARTS = {
     "dataset_plan": "dataset_plan.json",
     "tokens": "tokens.json",
     "optimizers": "optimizers.json",
+    "tagger": "tagger/tagging.json",
 }
 """Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 
@@ -34,7 +35,6 @@ NOT_YET = {
     "metadata_run": "metadata_run.json",
     "network_misc": "network_misc.json",
     "prompts_and_names": "prompts_and_names.json",
-    "tagger": "tagger/tagging.json",
 }
 
 NEED_COMFYUI = {"train", "tokens"}

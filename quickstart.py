@@ -24,6 +24,7 @@ MODULES = (
     "numpy",
     "huggingface_hub",
     "safetensors",
+    "regex",
     "aiohttp",
 )
 DEMO_MODULES = ("onnx", "skimage")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .clearing import ClearCache
 from .dataset import LoadDataset
 from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDatasets
-from .files import SaveCaptions
+from .files import SaveCaptions, TidyDataset
 from .filters import FilterTags
+from .identity import IdentityTags
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
 from .loss import LossSettings
@@ -28,9 +30,12 @@ NODES: list[type[io.ComfyNode]] = [
     ExportDataset,
     WD14Tag,
     FilterTags,
+    IdentityTags,
     DetectMonochrome,
     SaveCaptions,
+    TidyDataset,
     CacheLatents,
+    ClearCache,
     LoraSettings,
     OptimiserSettings,
     LossSettings,

@@ -10,6 +10,7 @@ from ..trainer.buckets import BucketSettings, parse_resolutions
 from ..trainer.dataset import Dataset
 from ..trainer.texts import AS_PROMPTS, Chunks, TextRecipe
 from .host.caching import CacheRequest, build_cache
+from .host.clearing import last_cleared
 from .schema import field, node, output, setting
 from .sockets import CacheSocket, DatasetSocket
 
@@ -132,6 +133,17 @@ class CacheLatents(io.ComfyNode):
                     default=AS_PROMPTS.weighted,
                     advanced=True,
                 ),
+                field(
+                    io.Float,
+                    "cache_limit_gb",
+                    "The cache on disk is kept below this by removing what was used longest ago, "
+                    "never what this dataset needs. 0: no limit.",
+                    default=50.0,
+                    min=0.0,
+                    max=100000.0,
+                    step=1.0,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(CacheSocket, "cache", "The cached dataset, for Train."),
@@ -139,6 +151,10 @@ class CacheLatents(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> int:
+        return last_cleared()
 
     @classmethod
     def execute(
@@ -152,6 +168,7 @@ class CacheLatents(io.ComfyNode):
         more_resolutions: str,
         caption_chunks: Chunks,
         weighted_captions: bool,
+        cache_limit_gb: float,
         clip: Any = None,
         **buckets: Any,
     ) -> io.NodeOutput:
@@ -159,7 +176,7 @@ class CacheLatents(io.ComfyNode):
         request = CacheRequest(
             dataset, vae, clip, settings, flip, kohya_preprocessing, vae_batch_size,
             parse_resolutions(more_resolutions), TextRecipe(caption_chunks, weighted_captions),
-            cls.hidden.unique_id,
+            cls.hidden.unique_id, cache_limit_gb,
         )  # fmt: skip
         cached, report = build_cache(request)
         return io.NodeOutput(cached, report, ui={"text": [report]})

@@ -60,11 +60,13 @@ class TrainingData:
     captions that differ from showing to showing (see caption_window).
     """
 
-    def __init__(self, dataset: CachedDataset, text_fingerprint: str) -> None:
+    def __init__(
+        self, dataset: CachedDataset, text_fingerprint: str, store: Store | None = None
+    ) -> None:
         self.window: dict[str, tuple[Tensor, Tensor]] = {}
         self._dataset = dataset
         self._text_fingerprint = text_fingerprint
-        self._store = Store(dataset.store_root)
+        self._store = Store(dataset.store_root) if store is None else store
 
     def steps(self, config: TrainConfig) -> Iterator[tuple[int, list[tuple[BatchItem, ...]]]]:
         """Endless (epoch, batches of one optimiser step); epochs count from 0.

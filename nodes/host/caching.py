@@ -13,7 +13,9 @@ from ...trainer.caption_rules import CaptionOptions
 from ...trainer.dataset import Dataset
 from ...trainer.store import Store
 from ...trainer.texts import AS_PROMPTS, TextRecipe, cache_texts
-from . import folders, images, text
+from . import images, text
+from .clearing import keep_within
+from .files import cache_store
 from .progress import NodeProgress, check_interrupt
 
 
@@ -31,6 +33,7 @@ class CacheRequest:
     more_resolutions: tuple[int, ...] = ()
     texts: TextRecipe = AS_PROMPTS
     node_id: str | None = None
+    limit_gb: float = 0.0
 
 
 def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
@@ -44,15 +47,18 @@ def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
         request.kohya,
         more_buckets=tuple(map(request.buckets.at, request.more_resolutions)),
     )
-    store = Store(folders.cache_root())
-    cached = encode_pictures(
-        request.dataset, recipe, request.vae, store, request.batch_size, request.node_id
-    )
-    cached = dataclasses.replace(cached, texts=request.texts)
-    if request.clip is not None:
-        fingerprint = encode_captions(cached, request.clip, CaptionOptions(), request.node_id)
-        cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
-    return cached, _report(cached)
+    with cache_store() as store:
+        cached = encode_pictures(
+            request.dataset, recipe, request.vae, store, request.batch_size, request.node_id
+        )
+        cached = dataclasses.replace(cached, texts=request.texts)
+        if request.clip is not None:
+            fingerprint = encode_captions(
+                cached, request.clip, CaptionOptions(), store, request.node_id
+            )
+            cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
+        size = keep_within(request.limit_gb, cached, store)
+    return cached, _report(cached) + (f"\n{size}" if size else "")
 
 
 def encode_pictures(
@@ -81,7 +87,11 @@ def encode_pictures(
 
 
 def encode_captions(
-    cached: CachedDataset, clip: Any, options: CaptionOptions, node_id: str | None = None
+    cached: CachedDataset,
+    clip: Any,
+    options: CaptionOptions,
+    store: Store,
+    node_id: str | None = None,
 ) -> str:
     """Encode every lasting caption that the cache lacks; returns the fingerprint of the text encoders.
 
@@ -98,7 +108,7 @@ def encode_captions(
     cache_texts(
         (caption for caption in lasting if caption is not None),
         lambda caption: text.encode_caption(clip, caption, cached.texts),
-        Store(cached.store_root),
+        store,
         fingerprint,
         on_text,
     )

@@ -30,6 +30,7 @@ from ...trainer.store import Store
 from ...trainer.weights import Lookahead, Weights
 from . import folders, memory, text, unet
 from .caching import encode_captions, encode_pictures
+from .files import cache_store
 from .fingerprint import fingerprint
 from .previews import PreviewBook
 from .progress import NodeProgress, check_interrupt, step_text
@@ -115,26 +116,26 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         log.warning("LoRA Loop: %s", note)
     book.clear()
     REGISTRY.release()
-    _complete_cache(request, texts)
-    return _Training(request, TrainingData(request.cached, texts), book).run(folder), book
+    with cache_store(request.cached.store_root) as store:
+        data = TrainingData(request.cached, texts, store)
+        _complete_cache(request, data, store)
+        return _Training(request, data, book).run(folder), book
 
 
-def _complete_cache(request: Request, texts: str) -> None:
+def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
     """Encode what the cache lacks; raises ValueError when there is nothing to encode it with."""
     cached = request.cached
     if request.clip is not None:
-        encode_captions(cached, request.clip, request.config.captions, request.node_id)
-    data = TrainingData(cached, texts)
+        encode_captions(cached, request.clip, request.config.captions, store, request.node_id)
     missing = data.missing(request.config.captions)
     if missing and request.vae is not None:
-        store = Store(cached.store_root)
         encode_pictures(cached.dataset, cached.recipe, request.vae, store, node_id=request.node_id)
         missing = data.missing(request.config.captions)
     if missing:
         raise ValueError(
             f"The cache lacks {len(missing)} pictures or captions (first: {missing[0]}): it was cleared "
-            "after Cache Latents ran, or Caption Settings give captions that it did not encode. Connect VAE and CLIP to Train, or restart ComfyUI, "
-            "and queue again."
+            "after Cache Latents ran, or Caption Settings give captions that it did not encode. "
+            "Connect VAE and CLIP to Train, or restart ComfyUI, and queue again."
         )
 
 
