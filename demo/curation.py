@@ -181,7 +181,7 @@ def _originals(half: Half) -> Iterator[tuple[str, Picture]]:
         for number in range(3):  # one photograph behind several figures
             seed = _seed(900 + number, half) + 100 * len(name)
             yield f"{name} behind {seed}", drawings.figure_on(picture, seed)
-    for number in range(24):
+    for number in range(16):
         seed = _seed(1000 + number, half)
         yield f"white {seed}", drawings.drawing(seed, (480, 640), "white")
         seed = _seed(2000 + number, half)  # four figures in each room

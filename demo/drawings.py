@@ -7,6 +7,7 @@ import math
 import random
 from typing import Literal, get_args
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -34,7 +35,7 @@ def drawing(
     canvas = Image.new("RGB", large, (255, 255, 255))
     _background(canvas, scenery, random.Random(seed if scenery_seed is None else scenery_seed))
     _Figure(canvas, random.Random(f"figure {seed}")).draw()
-    return np.asarray(canvas.resize(size, Image.Resampling.BOX))
+    return cv2.resize(np.asarray(canvas), size, interpolation=cv2.INTER_AREA)
 
 
 def figure_on(picture: np.ndarray, seed: int) -> np.ndarray:
@@ -42,7 +43,7 @@ def figure_on(picture: np.ndarray, seed: int) -> np.ndarray:
     small = Image.fromarray(picture)
     canvas = small.resize((small.width * _SMOOTH, small.height * _SMOOTH))
     _Figure(canvas, random.Random(f"figure {seed}")).draw()
-    return np.asarray(canvas.resize(small.size, Image.Resampling.BOX))
+    return cv2.resize(np.asarray(canvas), small.size, interpolation=cv2.INTER_AREA)
 
 
 def _background(canvas: Image.Image, scenery: Scenery, draw: random.Random) -> None:
@@ -56,7 +57,7 @@ def _background(canvas: Image.Image, scenery: Scenery, draw: random.Random) -> N
         column = ends[0] * (1 - share) + ends[1] * share
         canvas.paste(Image.fromarray(column.astype(np.uint8)[:, None]).resize(canvas.size))
     elif scenery == "screentone":
-        _screentone(canvas, (0, 0, width, height), draw.randint(5, 8), 0.35)
+        _screentone(canvas, draw.randint(5, 8), 0.35)
     elif scenery == "room":
         _room(pen, width, height, draw)
     elif scenery == "night":
@@ -77,13 +78,15 @@ def _room(pen: ImageDraw.ImageDraw, width: int, height: int, draw: random.Random
         pen.line((x + w / 2, y, x + w / 2, y + h), _INK, _SMOOTH)
 
 
-def _screentone(canvas: Image.Image, box: tuple[int, ...], pitch: int, dark: float) -> None:
+def _screentone(canvas: Image.Image, pitch: int, dark: float) -> None:
     """Dots on white, ``pitch`` pixels of the finished picture apart, covering the share ``dark``."""
     step = pitch * _SMOOTH
-    rows, columns = np.mgrid[box[1] : box[3], box[0] : box[2]]
+    rows, columns = np.mgrid[:step, :step]
     rows, columns = (rows + columns) % step - step / 2, (rows - columns) % step - step / 2
     dots = np.hypot(rows, columns) < step * math.sqrt(dark / math.pi)
-    canvas.paste(_INK, box[:2], Image.fromarray(dots))
+    across, down = (-(-length // step) for length in canvas.size)
+    mask = np.tile(dots, (down, across))[: canvas.height, : canvas.width]
+    canvas.paste(_INK, (0, 0), Image.fromarray(mask))
 
 
 def _colour(draw: random.Random, saturation: float, value: float) -> Colour:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .curate import CurateDataset
 from .dataset import LoadDataset
 from .files import SaveCaptions
 from .filters import FilterTags
@@ -21,6 +22,7 @@ NODES: list[type[io.ComfyNode]] = [
     WD14Tag,
     FilterTags,
     DetectMonochrome,
+    CurateDataset,
     SaveCaptions,
     CacheLatents,
     LoraSettings,

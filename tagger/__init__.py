@@ -1,4 +1,4 @@
-"""Tagging and caption rules: WD14 over ONNX Runtime, tag options, filters, the monochrome test.
+"""Tagging and caption rules: WD14 over ONNX Runtime, tag options, filters; monochrome and quality tests.
 
 Pure: knows neither ComfyUI nor the trainer.
 """
@@ -14,6 +14,7 @@ from .captions import (
     tag_match,
 )
 from .download import Progress, download
+from .duplicates import CANDIDATE_BITS, HASH_BITS, find_copies
 from .filters import FilterOptions, filter_captions
 from .labels import KAOMOJI, Category, Label, read_labels, spaced
 from .models import DEFAULT_MODEL, MODEL_NAMES, ModelFiles, find_local, local_names, locate
@@ -29,6 +30,7 @@ from .monochrome import (
     tag_kind,
 )
 from .preprocess import Picture, prepare, read_rgb
+from .quality import MEASURED_PIXELS, CurateOptions, Quality, assess
 from .report import Change, Report
 from .tags import (
     RATING_PLACES,
@@ -51,9 +53,12 @@ from .wd14 import (
 )
 
 __all__ = [
+    "CANDIDATE_BITS",
     "DEFAULT_MODEL",
+    "HASH_BITS",
     "HUE_THRESHOLD",
     "KAOMOJI",
+    "MEASURED_PIXELS",
     "MERGE_POLICIES",
     "MODEL_NAMES",
     "MONOCHROME_POLICIES",
@@ -63,6 +68,7 @@ __all__ = [
     "SEPARATOR",
     "Category",
     "Change",
+    "CurateOptions",
     "FilterOptions",
     "Kind",
     "Label",
@@ -73,18 +79,21 @@ __all__ = [
     "Picture",
     "Progress",
     "Provider",
+    "Quality",
     "RatingPlace",
     "Report",
     "Session",
     "Tag",
     "TagOptions",
     "Tagger",
+    "assess",
     "available_providers",
     "choose_providers",
     "count_tags",
     "download",
     "examine",
     "filter_captions",
+    "find_copies",
     "find_local",
     "join_tags",
     "local_names",

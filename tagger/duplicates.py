@@ -1,0 +1,158 @@
+"""Pictures that are copies of each other, scaled, re-encoded, toned or slightly cropped.
+
+Two steps. A perceptual hash finds candidates among thousands in seconds; of each candidate pair the
+small versions are laid over each other and compared part by part, which tells a copy from another
+drawing on the same ground or another figure in the same room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+HASH_BITS = 143
+THUMBNAIL = 48
+"""Side of the small versions."""
+
+CANDIDATE_BITS = 40
+"""Pairs whose hashes differ in at most this many bits are compared; unrelated ones differ in about 70."""
+
+_HASH_SIDE, _FREQUENCIES = 48, 12
+_FAINTEST_WAVE = 24.0  # half a level: what a JPEG makes of a plain ground
+_ALIGN_SIDE = 24
+_LARGEST_SHIFT = 0.25  # how far laying over may scale or shear; more is no slight crop
+_TILES = 6
+_PLAIN = 8.0  # levels: less structure than this is none, less difference than this is none
+_LIKE = 0.6  # a tile agrees if its difference is less than this share of its structure
+_BLOCK = 512
+
+
+class Match(NamedTuple):
+    """A picture and the better one that it is a copy of, by position, and how alike they are."""
+
+    copy: int
+    kept: int
+    agreement: float
+
+
+def perceptual_hash(picture: np.ndarray) -> np.ndarray:
+    """[HASH_BITS] bool of (H, W, 3) uint8 RGB: which of the low frequencies are above the median."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    small = cv2.resize(grey, (_HASH_SIDE, _HASH_SIDE), interpolation=cv2.INTER_AREA)
+    waves = cv2.dct(small)[:_FREQUENCIES, :_FREQUENCIES].ravel()[1:]
+    waves[np.abs(waves) < _FAINTEST_WAVE] = 0
+    return waves > np.median(waves)
+
+
+def thumbnail(picture: np.ndarray) -> np.ndarray:
+    """[THUMBNAIL, THUMBNAIL, 3] uint8 of a picture of any shape."""
+    return cv2.resize(picture, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+
+
+def find_copies(
+    hashes: np.ndarray,
+    thumbnails: np.ndarray,
+    least: float | None,
+    on_row: Callable[[int], None] | None = None,
+) -> tuple[list[Match], np.ndarray]:
+    """Copies among pictures that are given best first, and each one's distance to its nearest in bits.
+
+    ``hashes`` [n, HASH_BITS] bool, ``thumbnails`` [n, 48, 48, 3] uint8. A copy is one of a picture that
+    is kept: what is only a copy of a copy stays. Pairs must agree in at least the share ``least``; None
+    asks for the distances only. ``on_row`` hears, before each comparison, of which row, and may raise.
+    """
+    signs = np.where(hashes, np.float32(1), np.float32(-1)).reshape(len(hashes), HASH_BITS)
+    nearest = np.full(len(signs), HASH_BITS)
+    gone = np.zeros(len(signs), bool)
+    matches: list[Match] = []
+    for start in range(0, len(signs), _BLOCK):
+        # Of ±1 the product is bits that agree minus bits that differ.
+        distances = (HASH_BITS - signs[start : start + _BLOCK] @ signs.T) / 2
+        rows = np.arange(start, start + len(distances))
+        distances[rows - start, rows] = HASH_BITS
+        nearest[rows] = distances.min(axis=1)
+        if least is None:
+            continue
+        for row, near in zip(rows, distances <= CANDIDATE_BITS, strict=True):
+            near[: row + 1] = False
+            for other in () if gone[row] else np.flatnonzero(near & ~gone):
+                if on_row is not None:
+                    on_row(int(row))
+                alike = agreement(thumbnails[row], thumbnails[other])
+                if alike >= least:
+                    gone[other] = True
+                    matches.append(Match(int(other), int(row), alike))
+    return matches, nearest
+
+
+def agreement(first: np.ndarray, second: np.ndarray) -> float:
+    """The share of two thumbnails, 0 to 1, that shows the same; plain ground that both have is left out.
+
+    Lying as they are or moved over each other, whichever agrees better.
+    """
+    unmoved = _share_alike(first.astype(np.float32), second, np.ones(first.shape[:2], np.float32))
+    return unmoved if unmoved == 1 else max(unmoved, _share_alike(*_laid_over(first, second)))
+
+
+def _share_alike(first: np.ndarray, second: np.ndarray, inside: np.ndarray) -> float:
+    """The share of tiles that agree, where the first lies on the second."""
+    theirs = second.astype(np.float32)
+    ours = _toned(first, theirs, inside > 0)
+    weights = inside[:, :, None]
+    covered = _tile_means(inside)
+    counts = np.maximum(covered, 1e-3)[:, :, None]
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return _tile_means(values * weights) / counts
+
+    difference = np.sqrt(mean((ours - theirs) ** 2).mean(axis=2))
+    variances = [mean(side**2) - mean(side) ** 2 for side in (ours, theirs)]
+    shown = np.sqrt(np.maximum(sum(variances), 0).mean(axis=2) / 2)
+    same = difference <= np.maximum(_PLAIN, _LIKE * shown)
+    told = (covered >= 0.5) & ~(same & (shown < _PLAIN / 2))
+    if not told.any():  # nothing but plain ground: its colour decides
+        return float(np.abs(first - theirs).mean() < _PLAIN)
+    return float(same[told].mean())
+
+
+def _laid_over(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first thumbnail, float32, moved and scaled to lie on the second, and where it does (0 or 1)."""
+    greys = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (first, second)]
+    small = [
+        cv2.resize(grey, (_ALIGN_SIDE, _ALIGN_SIDE), interpolation=cv2.INTER_AREA) for grey in greys
+    ]
+    move = np.eye(2, 3, dtype=np.float32)
+    whole = np.ones(small[0].shape, np.uint8)
+    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 8, 1e-4)
+    try:
+        _, found = cv2.findTransformECC(
+            small[1], small[0], move.copy(), cv2.MOTION_AFFINE, stop, whole, 3
+        )
+        if np.abs(found - move)[:, :2].max() <= _LARGEST_SHIFT:
+            move = found
+    except cv2.error:  # the two have nothing in common
+        pass
+    scale = THUMBNAIL / _ALIGN_SIDE
+    # Between the two sizes coordinates differ by the scale, and by half a pixel at the corner.
+    corner = (scale - 1) / 2 * (1 - move[:, :2].sum(axis=1))
+    move = np.column_stack([move[:, :2], scale * move[:, 2] + corner])
+    size, how = (THUMBNAIL, THUMBNAIL), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    laid = cv2.warpAffine(first.astype(np.float32), move, size, flags=how)
+    inside = cv2.warpAffine(np.ones(size, np.float32), move, size, flags=how) > 0.999
+    return laid, second, inside.astype(np.float32)
+
+
+def _toned(first: np.ndarray, second: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """With the brightness and contrast of the second; one of each, so that other colours stay other."""
+    ours, theirs = first[inside], second[inside]
+    if not ours.size:
+        return first
+    gain = np.clip(theirs.std() / max(float(ours.std()), 1e-3), 0.5, 2)
+    return (first - ours.mean()) * gain + theirs.mean()
+
+
+def _tile_means(values: np.ndarray) -> np.ndarray:
+    return cv2.resize(values, (_TILES, _TILES), interpolation=cv2.INTER_AREA)
