@@ -36,7 +36,7 @@ ROUND_SUBJECTS: dict[Half, tuple[str, ...]] = {
 }
 """Subjects on a plain ground, which are no bars."""
 
-DRAWING_SIZES = ((480, 640), (640, 480), (768, 1024), (400, 400), (832, 1216))
+DRAWING_SIZES = ((480, 640), (640, 480), (512, 704), (400, 400), (600, 800))
 BAR_COLOURS = ((0, 0, 0), (0, 0, 0), (255, 255, 255), (90, 30, 120))
 
 

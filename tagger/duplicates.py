@@ -100,7 +100,7 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
 def _share_alike(first: np.ndarray, second: np.ndarray, inside: np.ndarray) -> float:
     """The share of tiles that agree, where the first lies on the second."""
     theirs = second.astype(np.float32)
-    ours = _toned(first, theirs, inside > 0)
+    ours = _toned(first, theirs, inside)
     weights = inside[:, :, None]
     covered = _tile_means(inside)
     counts = np.maximum(covered, 1e-3)[:, :, None]
@@ -147,11 +147,17 @@ def _laid_over(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _toned(first: np.ndarray, second: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """With the brightness and contrast of the second; one of each, so that other colours stay other."""
-    ours, theirs = first[inside], second[inside]
-    if not ours.size:
-        return first
-    gain = np.clip(theirs.std() / max(float(ours.std()), 1e-3), 0.5, 2)
-    return (first - ours.mean()) * gain + theirs.mean()
+    mask = inside.astype(np.uint8)
+    (ours, our_spread), (theirs, their_spread) = (_level(side, mask) for side in (first, second))
+    gain = min(max(their_spread / max(our_spread, 1e-3), 0.5), 2.0)
+    return (first - ours) * gain + theirs
+
+
+def _level(picture: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of all three channels together, where the mask is 1."""
+    means, deviations = cv2.meanStdDev(picture, mask=mask)
+    mean = float(means.mean())
+    return mean, max(0.0, float((means**2 + deviations**2).mean()) - mean**2) ** 0.5
 
 
 def _tile_means(values: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ class CurateOptions:
     extreme_aspect: CheckMode = "report"
     borders: CheckMode = "report"
     agreement_threshold: float = 0.85
-    blur_threshold: float = 1.0
+    blur_threshold: float = 0.65
     upscale_threshold: float = 1.25
     crop_threshold: float = 0.2
     border_threshold: float = 0.02

@@ -14,36 +14,38 @@ WIDEST = 10.0
 """The radius said of a picture with contrast but without an edge."""
 
 _FINE, _COARSE = 0.7, 1.4  # the two blurs a and b
+_OWN_BLUR = 1 / 3  # r² of the difference of two pixels that are two apart, as Sobel's
 _TILE = 32
+_EDGES_PER_TILE = 8
+_SHARPEST = 0.15  # the share of tiles that may be a sharp subject before a blurred ground
+_FEWEST_TILES = 4
 _DIRECTIONS = 4
+_FEWEST_EDGES = 12  # and this share of all, for a direction to count
+_FEWEST_EDGES_SHARE = 0.02
 _FAINTEST = 3.0  # levels a pixel: fainter gradients are shading or the blocks of a JPEG
-_EDGES_PER_TILE = 6
-_TILES_PER_DIRECTION = 4
-_SHARPEST = 0.1  # the share of tiles that may be a sharp subject before a blurred ground
 _CONTRAST = 10.0
 
 
 def blur_radius(picture: np.ndarray) -> float:
-    """Blur of the sharpest tenth of (H, W, 3) uint8 RGB, in pixels; 0 for crisp or for flat.
+    """Blur of the sharpest part of (H, W, 3) uint8 RGB, in pixels; 0 for crisp or for flat.
 
-    The worst of four directions counts, as a shaken camera blurs only across its movement.
+    The worst of four directions counts, as a shaken camera blurs only along its movement.
     """
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     across, down, fine = _gradient(grey, _FINE)
     coarse = _gradient(grey, _COARSE)[2]
     peaks = fine >= cv2.dilate(fine, np.ones((3, 3), np.uint8)) * 0.98
-    rows, columns = np.nonzero(peaks & (fine > max(_FAINTEST, _noise(grey))))
-    if not rows.size:
+    edges = np.nonzero(peaks & (fine > max(_FAINTEST, _noise(grey))))
+    if not edges[0].size:
         return WIDEST if grey.std() > _CONTRAST else 0.0
-    ratio = np.maximum((fine[rows, columns] / (coarse[rows, columns] + 1e-6)) ** 2, 1 + 1e-3)
-    squared = (_COARSE**2 - ratio * _FINE**2) / (ratio - 1)
+    ratio = np.maximum((fine[edges] / (coarse[edges] + 1e-6)) ** 2, 1 + 1e-3)
+    squared = (_COARSE**2 - ratio * _FINE**2) / (ratio - 1) - _OWN_BLUR
     radii = np.sqrt(np.clip(squared, 0, WIDEST**2))
-    angles = np.arctan2(down[rows, columns], across[rows, columns])
+    angles = np.arctan2(down[edges], across[edges])
     directions = np.round(angles / np.pi * _DIRECTIONS).astype(np.int64) % _DIRECTIONS
-    tiles = rows // _TILE * grey.shape[1] + columns // _TILE
-    by_direction = [_sharpest(radii[directions == d], tiles[directions == d]) for d in range(4)]
-    known = [radius for radius in by_direction if radius is not None]
-    return float(max(known) if known else np.median(radii))
+    tiles = edges[0] // _TILE * grey.shape[1] + edges[1] // _TILE
+    sharpest = _in_sharpest_tiles(radii, tiles)
+    return _worst_direction(radii[sharpest], directions[sharpest])
 
 
 def _gradient(grey: np.ndarray, blur: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -63,12 +65,21 @@ def _noise(grey: np.ndarray) -> float:
     return float(np.median(np.abs(cv2.filter2D(grey, -1, mask)))) * 1.4826
 
 
-def _sharpest(radii: np.ndarray, tiles: np.ndarray) -> float | None:
-    """The radius that a tenth of the tiles stay below; None where edges are too few to tell."""
+def _in_sharpest_tiles(radii: np.ndarray, tiles: np.ndarray) -> np.ndarray:
+    """Which edges lie in the tiles whose median radius is smallest; all where no tile has enough."""
     order = np.lexsort((radii, tiles))
-    _, starts, counts = np.unique(tiles[order], return_index=True, return_counts=True)
+    names, starts, counts = np.unique(tiles[order], return_index=True, return_counts=True)
     full = counts >= _EDGES_PER_TILE
-    if full.sum() < _TILES_PER_DIRECTION:
-        return None
+    if not full.any():
+        return np.ones(len(radii), bool)
     medians = radii[order][starts[full] + counts[full] // 2]
-    return float(np.quantile(medians, _SHARPEST))
+    count = max(_FEWEST_TILES, int(np.ceil(_SHARPEST * len(medians))))
+    return np.isin(tiles, names[full][np.argsort(medians, kind="stable")[:count]])
+
+
+def _worst_direction(radii: np.ndarray, directions: np.ndarray) -> float:
+    """The largest of the directions' median radii; of all edges where no direction has enough."""
+    needed = max(_FEWEST_EDGES, _FEWEST_EDGES_SHARE * len(radii))
+    groups = [radii[directions == direction] for direction in range(_DIRECTIONS)]
+    medians = [np.median(group) for group in groups if len(group) >= needed]
+    return float(max(medians) if medians else np.median(radii))

@@ -66,7 +66,9 @@ def load_rgb(
         with _open(path, data) as image:
             if at_least is not None:
                 scale = max(1.0, math.sqrt(image.width * image.height / at_least))
-                image.draft("RGB", (int(image.width / scale), int(image.height / scale)))
+                image.draft(
+                    "RGB", (math.ceil(image.width / scale), math.ceil(image.height / scale))
+                )
             shown = image.convert("RGB") if kohya else _as_shown(image)
             return np.array(shown, dtype=np.uint8)
     except DECODE_ERRORS as error:

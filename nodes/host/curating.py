@@ -85,19 +85,19 @@ def _examine(
         entries.append(entry)
         findings[sample.path] = list(single_findings(entry, request.options, request.buckets))
 
-    def rank(entry: Entry) -> tuple[bool, bool, int, bool, int]:
+    def rank(entry: Entry) -> tuple[bool, bool, int, bool]:
         """Sorts first what is kept of copies: unobjectionable, large, captioned."""
-        found, sample = findings[entry.sample.path], entry.sample
+        found, (width, height) = findings[entry.sample.path], entry.sample.size
         excluded = any(finding.excludes for finding in found)
-        pixels = sample.size[0] * sample.size[1]
-        return excluded, bool(found), -pixels, not sample.caption, -sample.stamp.size
+        return excluded, bool(found), -width * height, not entry.sample.caption
 
-    ranked = sorted(entries, key=rank)
+    entries.sort(key=rank)
     if request.options.exact_duplicates != "off":
-        ranked, copies = _distinct(ranked, request.options.exact_duplicates == "exclude")
+        entries, copies = _distinct(entries, request.options.exact_duplicates == "exclude")
         for path, finding in copies:
             findings[path].append(finding)
-    copies, diversity = _near(ranked, request)
+    entries.sort(key=lambda entry: (*rank(entry), -entry.sample.stamp.size))
+    copies, diversity = _near(entries, request)
     for path, finding in copies:
         findings[path].append(finding)
     return _Examined(findings, diversity)
