@@ -126,7 +126,7 @@ def test_each_picture_is_judged_by_its_numbers(folder):
         assert sheet.shape == (1, 192, 192, 3)
         assert len(lines(report, f"set/{culprit}.png")) == 1
     reports = {check: curate(dataset, **{check: "report"})[2] for check in checks}
-    assert "px where it is sharpest (threshold 1)" in reports["blurred"]
+    assert "px where it is sharpest (threshold 0.65)" in reports["blurred"]
     assert "100 x 100 is enlarged 2.56 times to fill 256 x 256" in reports["too_small"]
     assert "1000 x 150 loses 40% to the crop to 512 x 128" in reports["extreme_aspect"]
     assert "bars take 15% (threshold 2%); crop to 512 x 512 at left 0, top 44" in reports["borders"]
@@ -202,6 +202,7 @@ def test_what_vanished_or_broke_meanwhile_leaves_and_what_changed_stops(folder):
 
 
 def test_other_thresholds_decode_nothing(folder, monkeypatch):
+    save(folder, "soft.png", flaws.gaussian(photograph("chelsea.png"), 2))
     dataset = scan_folder(folder)
     everything = dict.fromkeys(OFF, "report")
     first = curate(dataset, **everything)
@@ -212,8 +213,9 @@ def test_other_thresholds_decode_nothing(folder, monkeypatch):
     )
     again = curate(dataset, **everything)
     assert (again[0], again[2]) == (first[0], first[2])
-    names, _, _ = curate(dataset, blurred="exclude", blur_threshold=1e-9)
-    assert len(names) < 4 and decoded == []
+    assert "soft.png" not in curate(dataset, blurred="exclude")[0]
+    assert "soft.png" in curate(dataset, blurred="exclude", blur_threshold=4)[0]
+    assert decoded == []
     save(folder, "coffee.png", photograph("coffee.png")[:300], "the coffee")
     curate(scan_folder(folder))
     assert decoded == ["coffee.png"]
