@@ -10,8 +10,7 @@ TOLERANCE = 20
 """Levels by which a bar's pixels may differ from its colour: JPEG ringing, grain."""
 
 _STRAY = 0.02  # the share of a bar's row that may differ more
-_JUMP = 24  # levels between a bar and the picture behind its edge
-_EDGE = 0.5  # the share of the edge's length where the picture must differ so
+_EDGE = 0.5  # the share of the edge's length where the picture behind it must differ more
 _RAMP = 4  # rows within which it must, as scaling softens the edge
 _THINNEST = 3
 _MOST = 0.8  # a picture that bars leave less than a fifth of is a flat ground
@@ -86,5 +85,5 @@ def _pair(first: _Side, second: _Side, size: int, start: int, end: int) -> tuple
         return 0, 0
     if np.abs(first.colour - second.colour).max() > TOLERANCE:
         return 0, 0
-    edges = [(side.behind[start:end] > _JUMP).mean() for side in (first, second)]
+    edges = [(side.behind[start:end] > TOLERANCE).mean() for side in (first, second)]
     return (first.depth, second.depth) if min(edges) >= _EDGE else (0, 0)

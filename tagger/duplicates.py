@@ -23,7 +23,7 @@ CANDIDATE_BITS = 40
 _HASH_SIDE, _FREQUENCIES = 48, 12
 _FAINTEST_WAVE = 24.0  # half a level: what a JPEG makes of a plain ground
 _ALIGN_SIDE = 24
-_LARGEST_SHIFT = 0.25  # how far laying over may scale or shear; more is no slight crop
+_LEAST_OVERLAP = 0.6  # of two pictures moved over each other; less is no slight crop
 _TILES = 6
 _PLAIN = 8.0  # levels: less structure than this is none, less difference than this is none
 _LIKE = 0.6  # a tile agrees if its difference is less than this share of its structure
@@ -94,7 +94,12 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
     Lying as they are or moved over each other, whichever agrees better.
     """
     unmoved = _share_alike(first.astype(np.float32), second, np.ones(first.shape[:2], np.float32))
-    return unmoved if unmoved == 1 else max(unmoved, _share_alike(*_laid_over(first, second)))
+    if unmoved == 1:
+        return unmoved
+    laid, inside = _laid_over(first, second)
+    if inside.mean() < _LEAST_OVERLAP:
+        return unmoved
+    return max(unmoved, _share_alike(laid, second, inside))
 
 
 def _share_alike(first: np.ndarray, second: np.ndarray, inside: np.ndarray) -> float:
@@ -102,8 +107,7 @@ def _share_alike(first: np.ndarray, second: np.ndarray, inside: np.ndarray) -> f
     theirs = second.astype(np.float32)
     ours = _toned(first, theirs, inside)
     weights = inside[:, :, None]
-    covered = _tile_means(inside)
-    counts = np.maximum(covered, 1e-3)[:, :, None]
+    counts = np.maximum(_tile_means(inside), 1e-3)[:, :, None]
 
     def mean(values: np.ndarray) -> np.ndarray:
         return _tile_means(values * weights) / counts
@@ -112,37 +116,28 @@ def _share_alike(first: np.ndarray, second: np.ndarray, inside: np.ndarray) -> f
     variances = [mean(side**2) - mean(side) ** 2 for side in (ours, theirs)]
     shown = np.sqrt(np.maximum(sum(variances), 0).mean(axis=2) / 2)
     same = difference <= np.maximum(_PLAIN, _LIKE * shown)
-    told = (covered >= 0.5) & ~(same & (shown < _PLAIN / 2))
+    told = ~(same & (shown < _PLAIN / 2))
     if not told.any():  # nothing but plain ground: its colour decides
         return float(np.abs(first - theirs).mean() < _PLAIN)
     return float(same[told].mean())
 
 
-def _laid_over(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _laid_over(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first thumbnail, float32, moved and scaled to lie on the second, and where it does (0 or 1)."""
     greys = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (first, second)]
-    small = [
-        cv2.resize(grey, (_ALIGN_SIDE, _ALIGN_SIDE), interpolation=cv2.INTER_AREA) for grey in greys
-    ]
-    move = np.eye(2, 3, dtype=np.float32)
-    whole = np.ones(small[0].shape, np.uint8)
+    size = (_ALIGN_SIDE, _ALIGN_SIDE)
+    ours, theirs = (cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in greys)
+    move, whole = np.eye(2, 3, dtype=np.float32), np.ones(size, np.uint8)
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 8, 1e-4)
     try:
-        _, found = cv2.findTransformECC(
-            small[1], small[0], move.copy(), cv2.MOTION_AFFINE, stop, whole, 3
-        )
-        if np.abs(found - move)[:, :2].max() <= _LARGEST_SHIFT:
-            move = found
+        _, move = cv2.findTransformECC(theirs, ours, move, cv2.MOTION_AFFINE, stop, whole, 3)
     except cv2.error:  # the two have nothing in common
-        pass
-    scale = THUMBNAIL / _ALIGN_SIDE
-    # Between the two sizes coordinates differ by the scale, and by half a pixel at the corner.
-    corner = (scale - 1) / 2 * (1 - move[:, :2].sum(axis=1))
-    move = np.column_stack([move[:, :2], scale * move[:, 2] + corner])
+        return first.astype(np.float32), np.zeros(first.shape[:2], np.float32)
+    move[:, 2] *= THUMBNAIL / _ALIGN_SIDE
     size, how = (THUMBNAIL, THUMBNAIL), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     laid = cv2.warpAffine(first.astype(np.float32), move, size, flags=how)
     inside = cv2.warpAffine(np.ones(size, np.float32), move, size, flags=how) > 0.999
-    return laid, second, inside.astype(np.float32)
+    return laid, inside.astype(np.float32)
 
 
 def _toned(first: np.ndarray, second: np.ndarray, inside: np.ndarray) -> np.ndarray:

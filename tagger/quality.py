@@ -74,18 +74,20 @@ class Quality(NamedTuple):
 
 
 def at_measured_size(picture: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB with at most about MEASURED_PIXELS, averaged over areas."""
+    """(H, W, 3) uint8 RGB with at most MEASURED_PIXELS, averaged over areas; a smaller one as it is."""
     height, width = picture.shape[:2]
     scale = math.sqrt(MEASURED_PIXELS / (width * height))
     if scale >= 1:
         return picture
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = (max(1, int(width * scale)), max(1, int(height * scale)))
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 def assess(picture: np.ndarray, size: tuple[int, int] | None = None) -> Quality:
-    """Measure (H, W, 3) uint8 RGB; ``size`` is (width, height) of the original if this is smaller."""
-    picture = at_measured_size(picture)
+    """Measure (H, W, 3) uint8 RGB; ``size`` is (width, height) of the original if this is smaller.
+
+    Radii and bars are found at the size of buckets: bring larger pictures to ``at_measured_size`` first.
+    """
     height, width = picture.shape[:2]
     bars = find_bars(picture)
     inner = picture[bars.top : height - bars.bottom, bars.left : width - bars.right]

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...tagger import HASH_BITS, MEASURED_PIXELS, Quality, assess
 from ...tagger.borders import Bars
 from ...tagger.duplicates import THUMBNAIL
+from ...tagger.quality import at_measured_size
 from ...trainer.dataset import FileStamp, Sample
 from ...trainer.decoding import CHANGED
 from ...trainer.digests import bytes_digest, digest
@@ -71,12 +72,13 @@ def _measured(sample: Sample, store: Store) -> Measured | str:
     except OSError as error:
         return explain(error)
     try:
-        picture = load_rgb(sample.path, data=data, at_least=MEASURED_PIXELS)
+        shown = load_rgb(sample.path, data=data, at_least=MEASURED_PIXELS)
     except ValueError as error:
         return str(error)
     if bytes_digest(data) != sample.digest:
         raise ValueError(f"{sample.path} changed {CHANGED}")
-    pixels = digest(bytes_digest(picture.tobytes()), sample.size, picture.shape)
+    picture = at_measured_size(shown)
+    pixels = digest(bytes_digest(picture.tobytes()), sample.size)
     measured = Measured(assess(picture, sample.size), pixels)
     store.save(KIND, key, {"record": _to_tensor(measured)})
     return measured

@@ -110,6 +110,44 @@ def test_what_another_check_objects_to_is_not_the_one_that_stays(folder):
     assert "big.png" in names and "camera.png" not in names
 
 
+def test_pixels_count_before_bytes_and_bytes_before_order(folder):
+    picture = photograph("chelsea.png")
+    save(folder, "half.bmp", flaws.resized(picture, 0.8))
+    save(folder, "poor.jpg", picture, quality=40)
+    assert (folder / "half.bmp").stat().st_size > (folder / "poor.jpg").stat().st_size
+    names, _, _ = curate(scan_folder(folder), near_duplicates="exclude")
+    assert "poor.jpg" in names and "half.bmp" not in names
+    save(folder, "rich.jpg", picture, quality=95)
+    names, _, _ = curate(scan_folder(folder), near_duplicates="exclude")
+    assert "rich.jpg" in names and not {"poor.jpg", "half.bmp"} & set(names)
+
+
+def test_of_two_copies_one_always_stays(folder):
+    """The larger is excluded for another reason, so the smaller, only reported, is kept."""
+    small = flaws.resized(photograph("chelsea.png"), 0.45)
+    save(folder, "small.png", small)
+    save(folder, "large.png", flaws.gaussian(photograph("chelsea.png"), 3))
+    checks = {"near_duplicates": "exclude", "blurred": "exclude", "too_small": "report"}
+    names, _, report = curate(scan_folder(folder), **checks)
+    assert "small.png" in names and "large.png" not in names
+    assert "too small (report): 1" in report
+
+
+def test_checks_that_are_off_are_not_made(folder, monkeypatch):
+    shutil.copy(folder / "coffee.png", folder / "coffee_again.png")
+    dataset = scan_folder(folder)
+    names, _, report = curate(dataset, near_duplicates="exclude")
+    assert "coffee_again.png" not in names and "exact duplicates" not in report
+    assert "100% of it agrees" in report, "without the check for exact ones it is a near one"
+    asked = []
+    find = curating.find_copies
+    monkeypatch.setattr(
+        curating, "find_copies", lambda *given: asked.append(given[2]) or find(*given)
+    )
+    _, _, report = curate(dataset)
+    assert asked == [None] and "near duplicates" not in report and "diversity: " in report
+
+
 def test_each_picture_is_judged_by_its_numbers(folder):
     save(folder, "dull.png", flaws.gaussian(photograph("coffee.png"), 4))
     save(folder, "tiny.png", photograph("rocket.jpg")[:100, :100])
@@ -167,6 +205,17 @@ def test_training_and_regularisation_pictures_are_not_compared(folder, tmp_path)
     assert "of 4 distinct training pictures" in report
 
 
+def test_a_file_of_both_kinds_leaves_only_where_it_is_a_copy(folder):
+    (training,) = scan_folder(folder).subsets
+    camera = training.samples[1]
+    again = dataclasses.replace(camera, path=folder / "again.png")
+    shutil.copy(camera.path, again.path)
+    training = dataclasses.replace(training, samples=(again, *training.samples))
+    reg = dataclasses.replace(training, is_reg=True, samples=(camera,))
+    names, _, _ = curate(Dataset((training, reg)), exact_duplicates="exclude")
+    assert names == ["again.png", "astronaut.png", "coffee.png", "drawing.png", "camera.png"]
+
+
 def test_folders_are_compared_but_a_file_is_no_copy_of_itself(folder, tmp_path):
     root = tmp_path / "folders"
     for name in ("1_one", "2_two"):
@@ -174,6 +223,8 @@ def test_folders_are_compared_but_a_file_is_no_copy_of_itself(folder, tmp_path):
     dataset = scan_folder(root)
     names, _, report = curate(dataset, exact_duplicates="exclude")
     assert names == ["1_one.png"] and "2_two/2_two.png: the same file as 1_one/1_one" in report
+    request = curating.CurateRequest(dataset, CurateOptions(), SMALL_BUCKETS)
+    assert curating.curate_dataset(request)[0].subsets == dataset.subsets[:1]
     once = scan_folder(folder)
     merged = Dataset(once.subsets + tuple(dataclasses.replace(s, repeats=3) for s in once.subsets))
     names, _, report = curate(merged, exact_duplicates="exclude", near_duplicates="exclude")

@@ -68,12 +68,14 @@ def test_nothing_but_ground_has_none():
     dot[240:260, 240:260] = 255
     assert find_bars(dot) == NONE
     assert find_bars(np.zeros((1, 1, 3), np.uint8)) == NONE
+    strip = framed(photograph("coffee.png")[200:240], 0, 200, 0, 200)
+    assert find_bars(strip) == NONE
 
 
 def test_a_frame_shows_at_its_sides_too():
     """The edge above a narrow picture is short: its length counts, not that of the canvas."""
-    narrow = framed(photograph("coffee.png"), 200, 50, 200, 50)
-    assert find_bars(narrow) == Bars(200, 50, 200, 50)
+    narrow = framed(photograph("coffee.png"), 400, 50, 400, 50)
+    assert find_bars(narrow) == Bars(400, 50, 400, 50)
 
 
 def test_the_share_is_of_the_area():

@@ -79,6 +79,16 @@ def test_a_copy_of_a_copy_only_stays(monkeypatch):
     assert [(match.copy, match.kept, match.agreement) for match in matches] == [(1, 0, 0.9)]
 
 
+def test_a_copy_is_told_once(monkeypatch):
+    """2 is a copy of 0 and of 1, which are not alike: it goes as one of the better."""
+    alike = {(0, 2), (1, 2)}
+    monkeypatch.setattr(
+        "pack.tagger.duplicates.agreement", lambda a, b: float((a[0], b[0]) in alike)
+    )
+    matches, _ = find_copies(np.zeros((3, HASH_BITS), bool), np.arange(3)[:, None], 0.85)
+    assert matches == [(2, 0, 1.0)]
+
+
 def test_distances_are_counted_as_bits_in_every_block(monkeypatch):
     monkeypatch.setattr("pack.tagger.duplicates._BLOCK", 7)
     hashes = np.random.default_rng(0).random((40, HASH_BITS)) < 0.5
@@ -120,6 +130,24 @@ def test_a_moved_part_of_the_picture_still_agrees():
     assert agreement(thumbnail(whole), thumbnail(part)) > 0.9
     assert agreement(thumbnail(part), thumbnail(whole)) > 0.9
     assert agreement(thumbnail(whole), thumbnail(whole[:340, :340])) < 0.5, "no slight crop"
+
+
+def test_moving_never_makes_it_worse():
+    """A regular pattern leads the search for the movement astray."""
+    picture = photograph("brick.png")[:256, 256:]
+    smaller = flaws.resized(picture, 0.5)
+    assert agreement(thumbnail(picture), thumbnail(smaller)) == 1
+    toned = flaws.toned(picture, 0.85, 10)
+    assert agreement(thumbnail(picture), thumbnail(toned)) == 1
+
+
+def test_what_is_moved_out_of_sight_does_not_agree(monkeypatch):
+    """All that is left to compare is one corner of the one and one of the other, which are the same."""
+    first, second = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), np.uint8)
+    second[:8, :8] = first[40:, 40:]
+    away = np.array([[1, 0, 20], [0, 1, 20]], np.float32)
+    monkeypatch.setattr("pack.tagger.duplicates.cv2.findTransformECC", lambda *a: (0.5, away))
+    assert agreement(first, second) == 0
 
 
 def test_a_single_picture_and_none():
