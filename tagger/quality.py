@@ -1,4 +1,4 @@
-"""What Curate Dataset measures of a picture, all from one decoding, and from which number on it objects."""
+"""What Curate Dataset measures of a picture, and the numbers above which it objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CheckMode = Literal["off", "report", "exclude"]
 CHECK_MODES: tuple[CheckMode, ...] = get_args(CheckMode)
 
 MEASURED_PIXELS = 1 << 20
-"""Larger pictures are measured at about this size, which is that of SDXL's buckets."""
+"""Larger pictures are measured at this size, which is that of SDXL's buckets."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...tagger import CANDIDATE_BITS, HASH_BITS, CurateOptions, find_copies
 from ...trainer.buckets import BucketSettings
-from ...trainer.dataset import Dataset
+from ...trainer.dataset import Dataset, Subset
 from ...trainer.store import Store
 from . import folders
 from .findings import UNREADABLE, Entry, Finding, report, single_findings
@@ -59,8 +59,9 @@ def curate_dataset(request: CurateRequest) -> tuple[Dataset, Tensor, str]:
     samples = [sample for _, sample in dataset.samples()]
     measured = measure_pictures(samples, Store(folders.cache_root()), request.node_id)
     training, reg = (_examine(request, measured, is_reg) for is_reg in (False, True))
-    kept = _without(dataset, training.rejected(), reg.rejected())
-    rejected = [*training.rejected().items(), *reg.rejected().items()]
+    leaving, leaving_reg = training.rejected(), reg.rejected()
+    kept = _without(dataset, leaving, leaving_reg)
+    rejected = [*leaving.items(), *leaving_reg.items()]
     sheet = to_image(rejects_sheet(rejected)) if rejected else empty_image()
     listed = [*training.findings.values(), *reg.findings.values()]
     findings = [finding for found in listed for finding in found]
@@ -172,7 +173,7 @@ def _diversity(nearest: np.ndarray) -> str:
 def _without(dataset: Dataset, training: dict[Path, str], reg: dict[Path, str]) -> Dataset:
     """The dataset without the rejected pictures of each kind; emptied folders go too."""
 
-    def subsets() -> Iterator:
+    def subsets() -> Iterator[Subset]:
         for subset in dataset.subsets:
             rejected = reg if subset.is_reg else training
             samples = tuple(s for s in subset.samples if s.path not in rejected)

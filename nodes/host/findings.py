@@ -86,7 +86,7 @@ def _objections(
         yield (
             "extreme_aspect",
             f"crop takes {lost:.0%}",
-            f"{width} x {height} loses {lost:.0%} to the crop to {bucket} (threshold "
+            f"{width} x {height} loses {lost:.1%} to the crop to {bucket} (threshold "
             f"{options.crop_threshold:.0%}); crop it yourself to what matters",
         )
     bars, share = quality.bars, quality.bars.share(width, height)
@@ -95,7 +95,7 @@ def _objections(
         yield (
             "borders",
             f"bars take {share:.0%}",
-            f"bars take {share:.0%} (threshold {options.border_threshold:.0%}); crop to "
+            f"bars take {share:.1%} (threshold {options.border_threshold:.0%}); crop to "
             f"{inner[0]} x {inner[1]} at left {bars.left}, top {bars.top}",
         )
 
