@@ -23,19 +23,21 @@ PARTS = {
     "lr_schedules": "lr_schedules.json",
     "bucketing": "bucketing.json",
     "resize": "resize/resize.json",
+    "captions": "captions.json",
+    "dataset_plan": "dataset_plan.json",
+    "tokens": "tokens.json",
+    "tagger": "tagger/tagging.json",
 }
 """Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 
 NOT_YET = {
-    "captions": "captions.json",
-    "dataset_plan": "dataset_plan.json",
     "metadata_run": "metadata_run.json",
     "network_misc": "network_misc.json",
     "optimizers": "optimizers.json",
     "prompts_and_names": "prompts_and_names.json",
-    "tagger": "tagger/tagging.json",
-    "tokens": "tokens.json",
 }
+
+NEED_COMFYUI = {"train", "tokens"}
 
 PASSED, FAILED, UNSUPPORTED = 0, 1, 2
 
@@ -70,7 +72,7 @@ def _replay_part(folder: Path, part: str) -> int:
         return UNSUPPORTED
     if not (folder / PARTS[part]).exists():
         sys.exit(f"{folder} has no {PARTS[part]}, which part {part} is recorded in")
-    if part == "train":
+    if part in NEED_COMFYUI:
         _import_comfyui()
     _pack()
     module = importlib.import_module(f"{PACKAGE}.replay.{part}")

@@ -24,6 +24,7 @@ MODULES = (
     "numpy",
     "huggingface_hub",
     "safetensors",
+    "regex",
     "aiohttp",
 )
 DEMO_MODULES = ("onnx", "skimage")
@@ -80,7 +81,7 @@ def golden(arguments: list[str]) -> int:
     parser.add_argument("--part", help="comma-separated parts; default: all")
     options = parser.parse_args(arguments)
     comfyui = bootstrap.find_comfyui()
-    python = bootstrap.ensure_environment(comfyui)
+    python = bootstrap.ensure_environment(comfyui, bootstrap.extra_packages("kohya"))
     command = [str(python), str(ROOT / "headless.py"), "golden", str(options.directory)]
     if options.part:
         command += ["--part", options.part]

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.folders import folder_stamp
-from ..trainer.images import contact_sheet
-from ..trainer.scan import scan_folder
-from .host import folders
-from .host.files import file_index
 from .host.images import to_image
+from .host.loading import CAPTION_LINES, LoadRequest, folder_problem, folder_stamp, load_dataset
 from .schema import field, node, output
 from .sockets import DatasetSocket
 
@@ -32,8 +27,8 @@ class LoadDataset(io.ComfyNode):
                 field(
                     io.String,
                     "folder",
-                    "Folder of pictures (png, jpg, webp, bmp) with .txt captions beside them: a "
-                    "full path, or a folder below ComfyUI's input directory.",
+                    "Folder of pictures (png, jpg, webp, bmp, avif) with .txt captions beside "
+                    "them: a full path, or a folder below ComfyUI's input directory.",
                     default="lora_loop_example",
                 ),
                 field(
@@ -58,6 +53,22 @@ class LoadDataset(io.ComfyNode):
                     default=".txt",
                     advanced=True,
                 ),
+                field(
+                    io.Boolean,
+                    "recursive",
+                    "Also read sub-folders without a number, of any depth.",
+                    default=False,
+                    advanced=True,
+                ),
+                field(
+                    io.Combo,
+                    "caption_lines",
+                    "Which lines of a caption file are its caption: the first, or all that are not "
+                    "empty (kohya's enable_wildcard, which shows one of them at random).",
+                    options=list(CAPTION_LINES),
+                    default="first",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(
@@ -76,45 +87,14 @@ class LoadDataset(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, folder: str) -> bool | str:
-        return _folder_problem(folder)
+        return folder_problem(folder) or True
 
     @classmethod
-    def fingerprint_inputs(
-        cls, folder: str, regularisation_folder: str, caption_extension: str, **_: Any
-    ) -> str:
-        if _folder_problem(folder) is not True:
-            return ""
-        reg = regularisation_folder.strip()
-        return folder_stamp(
-            folders.dataset_folder(folder),
-            folders.dataset_folder(reg) if reg else None,
-            caption_extension,
-        )
+    def fingerprint_inputs(cls, folder: str, **options: Any) -> str:
+        return "" if folder_problem(folder) else folder_stamp(LoadRequest(folder, **options))
 
     @classmethod
-    def execute(
-        cls, folder: str, repeats: int, regularisation_folder: str, caption_extension: str
-    ) -> io.NodeOutput:
-        reg = regularisation_folder.strip()
-        with file_index() as index:
-            dataset = scan_folder(
-                folders.dataset_folder(folder),
-                reg_root=folders.dataset_folder(reg) if reg else None,
-                caption_extension=caption_extension,
-                repeats=repeats,
-                index=index,
-            )
-        pictures = [sample.path for _, sample in dataset.samples()]
-        sheet = contact_sheet(pictures, min(8, math.ceil(math.sqrt(len(pictures)))))
+    def execute(cls, folder: str, **options: Any) -> io.NodeOutput:
+        dataset, sheet = load_dataset(LoadRequest(folder, **options))
         report = dataset.report()
         return io.NodeOutput(dataset, to_image(sheet), report, ui={"text": [report]})
-
-
-def _folder_problem(folder: str | None) -> bool | str:
-    """True, or the sentence that says what is wrong; None comes from a linked input."""
-    try:
-        if folder is not None:
-            folders.dataset_folder(folder)
-    except ValueError as problem:
-        return str(problem)
-    return True

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .clearing import ClearCache
 from .curate import CurateDataset
 from .dataset import LoadDataset
-from .files import SaveCaptions
+from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDatasets
+from .files import SaveCaptions, TidyDataset
 from .filters import FilterTags
+from .identity import IdentityTags
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
 from .monochrome import DetectMonochrome
+from .options import CaptionSettings, DatasetOptions
 from .plot import PlotLoss
 from .previews import PreviewNode
 from .settings import LoraSettings, LossSettings, OptimiserSettings
@@ -19,15 +23,24 @@ from .train import Train
 
 NODES: list[type[io.ComfyNode]] = [
     LoadDataset,
+    DatasetOptions,
+    MergeDatasets,
+    DatasetFromImages,
+    DatasetToImages,
+    ExportDataset,
     WD14Tag,
     FilterTags,
+    IdentityTags,
     DetectMonochrome,
     CurateDataset,
     SaveCaptions,
+    TidyDataset,
     CacheLatents,
+    ClearCache,
     LoraSettings,
     OptimiserSettings,
     LossSettings,
+    CaptionSettings,
     PreviewNode,
     Train,
     ApplyLora,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
-from ..tagger import FilterOptions, parse_list, parse_replacements
+from ..tagger import FilterOptions, parse_list, parse_patterns, parse_replacements
 from ..trainer.dataset import Dataset
 from .host.captions import filter_dataset
 from .schema import field, node, output, setting
@@ -19,8 +21,8 @@ class FilterTags(io.ComfyNode):
         return node(
             "FilterTags",
             display_name="Filter Tags",
-            description="Trigger word first, tags removed, replaced or kept at the front. Whole "
-            "tags only: braid never touches braided hair. No file is changed.",
+            description="Trigger word first, tags removed, replaced, folded or kept at the front. "
+            "Whole tags only: braid never touches braided hair. No file is changed.",
             search_aliases=["clean tags", "remove tags", "trigger word"],
             inputs=[
                 field(DatasetSocket, "dataset", "The dataset whose captions are filtered."),
@@ -69,6 +71,37 @@ class FilterTags(io.ComfyNode):
                     max=1000,
                     advanced=True,
                 ),
+                field(
+                    io.String,
+                    "patterns",
+                    "Regular expressions, one a line, for whole tags: pattern removes a tag, "
+                    "pattern => text replaces it (\\1 is the first group).",
+                    default="",
+                    multiline=True,
+                    advanced=True,
+                ),
+                field(
+                    io.String,
+                    "drop_categories",
+                    "Kinds of tags to take out, separated by commas: character, copyright, artist, "
+                    "meta, model, quality, rating, general. WD14 Tag in front knows them.",
+                    default="",
+                    advanced=True,
+                ),
+                setting(
+                    FilterOptions,
+                    "fold_redundant",
+                    "Drop shirt where the caption has white shirt, and long hair beside very long "
+                    "hair.",
+                    advanced=True,
+                ),
+                setting(
+                    FilterOptions,
+                    "spare_prose",
+                    "Leave captions that are written in sentences as they are, but for the trigger "
+                    "in front.",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(DatasetSocket, "dataset", "The dataset with the filtered captions."),
@@ -86,16 +119,20 @@ class FilterTags(io.ComfyNode):
         remove: str,
         replace: str,
         keep_first: str,
-        minimum_count: int,
         maximum_tags: int,
+        patterns: str,
+        drop_categories: str,
+        **rules: Any,
     ) -> io.NodeOutput:
         options = FilterOptions(
             trigger=trigger.strip(),
             remove=parse_list(remove),
             replace=parse_replacements(replace),
             keep_first=parse_list(keep_first),
-            minimum_count=minimum_count,
             maximum_tags=maximum_tags or None,
+            patterns=parse_patterns(patterns),
+            drop_categories=parse_list(drop_categories.lower()),
+            **rules,
         )
         filtered, report = filter_dataset(dataset, options)
         return io.NodeOutput(filtered, report, ui={"text": [report]})

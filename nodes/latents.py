@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..trainer.buckets import BucketSettings
+from ..trainer.buckets import BucketSettings, parse_resolutions
 from ..trainer.dataset import Dataset
+from ..trainer.texts import AS_PROMPTS, Chunks, TextRecipe
 from .host.caching import CacheRequest, build_cache
+from .host.clearing import last_cleared
 from .schema import field, node, output, setting
 from .sockets import CacheSocket, DatasetSocket
 
@@ -107,6 +109,41 @@ class CacheLatents(io.ComfyNode):
                     max=64,
                     advanced=True,
                 ),
+                field(
+                    io.String,
+                    "more_resolutions",
+                    "Every picture once more at each of these resolutions, separated by commas "
+                    "(768, 512). The shortest and longest side of buckets scale along.",
+                    default="",
+                    advanced=True,
+                ),
+                field(
+                    io.Combo,
+                    "caption_chunks",
+                    "How long captions are cut for the text encoders: as ComfyUI cuts prompts, or as "
+                    "kohya does with max_token_length 75, 150 or 225.",
+                    options=list(get_args(Chunks)),
+                    default=AS_PROMPTS.chunks,
+                    advanced=True,
+                ),
+                field(
+                    io.Boolean,
+                    "weighted_captions",
+                    "Read (word:1.2) in captions as a weight, as in prompts. Off: brackets are letters.",
+                    default=AS_PROMPTS.weighted,
+                    advanced=True,
+                ),
+                field(
+                    io.Float,
+                    "cache_limit_gb",
+                    "The cache on disk is kept below this by removing what was used longest ago, "
+                    "never what this dataset needs. 0: no limit.",
+                    default=50.0,
+                    min=0.0,
+                    max=100000.0,
+                    step=1.0,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(CacheSocket, "cache", "The cached dataset, for Train."),
@@ -114,6 +151,10 @@ class CacheLatents(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> int:
+        return last_cleared()
 
     @classmethod
     def execute(
@@ -124,13 +165,18 @@ class CacheLatents(io.ComfyNode):
         flip: bool,
         kohya_preprocessing: bool,
         vae_batch_size: int,
+        more_resolutions: str,
+        caption_chunks: Chunks,
+        weighted_captions: bool,
+        cache_limit_gb: float,
         clip: Any = None,
         **buckets: Any,
     ) -> io.NodeOutput:
         settings = BucketSettings(resolution=(resolution, resolution), **buckets)
         request = CacheRequest(
             dataset, vae, clip, settings, flip, kohya_preprocessing, vae_batch_size,
-            cls.hidden.unique_id,
+            parse_resolutions(more_resolutions), TextRecipe(caption_chunks, weighted_captions),
+            cls.hidden.unique_id, cache_limit_gb,
         )  # fmt: skip
         cached, report = build_cache(request)
         return io.NodeOutput(cached, report, ui={"text": [report]})

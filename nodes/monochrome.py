@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
-from ..tagger import MONOCHROME_POLICIES
-from ..tagger.monochrome import HUE_THRESHOLD, SATURATION_THRESHOLD
+from ..tagger import MONOCHROME_POLICIES, MonochromeOptions
 from ..trainer.dataset import Dataset
-from .host.captions import detect_monochrome
-from .schema import field, node, output
+from .host.monochrome import detect_monochrome
+from .schema import field, node, output, setting
 from .sockets import DatasetSocket
 
 
@@ -43,46 +44,64 @@ class DetectMonochrome(io.ComfyNode):
                     step=0.05,
                     advanced=True,
                 ),
-                field(
-                    io.Float,
+                setting(
+                    MonochromeOptions,
                     "saturation_threshold",
-                    "Below this mean saturation (0 to 255) a picture is greyscale.",
-                    default=SATURATION_THRESHOLD,
+                    "hsv: below this mean saturation (0 to 255) a picture is greyscale.",
                     min=0.0,
                     max=255.0,
                     step=0.001,
                     round=False,
                     advanced=True,
                 ),
-                field(
-                    io.Float,
+                setting(
+                    MonochromeOptions,
                     "hue_threshold",
-                    "Below this standard deviation of the hue (0 to 179) it is monochrome.",
-                    default=HUE_THRESHOLD,
+                    "hsv: below this standard deviation of the hue (0 to 179) it is monochrome.",
                     min=0.0,
                     max=180.0,
                     step=0.01,
                     round=False,
                     advanced=True,
                 ),
+                setting(
+                    MonochromeOptions,
+                    "method",
+                    "hsv: exact greys and single hues, on all pixels. lab: also yellowed paper, sepia "
+                    "and scans with colour noise.",
+                ),
+                setting(
+                    MonochromeOptions,
+                    "chroma_threshold",
+                    "lab: a picture is coloured when 1 % of it has this much chroma beside the tint.",
+                    min=0.0,
+                    max=150.0,
+                    step=0.5,
+                    advanced=True,
+                ),
+                setting(
+                    MonochromeOptions,
+                    "tint_limit",
+                    "lab: from this strength on a single tint is a colour.",
+                    min=0.0,
+                    max=150.0,
+                    step=1.0,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(DatasetSocket, "dataset", "The dataset after the policy."),
                 output(io.String, "report", "The pictures that were found, with their numbers."),
+                output(
+                    io.String, "table", "The numbers of all pictures: a line each, tab separated."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(
-        cls,
-        dataset: Dataset,
-        policy: str,
-        weight: float,
-        saturation_threshold: float,
-        hue_threshold: float,
-    ) -> io.NodeOutput:
-        changed, report = detect_monochrome(
-            dataset, policy, weight, (saturation_threshold, hue_threshold), cls.hidden.unique_id
+    def execute(cls, dataset: Dataset, policy: str, weight: float, **options: Any) -> io.NodeOutput:
+        changed, report, table = detect_monochrome(
+            dataset, MonochromeOptions(**options), policy, weight, cls.hidden.unique_id
         )
-        return io.NodeOutput(changed, report, ui={"text": [report]})
+        return io.NodeOutput(changed, report, table, ui={"text": [report]})

@@ -33,9 +33,9 @@ def setting(config: type, name: str, tooltip: str, **arguments: Any) -> Any:
     return field(kinds[hint], name, tooltip, default=default, **arguments)
 
 
-def output(kind: Any, name: str, tooltip: str) -> Any:
+def output(kind: Any, name: str, tooltip: str, **arguments: Any) -> Any:
     """An output with a name and a tooltip."""
-    return kind.Output(display_name=name, tooltip=tooltip)
+    return kind.Output(display_name=name, tooltip=tooltip, **arguments)
 
 
 def _known(target: Any, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from comfy_api.latest import io
 
 from ..trainer.cache import CachedDataset
+from ..trainer.caption_rules import CaptionOptions
 from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig
 from ..trainer.dataset import Dataset
 from ..trainer.lora_file import LoraModel
@@ -27,6 +28,7 @@ SOCKETS = (
     Socket("LORA_LOOP_LORA_SETTINGS", LoraConfig, "LoraLoopLoraSettings"),
     Socket("LORA_LOOP_OPTIMISER_SETTINGS", OptimiserConfig, "LoraLoopOptimiserSettings"),
     Socket("LORA_LOOP_LOSS_SETTINGS", LossConfig, "LoraLoopLossSettings"),
+    Socket("LORA_LOOP_CAPTION_SETTINGS", CaptionOptions, "LoraLoopCaptionSettings"),
     Socket("LORA_LOOP_PREVIEW_SETTINGS", PreviewSettings, "LoraLoopPreviewSettings"),
     Socket("LORA_MODEL", LoraModel, "LoraLoopTrain"),  # ComfyUI's own type
     Socket("LOSS_MAP", dict, "LoraLoopTrain"),  # ComfyUI's own type
@@ -38,6 +40,7 @@ SOCKETS = (
     LoraSettingsSocket,
     OptimiserSettingsSocket,
     LossSettingsSocket,
+    CaptionSettingsSocket,
     PreviewSettingsSocket,
     LoraModelSocket,
     LossMapSocket,

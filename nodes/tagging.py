@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
-from ..tagger import MERGE_POLICIES, PROVIDERS, TagOptions, parse_list, parse_replacements
+from ..tagger import (
+    MERGE_POLICIES,
+    NEVER,
+    PROVIDERS,
+    SEPARATOR,
+    TagOptions,
+    parse_list,
+    parse_replacements,
+)
 from ..trainer.dataset import Dataset
 from .host.tagging import TagRequest, model_names, tag_dataset
 from .schema import field, node, output, setting
@@ -19,8 +29,8 @@ class WD14Tag(io.ComfyNode):
         return node(
             "Tag",
             display_name="WD14 Tag",
-            description="Tags every picture with one of SmilingWolf's WD14 taggers (ONNX). The "
-            "model is downloaded once; probabilities are remembered by picture.",
+            description="Tags every picture with one of SmilingWolf's WD14 taggers, or with another "
+            "ONNX tagger on your disk. Probabilities are remembered by picture.",
             search_aliases=["tagger", "caption images", "danbooru tags", "wd14"],
             inputs=[
                 field(DatasetSocket, "dataset", "The pictures to tag."),
@@ -91,7 +101,7 @@ class WD14Tag(io.ComfyNode):
                 field(
                     io.String,
                     "undesired_tags",
-                    "Tags never taken, separated by commas.",
+                    "Tags never taken, separated by commas or by the caption_separator.",
                     default="",
                     multiline=True,
                     advanced=True,
@@ -99,7 +109,7 @@ class WD14Tag(io.ComfyNode):
                 field(
                     io.String,
                     "always_first_tags",
-                    "Tags that go to the front when they are there, in this order.",
+                    "Tags that go to the front when they are there, in this order; separated likewise.",
                     default="",
                     advanced=True,
                 ),
@@ -127,12 +137,96 @@ class WD14Tag(io.ComfyNode):
                     max=128,
                     advanced=True,
                 ),
+                field(
+                    io.String,
+                    "model_path",
+                    "Instead of model: a tagger's folder or ONNX file, as a full path or below "
+                    "models/wd14_tagger.",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                ),
+                field(
+                    io.String,
+                    "caption_separator",
+                    "Stands between the tags of a caption, and between those of the lists here.",
+                    default=SEPARATOR,
+                    optional=True,
+                    advanced=True,
+                ),
+                field(
+                    io.Boolean,
+                    "fast_decode",
+                    "Decode large JPEGs at a fraction of their size: quicker, and a tag near its "
+                    "threshold may come or go.",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                ),
+                setting(
+                    TagOptions,
+                    "quality",
+                    "Where the quality tag (best quality ...) goes; taggers with tag_mapping.json "
+                    "only, and the four below too.",
+                    optional=True,
+                    advanced=True,
+                ),
+                setting(
+                    TagOptions,
+                    "copyright_threshold",
+                    "A series is taken from this probability on; above 1: never.",
+                    min=0.0,
+                    max=NEVER,
+                    step=0.01,
+                    optional=True,
+                    advanced=True,
+                ),
+                setting(
+                    TagOptions,
+                    "artist_threshold",
+                    "An artist is taken from this probability on; above 1: never.",
+                    min=0.0,
+                    max=NEVER,
+                    step=0.01,
+                    optional=True,
+                    advanced=True,
+                ),
+                setting(
+                    TagOptions,
+                    "meta_threshold",
+                    "A meta tag (highres ...) is taken from this probability on; above 1: never.",
+                    min=0.0,
+                    max=NEVER,
+                    step=0.01,
+                    optional=True,
+                    advanced=True,
+                ),
+                setting(
+                    TagOptions,
+                    "model_threshold",
+                    "The name of an image model is taken from this probability on; above 1: never.",
+                    min=0.0,
+                    max=NEVER,
+                    step=0.01,
+                    optional=True,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(
                     DatasetSocket, "dataset", "The dataset with new captions; no file is touched."
                 ),
-                output(io.String, "report", "The device that ran, and the tags with their counts."),
+                output(
+                    io.String,
+                    "report",
+                    "The device that ran, pictures left out, and the most frequent tags.",
+                ),
+                output(
+                    io.String,
+                    "tag frequencies",
+                    "All tags with the number of their pictures, most frequent first, "
+                    "separated by tabs.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -142,29 +236,36 @@ class WD14Tag(io.ComfyNode):
         cls,
         dataset: Dataset,
         model: str,
-        general_threshold: float,
         existing_captions: str,
-        character_tags: bool,
-        character_threshold: float,
-        undesired_tags: str,
-        always_first_tags: str,
-        tag_replacement: str,
         provider: str,
         batch_size: int,
-        **spelling: bool | str,
+        model_path: str = "",
+        fast_decode: bool = False,
+        **tagging: Any,
     ) -> io.NodeOutput:
-        options = TagOptions(
-            general_threshold=general_threshold,
-            character_threshold=character_threshold if character_tags else None,
-            undesired=parse_list(undesired_tags),
-            always_first=parse_list(always_first_tags),
-            replacements=parse_replacements(tag_replacement),
-            **spelling,
-        )
-        tagged, report = tag_dataset(
-            TagRequest(
-                dataset, model, options, existing_captions, provider, batch_size,
-                cls.hidden.unique_id,
-            )
+        request = TagRequest(
+            dataset, model, _options(**tagging), existing_captions, provider, batch_size,
+            cls.hidden.unique_id, model_path, fast_decode,
         )  # fmt: skip
-        return io.NodeOutput(tagged, report, ui={"text": [report]})
+        tagged = tag_dataset(request)
+        return io.NodeOutput(*tagged, ui={"text": [tagged.report]})
+
+
+def _options(
+    character_tags: bool,
+    character_threshold: float,
+    undesired_tags: str,
+    always_first_tags: str,
+    tag_replacement: str,
+    caption_separator: str = SEPARATOR,
+    **same: Any,
+) -> TagOptions:
+    """The options from the node's inputs; `same`: those with the names of the options."""
+    return TagOptions(
+        character_threshold=character_threshold if character_tags else NEVER,
+        undesired=parse_list(undesired_tags, caption_separator or SEPARATOR),
+        always_first=parse_list(always_first_tags, caption_separator or SEPARATOR),
+        replacements=parse_replacements(tag_replacement),
+        separator=caption_separator,
+        **same,
+    )

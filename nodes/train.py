@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..trainer.cache import CachedDataset
+from ..trainer.caption_rules import CaptionOptions
 from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from .host.apply import apply_lora
 from .host.images import empty_image
@@ -15,6 +16,7 @@ from .host.training import Request, preview_problem, train_lora
 from .schema import field, node, output, setting
 from .sockets import (
     CacheSocket,
+    CaptionSettingsSocket,
     LoraModelSocket,
     LoraSettingsSocket,
     LossMapSocket,
@@ -31,6 +33,11 @@ SETTINGS = (
     (OptimiserSettingsSocket, "optimiser_settings", "Learning rate; without it the defaults."),
     (LossSettingsSocket, "loss_settings", "Noise and loss; without it the defaults."),
     (PreviewSettingsSocket, "preview_settings", "Previews; without it none are made."),
+    (
+        CaptionSettingsSocket,
+        "caption_settings",
+        "Shuffling and dropout of captions; needs CLIP here.",
+    ),
 )
 
 
@@ -140,12 +147,14 @@ class Train(io.ComfyNode):
         optimiser_settings: OptimiserConfig | None = None,
         loss_settings: LossConfig | None = None,
         preview_settings: PreviewSettings | None = None,
+        caption_settings: CaptionOptions | None = None,
         **values: Any,
     ) -> io.NodeOutput:
         config = TrainConfig(
             lora=lora_settings or LoraConfig(),
             optimiser=optimiser_settings or OptimiserConfig(),
             loss=loss_settings or LossConfig(),
+            captions=caption_settings or CaptionOptions(),
             **values,
         )
         request = Request(

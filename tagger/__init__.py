@@ -1,8 +1,9 @@
-"""Tagging and caption rules: WD14 over ONNX Runtime, tag options, filters; monochrome and quality tests.
+"""Tagging and caption rules: WD14 over ONNX Runtime, filters, identity tags, monochrome and quality tests.
 
 Pure: knows neither ComfyUI nor the trainer.
 """
 
+from .ahead import in_order
 from .captions import (
     MERGE_POLICIES,
     SEPARATOR,
@@ -15,95 +16,144 @@ from .captions import (
 )
 from .download import Progress, download
 from .duplicates import CANDIDATE_BITS, HASH_BITS, find_copies
-from .filters import FilterOptions, filter_captions
-from .labels import KAOMOJI, Category, Label, read_labels, spaced
-from .models import DEFAULT_MODEL, MODEL_NAMES, ModelFiles, find_local, local_names, locate
+from .filter_options import CATEGORIES, FilterOptions
+from .filters import Filtered, filter_captions
+from .identity import (
+    IDENTITY_KINDS,
+    IDENTITY_POLICIES,
+    Identity,
+    IdentityOptions,
+    IdentityPolicy,
+    IdentityTag,
+    find_identity,
+    identity_kind,
+    prune,
+)
+from .labels import KAOMOJI, Category, Label, Labels, Layout, read_labels, spaced
+from .models import (
+    DEFAULT_MODEL,
+    MODEL_NAMES,
+    ModelFiles,
+    find_local,
+    local_names,
+    locate,
+    model_at,
+)
 from .monochrome import (
-    HUE_THRESHOLD,
     MONOCHROME_POLICIES,
-    SATURATION_THRESHOLD,
+    NUMBERS,
     Kind,
-    Measurement,
+    MonochromeMethod,
+    MonochromeOptions,
     MonochromePolicy,
     examine,
-    measure,
     tag_kind,
 )
-from .preprocess import Picture, prepare, read_rgb
+from .patterns import PatternRule, parse_patterns
+from .preprocess import Picture, as_input, prepare, read_rgb
 from .quality import MEASURED_PIXELS, CurateOptions, Quality, assess
-from .report import Change, Report
+from .report import Change, Report, compare
+from .rewriting import Kept
+from .runtime import (
+    CPU,
+    PROVIDERS,
+    Provider,
+    Session,
+    available_providers,
+    choose_providers,
+    fallback,
+    open_session,
+)
 from .tags import (
-    RATING_PLACES,
-    RatingPlace,
+    NEVER,
+    PLACES,
+    Place,
     Tag,
     TagOptions,
     count_tags,
+    frequency_table,
     parse_list,
     parse_replacements,
     select,
 )
-from .wd14 import (
-    PROVIDERS,
-    Provider,
-    Session,
-    Tagger,
-    available_providers,
-    choose_providers,
-    open_session,
-)
+from .wd14 import Outcome, Tagger
 
 __all__ = [
     "CANDIDATE_BITS",
+    "CATEGORIES",
+    "CPU",
     "DEFAULT_MODEL",
     "HASH_BITS",
-    "HUE_THRESHOLD",
+    "IDENTITY_KINDS",
+    "IDENTITY_POLICIES",
     "KAOMOJI",
     "MEASURED_PIXELS",
     "MERGE_POLICIES",
     "MODEL_NAMES",
     "MONOCHROME_POLICIES",
+    "NEVER",
+    "NUMBERS",
+    "PLACES",
     "PROVIDERS",
-    "RATING_PLACES",
-    "SATURATION_THRESHOLD",
     "SEPARATOR",
     "Category",
     "Change",
     "CurateOptions",
     "FilterOptions",
+    "Filtered",
+    "Identity",
+    "IdentityOptions",
+    "IdentityPolicy",
+    "IdentityTag",
+    "Kept",
     "Kind",
     "Label",
-    "Measurement",
+    "Labels",
+    "Layout",
     "MergePolicy",
     "ModelFiles",
+    "MonochromeMethod",
+    "MonochromeOptions",
     "MonochromePolicy",
+    "Outcome",
+    "PatternRule",
     "Picture",
+    "Place",
     "Progress",
     "Provider",
     "Quality",
-    "RatingPlace",
     "Report",
     "Session",
     "Tag",
     "TagOptions",
     "Tagger",
+    "as_input",
     "assess",
     "available_providers",
     "choose_providers",
+    "compare",
     "count_tags",
     "download",
     "examine",
+    "fallback",
     "filter_captions",
     "find_copies",
+    "find_identity",
     "find_local",
+    "frequency_table",
+    "identity_kind",
+    "in_order",
     "join_tags",
     "local_names",
     "locate",
-    "measure",
     "merge",
+    "model_at",
     "open_session",
     "parse_list",
+    "parse_patterns",
     "parse_replacements",
     "prepare",
+    "prune",
     "read_labels",
     "read_rgb",
     "select",

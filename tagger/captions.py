@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal, Protocol, get_args
 
 MergePolicy = Literal["append", "replace", "skip"]
@@ -31,27 +31,33 @@ def join_tags(tags: Iterable[str], separator: str = SEPARATOR) -> str:
     return separator.join(tags)
 
 
+@lru_cache(maxsize=1 << 16)  # a dataset says the same few thousand tags again and again
 def tag_key(tag: str) -> str:
     """What is compared of a tag: no case, underscore equals space, `\\(` equals `(`."""
     plain = _ESCAPED_PARENTHESIS.sub(r"\1", tag).casefold()
     return " ".join(plain.replace("_", " ").split()) or plain
 
 
-def tag_match(pattern: str) -> TagMatch:
-    """A test for whole tags; `*` in the pattern stands for any text, nothing else is special."""
-    wanted = tag_key(pattern)
-    if "*" not in wanted:
-        return partial(_same_key, wanted)
-    literal = wanted.replace("[", "[[]").replace("?", "[?]")
-    return partial(_fits, re.compile(fnmatch.translate(literal)))
+def tag_match(*patterns: str) -> TagMatch:
+    """A test whether a whole tag is one of these; `*` stands for any text, nothing else is special."""
+    wanted = [tag_key(pattern) for pattern in patterns]
+    exact = frozenset(key for key in wanted if "*" not in key)
+    literal = (key.replace("[", "[[]").replace("?", "[?]") for key in wanted if "*" in key)
+    wild = re.compile("|".join(map(fnmatch.translate, literal)) or r"(?!)")
+    return partial(_fits, exact, wild)
 
 
 def merge(
-    existing: str, tags: Sequence[str], policy: MergePolicy = "append", separator: str = SEPARATOR
+    existing: str,
+    tags: Sequence[str],
+    policy: MergePolicy = "append",
+    separator: str = SEPARATOR,
+    kohya: bool = False,
 ) -> str:
     """The caption after tagging: new tags appended, put in its place, or left out if it has text.
 
     Appending twice gives the same caption: a tag that is there, by `tag_key`, is not added.
+    `kohya` compares letter by letter instead, and joins the tags anew in any case.
     """
     if policy not in MERGE_POLICIES:
         raise ValueError(
@@ -62,6 +68,8 @@ def merge(
     if policy == "skip":
         return existing
     present = split_tags(existing, separator)
+    if kohya:
+        return join_tags([*present, *(tag for tag in tags if tag not in present)], separator)
     seen = {tag_key(tag) for tag in present}
     new: list[str] = []
     for tag in tags:
@@ -73,9 +81,6 @@ def merge(
     return join_tags([*present, *new], separator) if new else existing
 
 
-def _same_key(wanted: str, tag: str) -> bool:
-    return tag_key(tag) == wanted
-
-
-def _fits(pattern: re.Pattern[str], tag: str) -> bool:
-    return pattern.match(tag_key(tag)) is not None
+def _fits(exact: frozenset[str], wild: re.Pattern[str], tag: str) -> bool:
+    key = tag_key(tag)
+    return key in exact or wild.match(key) is not None

@@ -1,4 +1,4 @@
-"""Where tagger models are: their names and the two folder layouts."""
+"""Where tagger models are: their names, the files that make one, and the folder layouts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,18 @@ MODEL_NAMES = (
 OWNER = "SmilingWolf"
 MODEL_FILE = "model.onnx"
 TAGS_FILE = "selected_tags.csv"
+MAPPING_FILE = "tag_mapping.json"
+# What makes a folder a tagger: the pairs that kohya's script knows.
+_PAIRS = (
+    (MODEL_FILE, TAGS_FILE),
+    ("model_optimized.onnx", MAPPING_FILE),
+    (MODEL_FILE, MAPPING_FILE),
+)
 
 # Names one entry of a folder on every system, and no hidden one.
-_NAME = re.compile(r"[^./\\:*?\"<>|\s][^/\\:*?\"<>|\x00-\x1f]*")
+_PART = r"[^./\\:*?\"<>|\s][^/\\:*?\"<>|\x00-\x1f]*"
+# An entry, or one in a sub-folder: kohya's script puts owner/repository/folder into two.
+_NAME = re.compile(rf"{_PART}(?:/{_PART})?")
 
 
 @dataclass(frozen=True)
@@ -50,19 +59,25 @@ def short_name(name: str) -> str:
 
 
 def find_local(folder: str | Path, name: str) -> ModelFiles | None:
-    """The model in `<folder>/<name>/` or, as flat files, `<folder>/<name>.onnx` and `.csv`."""
+    """The model in `<folder>/<name>/` or, as flat files, `<folder>/<name>.onnx` and `.csv`.
+
+    A folder that carries its owner's name, as kohya's script makes it, is found too.
+    """
     folder, name = Path(folder), short_name(name)
-    layouts = (
-        ModelFiles(folder / name / MODEL_FILE, folder / name / TAGS_FILE),
-        ModelFiles(folder / f"{name}.onnx", folder / f"{name}.csv"),
-    )
-    return next((files for files in layouts if _filled(files.model) and _filled(files.tags)), None)
+    for place in (name, f"{OWNER}_{name}", f"{OWNER}/{name}"):
+        if files := _in_folder(folder / place):
+            return files
+    return _if_complete(ModelFiles(folder / f"{name}.onnx", folder / f"{name}.csv"))
 
 
 def local_names(folder: str | Path) -> tuple[str, ...]:
-    """Names of all complete models in the folder, sorted."""
-    models = (*Path(folder).glob(f"*/{MODEL_FILE}"), *Path(folder).glob("*.onnx"))
-    names = {path.parent.name if path.name == MODEL_FILE else path.stem for path in models}
+    """Names of all complete models in the folder and its sub-folders, sorted."""
+    folder = Path(folder)
+    models = (path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}.onnx"))
+    names = set()
+    for path in models:
+        found = path.parent if _in_folder(path.parent) else path.with_suffix("")
+        names.add(found.relative_to(folder).as_posix())
     return tuple(sorted(n for n in names if _NAME.fullmatch(n) and find_local(folder, n)))
 
 
@@ -74,6 +89,25 @@ def locate(folders: Sequence[str | Path], name: str) -> ModelFiles:
     raise ValueError(f"the tagger {short_name(name)} is not here. " + advice(folders, name))
 
 
+def model_at(path: str | Path) -> ModelFiles:
+    """The tagger at a path: its ONNX file, its folder, or a folder with one tagger below it.
+
+    ValueError says what is missing, or names the taggers to choose from.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        found = _beside(path)
+    elif not (found := _in_folder(path)):
+        names = local_names(path)
+        if len(names) > 1:
+            raise ValueError(f"{path} holds several taggers, name one: {', '.join(names)}")
+        found = find_local(path, names[0]) if names else None
+    if found is None:
+        pairs = ", or ".join(f"{model} and {tags}" for model, tags in _PAIRS)
+        raise ValueError(f"{path} is no tagger; give a folder with {pairs}, or the ONNX file in it")
+    return found
+
+
 def advice(folders: Sequence[str | Path], name: str) -> str:
     """The sentence that says where to get a model and where to put it."""
     name = short_name(name)
@@ -82,6 +116,23 @@ def advice(folders: Sequence[str | Path], name: str) -> str:
         f"Get {MODEL_FILE} and {TAGS_FILE} from https://huggingface.co/{OWNER}/{name} "
         f"and put both into {target}"
     )
+
+
+def _beside(model: Path) -> ModelFiles | None:
+    """An ONNX file with the tag list of its own name, or with one that its folder has."""
+    lists = (model.with_suffix(".csv"), *(model.with_name(n) for n in (TAGS_FILE, MAPPING_FILE)))
+    pairs = (_if_complete(ModelFiles(model, tags)) for tags in lists)
+    return next((files for files in pairs if files), None)
+
+
+def _in_folder(folder: Path) -> ModelFiles | None:
+    """The first pair of files that is complete in the folder itself."""
+    pairs = (_if_complete(ModelFiles(folder / model, folder / tags)) for model, tags in _PAIRS)
+    return next((files for files in pairs if files), None)
+
+
+def _if_complete(files: ModelFiles) -> ModelFiles | None:
+    return files if _filled(files.model) and _filled(files.tags) else None
 
 
 def _filled(path: Path) -> bool:

@@ -1,6 +1,7 @@
-"""Is a picture greyscale or of one hue? The two HSV tests of the author's script.
+"""Is a picture greyscale or of one hue? Two methods, and what becomes of such a picture.
 
-All numbers are OpenCV's own for uint8: hue 0..179, saturation 0..255.
+`hsv` is the test of the author's script on all pixels, in OpenCV's own numbers for uint8: hue 0..179,
+saturation 0..255. `lab` is the test of `chroma.py`, which sees through tinted paper and colour noise.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from typing import Literal, get_args
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from .captions import SEPARATOR, merge
-from .preprocess import read_rgb
+from .chroma import SIDE, measure_lab
+from .preprocess import DECODE_ERRORS, flatten
 
 Kind = Literal["greyscale", "monochrome"]
 """The tag that such a picture gets; a coloured one has None."""
@@ -21,44 +24,61 @@ Kind = Literal["greyscale", "monochrome"]
 MonochromePolicy = Literal["tag", "exclude", "down-weight"]
 MONOCHROME_POLICIES: tuple[MonochromePolicy, ...] = get_args(MonochromePolicy)
 
-SATURATION_THRESHOLD = 0.001
-HUE_THRESHOLD = 0.03
+MonochromeMethod = Literal["hsv", "lab"]
+NUMBERS: dict[MonochromeMethod, tuple[str, str]] = {
+    "hsv": ("saturation mean", "hue deviation"),
+    "lab": ("tint", "chroma beside it"),
+}
+"""What the two numbers of a picture are, by method."""
+
+GREY_TINT = 3.0
+"""In Lab units: a weaker tint is hardly seen, and the picture greyscale."""
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What was measured of a picture, and the verdict."""
+class MonochromeOptions:
+    """From numbers to a verdict; the thresholds of the other method do not count.
 
-    saturation_mean: float
-    hue_std: float
-    kind: Kind | None
+    A picture whose tint is at least `tint_limit` is coloured, be it of one hue or not.
+    """
+
+    method: MonochromeMethod = "hsv"
+    saturation_threshold: float = 0.001
+    hue_threshold: float = 0.03
+    chroma_threshold: float = 10.0
+    tint_limit: float = 40.0
+
+    def kind(self, numbers: tuple[float, float]) -> Kind | None:
+        """The verdict on a picture from the numbers that its method measured."""
+        first, second = numbers
+        if self.method == "hsv":
+            if first < self.saturation_threshold:
+                return "greyscale"
+            return "monochrome" if second < self.hue_threshold else None
+        if second >= self.chroma_threshold or first >= self.tint_limit:
+            return None
+        return "greyscale" if first < GREY_TINT else "monochrome"
 
 
-def measure(
-    image: np.ndarray,
-    saturation_threshold: float = SATURATION_THRESHOLD,
-    hue_threshold: float = HUE_THRESHOLD,
-) -> Measurement:
-    """Measure (H, W, 3) uint8 RGB: mean saturation, then the standard deviation of the hue."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+def examine(path: str | PathLike[str], method: MonochromeMethod) -> tuple[float, float]:
+    """Measure a picture file, transparency on white; ValueError names one that cannot be read."""
+    try:
+        with Image.open(path) as image:
+            if method == "lab":  # a JPEG is decoded at a half, a quarter or an eighth
+                image.draft(None, (2 * SIDE, 2 * SIDE))
+            is_plain = image.mode == "RGB" and "transparency" not in image.info
+            pixels = np.asarray(image) if is_plain else flatten(image)
+    except DECODE_ERRORS as error:
         raise ValueError(
-            f"a picture must be uint8 RGB of shape (height, width, 3), got {image.dtype} "
-            f"{image.shape}; convert it first"
-        )
+            f"cannot read the picture {path}: {error}; repair it or take it out of the dataset"
+        ) from error
+    return measure_lab(pixels) if method == "lab" else measure_hsv(pixels)
+
+
+def measure_hsv(image: np.ndarray) -> tuple[float, float]:
+    """Measure (H, W, 3) uint8 RGB: mean saturation, then the standard deviation of the hue."""
     means, deviations = cv2.meanStdDev(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
-    saturation, hue = float(means[1, 0]), float(deviations[0, 0])
-    if saturation < saturation_threshold:
-        return Measurement(saturation, hue, "greyscale")
-    return Measurement(saturation, hue, "monochrome" if hue < hue_threshold else None)
-
-
-def examine(
-    path: str | PathLike[str],
-    saturation_threshold: float = SATURATION_THRESHOLD,
-    hue_threshold: float = HUE_THRESHOLD,
-) -> Measurement:
-    """Measure a file, transparency on white; ValueError names a file that cannot be read."""
-    return measure(read_rgb(path), saturation_threshold, hue_threshold)
+    return float(means[1, 0]), float(deviations[0, 0])
 
 
 def tag_kind(caption: str, kind: Kind | None, separator: str = SEPARATOR) -> str:

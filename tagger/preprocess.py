@@ -1,21 +1,31 @@
-"""From a picture to the tensor that a WD14 tagger reads; owns decoding, padding and resizing.
+"""From a picture to the pixels that a tagger reads; owns decoding, padding and resizing.
 
 Steps and constants are those of kohya's `finetune/tag_images_by_wd14_tagger.py`.
 """
 
 from __future__ import annotations
 
+import io
 import struct
+import zlib
+from collections.abc import Sequence
 from os import PathLike
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-Picture = np.ndarray | str | PathLike[str]
-"""A path, or decoded RGB pixels (H, W, 3) uint8."""
+from .labels import Layout
+
+Picture = np.ndarray | bytes | str | PathLike[str]
+"""Decoded RGB pixels (H, W, 3) uint8, the bytes of a picture file, or its path."""
 
 WHITE = 255
+LARGEST = 8192
+"""A longer side is shrunk by a whole number before padding, whose square would take gigabytes."""
+SCALES = (8, 4, 2)
+"""Fractions of its size at which libjpeg can decode a JPEG."""
+
 # What Pillow raises, depending on the format, for a file that is missing, cut off or no picture.
 DECODE_ERRORS = (
     OSError,
@@ -23,19 +33,48 @@ DECODE_ERRORS = (
     ValueError,
     EOFError,
     IndexError,
+    OverflowError,
+    MemoryError,
     struct.error,
+    zlib.error,
     Image.DecompressionBombError,
 )
 
 
-def read_rgb(path: str | PathLike[str], kohya: bool = False) -> np.ndarray:
-    """Decode a file to (H, W, 3) uint8 RGB; ValueError names a file that cannot be read."""
+def prepare(
+    picture: Picture, side: int = 448, kohya: bool = False, fast: bool = False
+) -> np.ndarray:
+    """A picture -> (side, side, 3) uint8 BGR; ValueError names a file that cannot be read.
+
+    `fast` decodes a JPEG at the smallest scale that keeps its longest side at `side` or more:
+    quicker, and slightly other pixels. `kohya` as in `flatten`.
+    """
+    if not isinstance(picture, np.ndarray):
+        return square_bgr(read_rgb(picture, kohya, side if fast else None), side, kohya)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise ValueError(
+            f"a picture must be uint8 RGB of shape (height, width, 3), got {picture.dtype} "
+            f"{picture.shape}; convert it first"
+        )
+    return square_bgr(picture, side, kohya)
+
+
+def read_rgb(
+    picture: bytes | str | PathLike[str], kohya: bool = False, least: int | None = None
+) -> np.ndarray:
+    """Decode a file to (H, W, 3) uint8 RGB; ValueError names a file that cannot be read.
+
+    With `least` a JPEG may come smaller, its longest side still `least` or more.
+    """
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
+            if least is not None:
+                _decode_smaller(image, least)
             return flatten(image, kohya)
     except DECODE_ERRORS as error:
+        name = "" if isinstance(picture, bytes) else f" {picture}"
         raise ValueError(
-            f"cannot read the picture {path}: {error}; repair it or take it out of the dataset"
+            f"cannot read the picture{name}: {error}; repair it or take it out of the dataset"
         ) from error
 
 
@@ -46,43 +85,59 @@ def flatten(image: Image.Image, kohya: bool = False) -> np.ndarray:
     ignores the one and clips the other.
     """
     if not kohya:
-        image = _eight_bit(ImageOps.exif_transpose(image))
+        ImageOps.exif_transpose(image, in_place=True)
+        image = _eight_bit(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         canvas = Image.new("RGB", rgba.size, (WHITE, WHITE, WHITE))
         canvas.paste(rgba, mask=rgba.getchannel("A"))
         return np.asarray(canvas)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def square_bgr(rgb: np.ndarray, side: int) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> (side, side, 3) float32 BGR in 0..255, padded with white to a square.
+def square_bgr(rgb: np.ndarray, side: int, kohya: bool = False) -> np.ndarray:
+    """(H, W, 3) uint8 RGB -> (side, side, 3) uint8 BGR, padded with white to a square.
 
-    Area averaging downwards, Pillow's Lanczos upwards.
+    Area averaging downwards, Pillow's Lanczos upwards. Sides above `LARGEST` are averaged down by
+    a whole number first unless `kohya`.
     """
+    if not kohya and max(rgb.shape) > LARGEST:
+        shrink = -(-max(rgb.shape) // LARGEST)
+        size = (max(1, rgb.shape[1] // shrink), max(1, rgb.shape[0] // shrink))
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     height, width = rgb.shape[:2]
     longest = max(height, width)
     top, left = (longest - height) // 2, (longest - width) // 2
     canvas = np.full((longest, longest, 3), WHITE, np.uint8)
-    canvas[top : top + height, left : left + width] = rgb[:, :, ::-1]
+    canvas[top : top + height, left : left + width] = rgb
     if longest >= side:
         resized = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA)
     else:
         small = Image.fromarray(canvas)
         resized = np.asarray(small.resize((side, side), Image.Resampling.LANCZOS))
-    return resized.astype(np.float32)
+    # Both ways treat each channel alone, so that the few pixels left can be turned to BGR.
+    return np.ascontiguousarray(resized[:, :, ::-1])
 
 
-def prepare(picture: Picture, side: int = 448, kohya: bool = False) -> np.ndarray:
-    """A path or (H, W, 3) uint8 RGB pixels -> (side, side, 3) float32 BGR; ValueError if neither."""
-    if not isinstance(picture, np.ndarray):
-        return square_bgr(read_rgb(picture, kohya), side)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise ValueError(
-            f"a picture must be uint8 RGB of shape (height, width, 3), got {picture.dtype} "
-            f"{picture.shape}; convert it first"
-        )
-    return square_bgr(picture, side)
+def as_input(pictures: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
+    """Prepared pictures -> what the model reads, float32 BGR.
+
+    `csv`: (n, side, side, 3) in 0..255; `json`: (n, 3, side, side) in -1..1.
+    """
+    if layout == "csv":
+        return np.stack(pictures).astype(np.float32)
+    planes = np.stack([picture.transpose(2, 0, 1) for picture in pictures])
+    planes = planes.astype(np.float32, order="C")
+    planes /= 127.5
+    planes -= 1.0
+    return planes
+
+
+def _decode_smaller(image: Image.Image, least: int) -> None:
+    """Have libjpeg decode at an eighth, a quarter or half; does nothing to other formats."""
+    scale = next((s for s in SCALES if max(image.size) >= s * least), 1)
+    if scale > 1:
+        image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -1,9 +1,12 @@
-"""What filtering did to the captions, as numbers and as text."""
+"""What was done to the captions of a dataset, as numbers and as text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from .captions import SEPARATOR, split_tags
 
 TOTALS_SHOWN = 20
 
@@ -19,19 +22,41 @@ class Change:
 
 @dataclass(frozen=True)
 class Report:
-    """The changed captions of `images`, and how often each tag was taken away or added."""
+    """The changed captions of `images`, how often all of them had each tag before, and have it now.
+
+    `prose` counts captions that are written in sentences and were therefore left in peace.
+    """
 
     images: int
     changes: tuple[Change, ...]
-    removed: Mapping[str, int]
-    added: Mapping[str, int]
+    before: Counter[str]
+    after: Counter[str]
+    prose: int = 0
+
+    @property
+    def removed(self) -> Counter[str]:
+        """How often each tag was taken away."""
+        return self.before - self.after
+
+    @property
+    def added(self) -> Counter[str]:
+        """How often each tag was put in."""
+        return self.after - self.before
 
     def text(self, limit: int | None = None) -> str:
         """Totals, then `before -> after` of each changed caption, at most `limit` of them."""
-        lines = [f"{len(self.changes)} of {self.images} captions changed"]
+        lines = [
+            f"{len(self.changes)} of {self.images} captions changed",
+            f"tags: {self.before.total()} -> {self.after.total()}, "
+            f"different ones: {len(self.before)} -> {len(self.after)}",
+        ]
         for word, counts in (("removed", self.removed), ("added", self.added)):
             if counts:
                 lines.append(f"{word}: {_totals(counts)}")
+        if self.prose:
+            lines.append(
+                f"written in sentences, so left as they are but for the trigger: {self.prose}"
+            )
         shown = self.changes[:limit]
         for change in shown:
             lines += ["", change.name, f"  {change.before}", f"  -> {change.after}"]
@@ -40,8 +65,24 @@ class Report:
         return "\n".join(lines)
 
 
-def _totals(counts: Mapping[str, int]) -> str:
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    listed = ", ".join(f"{tag} ({count})" for tag, count in ordered[:TOTALS_SHOWN])
-    more = len(ordered) - TOTALS_SHOWN
-    return f"{sum(counts.values())} tags: {listed}" + (f" and {more} others" if more > 0 else "")
+def compare(
+    names: Sequence[str],
+    before: Sequence[str],
+    after: Sequence[str],
+    separator: str = SEPARATOR,
+    prose: int = 0,
+) -> Report:
+    """The report on captions before and after, in the same order."""
+    triples = list(zip(names, before, after, strict=True))
+    changes = tuple(Change(*triple) for triple in triples if triple[1] != triple[2])
+    return Report(len(triples), changes, _count(before, separator), _count(after, separator), prose)
+
+
+def _count(captions: Sequence[str], separator: str) -> Counter[str]:
+    return Counter(tag for caption in captions for tag in split_tags(caption, separator))
+
+
+def _totals(counts: Counter[str]) -> str:
+    listed = ", ".join(f"{tag} ({count})" for tag, count in counts.most_common(TOTALS_SHOWN))
+    more = len(counts) - TOTALS_SHOWN
+    return f"{counts.total()} tags: {listed}" + (f" and {more} others" if more > 0 else "")

@@ -5,17 +5,25 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from .captions import SEPARATOR, split_tags, tag_key
-from .labels import Category, Label, spaced
+from .labels import Category, Labels, spaced
 
-RatingPlace = Literal["off", "first", "last"]
-RATING_PLACES: tuple[RatingPlace, ...] = get_args(RatingPlace)
+Place = Literal["off", "first", "last"]
+PLACES: tuple[Place, ...] = get_args(Place)
+
+NEVER = 1.01
+"""A threshold above every probability, which leaves a category out."""
+
+# Rating and quality have no threshold: of these categories the likeliest tag is taken, if asked.
+_BEST: tuple[Literal["quality", "rating"], ...] = ("quality", "rating")
+_ABOVE: tuple[Category, ...] = ("general", "character", "copyright", "artist", "meta", "model")
+_THRESHOLDS = tuple(f"{category}_threshold" for category in _ABOVE)
 
 _PART = re.compile(r"(?:\\.|[^;])+")
 _PAIR = re.compile(r"((?:\\.|[^,\\])+),((?:\\.|[^,\\])+)")
@@ -33,13 +41,20 @@ class Tag(NamedTuple):
 class TagOptions:
     """How probabilities become tags; ValueError at construction lists everything wrong at once.
 
-    Lists compare whole tags by `tag_key`, in the final spelling. A threshold is inclusive;
-    `character_threshold` None leaves character tags out.
+    Lists compare whole tags by `tag_key`, in the final spelling. A threshold is inclusive; above 1
+    it leaves its category out. `kohya` writes what the script writes, not what its help says:
+    lists compare letter by letter, `always_first` and characters put first end up reversed,
+    `replacements` do nothing, kohya's underscore rule alone, repeated tags stay.
     """
 
     general_threshold: float = 0.3
-    character_threshold: float | None = None
-    rating: RatingPlace = "off"
+    character_threshold: float = NEVER
+    copyright_threshold: float = NEVER
+    artist_threshold: float = NEVER
+    meta_threshold: float = NEVER
+    model_threshold: float = NEVER
+    rating: Place = "off"
+    quality: Place = "off"
     remove_underscore: bool = True
     undesired: tuple[str, ...] = ()
     replacements: tuple[tuple[str, str], ...] = ()
@@ -47,14 +62,17 @@ class TagOptions:
     character_tags_first: bool = False
     character_tag_expand: bool = False
     separator: str = SEPARATOR
+    kohya: bool = False
 
     def __post_init__(self) -> None:
-        problems = [
-            *_threshold_problems("general_threshold", self.general_threshold),
-            *_threshold_problems("character_threshold", self.character_threshold or 0.0),
-        ]
-        if self.rating not in RATING_PLACES:
-            problems.append(f"rating is {self.rating!r}, allowed: {', '.join(RATING_PLACES)}")
+        problems = []
+        for name in _THRESHOLDS:
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0:
+                problems.append(f"{name} is {value}, allowed: 0 to 1, or more to take none")
+        for name in _BEST:
+            if getattr(self, name) not in PLACES:
+                problems.append(f"{name} is {getattr(self, name)!r}, allowed: {', '.join(PLACES)}")
         for name in ("undesired", "always_first"):
             problems += _list_problems(name, getattr(self, name))
         problems += _replacement_problems(self.replacements)
@@ -64,35 +82,40 @@ class TagOptions:
             raise ValueError("tag options: " + "; ".join(problems))
 
 
-def select(
-    probabilities: np.ndarray, labels: Sequence[Label], options: TagOptions
-) -> tuple[Tag, ...]:
-    """The tags of one picture from its (labels,) probabilities, in the order of the labels.
+def select(probabilities: np.ndarray, labels: Labels, options: TagOptions) -> tuple[Tag, ...]:
+    """The tags of one picture from its (labels,) probabilities.
 
-    Then general and character tags swap if asked, the rating takes its place, and `always_first`
-    tags that are there come to the front in their given order. Two characters of one series,
-    expanded, give the series twice, as in kohya's script.
+    They come in the order of the labels, or by probability where the layout says so; then
+    characters go first if asked, quality and rating take their places, rating outermost, and
+    `always_first` tags that are there come to the front in their given order.
     """
     if probabilities.shape != (len(labels),):
         raise ValueError(
             f"one probability per label is needed: got shape {probabilities.shape} for "
             f"{len(labels)} labels; the tag list does not belong to this model"
         )
-    found = _above(probabilities, labels, "general", options.general_threshold)
-    tags = [tag for label in found for tag in _spelled(label, options)]
-    characters = _characters(probabilities, labels, options)
+    tags = _above(probabilities, labels, options)
     if options.character_tags_first:
-        tags = [tag for group in reversed(characters) for tag in group] + tags
-    else:
-        tags += [tag for group in characters for tag in group]
-    rating = _rating(probabilities, labels, options)
-    tags = [*rating, *tags] if options.rating == "first" else [*tags, *rating]
-    return tuple(_without_undesired(_fronted(tags, options.always_first), options.undesired))
+        characters = [tag for tag in tags if tag.category == "character"]
+        others = [tag for tag in tags if tag.category != "character"]
+        tags = [*(reversed(characters) if options.kohya else characters), *others]
+    for category in _BEST:
+        best = _likeliest(probabilities, labels, category)
+        place = getattr(options, category)
+        tags = [*(best if place == "first" else ()), *tags, *(best if place == "last" else ())]
+    return tuple(
+        _arranged([spelled for tag in tags for spelled in _spelled(tag, options)], options)
+    )
 
 
 def count_tags(pictures: Iterable[Iterable[str]]) -> list[tuple[str, int]]:
     """(tag, number of pictures with it), most frequent first, ties in order of appearance."""
     return Counter(tag for tags in pictures for tag in dict.fromkeys(tags)).most_common()
+
+
+def frequency_table(counts: Iterable[tuple[str, int]]) -> str:
+    """A head line and one line per tag, its name and count separated by a tab."""
+    return "\n".join(["tag\tpictures", *(f"{tag}\t{count}" for tag, count in counts)])
 
 
 def parse_list(text: str, separator: str = ",") -> tuple[str, ...]:
@@ -117,74 +140,69 @@ def parse_replacements(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def expand_character(name: str) -> tuple[str, ...]:
-    """`name_(series)` -> `name`, `series`, split at the last parenthesis; others unchanged."""
+def expand_character(name: str, kohya: bool = False) -> tuple[str, ...]:
+    """`name_(series)` -> `name`, `series`, split at the last parenthesis; others unchanged.
+
+    `kohya` splits whatever ends with a parenthesis, also when one half is empty.
+    """
     head, parenthesis, series = name.rpartition("(")
     head, series = head.removesuffix("_"), series.replace(")", "")
-    if not name.endswith(")") or not parenthesis or not head or not series:
-        return (name,)
-    return head, series
+    if name.endswith(")") and (kohya or (parenthesis and head and series)):
+        return head, series
+    return (name,)
 
 
-def _above(
-    probabilities: np.ndarray, labels: Sequence[Label], category: Category, threshold: float
-) -> list[Tag]:
-    """Labels of a category at or above the threshold, compared in float32 as the model gives it."""
-    hits = np.flatnonzero(probabilities >= threshold).tolist()
-    return [
-        Tag(labels[i].name, category, float(probabilities[i]))
-        for i in hits
-        if labels[i].category == category
-    ]
+def _above(probabilities: np.ndarray, labels: Labels, options: TagOptions) -> list[Tag]:
+    """Labels at or above the threshold of their category, compared in float32 as the model gives it."""
+    found: list[tuple[int, Tag]] = []
+    for category, name in zip(_ABOVE, _THRESHOLDS, strict=True):
+        places = labels.places(category)
+        for i in places[probabilities[places] >= getattr(options, name)].tolist():
+            found.append((i, Tag(labels.entries[i].name, category, float(probabilities[i]))))
+    found.sort(key=lambda entry: entry[0])
+    if labels.layout == "json":
+        found.sort(key=lambda entry: -entry[1].probability)
+    return [tag for _, tag in found]
 
 
-def _characters(
-    probabilities: np.ndarray, labels: Sequence[Label], options: TagOptions
-) -> list[list[Tag]]:
-    """Character tags, one group per label: an expanded label gives two tags that stay together."""
-    if options.character_threshold is None:
-        return []
-    found = _above(probabilities, labels, "character", options.character_threshold)
-    return [list(_spelled(tag, options)) for tag in found]
-
-
-def _rating(
-    probabilities: np.ndarray, labels: Sequence[Label], options: TagOptions
-) -> tuple[Tag, ...]:
-    """The likeliest rating; nothing takes its place when it is undesired."""
-    if options.rating == "off":
+def _likeliest(probabilities: np.ndarray, labels: Labels, category: Category) -> tuple[Tag, ...]:
+    """The tag of a category with the largest probability; nothing takes its place if undesired."""
+    places = labels.places(category)
+    if not places.size:
         return ()
-    rated = [i for i, label in enumerate(labels) if label.category == "rating"]
-    if not rated:
-        return ()
-    best = max(rated, key=lambda i: probabilities[i])
-    return _spelled(Tag(labels[best].name, "rating", float(probabilities[best])), options)
+    best = int(places[probabilities[places].argmax()])
+    return (Tag(labels.entries[best].name, category, float(probabilities[best])),)
 
 
 def _spelled(tag: Tag, options: TagOptions) -> tuple[Tag, ...]:
     """The tag as the caption shows it: expanded, underscores removed, replaced."""
     expand = options.character_tag_expand and tag.category == "character"
-    names = expand_character(tag.name) if expand else (tag.name,)
+    names = expand_character(tag.name, options.kohya) if expand else (tag.name,)
+    if options.kohya:
+        names = (options.separator.join(names),)
     if options.remove_underscore:
-        names = tuple(map(spaced, names))
-    targets = {tag_key(source): target for source, target in reversed(options.replacements)}
-    return tuple(tag._replace(name=targets.get(tag_key(name), name)) for name in names)
+        names = tuple(spaced(name, options.kohya) for name in names)
+    if options.replacements and not options.kohya:
+        targets = {tag_key(source): target for source, target in reversed(options.replacements)}
+        names = tuple(targets.get(tag_key(name), name) for name in names)
+    return tuple(tag._replace(name=name) for name in names)
 
 
-def _fronted(tags: list[Tag], first: Sequence[str]) -> list[Tag]:
-    """The tags, those in `first` before all others and in its order (the sort is stable)."""
-    places = {tag_key(name): place for place, name in reversed(list(enumerate(first)))}
-    return sorted(tags, key=lambda tag: places.get(tag_key(tag.name), len(first)))
-
-
-def _without_undesired(tags: list[Tag], undesired: Sequence[str]) -> list[Tag]:
-    unwanted = set(map(tag_key, undesired))
-    return [tag for tag in tags if tag_key(tag.name) not in unwanted]
-
-
-def _threshold_problems(name: str, value: float) -> list[str]:
-    inside = math.isfinite(value) and 0.0 <= value <= 1.0
-    return [] if inside else [f"{name} is {value}, allowed: 0 to 1"]
+def _arranged(tags: list[Tag], options: TagOptions) -> list[Tag]:
+    """Without undesired and repeated tags, those of `always_first` before all others."""
+    alike = str if options.kohya else tag_key
+    first = options.always_first[::-1] if options.kohya else options.always_first
+    places = {alike(name): place for place, name in reversed(list(enumerate(first)))}
+    gone = set(map(alike, options.undesired))
+    kept: list[tuple[int, Tag]] = []
+    for tag in tags:
+        key = alike(tag.name)
+        if key not in gone:
+            kept.append((places.get(key, len(first)), tag))
+        if not options.kohya:
+            gone.add(key)
+    kept.sort(key=lambda entry: entry[0])
+    return [tag for _, tag in kept]
 
 
 def _list_problems(name: str, tags: tuple[str, ...]) -> list[str]:

@@ -2,166 +2,104 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import TypeVar
 
 import numpy as np
 
-from .labels import Label
-from .preprocess import Picture, prepare
+from .labels import Labels, Layout
+from .preprocess import as_input, prepare
+from .runtime import Port, Session, runtime_errors
 
-Provider = Literal["auto", "cuda", "directml", "coreml", "cpu"]
-PROVIDERS: tuple[Provider, ...] = get_args(Provider)
+T = TypeVar("T")
+Outcome = np.ndarray | ValueError
+"""Of one picture: what was asked for, or why it could not be read."""
 
-# In the order in which "auto" prefers them.
-PROVIDER_NAMES = {
-    "cuda": "CUDAExecutionProvider",
-    "directml": "DmlExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
 DEFAULT_SIDE = 448
+THREADS = 8
 _SLACK = 1e-3  # fp16 models round a little past 1
-
-logger = logging.getLogger(__name__)
-
-
-class Port(Protocol):
-    """An input or output of the model as ONNX Runtime describes it; unknown sizes are text or None."""
-
-    name: str
-    shape: Sequence[int | str | None]
-    type: str
-
-
-class Session(Protocol):
-    """What is used of `onnxruntime.InferenceSession` (`Any`: its outputs have no narrower type)."""
-
-    def get_inputs(self) -> Sequence[Port]: ...
-    def get_outputs(self) -> Sequence[Port]: ...
-    def get_providers(self) -> Sequence[str]: ...
-    def run(self, output_names: Any, input_feed: Any, /) -> Sequence[Any]: ...
-
-
-def available_providers() -> list[str]:
-    """The execution providers of the installed onnxruntime; ValueError if there is none."""
-    return list(_runtime().get_available_providers())
-
-
-def choose_providers(available: Sequence[str], wanted: Provider = "auto") -> list[str]:
-    """Execution providers to ask for, best first, the CPU always last.
-
-    A wanted one that onnxruntime lacks is warned about in the log, and the CPU taken.
-    """
-    if wanted not in PROVIDERS:
-        raise ValueError(f"provider {wanted!r} is not known; choose {', '.join(PROVIDERS)}")
-    cpu = PROVIDER_NAMES["cpu"]
-    names = PROVIDER_NAMES.values() if wanted == "auto" else [PROVIDER_NAMES[wanted]]
-    chosen = [name for name in names if name in available and name != cpu]
-    if wanted not in ("auto", "cpu") and not chosen:
-        logger.warning(
-            "the installed onnxruntime has no %s (it has %s): tagging on the CPU",
-            PROVIDER_NAMES[wanted],
-            ", ".join(available),
-        )
-    return [*chosen, cpu]
-
-
-def open_session(path: str | Path, providers: Sequence[str]) -> Session:
-    """An ONNX Runtime session; ValueError for a damaged file, a log warning for another provider."""
-    runtime = _runtime()
-    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    names = ("Fail", "NoSuchFile", "InvalidProtobuf", "InvalidGraph", "InvalidArgument")
-    names = (*names, "NotImplemented", "RuntimeException", "EPFail")
-    errors = tuple(getattr(state, name) for name in names if hasattr(state, name))
-    try:
-        session = runtime.InferenceSession(str(path), providers=list(providers))
-    except errors as error:
-        raise ValueError(
-            f"onnxruntime cannot open the tagger {path}: {error}; if the file is damaged, delete "
-            "it and download it again"
-        ) from error
-    if providers and session.get_providers()[0] != providers[0]:
-        logger.warning(
-            "onnxruntime could not start %s: tagging with %s",
-            providers[0],
-            session.get_providers()[0],
-        )
-    return session
+_READS = {"csv": "[batch, side, side, 3]", "json": "[batch, 3, side, side]"}
+_FILES = {"csv": "selected_tags.csv", "json": "tag_mapping.json"}
 
 
 class Tagger:
-    """A WD14 model (NHWC pictures in, one probability per label out) on a session that it is given."""
+    """A tagger (pictures in, one probability per label out) on a session that it is given."""
 
-    def __init__(self, session: Session, labels: Sequence[Label]) -> None:
+    def __init__(self, session: Session, labels: Labels) -> None:
         port, output = session.get_inputs()[0], session.get_outputs()[0]
         self.session = session
-        self.labels = tuple(labels)
+        self.labels = labels
         self.provider: str = session.get_providers()[0]
-        self.input_size = _side(port)
+        self.input_size = _side(port, labels.layout)
         self.fixed_batch = _known(port.shape[0])
         self._input, self._half = port.name, port.type == "tensor(float16)"
         outputs = _known(output.shape[-1]) if output.shape else None
-        if outputs not in (None, len(self.labels)):
+        if outputs not in (None, len(labels)):
             raise ValueError(
                 f"the model gives {outputs} probabilities but its tag list names "
-                f"{len(self.labels)} tags; take model.onnx and selected_tags.csv from one place"
+                f"{len(labels)} tags; take the model and its {_FILES[labels.layout]} from one place"
             )
 
-    def probabilities(
+    def rows(
         self,
-        pictures: Iterable[Picture],
+        pictures: Iterable[T],
         batch_size: int = 8,
-        on_batch: Callable[[int], None] | None = None,
-        kohya: bool = False,
-    ) -> np.ndarray:
-        """(n, labels) float32 of all pictures; `on_batch` hears how many are done and may raise."""
-        rows: list[np.ndarray] = []
-        done = 0
-        for block in self.batches(pictures, batch_size, kohya):
-            rows.append(block)
-            done += len(block)
-            if on_batch is not None:
-                on_batch(done)
-        return np.concatenate(rows) if rows else np.empty((0, len(self.labels)), np.float32)
+        decode: Callable[[T, int], np.ndarray] = prepare,
+    ) -> Generator[Outcome, None, None]:
+        """For each picture in order its (labels,) float32, or the ValueError that `decode` raised.
 
-    def batches(
-        self, pictures: Iterable[Picture], batch_size: int = 8, kohya: bool = False
-    ) -> Iterator[np.ndarray]:
-        """(<= batch, labels) float32, batch after batch in order; a fixed-batch model keeps its own.
-
-        Pictures are decoded in a few threads, at most one batch ahead; ValueError names a picture
-        that cannot be read.
+        `decode` turns a picture into (side, side, 3) uint8 BGR; it runs in a few threads, at most
+        a batch ahead. A model with a fixed batch keeps its own.
         """
         if batch_size < 1:
             raise ValueError(f"batch size is {batch_size}; it must be at least 1")
         size = self.fixed_batch or batch_size
-        ready = _decoded(pictures, self.input_size, kohya, size)
+        ready = _decoded(pictures, lambda picture: decode(picture, self.input_size), size)
+        waiting: list[Outcome] = []
+        pixels = 0
         try:
-            while block := list(islice(ready, size)):
-                yield self._infer(np.stack(block))
+            for outcome in ready:
+                waiting.append(outcome)
+                pixels += isinstance(outcome, np.ndarray)
+                if pixels == size:
+                    yield from self._resolved(waiting)
+                    waiting, pixels = [], 0
+            yield from self._resolved(waiting)
         finally:
             ready.close()
 
-    def _infer(self, block: np.ndarray) -> np.ndarray:
-        """(n, side, side, 3) float32 -> (n, labels) float32, filled up to a fixed batch meanwhile."""
-        count = len(block)
-        if self.fixed_batch is not None and count < self.fixed_batch:
-            block = np.concatenate([block, np.repeat(block[-1:], self.fixed_batch - count, axis=0)])
-        feed = block.astype(np.float16) if self._half else block
-        result = np.asarray(self.session.run(None, {self._input: feed})[0], np.float32)[:count]
+    def _resolved(self, outcomes: list[Outcome]) -> Iterator[Outcome]:
+        """The outcomes with probabilities in the place of pixels."""
+        pixels = [entry for entry in outcomes if isinstance(entry, np.ndarray)]
+        rows = iter(self._infer(pixels) if pixels else ())
+        for entry in outcomes:
+            yield next(rows) if isinstance(entry, np.ndarray) else entry
+
+    def _infer(self, pixels: list[np.ndarray]) -> np.ndarray:
+        """Prepared pictures -> (n, labels) float32, filled up to a fixed batch meanwhile."""
+        count = len(pixels)
+        filled = [*pixels, *pixels[-1:] * ((self.fixed_batch or count) - count)]
+        feed = as_input(filled, self.labels.layout)
+        if self._half:
+            feed = feed.astype(np.float16)
+        try:
+            outputs = self.session.run(None, {self._input: feed})
+        except runtime_errors() as error:
+            raise ValueError(
+                f"onnxruntime failed on {self.provider} with {len(filled)} pictures at a time: "
+                f"{error}; if memory is short, lower the batch size, or take the provider cpu"
+            ) from error
+        result = np.asarray(outputs[0], np.float32)[:count]
         if result.shape != (count, len(self.labels)):
             raise ValueError(
                 f"the model gave {result.shape} for {count} pictures and {len(self.labels)} tags; "
-                "take model.onnx and selected_tags.csv from one place"
+                f"take the model and its {_FILES[self.labels.layout]} from one place"
             )
+        if self.labels.layout == "json":
+            result = _sigmoid(result)
         if not np.all((result >= -_SLACK) & (result <= 1 + _SLACK)):
             raise ValueError(
                 f"the model's outputs on {self.provider} are no probabilities between 0 and 1; "
@@ -171,44 +109,47 @@ class Tagger:
 
 
 def _decoded(
-    pictures: Iterable[Picture], side: int, kohya: bool, ahead: int
-) -> Generator[np.ndarray, None, None]:
-    """Prepared pictures in order, decoded by threads that are at most `ahead` pictures in front."""
-    workers = min(4, os.cpu_count() or 1)
+    pictures: Iterable[T], decode: Callable[[T], np.ndarray], ahead: int
+) -> Generator[Outcome, None, None]:
+    """Decoded pictures in order, by threads that are at most `ahead` pictures in front."""
+    workers = min(THREADS, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers, "tagger-decode")
     waiting: deque[Future[np.ndarray]] = deque()
     try:
         for picture in pictures:
-            waiting.append(pool.submit(prepare, picture, side, kohya))
+            waiting.append(pool.submit(decode, picture))
             if len(waiting) > max(ahead, workers):
-                yield waiting.popleft().result()
+                yield _outcome(waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield _outcome(waiting.popleft())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _side(port: Port) -> int:
-    """The side of the square that the model reads; ValueError if it is not (N, side, side, 3)."""
+def _outcome(future: Future[np.ndarray]) -> Outcome:
+    try:
+        return future.result()
+    except ValueError as error:
+        return error
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # exp of a large number is infinity, which gives 0
+        return 1 / (1 + np.exp(-logits))
+
+
+def _side(port: Port, layout: Layout) -> int:
+    """The side of the square that the model reads; ValueError if its family reads otherwise."""
     shape = list(port.shape)
-    if len(shape) != 4 or _known(shape[3]) not in (None, 3) or _known(shape[1]) != _known(shape[2]):
-        raise ValueError(
-            f"the model reads {shape}, a WD14 tagger reads [batch, side, side, 3]; use one of "
-            "SmilingWolf's taggers"
-        )
-    return _known(shape[1]) or DEFAULT_SIDE
+    if len(shape) == 4:
+        colours, *sides = [shape[i] for i in ((3, 1, 2) if layout == "csv" else (1, 2, 3))]
+        if _known(colours) in (None, 3) and _known(sides[0]) == _known(sides[1]):
+            return _known(sides[0]) or DEFAULT_SIDE
+    raise ValueError(
+        f"the model reads {shape}, a tagger with {_FILES[layout]} reads {_READS[layout]}; use one "
+        "of SmilingWolf's taggers, or the tag list that belongs to the model"
+    )
 
 
 def _known(size: int | str | None) -> int | None:
     return size if isinstance(size, int) and size > 0 else None
-
-
-def _runtime() -> Any:
-    """The onnxruntime module, loaded at first use."""
-    try:
-        return importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise ValueError(
-            "tagging needs the package onnxruntime; install it into ComfyUI's Python with "
-            "`pip install onnxruntime` (onnxruntime-gpu for CUDA, onnxruntime-directml on Windows)"
-        ) from error

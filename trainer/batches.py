@@ -13,11 +13,15 @@ _FLIP_CHANCE = 0.5
 
 
 class BatchItem(NamedTuple):
-    """One showing of one picture: its place in ``cached.items``, which repeat, and whether mirrored."""
+    """One showing of one picture: its place in ``cached.items``, which repeat, and whether mirrored.
+
+    ``text`` is what this showing makes of the caption; None: the caption as it stands.
+    """
 
     item_index: int
     repeat: int
     flipped: bool
+    text: str | None = None
 
 
 def epoch_batches(

@@ -1,7 +1,7 @@
 """Aspect buckets and SDXL's size conditioning, number for number as kohya's sd-scripts make them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -68,6 +68,17 @@ class BucketSettings:
         """``max_reso`` rounded up to a multiple of ``step``."""
         return -(-self.max_reso // self.step) * self.step
 
+    def at(self, side: int) -> "BucketSettings":
+        """The same shapes at about ``side`` x ``side`` pixels; the shortest and longest side scale along.
+
+        Raises:
+            ValueError: the step is too coarse for that resolution.
+        """
+        scale = side / math.sqrt(self.resolution[0] * self.resolution[1])
+        shortest = max(self.step, int(self.min_reso * scale))
+        longest = math.ceil(self.max_reso * scale)
+        return replace(self, resolution=(side, side), min_reso=shortest, max_reso=longest)
+
 
 class Placement(NamedTuple):
     """How one picture gets into its bucket: resize to ``resized``, then crop ``bucket`` at (left, top)."""
@@ -92,6 +103,21 @@ class SizeConditioning(NamedTuple):
     original_hw: tuple[int, int]
     crop_tl: tuple[int, int]
     target_hw: tuple[int, int]
+
+
+def parse_resolutions(text: str) -> tuple[int, ...]:
+    """The resolutions that a user typed, in pixels: whole numbers between commas or spaces.
+
+    Raises:
+        ValueError: something else stands there.
+    """
+    words = text.replace(",", " ").split()
+    wrong = [word for word in words if not word.isdecimal()]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]!r} is no resolution; write numbers of pixels, such as 768, 512."
+        )
+    return tuple(dict.fromkeys(map(int, words)))
 
 
 @lru_cache(maxsize=64)

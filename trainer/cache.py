@@ -1,19 +1,23 @@
 """Latents on disk: which picture becomes which latent file, making those that lack, and naming the whole."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from itertools import product
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .buckets import BucketSettings, Placement, Size, SizeConditioning, assign, conditioning
+from .caption_rules import CaptionOptions, Draws, shown_caption, without_tags
 from .dataset import Dataset, FileStamp, Interpolation, Sample, Subset
 from .decoding import CHANGED, Job, decoded, grouped
 from .digests import digest, file_digest
 from .images import explain, stored_size
 from .store import Store
+from .texts import AS_PROMPTS, TextRecipe
 
 RECIPE = 1
 """Raised when the way from picture to latent changes, so that older latents are not used."""
@@ -34,7 +38,8 @@ _LISTED = 5
 class LatentRecipe:
     """Everything besides the picture itself that its latent depends on, and the crop conditioning.
 
-    ``kohya``: decode and crop conditioning as sd-scripts do it, instead of the mended way.
+    ``kohya``: decode and crop conditioning as sd-scripts do it, instead of the mended way. Under
+    ``more_buckets`` every picture comes once more for each, at another resolution.
     """
 
     buckets: BucketSettings
@@ -42,11 +47,15 @@ class LatentRecipe:
     flip: bool = False
     kohya: bool = False
     interpolation: Interpolation | None = None
+    more_buckets: tuple[BucketSettings, ...] = ()
 
 
 @dataclass(frozen=True)
 class CachedItem:
-    """One picture ready for training. ``bucket`` is (width, height); ``flipped_key`` is None without flips."""
+    """One picture ready for training. ``bucket`` is (width, height); ``flipped_key`` is None without flips.
+
+    ``options``, ``optional_tags`` and ``optional_rate`` are its subset's.
+    """
 
     digest: str
     name: str
@@ -61,6 +70,22 @@ class CachedItem:
     is_reg: bool
     subset: str
     mask_digest: str | None = None
+    options: CaptionOptions | None = None
+    optional_tags: tuple[str, ...] = ()
+    optional_rate: float = 0.0
+
+    def showing(
+        self, default: CaptionOptions, draws: Draws, epoch: int, step: int, steps: int
+    ) -> str:
+        """The text of one showing under the item's own options, else ``default``; counted as in kohya."""
+        text = without_tags(self.caption, self.optional_tags, self.optional_rate, draws)
+        options = self.options or default
+        return shown_caption(text, options, draws, epoch=epoch, step=step, steps=steps)
+
+    def plain_text(self, default: CaptionOptions) -> str | None:
+        """The one text of all showings, or None when they differ."""
+        is_plain = (self.options or default).is_plain and not self.optional_tags
+        return self.showing(default, Random(0), 1, 0, 1) if is_plain else None
 
 
 @dataclass(frozen=True)
@@ -72,6 +97,7 @@ class CachedDataset:
     recipe: LatentRecipe
     dataset: Dataset
     text_fingerprint: str | None = None
+    texts: TextRecipe = AS_PROMPTS
     _identity: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +106,7 @@ class CachedDataset:
                 [item.digest, item.latent_key, item.flipped_key, item.mask_digest],
                 [item.bucket, item.conditioning, item.flipped_conditioning],
                 [item.caption, item.repeats, item.weight, item.is_reg],
+                [item.options and [*astuple(item.options)], item.optional_tags, item.optional_rate],
             ]
             for item in self.items
         ]
@@ -87,6 +114,11 @@ class CachedDataset:
             RECIPE, self.recipe.vae_fingerprint, self.recipe.flip, self.text_fingerprint, rows
         )
         object.__setattr__(self, "_identity", name)
+
+    @property
+    def needs_horizon(self) -> bool:
+        """Whether a subset's own caption options depend on the number of training steps."""
+        return any(item.options is not None and item.options.needs_horizon for item in self.items)
 
     def identity(self) -> str:
         """A digest of whatever can change training numbers; no paths, names or times."""
@@ -114,7 +146,7 @@ def cache_latents(
     items, jobs = _plan(dataset, recipe, store)
     batches = grouped(jobs, max(1, batch_size))
     done = 0
-    with decoded(batches, recipe.kohya, recipe.interpolation) as ahead:
+    with decoded(batches, recipe.kohya) as ahead:
         for batch, pixels in ahead:
             _encode_batch(batch, pixels, encode, store)
             for job in batch:
@@ -156,10 +188,15 @@ def _plan(
     """Every picture's item, and one job per distinct picture that lacks a latent."""
     items, jobs, unfit = [], [], []
     seen: set[str] = set()
-    for subset, sample in dataset.samples():
-        size = stored_size(sample.path) if recipe.kohya else sample.size
+    sizes = [
+        stored_size(sample.path) if recipe.kohya else sample.size for _, sample in dataset.samples()
+    ]
+    pictures = list(zip(dataset.samples(), sizes, strict=True))
+    for buckets, ((subset, sample), size) in product(
+        (recipe.buckets, *recipe.more_buckets), pictures
+    ):
         try:
-            placement = assign(size, recipe.buckets)
+            placement = assign(size, buckets)
         except ValueError as error:
             unfit.append(f"{sample.path.name}: {error}")
             continue
@@ -169,7 +206,8 @@ def _plan(
         lacking = [None if not key or store.has(KIND, key) else key for key in keys]
         if any(lacking) and item.latent_key not in seen:
             seen.add(item.latent_key)
-            jobs.append(Job(sample, placement, *lacking))
+            plain, flipped = lacking
+            jobs.append(Job(sample, placement, plain, flipped, _interpolation(subset, recipe)))
     _refuse(unfit, "")
     return tuple(items), jobs
 
@@ -180,8 +218,10 @@ def _item(
     def key(flipped: bool) -> str:
         return digest(
             RECIPE, sample.digest, placement[:3], flipped, recipe.vae_fingerprint,
-            recipe.interpolation, recipe.kohya,
+            _interpolation(subset, recipe), recipe.kohya,
         )  # fmt: skip
+
+    flips = recipe.flip if subset.flip is None else subset.flip
 
     return CachedItem(
         digest=sample.digest,
@@ -191,13 +231,20 @@ def _item(
         conditioning=conditioning(placement, size, False, recipe.kohya),
         flipped_conditioning=conditioning(placement, size, True, recipe.kohya),
         latent_key=key(False),
-        flipped_key=key(True) if recipe.flip else None,
+        flipped_key=key(True) if flips else None,
         repeats=subset.repeats,
         weight=sample.weight,
         is_reg=subset.is_reg,
         subset=subset.name,
         mask_digest=sample.mask_digest,
+        options=subset.captions,
+        optional_tags=subset.optional_tags,
+        optional_rate=subset.optional_rate if subset.optional_tags else 0.0,
     )
+
+
+def _interpolation(subset: Subset, recipe: LatentRecipe) -> Interpolation | None:
+    return subset.interpolation or recipe.interpolation
 
 
 def _encode_batch(batch: list[Job], pixels: np.ndarray, encode: Encode, store: Store) -> None:

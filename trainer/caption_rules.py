@@ -76,6 +76,11 @@ class CaptionOptions:
             or self.token_warmup_steps
         )
 
+    @property
+    def needs_horizon(self) -> bool:
+        """Whether the text of a step depends on the number of steps."""
+        return 0 < self.token_warmup_steps < 1
+
 
 def shown_caption(
     caption: str,
@@ -151,6 +156,7 @@ def _split(text: str, separator: str) -> list[str]:
 def without_tags(caption: str, tags: Sequence[str], rate: float, draws: Draws) -> str:
     """The caption, each of ``tags`` that it has left out with chance ``rate``; one draw for each."""
     gone = {tag for tag in tags if draws.random() < rate}
-    if not gone:
+    present = _split(caption, ",")
+    if gone.isdisjoint(present):
         return caption
-    return ", ".join(tag for tag in _split(caption, ",") if tag and tag not in gone)
+    return ", ".join(tag for tag in present if tag and tag not in gone)

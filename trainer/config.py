@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from .caption_rules import CaptionOptions
+
 RECIPE_VERSION = 1
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
 
@@ -179,6 +181,7 @@ class TrainConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    captions: CaptionOptions = field(default_factory=CaptionOptions)
     checkpointing: Checkpointing = "auto"
     """Recompute blocks in backward to save memory; `auto` does so only when memory demands it."""
 
@@ -196,14 +199,15 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def identity(self) -> str:
+    def identity(self, needs_horizon: bool = False) -> str:
         """Digest of what can change the numbers of step k (design decision 9).
 
-        Left out: the memory plan, and the number of steps unless the schedule depends on it.
+        ``needs_horizon``: something outside the config depends on the number of steps.
+        Left out: the memory plan, and the number of steps unless a schedule or warm-up depends on it.
         """
         recipe = self.to_dict()
         del recipe["checkpointing"]
-        if not self.optimiser.needs_horizon:
+        if not (needs_horizon or self.optimiser.needs_horizon or self.captions.needs_horizon):
             del recipe["steps"]
         text = json.dumps([RECIPE_VERSION, recipe], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import cache, texts
+from . import cache, rng, texts
 from .batches import BatchItem, epoch_batches
 from .cache import CachedDataset, CachedItem
+from .caption_rules import CaptionOptions
 from .config import TrainConfig
 from .size_embedding import size_vector
 from .store import Store
@@ -53,12 +54,19 @@ class Batch:
 
 
 class TrainingData:
-    """Batches of a cached dataset in the order that (seed, epoch) fixes."""
+    """Batches of a cached dataset in the order that (seed, epoch) fixes.
 
-    def __init__(self, dataset: CachedDataset, text_fingerprint: str) -> None:
+    ``window`` holds encodings of texts that are not on disk, context [T, C] and pooled [P]: those of
+    captions that differ from showing to showing (see caption_window).
+    """
+
+    def __init__(
+        self, dataset: CachedDataset, text_fingerprint: str, store: Store | None = None
+    ) -> None:
+        self.window: dict[str, tuple[Tensor, Tensor]] = {}
         self._dataset = dataset
         self._text_fingerprint = text_fingerprint
-        self._store = Store(dataset.store_root)
+        self._store = Store(dataset.store_root) if store is None else store
 
     def steps(self, config: TrainConfig) -> Iterator[tuple[int, list[tuple[BatchItem, ...]]]]:
         """Endless (epoch, batches of one optimiser step); epochs count from 0.
@@ -66,12 +74,30 @@ class TrainingData:
         Accumulation never crosses the end of an epoch: the last step of one may hold fewer
         batches, as kohya does it.
         """
-        epoch = 0
+        epoch = step = 0
         while True:
             batches = epoch_batches(self._dataset, config.batch_size, config.seed, epoch)
             for start in range(0, len(batches), config.accumulation):
-                yield epoch, list(batches[start : start + config.accumulation])
+                chosen = batches[start : start + config.accumulation]
+                yield (
+                    epoch,
+                    [
+                        tuple(self._worded(item, config, epoch, step) for item in batch)
+                        for batch in chosen
+                    ],
+                )
+                step += 1
             epoch += 1
+
+    def _worded(self, shown: BatchItem, config: TrainConfig, epoch: int, step: int) -> BatchItem:
+        """The showing with its text: a pure function of (seed, epoch, sample), and of the step if warmed up."""
+        item = self._dataset.items[shown.item_index]
+        text = item.plain_text(config.captions)
+        if text is None:
+            key = ("caption", epoch, shown.item_index, shown.repeat)
+            draws = rng.python_random(config.seed, *key)
+            text = item.showing(config.captions, draws, epoch + 1, step, config.steps)
+        return shown._replace(text=text)
 
     def load(self, items: Sequence[BatchItem]) -> Batch:
         """Read a batch on the CPU; raises ValueError naming the picture when an entry is gone."""
@@ -85,23 +111,36 @@ class TrainingData:
             items=tuple(items),
         )
 
-    def missing(self) -> list[str]:
-        """Names of the pictures whose latents or encoded captions are not in the cache."""
-        return [item.name for item in self._dataset.items if not self._is_cached(item)]
+    def varies(self, captions: CaptionOptions) -> bool:
+        """Whether a picture's text differs from showing to showing."""
+        return any(item.plain_text(captions) is None for item in self._dataset.items)
 
-    def _is_cached(self, item: CachedItem) -> bool:
+    def missing(self, captions: CaptionOptions) -> list[str]:
+        """Names of the pictures whose latents or lasting encoded captions are not in the cache."""
+        return [item.name for item in self._dataset.items if not self._is_cached(item, captions)]
+
+    def _is_cached(self, item: CachedItem, captions: CaptionOptions) -> bool:
         keys = [item.latent_key] + ([item.flipped_key] if item.flipped_key else [])
-        text = texts.text_key(self._text_fingerprint, item.caption)
-        return self._store.has(texts.KIND, text) and all(
-            self._store.has(cache.KIND, key) for key in keys
-        )
+        text = item.plain_text(captions)
+        if text is not None and not self._store.has(texts.KIND, self._text_key(text)):
+            return False
+        return all(self._store.has(cache.KIND, key) for key in keys)
+
+    def _text_key(self, text: str) -> str:
+        return texts.text_key(self._text_fingerprint, text)
+
+    def _encoded(self, text: str) -> tuple[Tensor, Tensor] | None:
+        if text in self.window:
+            return self.window[text]
+        stored = self._store.load(texts.KIND, self._text_key(text))
+        return None if stored is None else (stored["context"], stored["pooled"])
 
     def _row(self, drawn: BatchItem) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...], float]:
         item = self._dataset.items[drawn.item_index]
         size = item.flipped_conditioning if drawn.flipped else item.conditioning
         key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
         latents = self._store.load(cache.KIND, key)
-        text = self._store.load(texts.KIND, texts.text_key(self._text_fingerprint, item.caption))
+        text = self._encoded(item.caption if drawn.text is None else drawn.text)
         if latents is None or text is None:
             what = "latents" if latents is None else "encoded caption"
             raise ValueError(
@@ -109,4 +148,4 @@ class TrainingData:
                 "Queue again: Cache Latents makes it anew when one of its inputs changed."
             )
         numbers = (*size.original_hw, *size.crop_tl, *size.target_hw)
-        return latents["latents"], text["context"], text["pooled"], numbers, item.weight
+        return latents["latents"], *text, numbers, item.weight

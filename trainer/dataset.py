@@ -41,7 +41,8 @@ class Sample:
 
     ``path`` is absolute; ``size`` is (width, height) in pixels after EXIF rotation; ``digest`` names
     the bytes of the picture file; ``caption_path`` is where the caption is, or would be, on disk;
-    ``weight`` multiplies the loss of this picture.
+    ``weight`` multiplies the loss of this picture; ``all_lines``: the caption is all lines of its
+    file, not the first one only.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Sample:
     mask: Path | None = None
     weight: float = 1.0
     mask_digest: str | None = None
+    all_lines: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class Job(NamedTuple):
     placement: Placement
     plain_key: str | None
     flipped_key: str | None
+    interpolation: Interpolation | None = None
 
 
 def grouped(jobs: Sequence[Job], batch_size: int) -> list[list[Job]]:
@@ -43,7 +44,7 @@ def grouped(jobs: Sequence[Job], batch_size: int) -> list[list[Job]]:
 
 @contextmanager
 def decoded(
-    batches: Sequence[list[Job]], kohya: bool, interpolation: Interpolation | None
+    batches: Sequence[list[Job]], kohya: bool
 ) -> Iterator[Iterator[tuple[list[Job], np.ndarray]]]:
     """Batches with their pixels, uint8 [N, H, W, 3], decoded in threads one batch or more ahead."""
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
@@ -52,9 +53,7 @@ def decoded(
     def pixels_ahead() -> Iterator[tuple[list[Job], np.ndarray]]:
         waiting: deque[tuple[list[Job], list[Future[np.ndarray]]]] = deque()
         for batch in batches:
-            waiting.append(
-                (batch, [pool.submit(_decode, job, kohya, interpolation) for job in batch])
-            )
+            waiting.append((batch, [pool.submit(_decode, job, kohya) for job in batch]))
             if sum(len(futures) for _, futures in waiting) > threads + len(waiting[0][1]):
                 ready, futures = waiting.popleft()
                 yield ready, np.stack([future.result() for future in futures])
@@ -67,7 +66,7 @@ def decoded(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decode(job: Job, kohya: bool, interpolation: Interpolation | None) -> np.ndarray:
+def _decode(job: Job, kohya: bool) -> np.ndarray:
     """A picture in its bucket, uint8 [H, W, 3]; its bytes are those that the dataset knows."""
     path = job.sample.path
     try:
@@ -77,4 +76,4 @@ def _decode(job: Job, kohya: bool, interpolation: Interpolation | None) -> np.nd
     if bytes_digest(data) != job.sample.digest:
         raise ValueError(f"{path} changed {CHANGED}")
     image = load_rgb(path, kohya=kohya, data=data)
-    return resize_and_crop(image, job.placement, interpolation)
+    return resize_and_crop(image, job.placement, job.interpolation)

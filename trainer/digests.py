@@ -22,8 +22,8 @@ def digest(*parts: Part) -> str:
     return hashlib.blake2b(text.encode("ascii"), digest_size=_BYTES).hexdigest()
 
 
-def bytes_digest(data: bytes) -> str:
-    """Name the contents of a file that is in memory already: 32 hex digits."""
+def bytes_digest(data: bytes | memoryview) -> str:
+    """Name bytes that are in memory, such as the contents of a file: 32 hex digits."""
     return hashlib.blake2b(data, digest_size=_BYTES).hexdigest()
 
 

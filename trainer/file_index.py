@@ -1,10 +1,11 @@
-"""What is known of picture files by path, size and time, so that an unchanged folder is not read again."""
+"""What is known of files by path, size and time, so that unchanged ones are not read again."""
 
 import json
 import logging
 import os
 import threading
 import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from .dataset import FileStamp
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _RACY_NS = 2_000_000_000
 
 
@@ -26,59 +27,114 @@ class FileFacts(NamedTuple):
 
 
 class FileIndex:
-    """Facts by absolute path, trusted while size and modification time are the same.
+    """Facts by path, trusted while size and modification time are the same.
 
     Kept in one JSON file at ``path`` (None: in memory only), read when first asked and written by
-    ``save``. A file that was changed less than two seconds before it was read is not remembered:
-    another change within the clock's grain would not show. May be used from several threads.
+    ``save``. May be used from several threads.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._entries: dict[str, list] | None = None
+        self._folders: dict[str, dict[str, list]] | None = None
         self._changed = False
 
-    def lookup(self, path: Path, stamp: FileStamp) -> FileFacts | None:
+    def lookup(self, path: Path | str, stamp: FileStamp) -> FileFacts | None:
         """The facts of the file at ``path`` if it still has ``stamp``, else None."""
+        folder, name = os.path.split(path)
         with self._lock:
-            entry = self._table().get(os.fspath(path))
+            entry = self._table().get(folder, {}).get(name)
         if entry is None or entry[:2] != list(stamp):
             return None
         return FileFacts(*entry[2:])
 
-    def remember(self, path: Path, stamp: FileStamp, facts: FileFacts, read_ns: int) -> None:
-        """Keep facts that were read at ``read_ns`` (``time.time_ns()`` before reading)."""
-        if abs(read_ns - stamp.mtime_ns) < _RACY_NS:
+    def remember(
+        self, path: Path | str, stamp: FileStamp, facts: FileFacts, read_ns: int | None = None
+    ) -> None:
+        """Keep facts that were read at ``read_ns`` (``time.time_ns()`` before reading).
+
+        A file that was changed less than two seconds before it was read is not remembered: another
+        change within the clock's grain would not show. None: nobody else writes the file.
+        """
+        if read_ns is not None and abs(read_ns - stamp.mtime_ns) < _RACY_NS:
             return
+        folder, name = os.path.split(path)
+        entry = [*stamp, *facts]
         with self._lock:
-            self._table()[os.fspath(path)] = [*stamp, *facts]
-            self._changed = True
+            entries = self._table().setdefault(folder, {})
+            self._changed |= entries.get(name) != entry
+            entries[name] = entry
+
+    def forget(self, path: Path | str) -> None:
+        """Drop what is known of the file at ``path``."""
+        folder, name = os.path.split(path)
+        with self._lock:
+            self._changed |= self._table().get(folder, {}).pop(name, None) is not None
+
+    def move(self, names: Mapping[Path, Path]) -> None:
+        """Let files that got other names keep their facts; names may be swapped."""
+        with self._lock:
+            table = self._table()
+            taken: dict[Path, list] = {}
+            for old, new in names.items():
+                folder, name = os.path.split(old)
+                if old != new and (entry := table.get(folder, {}).pop(name, None)) is not None:
+                    taken[new] = entry
+            for new, entry in taken.items():
+                folder, name = os.path.split(new)
+                table.setdefault(folder, {})[name] = entry
+                self._changed = True
+
+    def keep_only(self, folder: Path | str, names: Collection[str]) -> None:
+        """Drop what is known of files of ``folder`` that are not among ``names``."""
+        kept = frozenset(names)
+        with self._lock:
+            entries = self._table().get(os.fspath(folder), {})
+            gone = [name for name in entries if name not in kept]
+            for name in gone:
+                del entries[name]
+            self._changed |= bool(gone)
+
+    def forget_folders(self, root: Path) -> None:
+        """Drop what is known of folders at or below ``root`` that are no longer there."""
+        top = os.fspath(root)
+        below = os.path.join(top, "")  # noqa: PTH118 - a Path has no trailing separator
+        with self._lock:
+            table = self._table()
+            for folder in list(table):
+                if (folder == top or folder.startswith(below)) and not Path(folder).is_dir():
+                    del table[folder]
+                    self._changed = True
 
     def save(self) -> None:
         """Write the index, whole or not at all, if anything is new; a failure is only logged."""
         with self._lock:
             if not self._changed or self.path is None:
                 return
-            content = {"format": _FORMAT, "saved": time.time(), "files": self._table()}
+            folders = {folder: entries for folder, entries in self._table().items() if entries}
+            content = {"format": _FORMAT, "saved": time.time(), "folders": folders}
             try:
                 write_atomically(self.path, json.dumps(content).encode("ascii"))
                 self._changed = False
             except OSError as error:
                 log.warning("The file index %s could not be written: %s", self.path, error)
 
-    def _table(self) -> dict[str, list]:
-        if self._entries is None:
-            self._entries = _read(self.path) if self.path else {}
-        return self._entries
+    def _table(self) -> dict[str, dict[str, list]]:
+        if self._folders is None:
+            self._folders = _read(self.path) if self.path else {}
+        return self._folders
 
 
-def _read(path: Path) -> dict[str, list]:
+def _read(path: Path) -> dict[str, dict[str, list]]:
     try:
         content = json.loads(path.read_bytes())
-        if content["format"] == _FORMAT and all(map(_is_entry, content["files"].values())):
-            return content["files"]
-        log.info("The file index %s has another format and is made anew.", path)
+        if content["format"] != _FORMAT:
+            log.info("The file index %s has another format and is made anew.", path)
+            return {}
+        folders = content["folders"]
+        if all(_is_entry(entry) for entries in folders.values() for entry in entries.values()):
+            return folders
+        log.warning("The file index %s is damaged and is made anew.", path)
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -87,8 +143,4 @@ def _read(path: Path) -> dict[str, list]:
 
 
 def _is_entry(entry: object) -> bool:
-    return (
-        isinstance(entry, list)
-        and len(entry) == 5
-        and [type(v) for v in entry] == [int, int, str, int, int]
-    )
+    return isinstance(entry, list) and [type(v) for v in entry] == [int, int, str, int, int]

@@ -1,104 +1,140 @@
-"""The folders of a dataset: what lies in them, which become subsets, and a stamp of it all. Opens no file."""
+"""The folders of a dataset: what lies in them, which of them are read, and a stamp of it all. Opens no file."""
 
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from .dataset import FileStamp, Problem
 from .digests import digest
-from .images import SUFFIXES
+from .formats import SUFFIXES, stem, suffix, why_unread
 
 MASK_FOLDER = "masks"
 """A folder of this name beside the pictures holds their masks, each with its picture's stem."""
 
 _NUMBERED = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
+_MOST_REPEATS = 9999  # a larger number is a date or the like
 
 
 class Listing(NamedTuple):
-    """One folder's visible files by name, and the names of its sub-folders."""
+    """One folder's visible files by name, the names of its sub-folders, and why it cannot be listed."""
 
     files: dict[str, FileStamp]
     folders: list[str]
+    error: OSError | None = None
 
 
 class PictureFolder(NamedTuple):
-    """A folder of pictures that becomes a subset."""
+    """A folder that is read. ``name`` is its path below the root, or the root's own name.
+
+    ``repeats`` is None where no folder's name says how many.
+    """
 
     path: Path
+    name: str
     class_tokens: str
-    repeats: int
-    is_reg: bool
+    repeats: int | None
+    listing: Listing
+
+
+_NOTHING = Listing({}, [])
 
 
 def list_folder(folder: Path) -> Listing:
     """List a folder; what cannot be looked at (a broken link, a loop) is a file with an empty stamp.
 
-    Raises:
-        OSError: the folder is missing or may not be listed.
+    Pipes and devices are no files: opening one might wait for ever.
     """
     files: dict[str, FileStamp] = {}
     folders: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            try:
-                if entry.is_dir():
-                    folders.append(entry.name)
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
                     continue
-                stat = entry.stat()
-                files[entry.name] = FileStamp(stat.st_size, stat.st_mtime_ns)
-            except OSError:
-                files[entry.name] = FileStamp(0, 0)
-    return Listing(files, folders)
-
-
-def _list_or_nothing(folder: Path) -> Listing:
-    try:
-        return list_folder(folder)
-    except OSError:
-        return Listing({}, [])
-
-
-def picture_folders(
-    root: Path, repeats: int, is_reg: bool
-) -> tuple[list[PictureFolder], list[Problem]]:
-    """The folders of ``root`` that become subsets, and sub-folders with pictures that do not.
-
-    Raises:
-        ValueError: ``root`` is missing, no folder, or cannot be listed.
-    """
-    if not root.is_dir():
-        state = "is not a folder" if root.exists() else "does not exist"
-        raise ValueError(
-            f"The dataset folder {root} {state}. Give the path of a folder of pictures."
-        )
-    try:
-        top = list_folder(root)
+                try:
+                    if entry.is_dir():
+                        folders.append(entry.name)
+                        continue
+                    found = entry.stat()
+                    if stat.S_ISREG(found.st_mode):
+                        files[entry.name] = FileStamp(found.st_size, found.st_mtime_ns)
+                except OSError:
+                    files[entry.name] = FileStamp(0, 0)
     except OSError as error:
-        raise ValueError(f"The dataset folder {root} cannot be read: {error}.") from error
-    found = [PictureFolder(root, "", repeats, is_reg)] if picture_names(top) else []
-    ignored = []
-    for name in sorted(top.folders, key=_natural):
-        match = _NUMBERED.fullmatch(name)
-        if match and int(match[1]) >= 1:
-            found.append(PictureFolder(root / name, match[2], int(match[1]), is_reg))
-        elif name != MASK_FOLDER and picture_names(_list_or_nothing(root / name)):
-            ignored.append(
-                Problem(root / name, "sub-folder not read; name it <repeats>_<name>, e.g. 1_dog")
-            )
-    return found, ignored
+        return Listing({}, [], error)
+    return Listing(files, sorted(folders, key=_natural))
+
+
+def picture_folders(root: Path, recursive: bool = False) -> Iterator[PictureFolder]:
+    """The folders that are read, in natural order: ``root`` and those in it named ``<repeats>_<name>``.
+
+    With ``recursive`` all folders of any depth; one without a number belongs to the numbered one
+    above it. Each is read once: links that lead into ``root`` or to a folder around it are not
+    followed. Folders of masks and those with 0 repeats are left out.
+    """
+    seen: set[str] = set()
+    waiting = [PictureFolder(root, root.name, "", None, _NOTHING)]
+    while waiting:
+        folder = waiting.pop()
+        real = os.path.realpath(folder.path)
+        if recursive and real in seen:
+            continue
+        seen.add(real)
+        folder = folder._replace(listing=list_folder(folder.path))
+        yield folder
+        if recursive or folder.path == root:
+            waiting += reversed(list(_sub_folders(folder, root, recursive)))
+
+
+def _sub_folders(parent: PictureFolder, root: Path, recursive: bool) -> Iterator[PictureFolder]:
+    """Those folders in ``parent`` that are read, not listed yet."""
+    for name in parent.listing.folders:
+        path, number = parent.path / name, _NUMBERED.fullmatch(name)
+        tokens, repeats = parent.class_tokens, parent.repeats
+        if number and int(number[1]) <= _MOST_REPEATS:
+            tokens, repeats = number[2], int(number[1])
+        elif not recursive:
+            continue
+        if name == MASK_FOLDER or repeats == 0 or (recursive and _leads_back(path, root)):
+            continue
+        yield PictureFolder(path, path.relative_to(root).as_posix(), tokens, repeats, _NOTHING)
+
+
+def _leads_back(path: Path, root: Path) -> bool:
+    """Whether ``path`` is a link to a folder inside ``root`` or around it."""
+    if not path.is_symlink():
+        return False
+    target, home = Path(os.path.realpath(path)), Path(os.path.realpath(root))
+    return target.is_relative_to(home) or home.is_relative_to(target)
+
+
+def unread_folders(root: PictureFolder, read: Collection[Path]) -> list[Problem]:
+    """Folders in ``root`` that hold pictures and are not among those ``read``, and what to do."""
+    advice = "sub-folder not read; name it <repeats>_<name>, e.g. 1_dog, or switch recursive on"
+    below = [root.path / name for name in root.listing.folders if name != MASK_FOLDER]
+    return [
+        Problem(path, advice)
+        for path in below
+        if path not in read and picture_names(list_folder(path))
+    ]
 
 
 def picture_names(listing: Listing) -> list[str]:
     """The names of picture files, in natural order: 2 before 10."""
-    return sorted((name for name in listing.files if _suffix(name) in SUFFIXES), key=_natural)
+    return sorted((name for name in listing.files if suffix(name) in SUFFIXES), key=_natural)
 
 
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path per file is ten times slower
+def unread_pictures(listing: Listing) -> Iterator[tuple[str, str]]:
+    """Name and reason of each picture file of a kind that is not read, unless a copy of it is."""
+    reasons = {name: reason for name in listing.files if (reason := why_unread(name))}
+    if reasons:
+        copies = {stem(name) for name in picture_names(listing)}
+        for name in sorted(reasons, key=_natural):
+            if stem(name) not in copies:
+                yield name, reasons[name]
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
@@ -107,36 +143,39 @@ def _natural(name: str) -> tuple[list[str | int], str]:
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
-def folder_stamp(root: Path, reg_root: Path | None = None, caption_extension: str = ".txt") -> str:
+def folder_stamp(
+    root: Path,
+    reg_root: Path | None = None,
+    caption_extension: str = ".txt",
+    recursive: bool = False,
+) -> str:
     """A digest of the names, sizes and times of all pictures, captions and masks; opens no file.
 
     It changes when one of them is edited, added, removed or renamed. A missing folder has a stamp too.
     """
-    suffixes = SUFFIXES | {f".{caption_extension.lower().lstrip('.')}"}
+    caption = f".{caption_extension.lower().lstrip('.')}"
     rows: list[tuple[str | int, ...]] = []
     for place, folder_root in enumerate((root, reg_root)):
         if folder_root is None:
             continue
-        where = Path(folder_root).expanduser().absolute()
+        where = absolute(folder_root)
         rows.append((f"{place}", str(where), 0, 0))
-        for name, listing in _stamped_folders(where):
-            rows += [
-                (name, file, *stamp)
-                for file, stamp in sorted(listing.files.items())
-                if _suffix(file) in suffixes
-            ]
+        for folder in picture_folders(where, recursive):
+            for name, listing in _with_masks(folder):
+                rows += [
+                    (name, file, *stamp)
+                    for file, stamp in sorted(listing.files.items())
+                    if suffix(file) in SUFFIXES or suffix(file) == caption or why_unread(file)
+                ]
     return digest(rows)
 
 
-def _stamped_folders(root: Path) -> Iterator[tuple[str, Listing]]:
-    """The folders that a scan would read, by relative name: the root, numbered ones, and their masks."""
-    top = _list_or_nothing(root)
-    yield "", top
-    for name in sorted(top.folders):
-        if name == MASK_FOLDER:
-            yield name, _list_or_nothing(root / name)
-        elif _NUMBERED.fullmatch(name):
-            listing = _list_or_nothing(root / name)
-            yield name, listing
-            if MASK_FOLDER in listing.folders:
-                yield f"{name}/{MASK_FOLDER}", _list_or_nothing(root / name / MASK_FOLDER)
+def _with_masks(folder: PictureFolder) -> Iterator[tuple[str, Listing]]:
+    yield folder.name, folder.listing
+    if MASK_FOLDER in folder.listing.folders:
+        yield f"{folder.name}/{MASK_FOLDER}", list_folder(folder.path / MASK_FOLDER)
+
+
+def absolute(folder: Path) -> Path:
+    """The folder's absolute path, ``~`` replaced by the user's home; links stay."""
+    return Path(os.path.expanduser(folder)).absolute()  # noqa: PTH111 - Path's own fails for ~nobody

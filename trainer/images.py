@@ -4,20 +4,23 @@ import io
 import logging
 import math
 import struct
+import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageFile
 
 from .buckets import Placement, Size
+from .colours import as_shown
 from .dataset import Interpolation
+from .formats import FORMATS, NAMES
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 DECODE_ERRORS = (
     OSError,
     SyntaxError,
@@ -32,7 +35,6 @@ DECODE_ERRORS = (
 )
 """What Pillow raises for files that are broken, too large, or no pictures."""
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _ORIENTATION_TAG = 0x0112
 _PIL_FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 _CV2_FILTERS = {
@@ -42,6 +44,9 @@ _CV2_FILTERS = {
     "area": cv2.INTER_AREA,
 }
 _MAX_PIXELS = 178_956_970  # where Pillow draws the line
+_MAX_RATIO = 32  # a bucket would get a sliver of a picture that is enlarged beyond measure
+_LARGE_PIXELS = 1 << 24
+_one_large = threading.Lock()  # several at a time would not fit into memory
 _MAX_THUMBS = 64
 _SHEET_GREY = 40
 _BROKEN_COLOUR = (120, 30, 30)
@@ -60,16 +65,16 @@ def load_rgb(
     sd-scripts: no rotation, no profile, transparency dropped.
 
     Raises:
-        ValueError: the file is missing, broken, too large, or not a PNG, JPEG, WebP or BMP picture.
+        ValueError: the file is missing, broken, too large, or no picture of a format that is read.
     """
     try:
         with _open(path, data) as image:
             if at_least is not None:
                 scale = max(1.0, math.sqrt(image.width * image.height / at_least))
-                image.draft(
-                    "RGB", (math.ceil(image.width / scale), math.ceil(image.height / scale))
-                )
-            shown = image.convert("RGB") if kohya else _as_shown(image)
+                smallest = (math.ceil(image.width / scale), math.ceil(image.height / scale))
+                image.draft("RGB", smallest)
+            with _room_for(image):
+                shown = image.convert("RGB") if kohya else as_shown(image)
             return np.array(shown, dtype=np.uint8)
     except DECODE_ERRORS as error:
         raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
@@ -81,17 +86,47 @@ def inspect(path: Path, data: bytes) -> Size:
     Raises:
         ValueError: the bytes are broken, too large, animated, or no picture; says which.
     """
+    if not data:
+        raise ValueError("the file is empty")
     try:
         with _open(path, data) as image:
             size = image.size
-            if getattr(image, "is_animated", False) and image.format in {"PNG", "WEBP"}:
-                raise ValueError("it is an animation; save the frame that you want as a picture")
+            _check_shape(image)
             image.draft("RGB", (1, 1))  # JPEG: decode at an eighth, several times faster
-            image.load()
-            turned = image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+            with _room_for(image):
+                image.load()
+                if "A" in image.getbands() and image.getchannel("A").getextrema()[1] == 0:
+                    raise ValueError("it is wholly transparent")
+            turned = _orientation(image) in (5, 6, 7, 8)
     except DECODE_ERRORS as error:
         raise ValueError(explain(error)) from error
     return (size[1], size[0]) if turned else size
+
+
+def _check_shape(image: Image.Image) -> None:
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a photo and its preview
+        raise ValueError("it is an animation; save the frame that you want as a picture")
+    if max(image.size) > _MAX_RATIO * min(image.size):
+        width, height = image.size
+        raise ValueError(f"it is {width} x {height} pixels, longer than 1:{_MAX_RATIO}; crop it")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    except SyntaxError as error:
+        raise ValueError("its EXIF data are damaged; save it anew from an editor") from error
+
+
+@contextmanager
+def whole_files_only() -> Iterator[None]:
+    """Let Pillow refuse files that are cut off, though another pack may have allowed them."""
+    allowed = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = allowed
 
 
 def stored_size(path: Path) -> Size:
@@ -110,14 +145,20 @@ def stored_size(path: Path) -> Size:
 def explain(error: Exception) -> str:
     """Say in a user's words why a picture could not be decoded."""
     if isinstance(error, Image.UnidentifiedImageError):
-        return "it is not a PNG, JPEG, WebP or BMP picture, whatever its name says"
+        return f"it is not a {NAMES} picture, whatever its name says"
     if isinstance(error, Image.DecompressionBombError):
         return "it has more pixels than is safe to decode; make a smaller copy"
     if isinstance(error, FileNotFoundError):
         return "the file is gone"
     if isinstance(error, PermissionError):
         return "the file may not be read; check its permissions"
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.strerror or str(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory to decode it"
+    if type(error) is ValueError:  # a sentence of ours
+        return str(error)
+    return f"it is damaged: {error or type(error).__name__}"
 
 
 def resize_and_crop(
@@ -142,10 +183,16 @@ def resize_and_crop(
     )
 
 
-def contact_sheet(paths: Sequence[Path], columns: int = 8, thumb: int = 192) -> np.ndarray:
+def contact_sheet(
+    paths: Sequence[Path],
+    columns: int = 8,
+    thumb: int = 192,
+    make: Callable[[Path, int], np.ndarray] | None = None,
+) -> np.ndarray:
     """Thumbnails of up to 64 pictures, evenly picked, as uint8 RGB [rows * thumb, columns * thumb, 3].
 
-    A picture that cannot be read is a dark red square.
+    A picture that cannot be read is a dark red square. ``make`` gives a thumbnail where it is known
+    already, and raises ValueError where there is none.
 
     Raises:
         ValueError: there are no pictures, or no columns.
@@ -159,7 +206,12 @@ def contact_sheet(paths: Sequence[Path], columns: int = 8, thumb: int = 192) -> 
     shape = (math.ceil(count / columns) * thumb, columns * thumb, 3)
     sheet = np.full(shape, _SHEET_GREY, dtype=np.uint8)
     for place in range(count):
-        tile = _thumbnail(paths[place * len(paths) // count], thumb)
+        path = paths[place * len(paths) // count]
+        try:
+            tile = (make or thumbnail)(path, thumb)
+        except ValueError as error:
+            log.warning("No thumbnail: %s", error)
+            tile = np.full((thumb, thumb, 3), _BROKEN_COLOUR, dtype=np.uint8)
         top = place // columns * thumb + (thumb - tile.shape[0]) // 2
         left = place % columns * thumb + (thumb - tile.shape[1]) // 2
         sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
@@ -167,48 +219,15 @@ def contact_sheet(paths: Sequence[Path], columns: int = 8, thumb: int = 192) -> 
 
 
 def _open(path: Path, data: bytes | None) -> Image.Image:
-    image = Image.open(path if data is None else io.BytesIO(data), formats=_FORMATS)
+    image = Image.open(path if data is None else io.BytesIO(data), formats=FORMATS)
     if image.size[0] * image.size[1] > _MAX_PIXELS:  # other packs switch Pillow's own limit off
         image.close()
         raise Image.DecompressionBombError(f"{image.size[0]} x {image.size[1]} pixels")
     return image
 
 
-def _as_shown(image: Image.Image) -> Image.Image:
-    """The picture as a viewer shows it, mode RGB."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bit(image)
-    if not image.has_transparency_data:
-        return _to_srgb(image)
-    rgba = image.convert("RGBA")
-    rgb = rgba.convert("RGB")
-    rgb.info["icc_profile"] = image.info.get("icc_profile")
-    canvas = Image.new("RGB", image.size, (255, 255, 255))
-    canvas.paste(_to_srgb(rgb), mask=rgba.getchannel("A"))
-    return canvas
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    levels = np.asarray(image).astype(np.float64)
-    top = 65535.0 if image.mode.startswith("I") else 1.0
-    return Image.fromarray((levels / top * 255.0 + 0.5).clip(0, 255).astype(np.uint8))
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if image.mode not in {"L", "RGB", "CMYK"}:
-        image = image.convert("RGB")
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if "srgb" not in ImageCms.getProfileDescription(source).lower():
-                target = ImageCms.createProfile("sRGB")
-                converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-                image = converted or image
-        except (ImageCms.PyCMSError, OSError) as error:
-            log.info("A colour profile is not used: %s", error)
-    return image.convert("RGB")
+def _room_for(image: Image.Image) -> AbstractContextManager[object]:
+    return _one_large if image.size[0] * image.size[1] > _LARGE_PIXELS else nullcontext()
 
 
 def _resize(image: np.ndarray, size: Size, name: str) -> np.ndarray:
@@ -220,13 +239,17 @@ def _resize(image: np.ndarray, size: Size, name: str) -> np.ndarray:
     raise ValueError(f"Unknown interpolation {name!r}; choose one of {known}.")
 
 
-def _thumbnail(path: Path, side: int) -> np.ndarray:
+def thumbnail(path: Path, side: int, data: bytes | None = None) -> np.ndarray:
+    """The picture within ``side`` x ``side`` pixels, uint8 RGB; ``data`` are its bytes if read already.
+
+    Raises:
+        ValueError: the picture cannot be read.
+    """
     try:
-        with _open(path, None) as image:
+        with _open(path, data) as image, _room_for(image):
             image.draft("RGB", (side, side))
-            shown = _as_shown(image)
+            shown = as_shown(image)
     except DECODE_ERRORS as error:
-        log.warning("No thumbnail of %s: %s", path, explain(error))
-        return np.full((side, side, 3), _BROKEN_COLOUR, dtype=np.uint8)
+        raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
     shown.thumbnail((side, side), Image.Resampling.BICUBIC)
     return np.asarray(shown)

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from .cache import CachedDataset
 from .config import TrainConfig
 from .diffusion import Prediction
+from .texts import TextRecipe
 
 VERSION = "0.1.0"
 
@@ -99,12 +100,14 @@ def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
 
 
 def _data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:
-    dataset, buckets = cached.dataset, cached.recipe.buckets
+    dataset, buckets, captions = cached.dataset, cached.recipe.buckets, config.captions
     folders: dict[bool, dict[str, dict[str, int]]] = {False: {}, True: {}}
     totals = {False: 0, True: 0}
     for subset in dataset.subsets:
         count = len(subset.samples)
-        folders[subset.is_reg][subset.name] = {"n_repeats": subset.repeats, "img_count": count}
+        known = folders[subset.is_reg].setdefault(subset.name, {"n_repeats": 0, "img_count": 0})
+        known["n_repeats"] = max(subset.repeats, known["n_repeats"])
+        known["img_count"] += count
         totals[subset.is_reg] += count * subset.repeats
     return {
         "ss_num_train_images": totals[False],
@@ -119,13 +122,22 @@ def _data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:
         "ss_bucket_info": json.dumps({"buckets": _bucket_counts(cached)}),
         "ss_cache_latents": True,
         "ss_flip_aug": cached.recipe.flip,
-        "ss_shuffle_caption": False,
-        "ss_keep_tokens": 0,
-        "ss_caption_dropout_rate": 0.0,
+        "ss_shuffle_caption": captions.shuffle,
+        "ss_keep_tokens": captions.keep_tokens,
+        "ss_caption_dropout_rate": captions.dropout,
+        "ss_caption_dropout_every_n_epochs": captions.dropout_every_n_epochs,
+        "ss_caption_tag_dropout_rate": captions.tag_dropout,
+        "ss_max_token_length": _max_token_length(cached.texts),
         "ss_dataset_dirs": json.dumps(folders[False]),
         "ss_reg_dataset_dirs": json.dumps(folders[True]),
         "ss_tag_frequency": json.dumps(dataset.tag_frequency(), ensure_ascii=False),
     }
+
+
+def _max_token_length(texts: TextRecipe) -> int | None:
+    """kohya's setting; None, its word for 75, also where ComfyUI takes as many chunks as it needs."""
+    tokens = texts.chunks.removeprefix("kohya ")
+    return int(tokens) if tokens in ("150", "225") else None
 
 
 def _bucket_counts(cached: CachedDataset) -> dict[str, dict[str, object]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 
 import torch
 
@@ -20,6 +21,11 @@ def _word(seed: int, key: tuple[Key, ...], size: int) -> int:
 def generator(seed: int, *key: Key) -> torch.Generator:
     """A CPU generator of its own for one purpose, e.g. ``generator(seed, "noise", epoch, sample)``."""
     return torch.Generator(device="cpu").manual_seed(_word(seed, key, 8) >> 1)
+
+
+def python_random(seed: int, *key: Key) -> random.Random:
+    """A generator of Python's own kind, for draws that kohya makes with it."""
+    return random.Random(_word(seed, key, 8))
 
 
 def integer(seed: int, *key: Key, high: int) -> int:

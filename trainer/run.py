@@ -28,10 +28,6 @@ class Inputs:
     texts: str
     model: str
 
-    @classmethod
-    def of(cls, config: TrainConfig, data: str, texts: str, model: str) -> Inputs:
-        return cls(config.identity(), data, texts, model)
-
     @property
     def identity(self) -> str:
         return digest(self.recipe, self.data, self.texts, self.model)

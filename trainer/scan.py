@@ -2,13 +2,13 @@
 
 import os
 import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from . import images
-from .captions import caption_path, read_caption
+from .captions import caption_name, read_caption
 from .dataset import Dataset, FileStamp, Problem, Sample, Subset
 from .digests import bytes_digest
 from .file_index import FileFacts, FileIndex
@@ -16,13 +16,14 @@ from .folders import (
     MASK_FOLDER,
     Listing,
     PictureFolder,
-    folder_stamp,
+    absolute,
     list_folder,
     picture_folders,
     picture_names,
+    unread_folders,
+    unread_pictures,
 )
-
-__all__ = ["folder_stamp", "scan_folder"]
+from .formats import NAMES, same_name, stem
 
 _MAX_THREADS = 8
 _LISTED = 5
@@ -35,6 +36,15 @@ class _Read(NamedTuple):
     facts: FileFacts
 
 
+class _Options(NamedTuple):
+    """How captions are read, and what is known of files."""
+
+    extension: str
+    all_lines: bool
+    default_caption: str
+    known: FileIndex
+
+
 def scan_folder(
     root: Path,
     *,
@@ -43,12 +53,16 @@ def scan_folder(
     repeats: int = 1,
     default_caption: str = "",
     index: FileIndex | None = None,
+    recursive: bool = False,
+    all_lines: bool = False,
 ) -> Dataset:
     """Read the pictures and captions of ``root``, and regularisation pictures of ``reg_root``.
 
     Where sub-folders named ``<repeats>_<name>`` exist each becomes a subset as in kohya (kohya.md
     1.1), its name the caption of pictures that have none. Pictures directly in ``root`` are a subset
-    with ``repeats``. Files that cannot be used are listed in ``problems``.
+    with ``repeats``; with ``recursive`` all other sub-folders are read, too. ``all_lines`` takes
+    all lines of a caption file, not the first only. Files that cannot be used are listed in
+    ``problems``.
 
     Raises:
         ValueError: a folder is missing or has no usable picture, or ``repeats`` is below 1.
@@ -57,19 +71,27 @@ def scan_folder(
         raise ValueError(f"Repeats must be at least 1, got {repeats}.")
     extension = caption_extension if caption_extension[:1] == "." else f".{caption_extension}"
     index = index if index is not None else FileIndex(None)
+    options = _Options(extension, all_lines, default_caption, index)
     subsets: list[Subset] = []
     problems: list[Problem] = []
     for is_reg, folder_root in ((False, root), (True, reg_root)):
         if folder_root is None:
             continue
-        where = Path(folder_root).expanduser().absolute()
-        found, ignored = picture_folders(where, repeats, is_reg)
-        problems += ignored
+        where = absolute(folder_root)
+        _check_root(where)
         filled = []
+        found = list(picture_folders(where, recursive))
         for folder in found:
-            subset, failed = _read_folder(folder, extension, default_caption, index)
+            samples, failed = _read_folder(folder, options)
             problems += failed
-            filled += [subset] if subset.samples else []
+            if samples:
+                times = repeats if folder.repeats is None else folder.repeats
+                filled.append(
+                    Subset(folder.name, folder.path, folder.class_tokens, times, is_reg, samples)
+                )
+        if not recursive:
+            problems += unread_folders(found[0], {folder.path for folder in found})
+        index.forget_folders(where)
         if not filled:
             raise ValueError(_nothing_found(where, problems))
         subsets += filled
@@ -77,85 +99,106 @@ def scan_folder(
     return Dataset(tuple(subsets), tuple(problems))
 
 
+def _check_root(root: Path) -> None:
+    if not os.path.isdir(root):  # noqa: PTH112 - Path's own raises for names that cannot be
+        state = "is not a folder" if os.path.lexists(root) else "does not exist"
+        raise ValueError(
+            f"The dataset folder {root} {state}. Give the path of a folder of pictures."
+        )
+
+
 class _Contents(NamedTuple):
-    """One folder's file names, its masks by stem, and what is known of pictures and masks."""
+    """One folder's file names, and what is known of its pictures by name and of its masks by stem.
+
+    ``alike`` are the captions of no picture, by what some file systems take for the same name.
+    """
 
     names: frozenset[str]
-    masks: dict[str, Path]
-    read: dict[Path, "_Read | str"]
+    alike: dict[str, str]
+    pictures: dict[str, "_Read | str"]
+    masks: dict[str, tuple[Path, "_Read | str"]]
 
 
 def _read_folder(
-    folder: PictureFolder, extension: str, default_caption: str, index: FileIndex
-) -> tuple[Subset, list[Problem]]:
-    subset = Subset(
-        folder.path.name, folder.path, folder.class_tokens, folder.repeats, folder.is_reg, ()
-    )
-    try:
-        listing = list_folder(folder.path)
-        contents = _contents(folder.path, listing, index)
-    except OSError as error:
-        return subset, [Problem(folder.path, images.explain(error))]
+    folder: PictureFolder, options: _Options
+) -> tuple[tuple[Sample, ...], list[Problem]]:
+    if folder.listing.error is not None:
+        return (), [Problem(folder.path, images.explain(folder.listing.error))]
+    contents = _contents(folder, options)
     samples: list[Sample] = []
-    problems: list[Problem] = []
-    uncaptioned = folder.class_tokens or default_caption
-    for name in picture_names(listing):
+    problems = [
+        Problem(folder.path / name, reason) for name, reason in unread_pictures(folder.listing)
+    ]
+    for name in contents.pictures:
         try:
-            samples.append(_sample(folder.path / name, contents, extension, uncaptioned))
-        except (ValueError, OSError) as error:
-            problems.append(Problem(folder.path / name, images.explain(error)))
-    return replace(subset, samples=tuple(samples)), problems
+            samples.append(_sample(name, folder, contents, options))
+        except ValueError as error:
+            problems.append(Problem(folder.path / name, str(error)))
+    return tuple(samples), problems
 
 
-def _contents(folder: Path, listing: Listing, index: FileIndex) -> _Contents:
-    stamps = {folder / name: listing.files[name] for name in picture_names(listing)}
-    masks: dict[str, Path] = {}
-    if MASK_FOLDER in listing.folders:
-        mask_listing = list_folder(folder / MASK_FOLDER)
-        for name in picture_names(mask_listing):
-            path = folder / MASK_FOLDER / name
-            if masks.setdefault(path.stem, path) == path:
-                stamps[path] = mask_listing.files[name]
-    return _Contents(frozenset(listing.files), masks, _read_all(stamps, index))
+def _contents(folder: PictureFolder, options: _Options) -> _Contents:
+    names, index = frozenset(folder.listing.files), options.known
+    pictures = _read_all(folder.path, folder.listing, picture_names(folder.listing), index)
+    taken = {stem(name) + options.extension for name in pictures}
+    ending = options.extension.lower()
+    alike = {same_name(n): n for n in names - taken if n.lower().endswith(ending)}
+    masks: dict[str, tuple[Path, _Read | str]] = {}
+    if MASK_FOLDER in folder.listing.folders:
+        home = folder.path / MASK_FOLDER
+        listing = list_folder(home)
+        first = {stem(name): name for name in reversed(picture_names(listing))}
+        read = _read_all(home, listing, list(first.values()), index)
+        masks = {key: (home / name, read[name]) for key, name in first.items()}
+    return _Contents(names, alike, pictures, masks)
 
 
-def _sample(path: Path, contents: _Contents, extension: str, uncaptioned: str) -> Sample:
+def _sample(name: str, folder: PictureFolder, contents: _Contents, options: _Options) -> Sample:
     """The sample of one picture; a ValueError with the reason if it, its caption or mask is of no use."""
-    picture = contents.read[path]
+    picture = contents.pictures[name]
     if isinstance(picture, str):
         raise ValueError(picture)
-    mask = contents.masks.get(path.stem)
-    mask_read = contents.read[mask] if mask else None
+    mask, mask_read = contents.masks.get(stem(name), (None, None))
     if isinstance(mask_read, str):
         raise ValueError(f"its mask cannot be used: {mask_read}")
-    text_path = caption_path(path, extension, contents.names)
-    captioned = text_path.name in contents.names
+    text_name = caption_name(name, options.extension, contents.names)
+    if text_name not in contents.names:  # a.TXT, or A.txt, which on Windows is a.txt
+        text_name = contents.alike.get(same_name(text_name), text_name)
+    text_path = folder.path / text_name
+    caption = folder.class_tokens or options.default_caption
+    if text_name in contents.names:
+        caption = read_caption(text_path, options.all_lines)
     return Sample(
-        path=path,
+        path=folder.path / name,
         size=(picture.facts.width, picture.facts.height),
         stamp=picture.stamp,
         digest=picture.facts.digest,
-        caption=read_caption(text_path) if captioned else uncaptioned,
+        caption=caption,
         caption_path=text_path,
         mask=mask,
         mask_digest=mask_read.facts.digest if mask_read else None,
+        all_lines=options.all_lines,
     )
 
 
-def _read_all(stamps: dict[Path, FileStamp], index: FileIndex) -> dict[Path, "_Read | str"]:
-    """Facts of every file, from the index or by reading it in threads; or why it is of no use."""
-    result: dict[Path, _Read | str] = {}
+def _read_all(
+    folder: Path, listing: Listing, names: Sequence[str], index: FileIndex
+) -> dict[str, "_Read | str"]:
+    """Facts of files by name, from the index or by reading them in threads; or why one is of no use."""
+    index.keep_only(folder, names)
+    result: dict[str, _Read | str] = dict.fromkeys(names, "")  # in this order
     unknown = []
-    for path, stamp in stamps.items():
-        facts = index.lookup(path, stamp)
+    place = os.path.join(folder, "")  # noqa: PTH118 - a Path for each of many files takes long
+    for name in names:
+        facts = index.lookup(place + name, listing.files[name])
         if facts is None:
-            unknown.append(path)
+            unknown.append(name)
         else:
-            result[path] = _Read(stamp, facts)
-    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        result.update(
-            zip(unknown, pool.map(lambda p: _read_picture(p, index), unknown), strict=True)
-        )
+            result[name] = _Read(listing.files[name], facts)
+    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    with images.whole_files_only(), ThreadPoolExecutor(threads) as pool:
+        read = pool.map(lambda name: _read_picture(folder / name, index), unknown)
+        result.update(zip(unknown, read, strict=True))
     return result
 
 
@@ -163,21 +206,21 @@ def _read_picture(path: Path, index: FileIndex) -> "_Read | str":
     read_ns = time.time_ns()
     try:
         with path.open("rb") as file:
-            stat = os.fstat(file.fileno())
+            found = os.fstat(file.fileno())
             data = file.read()
         width, height = images.inspect(path, data)
     except (OSError, ValueError) as error:
         return images.explain(error)
-    stamp = FileStamp(stat.st_size, stat.st_mtime_ns)
+    stamp = FileStamp(found.st_size, found.st_mtime_ns)
     facts = FileFacts(bytes_digest(data), width, height)
     index.remember(path, stamp, facts, read_ns)
     return _Read(stamp, facts)
 
 
-def _nothing_found(root: Path, problems: list[Problem]) -> str:
+def _nothing_found(root: Path, problems: Iterable[Problem]) -> str:
     text = (
-        f"No usable pictures (png, jpg, jpeg, webp, bmp) in {root}, neither directly nor in "
-        "sub-folders named <repeats>_<name>. Check the path, or rename the sub-folders."
+        f"No usable pictures ({NAMES}) in {root}, neither directly nor in sub-folders named "
+        "<repeats>_<name>. Check the path, rename the sub-folders, or switch recursive on."
     )
     here = [p for p in problems if root in (p.path, *p.path.parents)]
     rows = [f"\n  {problem.path.name}: {problem.reason}" for problem in here[:_LISTED]]

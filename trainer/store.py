@@ -4,8 +4,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -14,55 +15,74 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from .atomic import write_atomically
-from .digests import digest
+from .dataset import FileStamp
+from .digests import bytes_digest, digest
+from .file_index import FileFacts, FileIndex
 
-__all__ = ["Store", "digest"]
+__all__ = ["Entry", "Store", "digest"]
 
 log = logging.getLogger(__name__)
 
-_TOUCH_AFTER_SECONDS = 3600.0
+TOUCH_AFTER_SECONDS = 3600.0
+"""A use is noted at most so often; what is in use now was touched within about this time."""
+
+_CHECKSUM = "checksum"
+_SUFFIX = ".safetensors"
+_WHOLE = FileFacts("", 0, 0)
+
+
+class Entry(NamedTuple):
+    """A file of the store: its bytes, and the time of its last use in seconds since 1970."""
+
+    kind: str
+    path: Path
+    size: int
+    used: float
 
 
 class Store:
     """Tensor files below ``root``: ``<kind>/<first two digits>/<key>.safetensors``.
 
     A key names everything that its contents depend on (``digest``), so a file is never changed, only
-    made, read, or removed when damaged. The modification time is the time of last use.
+    made, read, or removed. The modification time is the time of last use. ``index`` remembers which
+    files were found whole, so that ``has`` opens each only once.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, index: FileIndex | None = None) -> None:
         self.root = Path(root)
+        self._root = os.fspath(root)
+        self._index = FileIndex(None) if index is None else index
 
     def path(self, kind: str, key: str) -> Path:
         """Where the file for ``key`` is or would be."""
-        return self.root / kind / key[:2] / f"{key}.safetensors"
+        return Path(self._place(kind, key))
+
+    def _place(self, kind: str, key: str) -> str:
+        """The same as text: a Path for each of ten thousand files takes a second."""
+        return os.path.join(self._root, kind, key[:2], key + _SUFFIX)  # noqa: PTH118
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether a whole file is there; reads its header only. A truncated one is removed: False."""
-        path = self.path(kind, key)
-        try:
-            if _is_whole(path):
-                _touch(path)
-                return True
-        except FileNotFoundError:
+        """Whether a whole file is there. A damaged one is removed: False.
+
+        A file that the index knows is not opened; another is read and its checksum compared.
+        """
+        stamp = _stamp(self._place(kind, key))
+        if stamp is None:
             return False
-        _discard(path, "it is truncated or damaged")
-        return False
+        if self._index.lookup(_known_as(kind, key), stamp) is None and not self._read(kind, key):
+            return False
+        self._note_use(kind, key, stamp)
+        return True
 
     def load(self, kind: str, key: str) -> dict[str, Tensor] | None:
         """The tensors of ``key``, with storage of their own on the CPU; None if absent or damaged.
 
-        A damaged file is removed, so that it is made anew.
+        The checksum is always compared. A damaged file is removed, so that it is made anew.
         """
-        path = self.path(kind, key)
-        try:
-            tensors = load_tensors(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except SafetensorError as error:
-            _discard(path, str(error))
-            return None
-        _touch(path)
+        stamp = _stamp(self._place(kind, key))
+        tensors = self._read(kind, key)
+        if stamp is not None and tensors is not None:
+            self._note_use(kind, key, stamp)
         return tensors
 
     def save(
@@ -75,41 +95,111 @@ class Store:
         """Write ``tensors`` under ``key``, whole or not at all, and return the file's path.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: the folder cannot be written; says what to do.
         """
         path = self.path(kind, key)
         owned = {  # storages of their own: the format has no views
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
         }
-        write_atomically(path, save_tensors(owned, dict(metadata or {})))
+        notes = {**(metadata or {}), _CHECKSUM: _checksum(owned)}
+        try:
+            write_atomically(path, save_tensors(owned, notes))
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"The cache {self.root} cannot be written: {error.strerror or error}. Free some "
+                "space on its disk (Clear Cache shows what lies there), or check its permissions",
+            ) from error
+        stamp = _stamp(path)
+        if stamp is not None:
+            self._index.remember(_known_as(kind, key), stamp, _WHOLE)
         return path
 
+    def entries(self) -> Iterator[Entry]:
+        """Every file below the folders of the kinds, what interrupted writing left included.
 
-def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file is as long as its header says."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= size - 8:
-            return False
+        The index forgets what is gone.
+        """
+        for kind in _folders(self.root):
+            keys = []
+            for group in _folders(kind.path):
+                for file in os.scandir(group.path):
+                    keys.append(file.name.removesuffix(_SUFFIX))
+                    stat = file.stat()
+                    yield Entry(kind.name, Path(file.path), stat.st_size, stat.st_mtime)
+            self._index.keep_only(kind.name, keys)
+
+    def remove(self, kind: str, path: Path) -> bool:
+        """Delete a file; False when it may not be deleted, as when a program on Windows has it open."""
         try:
-            header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__"]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.info("The cache file %s stays: %s", path, error)
             return False
-    return size == 8 + length + max(ends, default=0)
+        self._index.forget(_known_as(kind, path.name.removesuffix(_SUFFIX)))
+        return True
+
+    def _read(self, kind: str, key: str) -> dict[str, Tensor] | None:
+        """The tensors if they are those that were saved; a damaged file is removed."""
+        place = self._place(kind, key)
+        try:
+            with open(place, "rb", buffering=0) as file:  # noqa: PTH123
+                data = file.read()
+        except FileNotFoundError:
+            return None
+        try:
+            tensors = load_tensors(data)
+            if _noted(data) == _checksum(tensors):
+                return tensors
+            reason = "its checksum differs"
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            reason = str(error)
+        log.warning("Cache file %s is removed and will be made again: %s", place, reason)
+        self.remove(kind, Path(place))
+        return None
+
+    def _note_use(self, kind: str, key: str, stamp: FileStamp) -> None:
+        """Set the time of last use, not where the folder is read-only; the file was found whole."""
+        if time.time() - stamp.mtime_ns / 1e9 > TOUCH_AFTER_SECONDS:
+            place = self._place(kind, key)
+            try:
+                os.utime(place)
+                stamp = _stamp(place) or stamp
+            except OSError as error:
+                log.debug("Could not note the use of %s: %s", place, error)
+        self._index.remember(_known_as(kind, key), stamp, _WHOLE)
 
 
-def _touch(path: Path) -> None:
-    """Note the use of a file; at most once an hour, and not where the folder is read-only."""
+def _known_as(kind: str, key: str) -> str:
+    """The name of an entry in the index: shorter than its path, and the same when the cache is moved."""
+    return os.path.join(kind, key)  # noqa: PTH118
+
+
+def _stamp(path: Path | str) -> FileStamp | None:
     try:
-        if time.time() - path.stat().st_mtime > _TOUCH_AFTER_SECONDS:
-            os.utime(path)
-    except OSError as error:
-        log.debug("Could not note the use of %s: %s", path, error)
+        stat = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+    return FileStamp(stat.st_size, stat.st_mtime_ns)
 
 
-def _discard(path: Path, reason: str) -> None:
-    log.warning("Cache file %s is removed and will be made again: %s", path.name, reason)
-    path.unlink(missing_ok=True)
+def _folders(parent: Path | str) -> list[os.DirEntry[str]]:
+    if not os.path.isdir(parent):  # noqa: PTH112
+        return []
+    return [entry for entry in os.scandir(parent) if entry.is_dir()]
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """A digest of names, types, shapes and values."""
+    rows = []
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.reshape(-1).view(torch.uint8).numpy()
+        rows.append([name, str(tensor.dtype), list(tensor.shape), bytes_digest(values.data)])
+    return digest(rows)
+
+
+def _noted(data: bytes) -> str:
+    """The checksum in the header of a safetensors file."""
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length])["__metadata__"][_CHECKSUM]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,8 +14,23 @@ from .store import Store, digest
 
 KIND = "text"
 
+Chunks = Literal["comfyui", "kohya 75", "kohya 150", "kohya 225"]
+"""How a long caption is cut: as ComfyUI does in prompts, or as kohya does under a max_token_length."""
+
 Encode = Callable[[str], tuple[Tensor, Tensor]]
 """A caption -> context [T, C] and pooled [P]."""
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """How captions are encoded. ``weighted``: brackets are weights, ``(like this:1.2)``, not letters."""
+
+    chunks: Chunks = "comfyui"
+    weighted: bool = False
+
+
+AS_PROMPTS = TextRecipe()
+"""ComfyUI's chunks, brackets literal: the default."""
 
 
 def text_key(fingerprint: str, caption: str) -> str:
@@ -36,17 +53,23 @@ def cache_texts(
         text for text in dict.fromkeys(captions) if not store.has(KIND, text_key(fingerprint, text))
     ]
     for done, text in enumerate(missing, 1):
-        context, pooled = encode(text)
-        if not (context.isfinite().all() and pooled.isfinite().all()):
-            raise ValueError(
-                f"The text encoders gave non-finite numbers for the caption {text[:80]!r}. Start "
-                "ComfyUI with --fp32-text-enc and run again."
-            )
-        tensors = {"context": context.float().cpu(), "pooled": pooled.float().cpu()}
+        context, pooled = finite(text, encode(text))
+        tensors = {"context": context, "pooled": pooled}
         store.save(KIND, text_key(fingerprint, text), tensors, {})
         if on_text is not None:
             on_text(done, len(missing))
     return len(missing)
+
+
+def finite(text: str, encoding: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The encoding as float32 on the CPU; ValueError naming the caption if it is not finite."""
+    context, pooled = encoding
+    if not (context.isfinite().all() and pooled.isfinite().all()):
+        raise ValueError(
+            f"The text encoders gave non-finite numbers for the caption {text[:80]!r}. Start "
+            "ComfyUI with --fp32-text-enc and run again."
+        )
+    return context.float().cpu(), pooled.float().cpu()
 
 
 def stack_contexts(contexts: Sequence[Tensor]) -> Tensor:

@@ -9,10 +9,13 @@ from typing import Any
 
 from ...trainer.buckets import BucketSettings
 from ...trainer.cache import CachedDataset, LatentRecipe, cache_latents
+from ...trainer.caption_rules import CaptionOptions
 from ...trainer.dataset import Dataset
 from ...trainer.store import Store
-from ...trainer.texts import cache_texts
-from . import folders, images, text
+from ...trainer.texts import AS_PROMPTS, TextRecipe, cache_texts
+from . import images, text
+from .clearing import keep_within
+from .files import cache_store
 from .progress import NodeProgress, check_interrupt
 
 
@@ -27,7 +30,10 @@ class CacheRequest:
     flip: bool = False
     kohya: bool = False
     batch_size: int = 1
+    more_resolutions: tuple[int, ...] = ()
+    texts: TextRecipe = AS_PROMPTS
     node_id: str | None = None
+    limit_gb: float = 0.0
 
 
 def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
@@ -35,16 +41,24 @@ def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
     if request.clip is not None:
         text.check_clip(request.clip)
     recipe = LatentRecipe(
-        request.buckets, images.vae_fingerprint(request.vae), request.flip, request.kohya
+        request.buckets,
+        images.vae_fingerprint(request.vae),
+        request.flip,
+        request.kohya,
+        more_buckets=tuple(map(request.buckets.at, request.more_resolutions)),
     )
-    store = Store(folders.cache_root())
-    cached = encode_pictures(
-        request.dataset, recipe, request.vae, store, request.batch_size, request.node_id
-    )
-    if request.clip is not None:
-        fingerprint = encode_captions(cached, request.clip, request.node_id)
-        cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
-    return cached, _report(cached)
+    with cache_store() as store:
+        cached = encode_pictures(
+            request.dataset, recipe, request.vae, store, request.batch_size, request.node_id
+        )
+        cached = dataclasses.replace(cached, texts=request.texts)
+        if request.clip is not None:
+            fingerprint = encode_captions(
+                cached, request.clip, CaptionOptions(), store, request.node_id
+            )
+            cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
+        size = keep_within(request.limit_gb, cached, store)
+    return cached, _report(cached) + (f"\n{size}" if size else "")
 
 
 def encode_pictures(
@@ -72,19 +86,29 @@ def encode_pictures(
     )
 
 
-def encode_captions(cached: CachedDataset, clip: Any, node_id: str | None = None) -> str:
-    """Encode every caption that the cache lacks; returns the fingerprint of the text encoders."""
+def encode_captions(
+    cached: CachedDataset,
+    clip: Any,
+    options: CaptionOptions,
+    store: Store,
+    node_id: str | None = None,
+) -> str:
+    """Encode every lasting caption that the cache lacks; returns the fingerprint of the text encoders.
+
+    Captions that differ from showing to showing are encoded while training.
+    """
     bar = NodeProgress(len(cached.items), node_id)
-    fingerprint = text.clip_fingerprint(clip)
+    fingerprint = text.clip_fingerprint(clip, cached.texts)
+    lasting = (item.plain_text(options) for item in cached.items)
 
     def on_text(done: int, total: int) -> None:
         check_interrupt()
         bar.update(len(cached.items) - total + done, f"captions {done}/{total}")
 
     cache_texts(
-        (item.caption for item in cached.items),
-        lambda caption: text.encode_caption(clip, caption),
-        Store(cached.store_root),
+        (caption for caption in lasting if caption is not None),
+        lambda caption: text.encode_caption(clip, caption, cached.texts),
+        store,
         fingerprint,
         on_text,
     )
@@ -95,7 +119,10 @@ def _report(cached: CachedDataset) -> str:
     counts: Counter[tuple[int, int]] = Counter()
     for item in cached.items:
         counts[item.bucket] += item.repeats
-    lines = [f"{len(cached.items)} pictures in {len(counts)} bucket(s), repeats counted:"]
+    times = 1 + len(cached.recipe.more_buckets)
+    head = f"{len(cached.items) // times} pictures"
+    head += f" at {times} resolutions" if times > 1 else ""
+    lines = [f"{head} in {len(counts)} bucket(s), repeats counted:"]
     lines += [f"  {w} x {h}: {count}" for (w, h), count in sorted(counts.items())]
     if cached.text_fingerprint is None:
         lines.append("captions are encoded by Train (no CLIP is connected here)")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...tagger import CANDIDATE_BITS, HASH_BITS, CurateOptions, find_copies
 from ...trainer.buckets import BucketSettings
-from ...trainer.dataset import Dataset, Subset
+from ...trainer.dataset import Dataset, Problem, Subset
 from ...trainer.store import Store
 from . import folders
 from .findings import UNREADABLE, Entry, Finding, report, single_findings
@@ -60,7 +60,9 @@ def curate_dataset(request: CurateRequest) -> tuple[Dataset, Tensor, str]:
     measured = measure_pictures(samples, Store(folders.cache_root()), request.node_id)
     training, reg = (_examine(request, measured, is_reg) for is_reg in (False, True))
     leaving, leaving_reg = training.rejected(), reg.rejected()
+    broken = [Problem(path, why) for path, why in measured.items() if isinstance(why, str)]
     kept = _without(dataset, leaving, leaving_reg)
+    kept = dataclasses.replace(kept, problems=(*dataset.problems, *broken))
     rejected = [*leaving.items(), *leaving_reg.items()]
     sheet = to_image(rejects_sheet(rejected)) if rejected else empty_image()
     listed = [*training.findings.values(), *reg.findings.values()]

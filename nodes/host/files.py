@@ -1,4 +1,4 @@
-"""The index of picture files, kept in the pack's cache folder."""
+"""The pack's cache folder: the store of tensors, and what is known of files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from ...trainer.dataset import FileStamp
 from ...trainer.digests import file_digest
 from ...trainer.file_index import FileFacts, FileIndex
+from ...trainer.store import Store
 from .folders import cache_root
 
 
@@ -19,6 +20,17 @@ def file_index() -> Iterator[FileIndex]:
     index = FileIndex(cache_root() / "files.json")
     yield index
     index.save()
+
+
+@contextmanager
+def cache_store(root: Path | None = None) -> Iterator[Store]:
+    """The store at ``root`` (None: the pack's cache), with its index of whole entries, saved on leaving."""
+    root = cache_root() if root is None else root
+    index = FileIndex(root / "entries.json")
+    try:
+        yield Store(root, index)
+    finally:
+        index.save()
 
 
 def content_digest(path: Path) -> str:

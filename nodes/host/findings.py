@@ -107,7 +107,7 @@ def report(
     options: CurateOptions,
     diversity: str,
 ) -> str:
-    """Totals, diversity, every finding by check, and the files that Load Dataset left out."""
+    """Totals, diversity, every finding by check, and the files that were left out before."""
     left_out = dataset.image_count - kept.image_count
     lines = [f"{kept.image_count} of {dataset.image_count} pictures kept, {left_out} left out"]
     lines += [diversity] if diversity else []
@@ -119,7 +119,7 @@ def report(
         found = [finding for finding in findings if finding.check == check]
         lines += _section(f"{title} ({modes[check]})", found) if modes[check] != "off" else []
     if dataset.problems:
-        lines += ["", f"left out by Load Dataset: {len(dataset.problems)}"]
+        lines += ["", f"left out before: {len(dataset.problems)}"]
         lines += [f"  {problem.path.name}: {problem.reason}" for problem in dataset.problems]
     return "\n".join(lines)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import folder_paths
+
+from ...trainer.formats import NAMES
 
 TAGGERS = "wd14_tagger"
 """Name of the folder of tagger models below ComfyUI's models directory."""
@@ -23,9 +26,24 @@ def runs_root() -> Path:
     return output_root() / "runs"
 
 
+def pictures_root() -> Path:
+    """Where pictures lie that came from other nodes."""
+    return output_root() / "pictures"
+
+
+def exports_root() -> Path:
+    """Where datasets are exported to."""
+    return output_root() / "exports"
+
+
 def backups_root() -> Path:
     """Where caption files are copied before they are overwritten."""
     return output_root() / "caption_backups"
+
+
+def renames_root() -> Path:
+    """Where Tidy Dataset keeps what it takes to undo a renaming."""
+    return output_root() / "renames"
 
 
 def loras_folder() -> Path:
@@ -57,17 +75,33 @@ def dataset_folder(text: str) -> Path:
             "No dataset folder is given. Type the folder of your pictures: a full path, or the name "
             "of a folder below ComfyUI's input directory."
         )
-    if name.startswith(("\\\\", "//")):
+    path = _local_path(name, Path(folder_paths.get_input_directory()), "dataset folder")
+    if not os.path.isdir(path):  # noqa: PTH112 - Path's own fails for names that cannot be
         raise ValueError(
-            f"The dataset folder {name} is a network or device path, which a shared workflow may "
-            "not open. Copy the pictures to a local drive or map the share to a drive letter."
-        )
-    path = Path(name).expanduser()
-    if not path.is_absolute():
-        path = Path(folder_paths.get_input_directory()) / path
-    if not path.is_dir():
-        raise ValueError(
-            f"The dataset folder {path} does not exist. Make it and put your pictures (png, jpg, "
-            "webp, bmp) and their .txt captions there, or type the folder that holds them."
+            f"The dataset folder {path} does not exist. Make it and put your pictures ({NAMES}) and "
+            "their .txt captions there, or type the folder that holds them."
         )
     return path
+
+
+def tagger_path(text: str) -> Path:
+    """The tagger a user named: absolute, below one of the taggers folders, or below home (~).
+
+    Raises ValueError for a network or device path.
+    """
+    paths = [_local_path(text.strip().strip('"'), base, "tagger") for base in tagger_folders()]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def _local_path(name: str, base: Path, what: str) -> Path:
+    """The path that a user named; one that is not absolute lies below `base`.
+
+    Raises ValueError for a network or device path, in whichever way Windows lets it be written.
+    """
+    if name.replace("\\", "/").startswith("//"):
+        raise ValueError(
+            f"The {what} {name} is a network or device path, which a shared workflow may not open. "
+            "Copy it to a local drive or map the share to a drive letter."
+        )
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own fails for ~nobody
+    return path if path.is_absolute() else base / path

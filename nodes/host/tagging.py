@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,19 +18,26 @@ from ...tagger import (
     MODEL_NAMES,
     MergePolicy,
     ModelFiles,
+    Outcome,
     Provider,
+    Tagger,
     TagOptions,
     count_tags,
     download,
+    frequency_table,
     local_names,
     locate,
     merge,
+    model_at,
+    prepare,
     read_labels,
     select,
 )
 from ...trainer.cache import check_unchanged
-from ...trainer.dataset import Dataset, Sample, TagScore
-from ...trainer.digests import digest
+from ...trainer.dataset import Dataset, Problem, Sample, TagScore
+from ...trainer.decoding import CHANGED
+from ...trainer.digests import bytes_digest, digest
+from ...trainer.images import explain
 from ...trainer.store import Store
 from . import folders
 from .files import content_digest
@@ -35,6 +46,8 @@ from .registry import REGISTRY
 
 KIND = "tags"
 TOP_TAGS = 30
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,24 @@ class TagRequest:
     provider: Provider = "auto"
     batch_size: int = 8
     node_id: str | None = None
+    model_path: str = ""
+    fast_decode: bool = False
+
+
+class Tagged(NamedTuple):
+    """What the node gives: the dataset with captions and scored tags, and two texts."""
+
+    dataset: Dataset
+    report: str
+    frequencies: str
+
+
+class Found(NamedTuple):
+    """By picture digest the tags, or why there are none; and in words where they come from."""
+
+    tags: dict[str, tuple[TagScore, ...]]
+    lost: dict[str, str]
+    where: str
 
 
 def model_names() -> list[str]:
@@ -73,59 +104,145 @@ def find_model(name: str, node_id: str | None) -> ModelFiles:
     return download(name, places[0], show)
 
 
-def tag_dataset(request: TagRequest) -> tuple[Dataset, str]:
-    """The dataset with new captions and scored tags, and a report with the tag frequencies."""
-    check_unchanged(request.dataset)
-    files = find_model(request.model, request.node_id)
-    labels = read_labels(files.tags)
-    rows, where = _probabilities(request, files)
-    found: list[list[str]] = []
+def tag_dataset(request: TagRequest) -> Tagged:
+    """Tag every picture. One that breaks or changes meanwhile is left out, and the report says so.
 
-    def tagged(sample: Sample) -> Sample:
-        tags = select(rows[sample.digest], labels, request.options)
-        names = [tag.name for tag in tags]
-        caption = merge(sample.caption, names, request.policy, request.options.separator)
-        found.append(names)
-        return dataclasses.replace(sample, caption=caption, tags=tuple(TagScore(*t) for t in tags))
+    Raises ValueError when pictures changed before, when none is left, or when the model is at fault.
+    """
+    check_unchanged(request.dataset)
+    skipped = _captioned(request.dataset) if request.policy == "skip" else frozenset()
+    policy = "append" if request.policy == "skip" else request.policy
+    found = _found(request, [s for _, s in request.dataset.samples() if s.path not in skipped])
+    names: list[list[str]] = []
+    problems: list[Problem] = []
+
+    def tagged(sample: Sample) -> Sample | None:
+        if sample.path in skipped:
+            return sample
+        tags = found.tags.get(sample.digest)
+        if tags is None:
+            problems.append(Problem(sample.path, found.lost[sample.digest]))
+            return None
+        names.append([tag.name for tag in tags])
+        caption = merge(sample.caption, names[-1], policy, request.options.separator)
+        return dataclasses.replace(sample, caption=caption, tags=tags)
 
     dataset = request.dataset.replace_samples(tagged)
-    return dataset, _report(request, where, found)
+    if problems and not dataset.image_count:
+        raise ValueError(f"No picture could be tagged. {problems[0].path}: {problems[0].reason}")
+    dataset = dataclasses.replace(dataset, problems=(*dataset.problems, *problems))
+    counts = count_tags(names)
+    model = request.model_path.strip() or request.model
+    head = [f"{len(names)} pictures tagged with {model} {found.where}".rstrip()]
+    if skipped:
+        head.append(f"{len(skipped)} skipped, for they have a caption")
+    return Tagged(dataset, _report(head, problems, counts), frequency_table(counts))
 
 
-def _probabilities(request: TagRequest, files: ModelFiles) -> tuple[dict[str, np.ndarray], str]:
-    """Probabilities by picture digest, and where they come from.
+def _captioned(dataset: Dataset) -> frozenset[Path]:
+    """Pictures with a caption of their own: more than the words that their folder's name gives."""
+    return frozenset(
+        sample.path
+        for subset, sample in dataset.samples()
+        if sample.caption.strip() not in ("", subset.class_tokens)
+    )
 
-    What the cache has is not inferred again, and the model is opened only for the rest.
+
+def _files(request: TagRequest) -> ModelFiles:
+    if request.model_path.strip():
+        return model_at(folders.tagger_path(request.model_path))
+    return find_model(request.model, request.node_id)
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """Probabilities on disk by picture, of one model and one way of decoding."""
+
+    store: Store
+    contents: str
+    fast_decode: bool
+
+    def load(self, picture: str) -> np.ndarray | None:
+        known = self.store.load(KIND, self._key(picture))
+        return None if known is None else known["probabilities"].numpy()
+
+    def save(self, picture: str, row: np.ndarray) -> None:
+        self.store.save(KIND, self._key(picture), {"probabilities": torch.from_numpy(row)})
+
+    def _key(self, picture: str) -> str:
+        return digest(KIND, self.contents, picture, *(["fast"] if self.fast_decode else []))
+
+
+def _found(request: TagRequest, samples: Sequence[Sample]) -> Found:
+    """The tags of the samples; never the probabilities of more than a batch of them at a time.
+
+    What is remembered is not inferred again, and the model is opened only for the rest.
     """
-    store = Store(folders.cache_root())
-    model = digest(content_digest(files.model), content_digest(files.tags))
-    rows: dict[str, np.ndarray] = {}
-    missing: dict[str, Path] = {}
-    for _, sample in request.dataset.samples():
-        known = store.load(KIND, digest(KIND, model, sample.digest))
-        if known is None:
-            missing[sample.digest] = sample.path
-        else:
-            rows[sample.digest] = known["probabilities"].numpy()
-    if not missing:
-        return rows, "from the cache"
-    tagger = REGISTRY.tagger(files, request.provider)
-    bar = NodeProgress(len(missing), request.node_id)
-    pending, done = iter(missing), 0
-    for block in tagger.batches(missing.values(), request.batch_size):
+    if not samples:
+        return Found({}, {}, "")
+    files = _files(request)
+    labels = read_labels(files.tags)
+    contents = digest(content_digest(files.model), content_digest(files.tags))
+    memory = _Memory(Store(folders.cache_root()), contents, request.fast_decode)
+    found = Found({}, {}, "from the cache")
+    missing: dict[str, Sample] = {}
+
+    def take(picture: str, row: np.ndarray) -> None:
+        tags = select(row, labels, request.options)
+        found.tags[picture] = tuple(TagScore(*tag) for tag in tags)
+
+    for picture, sample in {sample.digest: sample for sample in samples}.items():
         check_interrupt()
-        for row, name in zip(block, islice(pending, len(block)), strict=True):
-            tensors = {"probabilities": torch.from_numpy(row.copy())}
-            store.save(KIND, digest(KIND, model, name), tensors)
-            rows[name] = row
-        done += len(block)
-        bar.update(done, f"tagged {done}/{len(missing)} on {tagger.provider}")
-    return rows, f"on {tagger.provider}"
+        row = memory.load(picture)
+        if row is None:
+            missing[picture] = sample
+        else:
+            take(picture, row)
+    if not missing:
+        return found
+    tagger, where = REGISTRY.tagger(files, contents, request.provider, request.batch_size)
+    remembered = f" ({len(found.tags)} from the cache)" if found.tags else ""
+    for picture, outcome in _inferred(tagger, where, missing, request):
+        if isinstance(outcome, ValueError):
+            found.lost[picture] = str(outcome)
+            log.warning("LoRA Loop: %s is not tagged: %s", missing[picture].path, outcome)
+        else:
+            memory.save(picture, outcome)
+            take(picture, outcome)
+    return found._replace(where=where + remembered)
 
 
-def _report(request: TagRequest, where: str, found: list[list[str]]) -> str:
-    counts = count_tags(found)
-    lines = [f"{len(found)} pictures tagged with {request.model} {where}"]
+def _inferred(
+    tagger: Tagger, where: str, missing: Mapping[str, Sample], request: TagRequest
+) -> Iterator[tuple[str, Outcome]]:
+    """Every missing picture with its probabilities, or with the reason why it has none."""
+    bar = NodeProgress(len(missing), request.node_id)
+    decode = partial(_decode, fast=request.fast_decode)
+    with closing(tagger.rows(missing.values(), request.batch_size, decode)) as rows:
+        for done, (picture, outcome) in enumerate(zip(missing, rows, strict=True), 1):
+            check_interrupt()
+            yield picture, outcome
+            bar.update(done, f"tagged {done}/{len(missing)} {where}")
+
+
+def _decode(sample: Sample, side: int, fast: bool) -> np.ndarray:
+    """The prepared pixels of a picture, whose bytes are those that the dataset knows."""
+    try:
+        data = sample.path.read_bytes()
+    except OSError as error:
+        raise ValueError(explain(error)) from error
+    if bytes_digest(data) != sample.digest:
+        raise ValueError(f"it changed {CHANGED}")
+    return prepare(data, side, fast=fast)
+
+
+def _report(
+    head: Sequence[str], problems: Sequence[Problem], counts: Sequence[tuple[str, int]]
+) -> str:
+    lines = [*head]
+    if problems:
+        lines.append(f"{len(problems)} left out:")
+        lines += [f"  {problem.path}: {problem.reason}" for problem in problems]
     lines += [f"  {count:5}  {tag}" for tag, count in counts[:TOP_TAGS]]
     if len(counts) > TOP_TAGS:
         lines.append(f"  and {len(counts) - TOP_TAGS} other tags")

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ...trainer.texts import AS_PROMPTS, TextRecipe
+from ...trainer.tokens import kohya_positions
 from .fingerprint import fingerprint
+from .tokens import kohya_tokens, mends_letters, with_unit_weights
 
 UNUSED = ("clip_l.transformer.text_projection.weight", "clip_l.logit_scale")
 """SDXL has these for its larger encoder only: ComfyUI leaves the first as unwritten memory."""
 
 
-def encode_caption(clip: Any, text: str) -> tuple[Tensor, Tensor]:
-    """A caption -> context [77 n, C] and pooled [P], float32 on the CPU.
+def encode_caption(clip: Any, text: str, recipe: TextRecipe = AS_PROMPTS) -> tuple[Tensor, Tensor]:
+    """A caption -> context [T, C] and pooled [P], float32 on the CPU.
 
-    Parentheses are literal: no part of a caption is taken for a weight. Long captions become as
-    many 77-token chunks as they need, as in ComfyUI's prompts.
+    T is 77 n in ComfyUI's chunks, as many as the caption needs; in kohya's 77, 152 or 227 whatever
+    the caption. Unless the recipe says so, no part of a caption is taken for a weight.
     """
-    [[context, extra], *_] = conditioning(clip, text, literal=True)
-    return context[0].float().cpu(), extra["pooled_output"][0].float().cpu()
+    if recipe.chunks == "comfyui":
+        [[context, extra], *_] = conditioning(clip, text, literal=not recipe.weighted)
+        return context[0].float().cpu(), extra["pooled_output"][0].float().cpu()
+    return _encode_as_kohya(clip, text, recipe)
+
+
+def _encode_as_kohya(clip: Any, text: str, recipe: TextRecipe) -> tuple[Tensor, Tensor]:
+    """All chunks encoded, their inner begins and ends left out, weights multiplied in (kohya.md section 3)."""
+    length = int(recipe.chunks.removeprefix("kohya "))
+    tokens = kohya_tokens(clip.tokenizer, text, length, recipe.weighted)
+    pairs = {name: with_unit_weights(chunks) for name, chunks in tokens.chunks.items()}
+    context, pooled = clip.encode_from_tokens(pairs, return_pooled=True)
+    joined = context[0].float().cpu()[kohya_positions(len(pairs["l"]))]
+    if tokens.weights is not None:
+        joined = joined * torch.tensor(tokens.weights)[:, None]
+    return joined, pooled[0].float().cpu()
 
 
 def conditioning(clip: Any, text: str, *, literal: bool = False) -> list[Any]:
@@ -28,9 +46,10 @@ def conditioning(clip: Any, text: str, *, literal: bool = False) -> list[Any]:
     return clip.encode_from_tokens_scheduled(tokens)
 
 
-def clip_fingerprint(clip: Any) -> str:
-    """Digest of the text encoders and of the layer that is read from them."""
-    return fingerprint(clip.patcher, "clip", clip.layer_idx, without=UNUSED)
+def clip_fingerprint(clip: Any, recipe: TextRecipe = AS_PROMPTS) -> str:
+    """Digest of the text encoders, of the layer that is read from them, and of the way of encoding."""
+    way = (recipe.chunks, recipe.weighted, recipe.chunks != "comfyui" and mends_letters())
+    return fingerprint(clip.patcher, "clip", clip.layer_idx, *way, without=UNUSED)
 
 
 def check_clip(clip: Any) -> None:

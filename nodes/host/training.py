@@ -6,7 +6,8 @@ import dataclasses
 import logging
 import math
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from ...trainer.batches import batches_per_epoch
 from ...trainer.cache import CachedDataset
+from ...trainer.caption_window import CaptionWindow
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
@@ -28,6 +30,7 @@ from ...trainer.store import Store
 from ...trainer.weights import Lookahead, Weights
 from . import folders, memory, text, unet
 from .caching import encode_captions, encode_pictures
+from .files import cache_store
 from .fingerprint import fingerprint
 from .previews import PreviewBook
 from .progress import NodeProgress, check_interrupt, step_text
@@ -66,6 +69,11 @@ class Request:
             raise ValueError(
                 "The captions are not encoded yet: connect CLIP to Cache Latents or to Train."
             )
+        elif TrainingData(self.cached, self.cached.text_fingerprint).varies(self.config.captions):
+            raise ValueError(
+                "The captions differ from showing to showing (shuffle, dropout, wildcards or optional "
+                "tags) and are encoded while training: connect CLIP to Train."
+            )
         problem = preview_problem(clip=self.clip is not None, vae=self.vae is not None)
         if self.wants_previews and problem:
             raise ValueError(problem)
@@ -91,10 +99,11 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     request.check()
     texts = request.cached.text_fingerprint
     if request.clip is not None:
-        texts = text.clip_fingerprint(request.clip)
+        texts = text.clip_fingerprint(request.clip, request.cached.texts)
     assert texts is not None
     data_identity = dataclasses.replace(request.cached, text_fingerprint=None).identity()
-    inputs = Inputs.of(request.config, data_identity, texts, fingerprint(request.patcher))
+    recipe = request.config.identity(request.cached.needs_horizon)
+    inputs = Inputs(recipe, data_identity, texts, fingerprint(request.patcher))
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / f"previews-{request.config.steps:08}")
     found = folder.find(request.config.steps)
@@ -107,25 +116,26 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         log.warning("LoRA Loop: %s", note)
     book.clear()
     REGISTRY.release()
-    _complete_cache(request, texts)
-    return _Training(request, TrainingData(request.cached, texts), book).run(folder), book
+    with cache_store(request.cached.store_root) as store:
+        data = TrainingData(request.cached, texts, store)
+        _complete_cache(request, data, store)
+        return _Training(request, data, book).run(folder), book
 
 
-def _complete_cache(request: Request, texts: str) -> None:
+def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
     """Encode what the cache lacks; raises ValueError when there is nothing to encode it with."""
     cached = request.cached
     if request.clip is not None:
-        encode_captions(cached, request.clip, request.node_id)
-    missing = TrainingData(cached, texts).missing()
+        encode_captions(cached, request.clip, request.config.captions, store, request.node_id)
+    missing = data.missing(request.config.captions)
     if missing and request.vae is not None:
-        store = Store(cached.store_root)
         encode_pictures(cached.dataset, cached.recipe, request.vae, store, node_id=request.node_id)
-        missing = TrainingData(cached, texts).missing()
+        missing = data.missing(request.config.captions)
     if missing:
         raise ValueError(
-            f"The cache lacks {len(missing)} pictures or captions (first: {missing[0]}); it was "
-            "cleared after Cache Latents ran. Connect VAE and CLIP to Train, or restart ComfyUI, "
-            "and queue again."
+            f"The cache lacks {len(missing)} pictures or captions (first: {missing[0]}): it was cleared "
+            "after Cache Latents ran, or Caption Settings give captions that it did not encode. "
+            "Connect VAE and CLIP to Train, or restart ComfyUI, and queue again."
         )
 
 
@@ -143,6 +153,7 @@ class _Training:
             self._weights = Lookahead(self._weights)
         self._hold = ExitStack()
         self._previewer: Previewer | None = None
+        self._captions = CaptionWindow(data, request.config)
 
     def run(self, folder: RunFolder) -> Result:
         started = time.time()
@@ -167,6 +178,8 @@ class _Training:
 
     def _train(self) -> tuple[Outcome, dict[str, Tensor]]:
         device = self._patcher.load_device
+        if self._captions.is_due(0):
+            self._encode_captions()
         with training_session(), ExitStack() as stack:
             targets = find_targets(self._unet, self._config.lora)
             network = Network(targets, self._config.seed, device)
@@ -190,6 +203,9 @@ class _Training:
     def on_step(self, event: StepEvent) -> None:
         if event.warning:
             log.warning("LoRA Loop: %s", event.warning)
+        if self._captions.is_due(event.step):
+            with self._outside():
+                self._encode_captions()
         picture = self._preview(event.step) if self._is_due(event.step) else None
         self._progress.update(event.step, event.warning or step_text(event), picture)
 
@@ -198,15 +214,31 @@ class _Training:
         return self._previewer is not None and settings is not None and step % settings.every == 0
 
     def _preview(self, step: int) -> Any:
-        """Sample with the live adapters, then bring the training back to where it was."""
+        """Sample with the live adapters."""
         assert self._previewer is not None
+        with self._outside():
+            pictures = self._previewer.sample()
+        return self._book.add(step, pictures)
+
+    def _encode_captions(self) -> None:
+        """Encode the texts of the coming steps, in inference mode."""
+        clip, recipe = self._request.clip, self._request.cached.texts
+
+        def on_text(done: int, total: int) -> None:
+            check_interrupt()
+            self._progress.say(f"captions {done}/{total}")
+
+        self._captions.fill(lambda caption: text.encode_caption(clip, caption, recipe), on_text)
+
+    @contextmanager
+    def _outside(self) -> Iterator[None]:
+        """ComfyUI's own work in the middle of the training, which then takes its place again."""
         self._hold.close()
         with torch.inference_mode():
-            pictures = self._previewer.sample()
+            yield
         self._attachment.check()
         self._make_room()
         self._hold_weights()
-        return self._book.add(step, pictures)
 
     def _make_room(self) -> None:
         with torch.inference_mode():

@@ -247,8 +247,11 @@ def test_what_vanished_or_broke_meanwhile_leaves_and_what_changed_stops(folder):
     assert sheet.shape == (1, 192, 384, 3)
     assert "unreadable (always left out): 2" in report
     assert lines(report, "set/coffee.png") == ["set/coffee.png: the file is gone"]
-    assert "not a PNG, JPEG, WebP or BMP picture" in lines(report, "set/camera.png")[0]
-    assert "left out by Load Dataset: 1\n  bad.png: it is broken" in report
+    assert "picture, whatever its name says" in lines(report, "set/camera.png")[0]
+    assert "left out before: 1\n  bad.png: it is broken" in report
+    request = curating.CurateRequest(dataset, CurateOptions(**OFF), SMALL_BUCKETS)
+    problems = curating.curate_dataset(request)[0].problems
+    assert [problem.path.name for problem in problems] == ["bad.png", "camera.png", "coffee.png"]
     save(folder, "drawing.png", drawings.drawing(2))
     with pytest.raises(ValueError, match=r"drawing\.png changed since Load Dataset"):
         curate(dataset)

@@ -45,7 +45,7 @@ def test_what_is_found_is_told_and_only_copies_leave(server, object_info, flawed
     assert report.startswith("9 of 10 pictures kept, 1 left out\n")
     assert "astronaut.png: the same pixels as" in report or "again.bmp: the same pixels" in report
     assert "blurred (report): 1\n  lora_loop_example/blurred.jpg: blur radius" in report
-    assert "left out by Load Dataset: 1\n  broken.png: " in report
+    assert "left out before: 1\n  broken.png: " in report
     assert sheet(server, entry, "sheet").shape == (192, 192, 3)
     (report,) = entry["outputs"]["again"]["text"]
     assert report.startswith("9 of 9 pictures kept, 0 left out\n")

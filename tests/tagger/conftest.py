@@ -16,29 +16,52 @@ WEIGHTS = np.array(
 )
 
 
-def write_tiny_tagger(folder: Path, batch: int | str = "N", outputs: int = len(LABELS)) -> Path:
-    """model.onnx ([batch, 448, 448, 3] BGR 0..255 -> probabilities) and selected_tags.csv."""
+def write_tiny_tagger(
+    folder: Path,
+    batch: int | str = "N",
+    outputs: int = len(LABELS),
+    layout: str = "csv",
+    side: int = SIDE,
+) -> Path:
+    """The same tagger in either layout, with the files that kohya's script looks for.
+
+    csv: [batch, side, side, 3] BGR 0..255 -> probabilities; json: [batch, 3, side, side] -1..1 -> logits.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    constants = {"scale": np.float32(255), "weights": WEIGHTS[:, :outputs]}
+    is_csv = layout == "csv"
+    colours, rows, columns = (3, 1, 2) if is_csv else (1, 2, 3)
+    shape = [batch, *(3 if axis == colours else side for axis in (1, 2, 3))]
+    constants = {
+        "scale": np.float32(255 if is_csv else 2),
+        "shift": np.float32(0 if is_csv else 0.5),
+        "weights": WEIGHTS[:, :outputs],
+    }
     nodes = [
-        helper.make_node("ReduceMean", ["input"], ["columns"], axes=[1], keepdims=0),
-        helper.make_node("ReduceMean", ["columns"], ["mean"], axes=[1], keepdims=0),
-        helper.make_node("Div", ["mean", "scale"], ["unit"]),
-        helper.make_node("MatMul", ["unit", "weights"], ["logits"]),
-        helper.make_node("Sigmoid", ["logits"], ["output"]),
+        # one axis after the other: sums over both at once would round by the batch's size
+        helper.make_node("ReduceMean", ["input"], ["lines"], axes=[columns], keepdims=0),
+        helper.make_node("ReduceMean", ["lines"], ["mean"], axes=[rows], keepdims=0),
+        helper.make_node("Div", ["mean", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "shift"], ["unit"]),
+        helper.make_node("MatMul", ["unit", "weights"], ["output" if not is_csv else "logits"]),
+        *([helper.make_node("Sigmoid", ["logits"], ["output"])] if is_csv else []),
     ]
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, SIDE, SIDE, 3])],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, [batch, outputs])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, folder / "model.onnx")
-    rows = [f"{i},{n},{c},1" for i, (n, c) in enumerate(zip(LABELS, "990004", strict=True))]
-    text = "\n".join(["tag_id,name,category,count", *rows]) + "\n"
-    (folder / "selected_tags.csv").write_text(text, encoding="utf-8")
+    onnx.save(model, folder / ("model.onnx" if is_csv else "model_optimized.onnx"))
+    kinds = {"9": "Rating", "0": "General", "4": "Character"}
+    pairs = list(zip(LABELS, "990004", strict=True))
+    if is_csv:
+        rows = ["tag_id,name,category,count", *(f"{i},{n},{c},1" for i, (n, c) in enumerate(pairs))]
+        (folder / "selected_tags.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    else:
+        mapping = {str(i): {"tag": n, "category": kinds[c]} for i, (n, c) in enumerate(pairs)}
+        (folder / "tag_mapping.json").write_text(json.dumps(mapping), encoding="utf-8")
     return folder
 
 

@@ -1,20 +1,23 @@
 import pytest
 
-from pack.tagger import Label, read_labels, spaced
+from pack.tagger import Label, Labels, read_labels, spaced
 
 
 def test_reads_the_golden_list(tagger_golden):
     labels = read_labels(tagger_golden / "model" / "fake_tagger" / "selected_tags.csv")
     assert len(labels) == 41
-    assert labels[0] == Label("general", "rating")
-    assert labels[4] == Label("1girl", "general")
-    assert labels[-1] == Label("x_y_z", "character")
+    assert labels.layout == "csv"
+    assert labels.entries[0] == Label("general", "rating")
+    assert labels.entries[4] == Label("1girl", "general")
+    assert labels.entries[-1] == Label("x_y_z", "character")
+    assert labels.places("rating").tolist() == [0, 1, 2, 3]
+    assert labels.places("artist").tolist() == []
 
 
 def test_reads_quoted_names_and_a_byte_order_mark(tmp_path):
     path = tmp_path / "tags.csv"
     path.write_text('name,category\n"a,""b",0\n', encoding="utf-8-sig")
-    assert read_labels(path) == (Label('a,"b', "general"),)
+    assert read_labels(path) == Labels((Label('a,"b', "general"),))
 
 
 @pytest.mark.parametrize(
@@ -54,3 +57,8 @@ def test_a_missing_list_is_named(tmp_path):
 )
 def test_underscores_become_spaces_but_not_in_faces(name, expected):
     assert spaced(name) == expected
+
+
+def test_kohyas_rule_alone_tears_faces_apart():
+    assert spaced("||_||", kohya=True) == "|| ||"
+    assert spaced("^_^", kohya=True) == "^_^"

@@ -1,6 +1,6 @@
 import pytest
 
-from pack.tagger import DEFAULT_MODEL, MODEL_NAMES, find_local, local_names, locate
+from pack.tagger import DEFAULT_MODEL, MODEL_NAMES, find_local, local_names, locate, model_at
 
 
 def put(path, content=b"x"):
@@ -56,7 +56,80 @@ def test_locate_searches_all_folders_and_says_what_to_do(tmp_path):
     assert "model.onnx" in message and "selected_tags.csv" in message
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "C:x", "a\\b", "/etc"])
+@pytest.mark.parametrize(
+    "name", ["../x", "a/../b", "a/.b", "a/b/c", "", ".hidden", "C:x", "a\\b", "/etc", "a/"]
+)
 def test_a_name_cannot_leave_the_folder(tmp_path, name):
     with pytest.raises(ValueError, match="not the name of a tagger"):
         find_local(tmp_path, name)
+
+
+NEST = "cella110n_cl_tagger/cl_tagger_1_02"
+
+
+@pytest.mark.parametrize("model", ["model.onnx", "model_optimized.onnx"])
+def test_a_folder_of_the_script_with_a_mapping_is_found(tmp_path, model):
+    """It stores owner/repository/folder as owner_repository/folder."""
+    put(tmp_path / NEST / model)
+    assert local_names(tmp_path) == ()
+    put(tmp_path / NEST / "tag_mapping.json")
+    assert local_names(tmp_path) == (NEST,)
+    files = locate([tmp_path], NEST)
+    assert files.model == tmp_path / NEST / model
+    assert files.tags.name == "tag_mapping.json"
+
+
+@pytest.mark.parametrize("place", ["SmilingWolf_{}", "SmilingWolf/{}"])
+def test_a_folder_that_carries_its_owner_is_not_downloaded_again(tmp_path, place):
+    folder = tmp_path / place.format(DEFAULT_MODEL)
+    put(folder / "model.onnx")
+    put(folder / "selected_tags.csv")
+    assert find_local(tmp_path, DEFAULT_MODEL).model == folder / "model.onnx"
+    assert find_local(tmp_path, local_names(tmp_path)[0]).model == folder / "model.onnx"
+
+
+def test_the_optimised_model_goes_with_the_mapping_and_the_plain_one_with_the_csv(tmp_path):
+    for file in ("model.onnx", "model_optimized.onnx", "tag_mapping.json"):
+        put(tmp_path / "m" / file)
+    assert find_local(tmp_path, "m").model.name == "model_optimized.onnx"
+    put(tmp_path / "m" / "selected_tags.csv")
+    files = find_local(tmp_path, "m")
+    assert (files.model.name, files.tags.name) == ("model.onnx", "selected_tags.csv")
+
+
+@pytest.mark.parametrize(
+    ("named", "model", "tags"),
+    [
+        ("t", "t/model.onnx", "t/selected_tags.csv"),
+        ("t/model.onnx", "t/model.onnx", "t/selected_tags.csv"),
+        ("t/other.onnx", "t/other.onnx", "t/selected_tags.csv"),
+        ("t/own.onnx", "t/own.onnx", "t/own.csv"),
+        ("nest", f"nest/{NEST}/model.onnx", f"nest/{NEST}/tag_mapping.json"),
+        (f"nest/{NEST}", f"nest/{NEST}/model.onnx", f"nest/{NEST}/tag_mapping.json"),
+        (f"nest/{NEST}/model.onnx", f"nest/{NEST}/model.onnx", f"nest/{NEST}/tag_mapping.json"),
+    ],
+)
+def test_a_path_names_a_folder_a_file_or_the_one_tagger_below(tmp_path, named, model, tags):
+    for file in ("model.onnx", "other.onnx", "own.onnx", "own.csv", "selected_tags.csv"):
+        put(tmp_path / "t" / file)
+    put(tmp_path / "nest" / NEST / "model.onnx")
+    put(tmp_path / "nest" / NEST / "tag_mapping.json")
+    files = model_at(tmp_path / named)
+    assert (files.model, files.tags) == (tmp_path / model, tmp_path / tags)
+
+
+def test_a_path_to_no_tagger_is_told(tmp_path):
+    put(tmp_path / "lonely" / "model.onnx")
+    put(tmp_path / "list" / "selected_tags.csv")
+    paths = ("lonely", "lonely/model.onnx", "list", "list/selected_tags.csv", "gone", "gone.onnx")
+    for path in paths:
+        with pytest.raises(ValueError, match="is no tagger; give a folder with"):
+            model_at(tmp_path / path)
+
+
+def test_several_taggers_below_a_path_are_named(tmp_path):
+    for name in ("one", "two"):
+        put(tmp_path / name / "model.onnx")
+        put(tmp_path / name / "selected_tags.csv")
+    with pytest.raises(ValueError, match="several taggers, name one: one, two"):
+        model_at(tmp_path)

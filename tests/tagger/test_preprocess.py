@@ -1,11 +1,12 @@
 import hashlib
+import io
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pack.tagger import prepare, read_rgb
+from pack.tagger import as_input, prepare, preprocess, read_rgb
 
 FILES = [
     "rgb_300x200",
@@ -35,7 +36,8 @@ def test_every_golden_picture_is_tested(rows):
 @pytest.mark.parametrize("name", FILES)
 def test_equals_kohya_to_the_last_bit(tagger_golden, rows, name, kohya):
     row = rows[f"{name}.png"]
-    tensor = prepare(tagger_golden / "images" / row["file"], kohya=kohya)
+    pixels = prepare(tagger_golden / "images" / row["file"], kohya=kohya)
+    (tensor,) = as_input([pixels], "csv")
     assert (tensor.shape, str(tensor.dtype)) == (tuple(row["shape"]), row["dtype"])
     assert hashlib.sha256(tensor.tobytes()).hexdigest() == row["sha256_float32"]
 
@@ -114,3 +116,83 @@ def test_a_decompression_bomb_is_named(tmp_path, monkeypatch):
 def test_other_arrays_are_refused(wrong):
     with pytest.raises(ValueError, match="uint8 RGB"):
         prepare(wrong)
+
+
+def test_planes_are_what_the_script_makes_of_the_pictures():
+    pictures = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    expected = pictures.astype(np.float32).transpose(0, 3, 1, 2) / 127.5 - 1.0
+    planes = as_input(list(pictures), "json")
+    assert planes.dtype == np.float32 and planes.flags.c_contiguous
+    np.testing.assert_array_equal(planes, expected)
+    np.testing.assert_array_equal(as_input(list(pictures), "csv"), pictures)
+
+
+def test_a_broken_file_in_memory_is_told_without_a_name():
+    with pytest.raises(ValueError, match="cannot read the picture: "):
+        prepare(b"no picture")
+
+
+def photograph(width, height, **options):
+    """A JPEG of soft shapes with some noise, as bytes."""
+    small = np.random.default_rng(5).integers(0, 256, (9, 9, 3), np.uint8)
+    picture = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    target = io.BytesIO()
+    picture.save(target, "JPEG", quality=90, **options)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [
+        ((4000, 3000), (500, 375)),
+        ((3584, 100), (448, 13)),
+        ((3583, 100), (896, 25)),
+        ((300, 1792), (75, 448)),
+        ((896, 896), (448, 448)),
+        ((895, 895), (895, 895)),
+        ((3600, 4), (900, 1)),
+        ((200, 100), (200, 100)),
+    ],
+)
+def test_fast_decoding_keeps_the_longest_side_at_the_models_or_more(size, decoded, monkeypatch):
+    seen = []
+    squared = preprocess.square_bgr
+    monkeypatch.setattr(
+        preprocess, "square_bgr", lambda rgb, *rest: seen.append(rgb.shape) or squared(rgb, *rest)
+    )
+    data = photograph(*size)
+    fast, exact = prepare(data, fast=True), prepare(data)
+    assert seen == [(*decoded[::-1], 3), (*size[::-1], 3)]
+    if size == decoded:
+        np.testing.assert_array_equal(fast, exact)
+    else:
+        assert 0 < np.abs(fast.astype(int) - exact).mean() < 3
+
+
+def test_fast_decoding_turns_by_exif_as_well():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = photograph(1900, 900, exif=exif)
+    difference = prepare(data, fast=True).astype(int) - prepare(data)
+    assert np.abs(difference).mean() < 3
+
+
+def test_fast_decoding_changes_no_other_format(tagger_golden):
+    picture = Image.fromarray(np.random.default_rng(2).integers(0, 256, (1000, 1000, 3), np.uint8))
+    for kind in ("PNG", "WEBP", "BMP"):
+        target = io.BytesIO()
+        picture.save(target, kind)
+        data = target.getvalue()
+        np.testing.assert_array_equal(prepare(data, fast=True), prepare(data))
+
+
+@pytest.mark.parametrize("size", [(901, 300), (300, 901), (1700, 3)])
+def test_a_very_long_picture_needs_no_huge_square(size, monkeypatch):
+    monkeypatch.setattr(preprocess, "LARGEST", 900)
+    picture = read_rgb(photograph(*size))
+    made, full = [], np.full
+    monkeypatch.setattr(np, "full", lambda shape, *rest: made.append(shape) or full(shape, *rest))
+    exact = preprocess.square_bgr(picture, 448, kohya=True)
+    difference = preprocess.square_bgr(picture, 448).astype(int) - exact
+    assert np.abs(difference).mean() < 1
+    assert made[0] == (max(size), max(size), 3) and max(made[1]) <= preprocess.LARGEST

@@ -4,8 +4,10 @@ import pytest
 from pack.tagger import (
     KAOMOJI,
     Label,
+    Labels,
     TagOptions,
     count_tags,
+    frequency_table,
     merge,
     parse_list,
     parse_replacements,
@@ -37,17 +39,22 @@ AGREE = {
         "rating": "first",
         "undesired": ("general", "sensitive", "questionable", "explicit"),
     },
-    "char_first": {"character_tags_first": True},
-    "char_first_rating": {"character_tags_first": True, "rating": "first"},
-    "char_expand": {"character_tag_expand": True},
-    "char_expand_rmus": {"character_tag_expand": True, "remove_underscore": True},
     "separator": {"separator": "; "},
     "separator_nosp": {"separator": ",", "undesired": ("solo", "1boy")},
     "append": {},
     "append_rmus": {"remove_underscore": True, "rating": "first"},
 }
 # Cases in which the script does not do what its help says; what is meant is tested below.
-MENDED = {"always_first", "always_first_spaces", "replacement", "replacement_escape"}
+MENDED = {
+    "always_first",
+    "always_first_spaces",
+    "replacement",
+    "replacement_escape",
+    "char_first",
+    "char_first_rating",
+    "char_expand",
+    "char_expand_rmus",
+}
 OTHER_OUTPUT = {"output_json", "output_jsonl"}
 
 
@@ -84,8 +91,6 @@ def test_golden_case(tagging, caption, case):
         separator = options.get("separator", ", ")
         tags = caption(file.rsplit(".", 1)[0], **options).split(separator)
         written = merge(expected["existing_files"].get(file, ""), tags, "append", separator)
-        if case.startswith("char_expand"):  # a series twice: written as found, not merged
-            written = separator.join(tags)
         assert written == with_kaomoji(text.rstrip("\n"), separator)
 
 
@@ -94,6 +99,30 @@ def test_golden_caption_inside_json(tagging, caption, case):
     content = tagging["cases"][case]["content"]
     for stem in ("rgb_300x200", "rgb_448x448", "rgb_640x479"):
         assert f'"{caption(stem)}"' in content
+
+
+@pytest.mark.parametrize("case", ["char_first", "char_first_rating"])
+def test_characters_go_first_in_their_own_order(tagging, labels, caption, case):
+    # The script puts them in one by one, so that they end up reversed.
+    rating = "first" if case.endswith("rating") else "off"
+    characters = {label.name for label in labels.entries if label.category == "character"}
+    for file, text in tagging["cases"][case]["caption_files"].items():
+        mine = caption(file.removesuffix(".txt"), character_tags_first=True, rating=rating)
+        script = text.strip().split(", ")
+        names = [tag for tag in script if tag in characters]
+        start = int(rating == "first")
+        assert mine.split(", ") == [*script[:start], *names[::-1], *script[start + len(names) :]]
+
+
+@pytest.mark.parametrize("case", ["char_expand", "char_expand_rmus"])
+def test_a_series_is_written_once(tagging, caption, case):
+    underscores = {"remove_underscore": case.endswith("rmus")}
+    for file, text in tagging["cases"][case]["caption_files"].items():
+        mine = caption(file.removesuffix(".txt"), character_tag_expand=True, **underscores)
+        script = with_kaomoji(text.strip(), ", ").split(", ")
+        assert mine.split(", ") == list(dict.fromkeys(script))
+    twice = tagging["cases"][case]["caption_files"]["rgb_300x200.txt"]
+    assert twice.count(", fate") == 2
 
 
 def test_always_first_keeps_the_given_order(tagging, caption):
@@ -155,49 +184,63 @@ def test_frequencies_are_the_golden_ones(tagging, caption):
     expected = [line.rsplit(": ", 1) for line in case["frequency_stdout"]]
     assert dict(counts) == {with_kaomoji(tag, ", "): int(count) for tag, count in expected}
     assert [count for _, count in counts] == [int(count) for _, count in expected]
+    lines = frequency_table(counts).split("\n")
+    assert lines[0] == "tag\tpictures"
+    assert [line.split("\t") for line in lines[1:]] == [[t, str(c)] for t, c in counts]
 
 
 def test_defaults_leave_characters_and_rating_out():
-    labels = (Label("general", "rating"), Label("long_hair", "general"), Label("miku", "character"))
+    labels = Labels(
+        (Label("general", "rating"), Label("long_hair", "general"), Label("miku", "character"))
+    )
     tags = select(np.array([0.9, 0.3, 0.9], np.float32), labels, TagOptions())
     assert [(tag.name, tag.category) for tag in tags] == [("long hair", "general")]
     assert tags[0].probability == pytest.approx(0.3)
 
 
 def test_the_threshold_is_inclusive_in_float32():
-    labels = (Label("a", "general"), Label("b", "general"))
+    labels = Labels((Label("a", "general"), Label("b", "general")))
     row = np.array([0.7, np.nextafter(np.float32(0.7), np.float32(0))], np.float32)
     tags = select(row, labels, TagOptions(general_threshold=0.7))
     assert [tag.name for tag in tags] == ["a"]
 
 
+def test_tags_come_in_the_order_of_the_list_whatever_their_kind():
+    kinds = ("character", "general", "character", "general")
+    labels = Labels(tuple(Label(name, kind) for name, kind in zip("badc", kinds, strict=True)))
+    tags = select(np.ones(4, np.float32), labels, TagOptions(character_threshold=0.5))
+    assert [tag.name for tag in tags] == list("badc")
+
+
 def test_ratings_are_found_wherever_they_are():
-    labels = (Label("a", "general"), Label("safe", "rating"), Label("odd", "rating"))
+    labels = Labels((Label("a", "general"), Label("safe", "rating"), Label("odd", "rating")))
     tags = select(np.array([0.9, 0.1, 0.2], np.float32), labels, TagOptions(rating="last"))
     assert [tag.name for tag in tags] == ["a", "odd"]
 
 
 def test_character_names_expand_at_the_last_parenthesis():
     names = ("saber_(fate)", "artoria_(lancer)_(fate)", "x_y_z", ":)", "(x)")
-    labels = tuple(Label(name, "character") for name in names)
+    labels = Labels(tuple(Label(name, "character") for name in names))
     options = TagOptions(character_threshold=0.5, character_tag_expand=True)
     tags = select(np.ones(len(names), np.float32), labels, options)
     assert [tag.name for tag in tags] == (
-        ["saber", "fate", "artoria (lancer)", "fate", "x y z", ":)", "(x)"]
+        ["saber", "fate", "artoria (lancer)", "x y z", ":)", "(x)"]
     )
 
 
 def test_a_list_of_another_model_is_refused():
     with pytest.raises(ValueError, match="does not belong to this model"):
-        select(np.zeros(3, np.float32), (Label("a", "general"),), TagOptions())
+        select(np.zeros(3, np.float32), Labels((Label("a", "general"),)), TagOptions())
 
 
 def test_all_problems_are_reported_together():
     with pytest.raises(ValueError) as caught:
         TagOptions(
-            general_threshold=1.5,
+            general_threshold=-0.1,
             character_threshold=float("nan"),
+            meta_threshold=float("inf"),
             rating="middle",
+            quality="top",
             undesired="solo",
             always_first=(" ",),
             replacements=(("a", ""),),
@@ -206,7 +249,9 @@ def test_all_problems_are_reported_together():
     for word in (
         "general_threshold",
         "character_threshold",
+        "meta_threshold",
         "rating",
+        "quality",
         "undesired",
         "always_first",
         "replacement",

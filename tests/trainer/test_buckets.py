@@ -6,6 +6,7 @@ from pack.trainer.buckets import (
     assign,
     conditioning,
     kohya_crop,
+    parse_resolutions,
     predefined_resolutions,
 )
 
@@ -101,3 +102,28 @@ def test_all_problems_are_told_together():
         BucketSettings((500, 512), enabled=False)
     with pytest.raises(ValueError, match="at least the step"):
         BucketSettings(min_reso=32)
+
+
+def test_another_resolution_scales_the_shortest_and_longest_side():
+    settings = BucketSettings((1024, 1024), min_reso=704, max_reso=2048, step=64)
+    smaller = settings.at(512)
+    assert (smaller.resolution, smaller.min_reso, smaller.max_reso) == ((512, 512), 352, 1024)
+    assert (smaller.lowest, smaller.highest, smaller.step) == (320, 1024, 64)
+    assert settings.at(1024) == settings
+    assert settings.at(96).lowest == 64
+    with pytest.raises(ValueError, match="min_reso"):
+        settings.at(32)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", ()), ("768", (768,)), ("768, 512", (768, 512)), (" 768 512,768 ", (768, 512))],
+)
+def test_resolutions_as_typed(text, expected):
+    assert parse_resolutions(text) == expected
+
+
+@pytest.mark.parametrize("text", ["a", "7.5", "768x512", "-5"])
+def test_no_resolution(text):
+    with pytest.raises(ValueError, match="is no resolution"):
+        parse_resolutions(text)

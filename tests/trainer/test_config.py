@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 
 from pack.trainer import config as module
+from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.config import (
     LoraConfig,
     LossConfig,
@@ -150,6 +151,11 @@ def test_the_dict_makes_the_config_again():
         steps=7, lora=LoraConfig(rank=3), loss=LossConfig(min_snr_gamma=5), checkpointing="off"
     )
     values = config.to_dict()
-    parts = {"lora": LoraConfig, "optimiser": OptimiserConfig, "loss": LossConfig}
+    parts = {
+        "lora": LoraConfig,
+        "optimiser": OptimiserConfig,
+        "loss": LossConfig,
+        "captions": CaptionOptions,
+    }
     again = TrainConfig(**{k: parts[k](**v) if k in parts else v for k, v in values.items()})
     assert again == config

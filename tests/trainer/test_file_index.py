@@ -43,8 +43,9 @@ def test_a_file_changed_just_now_is_not_trusted(path, tmp_path):
         b"",
         b"{",
         b"[]",
-        b'{"format": 1}',
-        b'{"format": 1, "files": {"a": [1]}}',
+        b'{"format": 2}',
+        b'{"format": 2, "folders": {"a": {"b": [1]}}}',
+        b'{"format": 2, "folders": {"a": [1]}}',
         b"\xff",
         b'{"format":0}',
     ],
@@ -74,5 +75,69 @@ def test_an_index_that_cannot_be_written_is_no_error(tmp_path, caplog):
 def test_a_file_of_another_format_is_ignored(path, tmp_path):
     remembered(path, tmp_path)
     content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "format": 2}))
+    path.write_text(json.dumps({**content, "format": 1}))
     assert FileIndex(path).lookup(tmp_path / "a.png", OLD) is None
+
+
+def names(path, folder):
+    """The names that the saved index knows of a folder."""
+    return sorted(json.loads(path.read_text())["folders"].get(str(folder), {}))
+
+
+def test_what_is_our_own_is_trusted_at_once(path, tmp_path):
+    index = FileIndex(path)
+    index.remember(tmp_path / "a.png", FileStamp(1, time.time_ns()), FACTS)
+    index.save()
+    assert names(path, tmp_path) == ["a.png"]
+
+
+def test_files_that_are_gone_are_forgotten(path, tmp_path):
+    index = FileIndex(path)
+    for name in ("a.png", "b.png", "c.png"):
+        index.remember(tmp_path / name, OLD, FACTS)
+        index.remember(tmp_path / "other" / name, OLD, FACTS)
+    index.keep_only(tmp_path, ["b.png", "c.png", "new.png"])
+    index.forget(tmp_path / "other" / "c.png")
+    index.save()
+    assert names(path, tmp_path) == ["b.png", "c.png"]
+    assert names(path, tmp_path / "other") == ["a.png", "b.png"]
+
+
+def test_folders_that_are_gone_are_forgotten(path, tmp_path):
+    index = FileIndex(path)
+    for folder in ("set", "set/sub", "set/gone", "set two"):
+        if folder != "set/gone":
+            (tmp_path / folder).mkdir()
+        index.remember(tmp_path / folder / "a.png", OLD, FACTS)
+    (tmp_path / "set two").rmdir()
+    index.forget_folders(tmp_path / "set")
+    index.save()
+    known = json.loads(path.read_text())["folders"]
+    assert sorted(known) == sorted(str(tmp_path / name) for name in ("set", "set/sub", "set two"))
+
+
+def test_knowing_nothing_new_leaves_the_file(path, tmp_path):
+    remembered(path, tmp_path)
+    before = path.stat().st_mtime_ns
+    index = FileIndex(path)
+    index.remember(tmp_path / "a.png", OLD, FACTS)
+    index.keep_only(tmp_path, ["a.png"])
+    index.forget(tmp_path / "b.png")
+    index.forget_folders(tmp_path)
+    index.move({tmp_path / "a.png": tmp_path / "a.png"})
+    index.save()
+    assert path.stat().st_mtime_ns == before
+
+
+def test_files_that_got_other_names_are_still_known(path, tmp_path):
+    index = FileIndex(path)
+    a, b, c = (tmp_path / name for name in "abc")
+    for place, file in enumerate([a, b]):
+        index.remember(file, OLD, FileFacts(str(place), 1, 1))
+    index.move({a: b, b: a, c: tmp_path / "sub" / "d"})
+    index.save()
+    again = FileIndex(path)
+    assert (again.lookup(a, OLD).digest, again.lookup(b, OLD).digest) == ("1", "0")
+    index.move({b: tmp_path / "sub" / "d"})
+    assert index.lookup(b, OLD) is None
+    assert index.lookup(tmp_path / "sub" / "d", OLD).digest == "0"

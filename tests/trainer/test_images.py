@@ -98,7 +98,7 @@ def test_broken_files_are_named(tmp_path, monkeypatch):
         path.write_bytes(data)
         with pytest.raises(ValueError, match=f"{name}.*{reason}"):
             images.load_rgb(path)
-        with pytest.raises(ValueError, match=reason):
+        with pytest.raises(ValueError, match=reason if data else "the file is empty"):
             inspected(path)
     with pytest.raises(ValueError, match="the file is gone"):
         images.load_rgb(tmp_path / "none.png")

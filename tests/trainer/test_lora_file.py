@@ -1,4 +1,5 @@
 import hashlib
+import io
 import json
 import math
 
@@ -187,15 +188,20 @@ def test_a_replaced_file_becomes_a_backup(tmp_path):
 
 
 class Failing:
-    """Path.write_bytes that writes half and fails, as a full disk does."""
+    """New files take half of what is written and fail, as on a full disk."""
 
     def __init__(self, monkeypatch):
-        def write_half(path, data):
-            with path.open("wb") as file:
-                file.write(data[: len(data) // 2])
-            raise OSError("No space left on device")
+        plain = atomic.Path.open
 
-        monkeypatch.setattr(type(atomic.Path()), "write_bytes", write_half)
+        class HalfFile(io.FileIO):
+            def write(self, data):
+                super().write(data[: len(data) // 2])
+                raise OSError("No space left on device")
+
+        def half_open(path, mode="r", *rest, **options):
+            return HalfFile(path, "x") if mode == "xb" else plain(path, mode, *rest, **options)
+
+        monkeypatch.setattr(atomic.Path, "open", half_open)
 
 
 @pytest.mark.parametrize("if_exists", ["number", "replace"])

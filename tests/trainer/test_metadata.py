@@ -6,9 +6,11 @@ import pytest
 
 from pack.trainer.buckets import BucketSettings, SizeConditioning
 from pack.trainer.cache import CachedDataset, CachedItem, LatentRecipe
+from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from pack.trainer.dataset import Dataset, FileStamp, Sample, Subset
 from pack.trainer.metadata import PRIVATE_KEYS, RunFacts, describe, without_private
+from pack.trainer.texts import AS_PROMPTS, TextRecipe
 
 FOLDERS = {
     "2_dog": ("dog", 2, False, ["dog, bowl", "dog"]),
@@ -69,7 +71,8 @@ def cached():
         subsets.append(Subset(name, Path(name), tokens, repeats, is_reg, tuple(samples)))
     buckets = BucketSettings((128, 128), min_reso=64, max_reso=256, step=32)
     recipe = LatentRecipe(buckets, "vae", flip=True)
-    return CachedDataset(tuple(items), Path("store"), recipe, Dataset(tuple(subsets)), "clip")
+    dataset, texts = Dataset(tuple(subsets)), TextRecipe("kohya 225")
+    return CachedDataset(tuple(items), Path("store"), recipe, dataset, "clip", texts)
 
 
 @pytest.fixture
@@ -136,6 +139,24 @@ def test_values_of_other_kinds_of_run(config, cached, facts):
     assert written["modelspec.prediction_type"] == "v"
     assert written["ss_zero_terminal_snr"] == "True"
     assert "modelspec.trigger_phrase" not in written
+
+
+def test_captions_as_they_are_shown(cached, facts):
+    captions = CaptionOptions(True, 2, tag_dropout=0.1, dropout=0.2, dropout_every_n_epochs=3)
+    prompts = dataclasses.replace(cached, texts=AS_PROMPTS)
+    written = describe(TrainConfig(captions=captions), prompts, facts)
+    names = ("shuffle_caption", "keep_tokens", "caption_dropout_rate", "caption_tag_dropout_rate")
+    more = ("caption_dropout_every_n_epochs", "max_token_length")
+    values = [written[f"ss_{name}"] for name in (*names, *more)]
+    assert values == ["True", "2", "0.2", "0.1", "3", "None"]
+
+
+def test_folders_of_one_name_are_counted_together(config, cached, facts):
+    first = cached.dataset.subsets[0]
+    twice = Dataset((first, dataclasses.replace(first, repeats=1)))
+    written = describe(config, dataclasses.replace(cached, dataset=twice), facts)
+    (folder,) = json.loads(written["ss_dataset_dirs"]).values()
+    assert folder["img_count"] == 2 * len(first.samples)
 
 
 def test_buckets_are_counted_with_repeats(config, cached, facts):

@@ -15,7 +15,7 @@ LOSSES = (0.5, math.pi / 10, 0.1)
 
 
 def inputs(config=CONFIG, data="data", texts="texts", model="model"):
-    return Inputs.of(config, data, texts, model)
+    return Inputs(config.identity(), data, texts, model)
 
 
 def make_lora():

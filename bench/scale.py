@@ -1,0 +1,198 @@
+"""A large folder through load, tag, filter, buckets and cache: seconds and memory, then the same again.
+
+`COMFYUI_PATH=... python bench/scale.py [--count 10000] [--folder DIR]`. Small pictures of mixed formats
+are made on the spot. The first run and the rerun are processes of their own; memory is the peak of
+resident pages above what the imports take, and CPU seconds stand beside the others for machines that
+do something else meanwhile. The tagger and the VAE are tiny stand-ins, so the seconds are those of
+everything around them. The rerun must open no picture file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+MIB = 1 << 20
+SIZES = ((192, 192), (192, 128), (128, 192), (256, 112), (144, 224))
+ENDINGS = (".png", ".jpg", ".webp", ".bmp")
+MOTIFS = 40
+TAGGER = "wd-swinv2-tagger-v3"
+OLD = 1_600_000_000  # what was changed just now would not be remembered
+
+
+def main() -> None:
+    """Make the pictures, run twice, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--folder", type=Path, help="where to work; else a temporary folder")
+    parser.add_argument("--phase", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.phase:
+        _run(options.folder)
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as work:
+        _make(Path(work, "set"), options.count)
+        sys.stdout.write(f"{options.count} pictures\n\n")
+        first, again = (_phase(Path(work), name) for name in ("first", "again"))
+    sys.stdout.write(_table(first, again))
+
+
+def _phase(work: Path, name: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--phase", name, "--folder", str(work)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _table(first: dict[str, Any], again: dict[str, Any]) -> str:
+    runs = (first, again)
+    columns = f"{'seconds':>10}{'CPU':>9}{'MiB':>7}"
+    rows = [f"{'':14}{'first run':>26}{'unchanged rerun':>26}", f"{'':14}{columns}{columns}"]
+    for run in runs:
+        seconds, cpu, peaks = zip(*run["stages"].values(), strict=True)
+        run["stages"]["total"] = (sum(seconds), sum(cpu), max(peaks))
+    for stage in first["stages"]:
+        cells = [run["stages"][stage] for run in runs]
+        row = "".join(f"{s:10.2f}{c:9.2f}{p / MIB:7.0f}" for s, c, p in cells)
+        rows.append(f"{stage:14}{row}")
+    opened = f"{first['opened']} in the first run, {again['opened']} in the rerun"
+    return "\n".join([*rows, f"pictures opened: {opened}", ""])
+
+
+def _make(folder: Path, count: int) -> None:
+    """Pictures of some motifs, each file with noise of its own, half of them with captions."""
+    import numpy as np
+    from PIL import Image
+
+    folder.mkdir()
+
+    def make(number: int) -> None:
+        rng = np.random.default_rng(number)
+        width, height = SIZES[number % len(SIZES)]
+        motif = np.random.default_rng(number % MOTIFS)
+        colours = motif.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+        picture = Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
+        pixels = np.asarray(picture).astype(np.int16) + rng.integers(-6, 7, (height, width, 3))
+        path = folder / f"picture {number}{ENDINGS[number % len(ENDINGS)]}"
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+        os.utime(path, (OLD, OLD))
+        if number % 2:
+            path.with_suffix(".txt").write_text(f"motif {number % MOTIFS}, 1girl, solo", "utf-8")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(make, range(count)))
+
+
+def _run(work: Path) -> None:
+    """What Load Dataset, WD14 Tag, Filter Tags, Cache Latents and Train call, in this process.
+
+    The numbers are JSON in the last line of the output.
+    """
+    _import_comfyui(work)
+    import onnxruntime  # noqa: F401  (else it would count as tagging)
+
+    from pack.nodes.host import captions, files, loading, tagging
+    from pack.tagger import FilterOptions, TagOptions
+    from pack.trainer.buckets import BucketSettings
+    from pack.trainer.cache import LatentRecipe, cache_latents
+    from pack.trainer.data import TrainingData
+
+    request = loading.LoadRequest(str(work / "set"), 1, "", ".txt", False, "first")
+    settings = BucketSettings((64, 64), min_reso=32, max_reso=128, step=16)
+    recipe = LatentRecipe(settings, "stand-in")
+    options = FilterOptions(trigger="sks")
+    run = _Run()
+
+    def cache() -> Any:
+        with files.cache_store() as store:
+            return cache_latents(dataset, recipe, _encode, store, batch_size=32)
+
+    def check() -> None:
+        with files.cache_store() as store:
+            TrainingData(cached, "none", store).missing()
+
+    run.stage("stamp", lambda: loading.folder_stamp(request))
+    dataset, _ = run.stage("load", lambda: loading.load_dataset(request))
+    tag = tagging.TagRequest(dataset, TAGGER, TagOptions(), "append", "cpu")
+    dataset = run.stage("tag", lambda: tagging.tag_dataset(tag)).dataset
+    dataset, _ = run.stage("filter", lambda: captions.filter_dataset(dataset, options))
+    cached = run.stage("buckets, cache", cache)
+    run.stage("check in Train", check)
+    sys.stdout.write(f"\n{json.dumps(run.result())}\n")
+
+
+class _Run:
+    """Seconds, CPU seconds and peak memory of each stage, and the picture files opened since it was made."""
+
+    def __init__(self) -> None:
+        self._stages: dict[str, tuple[float, float, int]] = {}
+        self._opened = 0
+        self._base = _memory("VmRSS")
+        sys.addaudithook(self._audit)
+
+    def stage(self, name: str, work: Callable[[], Any]) -> Any:
+        """Do the work and note what it took."""
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        start, cpu = time.perf_counter(), time.process_time()
+        value = work()
+        took = (time.perf_counter() - start, time.process_time() - cpu)
+        self._stages[name] = (*took, max(0, _memory("VmHWM") - self._base))
+        return value
+
+    def result(self) -> dict[str, Any]:
+        return {"stages": self._stages, "opened": self._opened}
+
+    def _audit(self, event: str, arguments: tuple) -> None:
+        if event == "open" and str(arguments[0]).endswith(ENDINGS):
+            self._opened += 1
+
+
+def _encode(pixels: Any) -> Any:
+    """A VAE of no cost: the mean colour of eight by eight pixels."""
+    import torch
+
+    means = torch.nn.functional.avg_pool2d(torch.from_numpy(pixels).movedim(-1, 1), 8)
+    return torch.cat([means, means[:, :1]], 1)
+
+
+def _import_comfyui(work: Path) -> None:
+    """ComfyUI's modules on the CPU with `work` as base directory, and this repository as `pack`."""
+    comfyui = os.environ.get("COMFYUI_PATH")
+    if not comfyui:
+        sys.exit("Set COMFYUI_PATH to a ComfyUI.")
+    sys.path = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "bench")]
+    sys.path.insert(0, comfyui)
+    pack = types.ModuleType("pack")
+    pack.__path__ = [str(ROOT)]
+    sys.modules["pack"] = pack
+    import comfy.cli_args
+
+    for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
+        (work / name).mkdir(exist_ok=True)
+    comfy.cli_args.args.cpu = True
+    comfy.cli_args.args.base_directory = str(work)
+    from pack.demo import tiny_tagger
+
+    tagger = work / "models" / "wd14_tagger" / TAGGER
+    if not tagger.exists():
+        tiny_tagger.write(tagger)
+
+
+def _memory(name: str) -> int:
+    """Bytes: VmRSS resident now, VmHWM the most so far."""
+    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if name in row)
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()

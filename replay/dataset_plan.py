@@ -1,0 +1,178 @@
+"""Replay of ``dataset_plan.json``: folder trees made on disk, scanned, bucketed and batched.
+
+The order of batches is ours (counter-based draws), so what is compared of an epoch is what lies in
+each bucket and how its batches are cut.
+"""
+
+import argparse
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..trainer.batches import epoch_batches
+from ..trainer.buckets import BucketSettings, assign
+from ..trainer.cache import CachedDataset, LatentRecipe, cache_latents
+from ..trainer.dataset import Dataset
+from ..trainer.scan import scan_folder
+from ..trainer.store import Store
+from .case import Case, Unsupported
+
+_SEED = 77
+Row = tuple[Any, ...]
+
+
+class _Made(NamedTuple):
+    """A tree's dataset, its cache and the batches of its first epoch, each a (bucket, paths)."""
+
+    dataset: Dataset
+    cached: CachedDataset
+    batches: list[tuple[tuple[int, int], list[str]]]
+
+
+def cases(folder: Path) -> Iterator[Case | Unsupported]:
+    """Five cases per recorded tree; the error is the number of rows that are on one side only."""
+    recorded = json.loads((folder / "dataset_plan.json").read_text(encoding="utf-8"))
+    for name, plan in recorded.items():
+        try:
+            options = _options(plan["args"], name)
+        except Unsupported as missing:
+            yield missing
+            continue
+        with tempfile.TemporaryDirectory() as root:
+            made = _make(Path(root), plan["tree"], options)
+        for quantity, ours, theirs in _compared(made, plan):
+            yield Case(f"dataset_plan/{name} {quantity}", _difference(ours, theirs), 0)
+
+
+def _options(arguments: list[str], name: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--resolution", type=_resolution, default=(512, 512))
+    parser.add_argument("--enable_bucket", action="store_true")
+    parser.add_argument("--bucket_no_upscale", action="store_true")
+    parser.add_argument("--min_bucket_reso", type=int, default=256)
+    parser.add_argument("--max_bucket_reso", type=int, default=1024)
+    parser.add_argument("--bucket_reso_steps", type=int, default=64)
+    parser.add_argument("--train_batch_size", type=int, default=1)
+    parser.add_argument("--prior_loss_weight", type=float, default=1.0)
+    parser.add_argument("--caption_extension", default=".caption")
+    parser.add_argument("--enable_wildcard", action="store_true")
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise Unsupported(f"dataset_plan {name}: {' '.join(unknown)}")
+    return options
+
+
+def _resolution(text: str) -> tuple[int, int]:
+    sides = [int(side) for side in text.split(",")]
+    return sides[0], sides[-1]
+
+
+def _make(root: Path, tree: dict[str, list[list[Any]]], options: argparse.Namespace) -> _Made:
+    extension = f".{options.caption_extension.lstrip('.')}"
+    for folder, files in tree.items():
+        (root / folder).mkdir(parents=True)
+        for stem, width, height, caption in files:
+            Image.new("RGB", (width, height)).save(root / folder / f"{stem}.png")
+            if caption is not None:
+                path = root / folder / (stem + extension)
+                path.write_text(caption, encoding="utf-8", newline="")
+    has_reg = any(folder.startswith("reg/") for folder in tree)
+    dataset = scan_folder(
+        root / "data", reg_root=root / "reg" if has_reg else None, caption_extension=extension
+    )
+    settings = BucketSettings(
+        options.resolution,
+        options.enable_bucket,
+        options.min_bucket_reso,
+        options.max_bucket_reso,
+        options.bucket_reso_steps,
+        options.bucket_no_upscale,
+    )
+    cached = cache_latents(
+        dataset, LatentRecipe(settings, "none", kohya=True), _no_vae, Store(root / "cache")
+    )
+    paths = [s.path.relative_to(root).as_posix() for _, s in dataset.samples()]
+    batches = [
+        (cached.items[batch[0].item_index].bucket, [paths[item.item_index] for item in batch])
+        for batch in epoch_batches(cached, options.train_batch_size, _SEED, 0)
+    ]
+    return _Made(dataset, cached, batches)
+
+
+def _no_vae(pixels: np.ndarray) -> Tensor:
+    count, height, width, _ = pixels.shape
+    return torch.zeros(count, 4, height // 8, width // 8)
+
+
+def _compared(made: _Made, plan: dict[str, Any]) -> Iterator[tuple[str, list[Row], list[Row]]]:
+    """(what, our rows, kohya's rows)."""
+    totals = {False: 0, True: 0}
+    for subset in made.dataset.subsets:
+        totals[subset.is_reg] += len(subset.samples) * subset.repeats
+    recorded = (plan["num_train_images"], plan["num_reg_images"])
+    yield "pictures with repeats", [(totals[False], totals[True])], [recorded]
+    keys = ("path", "num_repeats", "is_reg", "caption", "bucket", "resized")
+    yield (
+        "images",
+        _images(made),
+        [tuple(_row(image[key]) for key in keys) for image in plan["images"]],
+    )
+    shown = Counter()
+    for bucket, paths in made.batches:
+        shown[bucket] += len(paths)
+    buckets = [(tuple(bucket["reso"]), bucket["count"]) for bucket in plan["buckets"]]
+    yield "buckets", list(shown.items()), buckets
+    yield "batches", [(len(made.batches),)], [(plan["batches_per_epoch"],)]
+    ours = _cut(made.batches)
+    for epoch, batches in plan["batch_order_by_epoch"].items():
+        theirs = _cut([(tuple(batch["bucket"]), batch["images"]) for batch in batches])
+        yield f"epoch {epoch}", ours, theirs
+
+
+def _images(made: _Made) -> list[Row]:
+    """Path, showings in the first epoch, kind, caption, bucket, size before the crop."""
+    shown = Counter(path for _, paths in made.batches for path in paths)
+    rows: list[Row] = []
+    settings = made.cached.recipe.buckets
+    for subset, sample in made.dataset.samples():
+        path = sample.path.relative_to(subset.root.parent.parent).as_posix()
+        placement = assign(sample.size, settings)
+        if shown[path]:
+            rows.append(
+                (
+                    path,
+                    shown[path],
+                    subset.is_reg,
+                    sample.caption,
+                    placement.bucket,
+                    placement.resized,
+                )
+            )
+    return rows
+
+
+def _cut(batches: list[tuple[tuple[int, int], list[str]]]) -> list[Row]:
+    """For each bucket the pictures shown, and the sizes of its batches; both without order."""
+    pictures: dict[tuple[int, int], list[str]] = {}
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for bucket, paths in batches:
+        pictures.setdefault(bucket, []).extend(paths)
+        sizes.setdefault(bucket, []).append(len(paths))
+    return [(b, tuple(sorted(pictures[b])), tuple(sorted(sizes[b]))) for b in pictures]
+
+
+def _row(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _difference(ours: list[Row], theirs: list[Row]) -> int:
+    one, other = Counter(ours), Counter(theirs)
+    return ((one - other) + (other - one)).total()

@@ -1,0 +1,118 @@
+"""Latents of subsets with options of their own, and of several resolutions."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from pack.tests.trainer.tiny_pictures import BUCKETS, RECIPE, Encoder, write_pictures
+from pack.trainer import cache
+from pack.trainer.cache import cache_latents
+from pack.trainer.caption_rules import CaptionOptions
+from pack.trainer.scan import scan_folder
+from pack.trainer.store import Store
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_pictures(tmp_path / "data")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "cache")
+
+
+def test_every_picture_comes_once_more_at_each_further_resolution(root, store):
+    more = (BUCKETS.at(32), BUCKETS)
+    cached = cache_latents(
+        scan_folder(root), dataclasses.replace(RECIPE, more_buckets=more), Encoder(), store
+    )
+    alone = [
+        cache_latents(scan_folder(root), dataclasses.replace(RECIPE, buckets=b), Encoder(), store)
+        for b in (BUCKETS, *more)
+    ]
+    assert cached.items == tuple(item for one in alone for item in one.items)
+    assert {item.bucket for item in cached.items[5:10]} == {(32, 32)}
+    assert cached.identity() != alone[0].identity()
+
+
+def test_the_same_bucket_at_two_resolutions_is_encoded_once(root, store):
+    encoder = Encoder()
+    recipe = dataclasses.replace(RECIPE, more_buckets=(BUCKETS,))
+    cached = cache_latents(scan_folder(root), recipe, encoder, store)
+    assert encoder.pictures == 5 and len(cached.items) == 10
+
+
+def test_a_subset_flips_and_resizes_as_it_says(root, store):
+    dataset = scan_folder(root)
+    (subset,) = dataset.subsets
+
+    def made(whole, **options):
+        changed = dataclasses.replace(subset, **options)
+        recipe = dataclasses.replace(RECIPE, flip=whole)
+        one = dataclasses.replace(dataset, subsets=(changed,))
+        return cache_latents(one, recipe, Encoder(), store)
+
+    assert all(item.flipped_key for item in made(False, flip=True).items)
+    assert not any(item.flipped_key for item in made(True, flip=False).items)
+    assert all(item.flipped_key for item in made(True).items)
+    plain, boxed = made(False), made(False, interpolation="nearest")
+    whole = cache_latents(
+        dataset, dataclasses.replace(RECIPE, interpolation="nearest"), Encoder(), store
+    )
+    assert [i.latent_key for i in boxed.items] == [i.latent_key for i in whole.items]
+    differ = [
+        not torch.equal(
+            store.load(cache.KIND, a.latent_key)["latents"],
+            store.load(cache.KIND, b.latent_key)["latents"],
+        )
+        for a, b in zip(plain.items, boxed.items, strict=True)
+    ]
+    assert any(differ)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"captions": CaptionOptions(shuffle=True)},
+        {"captions": CaptionOptions()},
+        {"optional_tags": ("a",)},
+        {"optional_tags": ("a",), "optional_rate": 0.9},
+    ],
+)
+def test_options_of_captions_are_part_of_the_identity(root, store, options):
+    dataset = scan_folder(root)
+    (subset,) = dataset.subsets
+    changed = dataclasses.replace(dataset, subsets=(dataclasses.replace(subset, **options),))
+    one, other = (cache_latents(d, RECIPE, Encoder(), store) for d in (dataset, changed))
+    assert one.identity() != other.identity()
+    rate = dataclasses.replace(changed.subsets[0], optional_rate=0.1)
+    again = cache_latents(dataclasses.replace(dataset, subsets=(rate,)), RECIPE, Encoder(), store)
+    assert (again.identity() != other.identity()) == ("optional_tags" in options)
+
+
+def test_items_carry_what_their_subset_says_of_captions(root, store):
+    dataset = scan_folder(root)
+    said = {"captions": CaptionOptions(shuffle=True), "optional_tags": ("a", "b")}
+    marked = dataclasses.replace(dataset.subsets[0], optional_rate=0.25, **said)
+    items = cache_latents(
+        dataclasses.replace(dataset, subsets=(marked,)), RECIPE, Encoder(), store
+    ).items
+    assert {(item.options, item.optional_tags, item.optional_rate) for item in items} == {
+        (said["captions"], ("a", "b"), 0.25)
+    }
+
+
+def test_only_a_fraction_of_warm_up_asks_for_the_number_of_steps(root, store):
+    dataset = scan_folder(root)
+    (subset,) = dataset.subsets
+
+    def needs(captions):
+        one = dataclasses.replace(
+            dataset, subsets=(dataclasses.replace(subset, captions=captions),)
+        )
+        return cache_latents(one, RECIPE, Encoder(), store).needs_horizon
+
+    assert needs(CaptionOptions(token_warmup_steps=0.5))
+    assert not needs(CaptionOptions(token_warmup_steps=5)) and not needs(None)

@@ -1,0 +1,52 @@
+"""Encodings of captions that differ from showing to showing, a stretch of steps at a time.
+
+So the text encoders are in memory for seconds, then out, while shuffling and dropout go on. These
+encodings are a megabyte each and shown once, hence kept in memory and not on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+
+from .config import TrainConfig
+from .data import TrainingData
+from .texts import Encode, finite
+
+TEXTS = 512
+"""Texts encoded at a time; 77 tokens of SDXL are 0.6 MB."""
+
+
+class CaptionWindow:
+    """Keeps ``data.window`` filled for the steps before ``end`` (counted from 0)."""
+
+    def __init__(self, data: TrainingData, config: TrainConfig, texts: int = TEXTS) -> None:
+        self._data, self._texts = data, texts
+        self._plan = enumerate(islice(data.steps(config), config.steps))
+        self.end = 0 if data.varies(config.captions) else config.steps
+        self._steps = config.steps
+
+    def is_due(self, step: int) -> bool:
+        """Whether ``fill`` must be called before this step."""
+        return self.end <= step < self._steps
+
+    def fill(self, encode: Encode, on_text: Callable[[int, int], None] | None = None) -> None:
+        """Encode the texts of the next steps, until there are enough of them; earlier ones go.
+
+        Raises:
+            ValueError: an encoding is not finite; names the caption.
+        """
+        wanted: dict[str, None] = {}
+        for step, (_, batches) in self._plan:
+            self.end = step + 1
+            shown = (item.text for batch in batches for item in batch)
+            wanted.update((text, None) for text in shown if text is not None)
+            if len(wanted) >= self._texts:
+                break
+        known = self._data.window
+        self._data.window = {text: known[text] for text in wanted if text in known}
+        missing = [text for text in wanted if text not in known]
+        for done, text in enumerate(missing, 1):
+            self._data.window[text] = finite(text, encode(text))
+            if on_text is not None:
+                on_text(done, len(missing))

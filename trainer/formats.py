@@ -1,0 +1,48 @@
+"""Which files count as pictures by the ending of their names, and which formats Pillow is asked for."""
+
+import os
+import unicodedata
+
+from PIL import features
+
+_AVIF = "avif" in features.modules and bool(features.check("avif"))  # Pillow 11.3 and later
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", *(["AVIF"] if _AVIF else []))
+"""Pillow's names of the formats that are read, whatever a file's ending says."""
+
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", *([".avif"] if _AVIF else [])}
+)
+"""Endings of the files that are read."""
+
+NAMES = "PNG, JPEG, WebP, BMP or AVIF" if _AVIF else "PNG, JPEG, WebP or BMP"
+"""The same for a user."""
+
+_UNREAD = {
+    ".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".svg", ".tga", ".tif", ".tiff",
+    ".arw", ".cr2", ".cr3", ".dng", ".nef",
+} - SUFFIXES  # fmt: skip
+
+
+def stem(name: str) -> str:
+    """A file's name without its ending."""
+    return os.path.splitext(name)[0]  # noqa: PTH122 - a Path per file is ten times slower
+
+
+def suffix(name: str) -> str:
+    """The ending of a file's name in lower case, with its dot."""
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+def same_name(name: str) -> str:
+    """What two names have in common that some file system takes for one: case and composition aside."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def why_unread(name: str) -> str | None:
+    """Why a picture file of this name is not read and what to do; None for all other files."""
+    ending = suffix(name)
+    if ending not in _UNREAD:
+        return None
+    what = "the frame that you want" if ending == ".gif" else "it"
+    return f"{ending[1:].upper()} files are not read; save {what} as PNG or JPEG"
