@@ -27,6 +27,7 @@ MIB = 1 << 20
 SIZES = ((192, 192), (192, 128), (128, 192), (256, 112), (144, 224))
 ENDINGS = (".png", ".jpg", ".webp", ".bmp")
 MOTIFS = 40
+LIMIT_GB = 50.0
 TAGGER = "wd-swinv2-tagger-v3"
 OLD = 1_600_000_000  # what was changed just now would not be remembered
 
@@ -101,7 +102,7 @@ def _run(work: Path) -> None:
     _import_comfyui(work)
     import onnxruntime  # noqa: F401  (else it would count as tagging)
 
-    from pack.nodes.host import captions, files, loading, tagging
+    from pack.nodes.host import captions, clearing, files, loading, tagging
     from pack.tagger import FilterOptions, TagOptions
     from pack.trainer.buckets import BucketSettings
     from pack.trainer.cache import LatentRecipe, cache_latents
@@ -115,7 +116,9 @@ def _run(work: Path) -> None:
 
     def cache() -> Any:
         with files.cache_store() as store:
-            return cache_latents(dataset, recipe, _encode, store, batch_size=32)
+            found = cache_latents(dataset, recipe, _encode, store, batch_size=32)
+            clearing.keep_within(LIMIT_GB, found, store)
+            return found
 
     def check() -> None:
         with files.cache_store() as store:

@@ -1,7 +1,7 @@
 """Making room in the cache: what was not used for long goes first, and what goes is counted."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,16 +37,18 @@ class Cleared:
         self.removed[entry.kind] = (files + 1, size + entry.size)
 
 
-def prune(store: Store, limit_bytes: int, keep: Collection[Path]) -> Cleared:
+def prune(store: Store, limit_bytes: int, keep: Iterable[Path]) -> Cleared:
     """Remove what was used longest ago until the store is no larger than ``limit_bytes``.
 
     The files ``keep``, and those used within the last two hours, stay even if they are more.
     """
-    entries = sorted(store.entries(), key=lambda entry: entry.used)
+    entries = list(store.entries())
     done = Cleared(left_bytes=sum(entry.size for entry in entries))
+    if done.left_bytes <= limit_bytes:
+        return done
     kept = frozenset(keep)
     newest = time.time() - _IN_USE_SECONDS
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: entry.used):
         if done.left_bytes <= limit_bytes or entry.used > newest:
             break
         if entry.path not in kept:

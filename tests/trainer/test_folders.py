@@ -160,3 +160,14 @@ def test_the_stamp_of_sub_folders(root):
 def test_the_stamp_opens_no_file(root, monkeypatch):
     monkeypatch.setattr("pathlib.Path.open", lambda *_: pytest.fail("a file was opened"))
     folder_stamp(root)
+
+
+def test_a_folder_whose_name_is_no_text_gives_captions_that_are(tmp_path):
+    folder = tmp_path / os.fsdecode(b"3_caf\xe9")
+    try:
+        picture(folder / "a.png")
+    except OSError:
+        pytest.skip("this file system has only names that are text")
+    (subset,) = scan_folder(tmp_path).subsets
+    assert (subset.name, subset.class_tokens, subset.root) == ("3_caf?", "caf?", folder)
+    assert subset.samples[0].caption == "caf?"
