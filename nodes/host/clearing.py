@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...trainer import cache, texts
 from ...trainer.cache import CachedDataset
+from ...trainer.caption_rules import CaptionOptions
 from ...trainer.clearing import Cleared, clear, prune
 from ...trainer.store import Store
 from .files import cache_store
@@ -61,8 +62,9 @@ def _needed(cached: CachedDataset, store: Store) -> Iterator[Path]:
         yield store.path(cache.KIND, item.latent_key)
         if item.flipped_key:
             yield store.path(cache.KIND, item.flipped_key)
-        if cached.text_fingerprint:
-            yield store.path(texts.KIND, texts.text_key(cached.text_fingerprint, item.caption))
+        text = item.plain_text(CaptionOptions())
+        if cached.text_fingerprint and text is not None:
+            yield store.path(texts.KIND, texts.text_key(cached.text_fingerprint, text))
 
 
 def _kept_line(done: Cleared, limit_gb: float) -> str:
