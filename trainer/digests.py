@@ -22,9 +22,12 @@ def digest(*parts: Part) -> str:
     return bytes_digest(_ENCODER.encode(parts).encode("ascii"))
 
 
-def bytes_digest(data: bytes | memoryview) -> str:
-    """Name bytes that are in memory, such as the contents of a file: 32 hex digits."""
-    return hashlib.blake2b(data, digest_size=_BYTES).hexdigest()
+def bytes_digest(*parts: bytes | memoryview) -> str:
+    """Name bytes that are in memory, such as the contents of a file, parts put together: 32 hex digits."""
+    hasher = hashlib.blake2b(digest_size=_BYTES)
+    for part in parts:
+        hasher.update(part)
+    return hasher.hexdigest()
 
 
 def file_digest(path: Path) -> str:

@@ -32,10 +32,10 @@ _WHOLE = FileFacts("", 0, 0)
 
 
 class Entry(NamedTuple):
-    """A file of the store: its bytes, and the time of its last use in seconds since 1970."""
+    """A file of the store: its path as text, its bytes, and its last use in seconds since 1970."""
 
     kind: str
-    path: Path
+    place: str
     size: int
     used: float
 
@@ -102,7 +102,8 @@ class Store:
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
         }
-        notes = {**(metadata or {}), _CHECKSUM: _checksum(owned)}
+        notes = dict(metadata or {})
+        notes[_CHECKSUM], _ = _checksums(save_tensors(owned, notes))
         try:
             write_atomically(path, save_tensors(owned, notes))
         except OSError as error:
@@ -127,7 +128,7 @@ class Store:
                 for file in os.scandir(group.path):
                     keys.append(file.name.removesuffix(_SUFFIX))
                     stat = file.stat()
-                    yield Entry(kind.name, Path(file.path), stat.st_size, stat.st_mtime)
+                    yield Entry(kind.name, file.path, stat.st_size, stat.st_mtime)
             self._index.keep_only(kind.name, keys)
 
     def remove(self, kind: str, path: Path) -> bool:
@@ -149,11 +150,11 @@ class Store:
         except FileNotFoundError:
             return None
         try:
-            tensors = load_tensors(data)
-            if _noted(data) == _checksum(tensors):
-                return tensors
+            found, noted = _checksums(data)
+            if found == noted:
+                return load_tensors(data)
             reason = "its checksum differs"
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error)
         log.warning("Cache file %s is removed and will be made again: %s", place, reason)
         self.remove(kind, Path(place))
@@ -190,16 +191,10 @@ def _folders(parent: Path | str) -> list[os.DirEntry[str]]:
     return [entry for entry in os.scandir(parent) if entry.is_dir()]
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """A digest of names, types, shapes and values."""
-    rows = []
-    for name, tensor in sorted(tensors.items()):
-        values = tensor.reshape(-1).view(torch.uint8).numpy()
-        rows.append([name, str(tensor.dtype), list(tensor.shape), bytes_digest(values.data)])
-    return digest(rows)
-
-
-def _noted(data: bytes) -> str:
-    """The checksum in the header of a safetensors file."""
+def _checksums(data: bytes) -> tuple[str, str | None]:
+    """Of a safetensors file: the digest of names, types, shapes and values, and the one in its header."""
     length = int.from_bytes(data[:8], "little")
-    return json.loads(data[8 : 8 + length])["__metadata__"][_CHECKSUM]
+    header = json.loads(data[8 : 8 + length])
+    notes = header.pop("__metadata__", {})
+    layout = json.dumps(header, sort_keys=True).encode("ascii")
+    return bytes_digest(layout, memoryview(data)[8 + length :]), notes.get(_CHECKSUM)
