@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from ...tagger import FilterOptions, Kept, filter_captions, split_tags, tag_key
+from ...tagger import FilterOptions, Kept, Tag, filter_captions, split_tags, tag_key
 from ...trainer.dataset import Dataset, Sample, Subset, TagScore
 from .progress import check_interrupt
 
@@ -81,7 +81,7 @@ def _following(
             followed.append(score)
         else:
             followed += [
-                score._replace(name=item.tag)
+                Tag(item.tag, score.category, score.probability)
                 for item in kept
                 if tag_key(item.source) == key and tag_key(item.tag) not in known
             ]

@@ -20,6 +20,7 @@ from ...tagger import (
     ModelFiles,
     Outcome,
     Provider,
+    Tag,
     Tagger,
     TagOptions,
     count_tags,
@@ -34,7 +35,7 @@ from ...tagger import (
     select,
 )
 from ...trainer.cache import check_unchanged
-from ...trainer.dataset import Dataset, Problem, Sample, TagScore
+from ...trainer.dataset import Dataset, Problem, Sample
 from ...trainer.decoding import CHANGED
 from ...trainer.digests import bytes_digest, digest
 from ...trainer.images import explain
@@ -76,7 +77,7 @@ class Tagged(NamedTuple):
 class Found(NamedTuple):
     """By picture digest the tags, or why there are none; and in words where they come from."""
 
-    tags: dict[str, tuple[TagScore, ...]]
+    tags: dict[str, tuple[Tag, ...]]
     lost: dict[str, str]
     where: str
 
@@ -188,8 +189,7 @@ def _found(request: TagRequest, samples: Sequence[Sample]) -> Found:
     missing: dict[str, Sample] = {}
 
     def take(picture: str, row: np.ndarray) -> None:
-        tags = select(row, labels, request.options)
-        found.tags[picture] = tuple(TagScore(*tag) for tag in tags)
+        found.tags[picture] = select(row, labels, request.options)
 
     for picture, sample in {sample.digest: sample for sample in samples}.items():
         check_interrupt()
