@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from ...tagger import FilterOptions, Kept, Tag, filter_captions, split_tags, tag_key
 from ...trainer.dataset import Dataset, Sample, Subset, TagScore
+from .bulk import collection_paused
 from .progress import check_interrupt
 
 SHOWN_CHANGES = 200
 
 
+@collection_paused()
 def filter_dataset(dataset: Dataset, options: FilterOptions) -> tuple[Dataset, str]:
     """The dataset with filtered captions and the trigger word, and the report.
 

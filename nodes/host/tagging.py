@@ -41,6 +41,7 @@ from ...trainer.digests import bytes_digest, digest
 from ...trainer.images import explain
 from ...trainer.store import Store
 from . import folders
+from .bulk import collection_paused
 from .files import content_digest
 from .progress import NodeProgress, check_interrupt
 from .registry import REGISTRY
@@ -191,13 +192,14 @@ def _found(request: TagRequest, samples: Sequence[Sample]) -> Found:
     def take(picture: str, row: np.ndarray) -> None:
         found.tags[picture] = select(row, labels, request.options)
 
-    for picture, sample in {sample.digest: sample for sample in samples}.items():
-        check_interrupt()
-        row = memory.load(picture)
-        if row is None:
-            missing[picture] = sample
-        else:
-            take(picture, row)
+    with collection_paused():
+        for picture, sample in {sample.digest: sample for sample in samples}.items():
+            check_interrupt()
+            row = memory.load(picture)
+            if row is None:
+                missing[picture] = sample
+            else:
+                take(picture, row)
     if not missing:
         return found
     tagger, where = REGISTRY.tagger(files, contents, request.provider, request.batch_size)
