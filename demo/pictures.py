@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 Box = tuple[int, int, int, int]
@@ -33,6 +34,12 @@ def write(folder: str | Path) -> Path:
         picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
         picture.save(folder / target)
     return folder
+
+
+def photograph(name: str) -> np.ndarray:
+    """A photograph of scikit-image's wheel, uint8 RGB."""
+    with Image.open(_source() / name) as opened:
+        return np.asarray(opened.convert("RGB"))
 
 
 def _source() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .clearing import ClearCache
+from .curate import CurateDataset
 from .dataset import LoadDataset
 from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDatasets
 from .files import SaveCaptions, TidyDataset
@@ -32,6 +33,7 @@ NODES: list[type[io.ComfyNode]] = [
     FilterTags,
     IdentityTags,
     DetectMonochrome,
+    CurateDataset,
     SaveCaptions,
     TidyDataset,
     CacheLatents,

@@ -1,4 +1,4 @@
-"""Tagging and caption rules: WD14 over ONNX Runtime, filters, identity tags, the monochrome test.
+"""Tagging and caption rules: WD14 over ONNX Runtime, filters, identity tags, monochrome and quality tests.
 
 Pure: knows neither ComfyUI nor the trainer.
 """
@@ -15,6 +15,7 @@ from .captions import (
     tag_match,
 )
 from .download import Progress, download
+from .duplicates import CANDIDATE_BITS, HASH_BITS, find_copies
 from .filter_options import CATEGORIES, FilterOptions
 from .filters import Filtered, filter_captions
 from .identity import (
@@ -50,6 +51,7 @@ from .monochrome import (
 )
 from .patterns import PatternRule, parse_patterns
 from .preprocess import Picture, as_input, prepare, read_rgb
+from .quality import MEASURED_PIXELS, CurateOptions, Quality, assess
 from .report import Change, Report, compare
 from .rewriting import Kept
 from .runtime import (
@@ -77,12 +79,15 @@ from .tags import (
 from .wd14 import Outcome, Tagger
 
 __all__ = [
+    "CANDIDATE_BITS",
     "CATEGORIES",
     "CPU",
     "DEFAULT_MODEL",
+    "HASH_BITS",
     "IDENTITY_KINDS",
     "IDENTITY_POLICIES",
     "KAOMOJI",
+    "MEASURED_PIXELS",
     "MERGE_POLICIES",
     "MODEL_NAMES",
     "MONOCHROME_POLICIES",
@@ -93,6 +98,7 @@ __all__ = [
     "SEPARATOR",
     "Category",
     "Change",
+    "CurateOptions",
     "FilterOptions",
     "Filtered",
     "Identity",
@@ -115,12 +121,14 @@ __all__ = [
     "Place",
     "Progress",
     "Provider",
+    "Quality",
     "Report",
     "Session",
     "Tag",
     "TagOptions",
     "Tagger",
     "as_input",
+    "assess",
     "available_providers",
     "choose_providers",
     "compare",
@@ -129,6 +137,7 @@ __all__ = [
     "examine",
     "fallback",
     "filter_captions",
+    "find_copies",
     "find_identity",
     "find_local",
     "frequency_table",

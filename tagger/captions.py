@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Literal, Protocol, get_args
 
@@ -22,8 +22,8 @@ class TagMatch(Protocol):
 
 
 def split_tags(caption: str, separator: str = SEPARATOR) -> list[str]:
-    """The tags of a caption, stripped, empty ones gone; an inner line break stays in its tag."""
-    return [tag for part in caption.split(separator.strip() or separator) if (tag := part.strip())]
+    """The tags of a caption, stripped, empty ones gone; a line break ends a tag as well."""
+    return _split(caption.replace("\n", separator), separator)
 
 
 def join_tags(tags: Iterable[str], separator: str = SEPARATOR) -> str:
@@ -36,6 +36,15 @@ def tag_key(tag: str) -> str:
     """What is compared of a tag: no case, underscore equals space, `\\(` equals `(`."""
     plain = _ESCAPED_PARENTHESIS.sub(r"\1", tag).casefold()
     return " ".join(plain.replace("_", " ").split()) or plain
+
+
+def each_line(caption: str, change: Callable[[str], str]) -> str:
+    """The caption with every line changed; those that are or become empty go.
+
+    Several lines are several captions, of which training shows one at a time.
+    """
+    changed = (change(line) for line in caption.split("\n") if line.strip())
+    return "\n".join(filter(None, changed))
 
 
 def tag_match(*patterns: str) -> TagMatch:
@@ -56,8 +65,9 @@ def merge(
 ) -> str:
     """The caption after tagging: new tags appended, put in its place, or left out if it has text.
 
-    Appending twice gives the same caption: a tag that is there, by `tag_key`, is not added.
-    `kohya` compares letter by letter instead, and joins the tags anew in any case.
+    Appending twice gives the same caption: a tag that is there, by `tag_key`, is not added; each line
+    is a caption of its own. `kohya` compares letter by letter instead, joins the tags anew in any
+    case, and takes a line break for a part of a tag.
     """
     if policy not in MERGE_POLICIES:
         raise ValueError(
@@ -67,9 +77,11 @@ def merge(
         return join_tags(tags, separator)
     if policy == "skip":
         return existing
-    present = split_tags(existing, separator)
+    present = _split(existing, separator)
     if kohya:
         return join_tags([*present, *(tag for tag in tags if tag not in present)], separator)
+    if "\n" in existing:
+        return each_line(existing, lambda line: merge(line, tags, policy, separator))
     seen = {tag_key(tag) for tag in present}
     new: list[str] = []
     for tag in tags:
@@ -79,6 +91,10 @@ def merge(
             new.append(tag)
             seen |= keys
     return join_tags([*present, *new], separator) if new else existing
+
+
+def _split(text: str, separator: str) -> list[str]:
+    return [tag for part in text.split(separator.strip() or separator) if (tag := part.strip())]
 
 
 def _fits(exact: frozenset[str], wild: re.Pattern[str], tag: str) -> bool:

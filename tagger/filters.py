@@ -30,8 +30,9 @@ def filter_captions(
 ) -> Filtered:
     """Apply the rules to all captions together; the report calls them by `names` (else by number).
 
-    `categories` has the kinds of each caption's tags by `tag_key`; a tag that is not there has none
-    and is never dropped for it. `on_caption` is called before each caption and may raise.
+    The rules hold for each line of a caption by itself. `categories` has the kinds of each caption's
+    tags by `tag_key`; a tag that is not there has none and is never dropped for it. `on_caption` is
+    called before each caption and may raise.
     """
     names = names or [f"#{place + 1}" for place in range(len(captions))]
     categories = categories or [{}] * len(captions)
@@ -41,39 +42,54 @@ def filter_captions(
             "captions; give one for each"
         )
     rewriter, separator = Rewriter(options), options.separator
+    owners: list[int] = []
     bodies: list[list[Kept]] = []
     prose: dict[int, str] = {}
-    for place, caption in enumerate(captions):
+    for owner, caption in enumerate(captions):
         if on_caption is not None:
             on_caption()
-        text = rewriter.prose(caption) if options.spare_prose else None
-        if text is None:
-            bodies.append(rewriter.body(caption, categories[place]))
-        else:
-            prose[place] = text
-            bodies.append([Kept(tag, tag) for tag in split_tags(text, separator)])
-    bodies = _common(bodies, prose.keys(), options, rewriter)
+        for line in caption.split("\n"):
+            text = rewriter.prose(line) if options.spare_prose else None
+            if text is None:
+                bodies.append(rewriter.body(line, categories[owner]))
+            else:
+                prose[len(bodies)] = text
+                bodies.append([Kept(tag, tag) for tag in split_tags(text, separator)])
+            owners.append(owner)
+    bodies = _common(bodies, owners, prose.keys(), options, rewriter)
     trigger = [Kept(tag, tag) for tag in rewriter.trigger]
-    kept = [body if place in prose else [*trigger, *body] for place, body in enumerate(bodies)]
-    texts = [join_tags((item.tag for item in items), separator) for items in kept]
-    for place, text in prose.items():
-        texts[place] = text
-    return Filtered(texts, compare(names, captions, texts, separator, len(prose)), kept)
+    texts: list[list[str]] = [[] for _ in captions]
+    kept: list[list[Kept]] = [[] for _ in captions]
+    for place, (owner, body) in enumerate(zip(owners, bodies, strict=True)):
+        items = body if place in prose else [*trigger, *body]
+        kept[owner] += items
+        texts[owner].append(prose.get(place) or join_tags((i.tag for i in items), separator))
+    changed = ["\n".join(filter(None, lines)) for lines in texts]
+    return Filtered(changed, compare(names, captions, changed, separator, len(prose)), kept)
 
 
 def _common(
-    bodies: list[list[Kept]], spared: Container[int], options: FilterOptions, rewriter: Rewriter
+    bodies: list[list[Kept]],
+    owners: Sequence[int],
+    spared: Container[int],
+    options: FilterOptions,
+    rewriter: Rewriter,
 ) -> list[list[Kept]]:
     """Drop rare tags, fold redundant ones and cut long captions until nothing changes.
 
-    Folding and cutting can make a tag rare, so once is not enough for filtering twice to equal once.
-    Spared captions are counted and otherwise left alone.
+    A tag counts once for each owner. Folding and cutting can make a tag rare, so once is not enough
+    for filtering twice to equal once. Spared captions are counted and otherwise left alone.
     """
     room = None
     if options.maximum_tags is not None:
         room = options.maximum_tags - len(rewriter.trigger)
     while True:
-        counts = Counter(key for body in bodies for key in {tag_key(item.tag) for item in body})
+        found = {
+            (owner, tag_key(item.tag))
+            for owner, body in zip(owners, bodies, strict=True)
+            for item in body
+        }
+        counts = Counter(key for _, key in found)
         common = {key for key, count in counts.items() if count >= options.minimum_count}
         common |= rewriter.places.keys()
         kept = []

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from .captions import TagMatch, join_tags, split_tags, tag_key, tag_match
+from .captions import TagMatch, each_line, join_tags, split_tags, tag_key, tag_match
 from .identity_words import IDENTITY, NOT_IDENTITY, IdentityKind
 from .prose import is_prose
 
@@ -114,6 +114,8 @@ def find_identity(
 
 def prune(caption: str, keys: Collection[str]) -> str:
     """The caption without the tags of these `tag_key`s; as it is if it has none or is prose."""
+    if "\n" in caption:
+        return each_line(caption, lambda line: prune(line, keys))
     tags = split_tags(caption)
     kept = [tag for tag in tags if tag_key(tag) not in keys]
     return caption if len(kept) == len(tags) or is_prose(caption) else join_tags(kept)

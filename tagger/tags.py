@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -94,18 +95,24 @@ def select(probabilities: np.ndarray, labels: Labels, options: TagOptions) -> tu
             f"one probability per label is needed: got shape {probabilities.shape} for "
             f"{len(labels)} labels; the tag list does not belong to this model"
         )
-    tags = _above(probabilities, labels, options)
+    entries = labels.entries
+    found = _above(probabilities, labels, options)
     if options.character_tags_first:
-        characters = [tag for tag in tags if tag.category == "character"]
-        others = [tag for tag in tags if tag.category != "character"]
-        tags = [*(reversed(characters) if options.kohya else characters), *others]
+        characters = [i for i in found if entries[i].category == "character"]
+        others = [i for i in found if entries[i].category != "character"]
+        found = [*(reversed(characters) if options.kohya else characters), *others]
     for category in _BEST:
-        best = _likeliest(probabilities, labels, category)
         place = getattr(options, category)
-        tags = [*(best if place == "first" else ()), *tags, *(best if place == "last" else ())]
-    return tuple(
-        _arranged([spelled for tag in tags for spelled in _spelled(tag, options)], options)
-    )
+        best = [] if place == "off" else _likeliest(probabilities, labels, category)
+        found = [*best, *found] if place == "first" else [*found, *best]
+    spell = _speller(options)
+    tags: list[Tag] = []
+    for i in found:
+        name, category = entries[i]
+        if category is not None:
+            score = float(probabilities[i])
+            tags += [Tag(spelled, category, score) for spelled in spell(name, category)]
+    return tuple(_arranged(tags, options))
 
 
 def count_tags(pictures: Iterable[Iterable[str]]) -> list[tuple[str, int]]:
@@ -152,40 +159,45 @@ def expand_character(name: str, kohya: bool = False) -> tuple[str, ...]:
     return (name,)
 
 
-def _above(probabilities: np.ndarray, labels: Labels, options: TagOptions) -> list[Tag]:
-    """Labels at or above the threshold of their category, compared in float32 as the model gives it."""
-    found: list[tuple[int, Tag]] = []
+def _above(probabilities: np.ndarray, labels: Labels, options: TagOptions) -> list[int]:
+    """Places of the labels at or above the threshold of their category, compared in float32."""
+    found: list[int] = []
     for category, name in zip(_ABOVE, _THRESHOLDS, strict=True):
-        places = labels.places(category)
-        for i in places[probabilities[places] >= getattr(options, name)].tolist():
-            found.append((i, Tag(labels.entries[i].name, category, float(probabilities[i]))))
-    found.sort(key=lambda entry: entry[0])
+        threshold = getattr(options, name)
+        if threshold <= 1:
+            places = labels.places(category)
+            found += places[probabilities[places] >= threshold].tolist()
+    found.sort()
     if labels.layout == "json":
-        found.sort(key=lambda entry: -entry[1].probability)
-    return [tag for _, tag in found]
+        found.sort(key=lambda i: -probabilities[i])
+    return found
 
 
-def _likeliest(probabilities: np.ndarray, labels: Labels, category: Category) -> tuple[Tag, ...]:
-    """The tag of a category with the largest probability; nothing takes its place if undesired."""
+def _likeliest(probabilities: np.ndarray, labels: Labels, category: Category) -> list[int]:
+    """The place of a category's likeliest label; nothing takes its place if it is undesired."""
     places = labels.places(category)
-    if not places.size:
-        return ()
-    best = int(places[probabilities[places].argmax()])
-    return (Tag(labels.entries[best].name, category, float(probabilities[best])),)
+    return [int(places[probabilities[places].argmax()])] if places.size else []
 
 
-def _spelled(tag: Tag, options: TagOptions) -> tuple[Tag, ...]:
-    """The tag as the caption shows it: expanded, underscores removed, replaced."""
-    expand = options.character_tag_expand and tag.category == "character"
-    names = expand_character(tag.name, options.kohya) if expand else (tag.name,)
-    if options.kohya:
-        names = (options.separator.join(names),)
-    if options.remove_underscore:
-        names = tuple(spaced(name, options.kohya) for name in names)
-    if options.replacements and not options.kohya:
-        targets = {tag_key(source): target for source, target in reversed(options.replacements)}
-        names = tuple(targets.get(tag_key(name), name) for name in names)
-    return tuple(tag._replace(name=name) for name in names)
+@lru_cache(maxsize=2)
+def _speller(options: TagOptions) -> Callable[[str, Category], tuple[str, ...]]:
+    """How a label's name is written into captions; worked out once for each of thousands of pictures."""
+    targets = {tag_key(source): target for source, target in reversed(options.replacements)}
+
+    @cache
+    def spell(name: str, category: Category) -> tuple[str, ...]:
+        """The name as the caption shows it: expanded, underscores removed, replaced."""
+        expand = options.character_tag_expand and category == "character"
+        names = expand_character(name, options.kohya) if expand else (name,)
+        if options.kohya:
+            names = (options.separator.join(names),)
+        if options.remove_underscore:
+            names = tuple(spaced(part, options.kohya) for part in names)
+        if options.kohya:
+            return names
+        return tuple(targets.get(tag_key(part), part) for part in names)
+
+    return spell
 
 
 def _arranged(tags: list[Tag], options: TagOptions) -> list[Tag]:
@@ -194,15 +206,16 @@ def _arranged(tags: list[Tag], options: TagOptions) -> list[Tag]:
     first = options.always_first[::-1] if options.kohya else options.always_first
     places = {alike(name): place for place, name in reversed(list(enumerate(first)))}
     gone = set(map(alike, options.undesired))
-    kept: list[tuple[int, Tag]] = []
+    kept: list[Tag] = []
     for tag in tags:
         key = alike(tag.name)
         if key not in gone:
-            kept.append((places.get(key, len(first)), tag))
+            kept.append(tag)
         if not options.kohya:
             gone.add(key)
-    kept.sort(key=lambda entry: entry[0])
-    return [tag for _, tag in kept]
+    if places:
+        kept.sort(key=lambda tag: places.get(alike(tag.name), len(first)))
+    return kept
 
 
 def _list_problems(name: str, tags: tuple[str, ...]) -> list[str]:

@@ -127,7 +127,7 @@ def edited_before_use(folder: Path, patch: pytest.MonkeyPatch) -> str:
 def vanishes_while_measured(folder: Path, patch: pytest.MonkeyPatch) -> str:
     dataset = scan_folder(folder)
     (folder / "b.png").unlink()
-    return _refused(lambda: [examine(sample.path) for _, sample in dataset.samples()])
+    return _refused(lambda: [examine(sample.path, "hsv") for _, sample in dataset.samples()])
 
 
 def _cached(folder: Path, dataset: Dataset, store: Store | None = None) -> object:

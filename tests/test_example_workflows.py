@@ -8,7 +8,7 @@ from PIL import Image
 
 from pack.demo.base import CHECKPOINT, DATASET, TAGGER
 
-NAMES = ("train_and_preview", "tag_and_clean_captions")
+NAMES = ("train_and_preview", "tag_and_clean_captions", "curate_and_tag")
 TITLE = 30  # height of a node's title, above its position
 LARGEST = 300_000  # bytes of a picture
 

@@ -88,6 +88,14 @@ class Placement(NamedTuple):
     crop: tuple[int, int]
     ar_error: float
 
+    def enlargement(self, size: Size) -> float:
+        """The factor by which a picture of ``size`` is enlarged; below 1 it is made smaller."""
+        return max(self.resized[0] / size[0], self.resized[1] / size[1])
+
+    def cropped_share(self) -> float:
+        """The share of the picture that the crop takes away."""
+        return 1 - self.bucket[0] * self.bucket[1] / (self.resized[0] * self.resized[1])
+
 
 class SizeConditioning(NamedTuple):
     """SDXL's six size numbers, each pair in the order of the UNet's input: (height, width), (top, left)."""

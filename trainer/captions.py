@@ -47,8 +47,9 @@ def caption_name(picture: str, extension: str, names: Collection[str]) -> str:
 
     kohya's face box ending may be left off; ``names`` are those of the files beside the picture.
     """
-    own = stem(picture) + extension
-    parts = stem(picture).split("_")
+    name = stem(picture)
+    own = name + extension
+    parts = name.split("_")
     if len(parts) > _FACE_BOX_PARTS and own not in names:
         short = "_".join(parts[:-_FACE_BOX_PARTS]) + extension
         if short in names:

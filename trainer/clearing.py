@@ -1,7 +1,8 @@
 """Making room in the cache: what was not used for long goes first, and what goes is counted."""
 
+import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,19 +38,21 @@ class Cleared:
         self.removed[entry.kind] = (files + 1, size + entry.size)
 
 
-def prune(store: Store, limit_bytes: int, keep: Collection[Path]) -> Cleared:
+def prune(store: Store, limit_bytes: int, keep: Iterable[Path]) -> Cleared:
     """Remove what was used longest ago until the store is no larger than ``limit_bytes``.
 
     The files ``keep``, and those used within the last two hours, stay even if they are more.
     """
-    entries = sorted(store.entries(), key=lambda entry: entry.used)
+    entries = list(store.entries())
     done = Cleared(left_bytes=sum(entry.size for entry in entries))
-    kept = frozenset(keep)
+    if done.left_bytes <= limit_bytes:
+        return done
+    kept = frozenset(map(os.fspath, keep))
     newest = time.time() - _IN_USE_SECONDS
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: entry.used):
         if done.left_bytes <= limit_bytes or entry.used > newest:
             break
-        if entry.path not in kept:
+        if entry.place not in kept:
             _remove(store, entry, done)
     return done
 
@@ -66,7 +69,7 @@ def clear(
     for entry in store.entries():
         done.left_bytes += entry.size
         wait = unused_days * 86400
-        if entry.path.suffix == _PARTIAL:
+        if entry.place.endswith(_PARTIAL):
             wait = max(wait, _IN_USE_SECONDS)
         wanted = kinds is None or entry.kind in kinds
         if wanted and (not wait or now - entry.used >= wait):
@@ -78,7 +81,7 @@ def clear(
 
 
 def _remove(store: Store, entry: Entry, done: Cleared) -> None:
-    if store.remove(entry.kind, entry.path):
+    if store.remove(entry.kind, Path(entry.place)):
         done.count(entry)
         done.left_bytes -= entry.size
     else:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from .caption_rules import CaptionOptions
 from .digests import digest
@@ -20,12 +20,15 @@ class FileStamp(NamedTuple):
     mtime_ns: int
 
 
-class TagScore(NamedTuple):
+class TagScore(Protocol):
     """One tag that a tagger proposed, its category (general, character, rating, ...) and probability 0..1."""
 
-    name: str
-    category: str
-    probability: float
+    @property
+    def name(self) -> str: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def probability(self) -> float: ...
 
 
 class Problem(NamedTuple):

@@ -76,7 +76,7 @@ def picture_folders(root: Path, recursive: bool = False) -> Iterator[PictureFold
     followed. Folders of masks and those with 0 repeats are left out.
     """
     seen: set[str] = set()
-    waiting = [PictureFolder(root, root.name, "", None, _NOTHING)]
+    waiting = [PictureFolder(root, _text(root.name), "", None, _NOTHING)]
     while waiting:
         folder = waiting.pop()
         real = os.path.realpath(folder.path)
@@ -95,12 +95,18 @@ def _sub_folders(parent: PictureFolder, root: Path, recursive: bool) -> Iterator
         path, number = parent.path / name, _NUMBERED.fullmatch(name)
         tokens, repeats = parent.class_tokens, parent.repeats
         if number and int(number[1]) <= _MOST_REPEATS:
-            tokens, repeats = number[2], int(number[1])
+            tokens, repeats = _text(number[2]), int(number[1])
         elif not recursive:
             continue
         if name == MASK_FOLDER or repeats == 0 or (recursive and _leads_back(path, root)):
             continue
-        yield PictureFolder(path, path.relative_to(root).as_posix(), tokens, repeats, _NOTHING)
+        shown = _text(path.relative_to(root).as_posix())
+        yield PictureFolder(path, shown, tokens, repeats, _NOTHING)
+
+
+def _text(name: str) -> str:
+    """A name as text, for captions and files; on Linux it may be any bytes."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _leads_back(path: Path, root: Path) -> bool:

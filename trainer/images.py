@@ -52,8 +52,13 @@ _SHEET_GREY = 40
 _BROKEN_COLOUR = (120, 30, 30)
 
 
-def load_rgb(path: Path, *, kohya: bool = False, data: bytes | None = None) -> np.ndarray:
+def load_rgb(
+    path: Path, *, kohya: bool = False, data: bytes | None = None, at_least: int | None = None
+) -> np.ndarray:
     """Decode a picture file to uint8 RGB of shape [H, W, 3]; ``data`` are its bytes if read already.
+
+    With ``at_least`` a JPEG is decoded at a half, a quarter or an eighth if that many pixels are left,
+    which is several times faster.
 
     EXIF rotation is applied, an ICC profile converted to sRGB, transparency put on white and 16 bit
     scaled to 8. With ``kohya`` pixels are Pillow's ``convert("RGB")`` and nothing else, as in
@@ -63,8 +68,13 @@ def load_rgb(path: Path, *, kohya: bool = False, data: bytes | None = None) -> n
         ValueError: the file is missing, broken, too large, or no picture of a format that is read.
     """
     try:
-        with _open(path, data) as image, _room_for(image):
-            shown = image.convert("RGB") if kohya else as_shown(image)
+        with _open(path, data) as image:
+            if at_least is not None:
+                scale = max(1.0, math.sqrt(image.width * image.height / at_least))
+                smallest = (math.ceil(image.width / scale), math.ceil(image.height / scale))
+                image.draft("RGB", smallest)
+            with _room_for(image):
+                shown = image.convert("RGB") if kohya else as_shown(image)
             return np.array(shown, dtype=np.uint8)
     except DECODE_ERRORS as error:
         raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error

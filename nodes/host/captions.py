@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from ...tagger import FilterOptions, Kept, filter_captions, split_tags, tag_key
+from ...tagger import FilterOptions, Kept, Tag, filter_captions, split_tags, tag_key
 from ...trainer.dataset import Dataset, Sample, Subset, TagScore
+from .bulk import collection_paused
 from .progress import check_interrupt
 
 SHOWN_CHANGES = 200
 
 
+@collection_paused()
 def filter_dataset(dataset: Dataset, options: FilterOptions) -> tuple[Dataset, str]:
     """The dataset with filtered captions and the trigger word, and the report.
 
@@ -81,7 +83,7 @@ def _following(
             followed.append(score)
         else:
             followed += [
-                score._replace(name=item.tag)
+                Tag(item.tag, score.category, score.probability)
                 for item in kept
                 if tag_key(item.source) == key and tag_key(item.tag) not in known
             ]

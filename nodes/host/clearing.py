@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from ...trainer import cache, texts
 from ...trainer.cache import CachedDataset
+from ...trainer.caption_rules import CaptionOptions
 from ...trainer.clearing import Cleared, clear, prune
 from ...trainer.store import Store
 from .files import cache_store
@@ -49,13 +53,18 @@ def keep_within(limit_gb: float, cached: CachedDataset, store: Store) -> str:
     """Bring the store within a limit without touching what ``cached`` needs; a line for the report, or ""."""
     if not limit_gb:
         return ""
-    keep = []
+    return _kept_line(prune(store, round(limit_gb * _GB), _needed(cached, store)), limit_gb)
+
+
+def _needed(cached: CachedDataset, store: Store) -> Iterator[Path]:
+    """The files that training on ``cached`` reads."""
     for item in cached.items:
-        keys = [(cache.KIND, item.latent_key), (cache.KIND, item.flipped_key)]
-        if cached.text_fingerprint:
-            keys.append((texts.KIND, texts.text_key(cached.text_fingerprint, item.caption)))
-        keep += [store.path(kind, key) for kind, key in keys if key]
-    return _kept_line(prune(store, round(limit_gb * _GB), keep), limit_gb)
+        yield store.path(cache.KIND, item.latent_key)
+        if item.flipped_key:
+            yield store.path(cache.KIND, item.flipped_key)
+        text = item.plain_text(CaptionOptions())
+        if cached.text_fingerprint and text is not None:
+            yield store.path(texts.KIND, texts.text_key(cached.text_fingerprint, text))
 
 
 def _kept_line(done: Cleared, limit_gb: float) -> str:

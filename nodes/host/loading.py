@@ -17,6 +17,7 @@ from ...trainer.images import contact_sheet, thumbnail
 from ...trainer.scan import scan_folder
 from ...trainer.store import Store
 from . import folders
+from .bulk import collection_paused
 from .files import cache_store, file_index
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def folder_stamp(request: LoadRequest) -> str:
 def load_dataset(request: LoadRequest) -> tuple[Dataset, np.ndarray]:
     """The dataset and its contact sheet, uint8 RGB."""
     root, reg_root = request.paths()
-    with file_index() as index:
+    with file_index() as index, collection_paused():
         dataset = scan_folder(
             root,
             reg_root=reg_root,

@@ -34,7 +34,8 @@ class NodeProgress:
         server: Any = sys.modules.get("server")
         instance = getattr(getattr(server, "PromptServer", None), "instance", None)
         if instance is not None and self._node_id is not None:
-            instance.send_progress_text(text, self._node_id)
+            shown = text.encode("utf-8", "replace").decode()  # a file's name may be no text
+            instance.send_progress_text(shown, self._node_id)
 
 
 def check_interrupt() -> None:

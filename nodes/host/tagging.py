@@ -20,6 +20,7 @@ from ...tagger import (
     ModelFiles,
     Outcome,
     Provider,
+    Tag,
     Tagger,
     TagOptions,
     count_tags,
@@ -34,12 +35,13 @@ from ...tagger import (
     select,
 )
 from ...trainer.cache import check_unchanged
-from ...trainer.dataset import Dataset, Problem, Sample, TagScore
+from ...trainer.dataset import Dataset, Problem, Sample
 from ...trainer.decoding import CHANGED
 from ...trainer.digests import bytes_digest, digest
 from ...trainer.images import explain
 from ...trainer.store import Store
 from . import folders
+from .bulk import collection_paused
 from .files import content_digest
 from .progress import NodeProgress, check_interrupt
 from .registry import REGISTRY
@@ -76,7 +78,7 @@ class Tagged(NamedTuple):
 class Found(NamedTuple):
     """By picture digest the tags, or why there are none; and in words where they come from."""
 
-    tags: dict[str, tuple[TagScore, ...]]
+    tags: dict[str, tuple[Tag, ...]]
     lost: dict[str, str]
     where: str
 
@@ -188,16 +190,16 @@ def _found(request: TagRequest, samples: Sequence[Sample]) -> Found:
     missing: dict[str, Sample] = {}
 
     def take(picture: str, row: np.ndarray) -> None:
-        tags = select(row, labels, request.options)
-        found.tags[picture] = tuple(TagScore(*tag) for tag in tags)
+        found.tags[picture] = select(row, labels, request.options)
 
-    for picture, sample in {sample.digest: sample for sample in samples}.items():
-        check_interrupt()
-        row = memory.load(picture)
-        if row is None:
-            missing[picture] = sample
-        else:
-            take(picture, row)
+    with collection_paused():
+        for picture, sample in {sample.digest: sample for sample in samples}.items():
+            check_interrupt()
+            row = memory.load(picture)
+            if row is None:
+                missing[picture] = sample
+            else:
+                take(picture, row)
     if not missing:
         return found
     tagger, where = REGISTRY.tagger(files, contents, request.provider, request.batch_size)

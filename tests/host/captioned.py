@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from pack.trainer.dataset import FileStamp, Sample, Subset, TagScore
+from pack.tagger import Tag
+from pack.trainer.dataset import FileStamp, Sample, Subset
 
 
 def picture(caption, *tags, name="a"):
     path = Path(f"/pictures/{name}.png")
-    scores = tuple(TagScore(tag, category, 0.5) for tag, category in tags)
+    scores = tuple(Tag(tag, category, 0.5) for tag, category in tags)
     return Sample(path, (64, 64), FileStamp(1, 1), name, caption, path.with_suffix(".txt"), scores)
 
 

@@ -1,4 +1,4 @@
-"""Both example workflows, unedited, on the stand-ins: from pictures to a LoRA and a picture."""
+"""The example workflows, unedited, on the stand-ins: from pictures to a LoRA and a picture."""
 
 import json
 from pathlib import Path
@@ -124,9 +124,21 @@ def test_previews_arrive_while_training(trained):
     assert any(b"\xff\xd8\xff" in picture[:400] for picture in record.pictures)  # a JPEG
 
 
+CAPTIONING = pytest.mark.parametrize("name", ["tag_and_clean_captions", "curate_and_tag"])
+
+
+def reports(prompt, entry):
+    """The texts that the workflow shows, by the titles of their nodes."""
+    return {
+        prompt[node]["_meta"]["title"]: entry["outputs"][node]["text"][0]
+        for node in graphs.keys(prompt, "PreviewAny")
+    }
+
+
 @pytest.mark.old_host
-def test_tag_and_clean_captions(server, example, dataset):
-    prompt = example("tag_and_clean_captions")
+@CAPTIONING
+def test_captions_are_tagged_and_cleaned(server, example, dataset, name):
+    prompt = example(name)
     entry = server.run(prompt, timeout=LONGEST)
     captions = {path.stem: path.read_text("utf-8") for path in dataset.glob("*.txt")}
     assert captions.keys() == {path.stem for path in dataset.iterdir() if path.suffix != ".txt"}
@@ -134,22 +146,37 @@ def test_tag_and_clean_captions(server, example, dataset):
     assert all(text.startswith(f"{trigger}, ") for text in captions.values())
     grey = [name for name, text in captions.items() if "greyscale" in text.strip().split(", ")]
     assert grey == ["cameraman"]
-    (sheet,) = server.outputs(entry, graphs.key(prompt, "PreviewImage"))
-    assert sheet.is_file()
-    reports = {
-        prompt[node]["_meta"]["title"]: entry["outputs"][node]["text"][0]
-        for node in graphs.keys(prompt, "PreviewAny")
-    }
-    assert len(reports) == 4 and all(reports.values())
-    assert "8 pictures tagged" in reports["What the tagger found"]
+    assert all(
+        path.is_file()
+        for node in graphs.keys(prompt, "PreviewImage")
+        for path in server.outputs(entry, node)
+    )
+    shown = reports(prompt, entry)
+    assert all(shown.values())
+    assert "8 pictures tagged" in shown["What the tagger found"]
+    assert "8 caption file(s) written" in shown["What was written"]
 
 
 @pytest.mark.old_host
-def test_cleaning_captions_again_changes_none(server, example, dataset):
-    prompt = example("tag_and_clean_captions")
+@CAPTIONING
+def test_cleaning_captions_again_changes_none(server, example, dataset, name):
+    prompt = example(name)
     server.run(prompt, timeout=LONGEST)
     first = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dataset.glob("*.txt")}
     entry = server.run(prompt, timeout=LONGEST)
     assert graphs.key(prompt, "LoraLoopLoadDataset") not in graphs.cached(entry)
     again = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dataset.glob("*.txt")}
     assert first and again == first
+
+
+@pytest.mark.old_host
+def test_of_copies_one_is_kept_and_captioned(server, example, dataset):
+    (picture,) = dataset.glob("cat.*")
+    copy = dataset / f"cat copy{picture.suffix}"
+    copy.write_bytes(picture.read_bytes())
+    prompt = example("curate_and_tag")
+    entry = server.run(prompt, timeout=LONGEST)
+    shown = reports(prompt, entry)
+    assert "8 of 9 pictures kept, 1 left out" in shown["What was found"]
+    assert "8 pictures tagged" in shown["What the tagger found"]
+    assert [path.with_suffix(".txt").exists() for path in (picture, copy)].count(True) == 1

@@ -61,3 +61,10 @@ def test_replace_and_skip():
 def test_an_unknown_policy_is_refused():
     with pytest.raises(ValueError, match="append, replace, skip"):
         merge("a", ["b"], "prepend")
+
+
+def test_each_line_is_a_caption():
+    assert split_tags("a, b\nc\n\n, d") == ["a", "b", "c", "d"]
+    assert merge("a\n\nb, c\n", ["b"]) == "a, b\nb, c"
+    assert merge("a\nb", ["c"], "replace") == "c"
+    assert merge("a\nb", ["c"], kohya=True) == "a\nb, c"

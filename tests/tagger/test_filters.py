@@ -156,6 +156,21 @@ def test_patterns_that_take_too_long_are_refused():
         one("solo, " + "a" * 60, patterns=(PatternRule(r"(?:(a+)+\1)+[b]"),))
 
 
+def test_the_rules_hold_for_each_line():
+    assert one("a, b, a\nx\nb", trigger="sks", remove=("x",)) == "sks, a, b\nsks\nsks, b"
+    assert one("a, b\nx\nb", remove=("x",)) == "a, b\nb"
+    prose = "A woman in a red dress is standing in the rain, looking up."
+    assert one(f"a, x\n{prose}", trigger="sks", remove=("x",), spare_prose=True) == (
+        f"sks, a\nsks, {prose}"
+    )
+
+
+def test_a_tag_on_two_lines_of_a_caption_counts_once():
+    filtered = filter_captions(["a, b\na", "b"], FilterOptions(minimum_count=2))
+    assert filtered.captions == ["b", "b"]
+    assert [[item.tag for item in kept] for kept in filtered.kept] == [["b"], ["b"]]
+
+
 def test_categories_go_but_for_the_trigger():
     kinds = {"miku": "character", "general": "rating", "solo": "general", "highres": "meta"}
     options = FilterOptions(

@@ -122,3 +122,7 @@ def test_pruning_takes_whole_tags_and_leaves_the_rest_as_it_is():
 def test_all_problems_are_reported_together():
     with pytest.raises(ValueError, match=r"percent is 0.*hairs"):
         IdentityOptions(percent=0, kinds=("hairs",))
+
+
+def test_pruning_goes_line_by_line():
+    assert prune("a, long hair\nlong_hair\nb", {"long hair"}) == "a\nb"

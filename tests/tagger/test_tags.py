@@ -90,8 +90,12 @@ def test_golden_case(tagging, caption, case):
     for file, text in expected["caption_files"].items():
         separator = options.get("separator", ", ")
         tags = caption(file.rsplit(".", 1)[0], **options).split(separator)
-        written = merge(expected["existing_files"].get(file, ""), tags, "append", separator)
-        assert written == with_kaomoji(text.rstrip("\n"), separator)
+        existing, expected_text = expected["existing_files"].get(file, ""), text.rstrip("\n")
+        script = merge(existing, tags, "append", separator, kohya=True)
+        assert script == with_kaomoji(expected_text, separator)
+        # The script adds tags to the end of the file; here each line is a caption and gets them.
+        last = merge(existing, tags, "append", separator).split("\n")[-1]
+        assert last == with_kaomoji(expected_text.split("\n")[-1], separator)
 
 
 @pytest.mark.parametrize("case", sorted(OTHER_OUTPUT))

@@ -32,6 +32,21 @@ def test_assign(size, bucket, resized, crop):
     assert (placement.bucket, placement.resized, placement.crop) == (bucket, resized, crop)
 
 
+@pytest.mark.parametrize(
+    ("size", "enlargement", "cropped"),
+    [
+        ((512, 512), 2.0, 0.0),
+        ((2048, 2048), 0.5, 0.0),
+        ((1000, 3000), 0.704, 1 - 1472 / 2112),
+        ((1920, 1080), 768 / 1080, 1 - 1344 / 1365),
+    ],
+)
+def test_what_a_placement_does_to_a_picture(size, enlargement, cropped):
+    placement = assign(size, BucketSettings())
+    assert placement.enlargement(size) == pytest.approx(enlargement, rel=1e-3)
+    assert placement.cropped_share() == pytest.approx(cropped)
+
+
 def test_without_upscaling_small_pictures_keep_their_size():
     placement = assign((500, 300), BucketSettings(no_upscale=True))
     assert (placement.bucket, placement.resized, placement.crop) == (

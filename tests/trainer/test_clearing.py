@@ -25,7 +25,7 @@ def store(tmp_path):
 
 
 def left(store):
-    return "".join(sorted(entry.path.name[0] for entry in store.entries()))
+    return "".join(sorted(Path(entry.place).name[0] for entry in store.entries()))
 
 
 def size(store):

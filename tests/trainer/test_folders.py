@@ -3,27 +3,15 @@
 import os
 
 import pytest
-from PIL import Image
 
+from pack.tests.trainer.picture_folder import make_folder, picture
 from pack.trainer.folders import folder_stamp
 from pack.trainer.scan import scan_folder
 
 
-def picture(path, size=(32, 24), colour=(1, 2, 3)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
-    return path
-
-
 @pytest.fixture
 def root(tmp_path):
-    root = tmp_path / "data"
-    for name in ["img10.PNG", "img2.jpg", "b.webp", "c.JPEG", "d.bmp"]:
-        picture(root / name, colour=(len(name), 0, 0))
-    (root / "img2.txt").write_text("two, tags\nand more", encoding="utf-8")
-    (root / "notes.md").write_text("no picture")
-    (root / "clip.mp4").write_bytes(b"no picture")
-    return root
+    return make_folder(tmp_path / "data")
 
 
 def tree(root, *names):
@@ -160,3 +148,14 @@ def test_the_stamp_of_sub_folders(root):
 def test_the_stamp_opens_no_file(root, monkeypatch):
     monkeypatch.setattr("pathlib.Path.open", lambda *_: pytest.fail("a file was opened"))
     folder_stamp(root)
+
+
+def test_a_folder_whose_name_is_no_text_gives_captions_that_are(tmp_path):
+    folder = tmp_path / os.fsdecode(b"3_caf\xe9")
+    try:
+        picture(folder / "a.png")
+    except OSError:
+        pytest.skip("this file system has only names that are text")
+    (subset,) = scan_folder(tmp_path).subsets
+    assert (subset.name, subset.class_tokens, subset.root) == ("3_caf?", "caf?", folder)
+    assert subset.samples[0].caption == "caf?"

@@ -107,6 +107,30 @@ def test_broken_files_are_named(tmp_path, monkeypatch):
         images.load_rgb(tmp_path / "a.jpg")
 
 
+def test_a_large_jpeg_is_decoded_at_no_fewer_pixels_than_asked(tmp_path):
+    ramp = np.linspace(0, 255, 400).astype(np.uint8)[:, None].repeat(600, axis=1)
+    path = saved(tmp_path, Image.fromarray(ramp).convert("RGB"), "a.jpg", quality=95)
+    shapes = {
+        pixels: images.load_rgb(path, at_least=pixels).shape[:2]
+        for pixels in (1, 75 * 50, 75 * 50 + 1, 60_000, 60_001, 240_000, 1_000_000)
+    }
+    assert shapes == {
+        1: (50, 75),
+        75 * 50: (50, 75),
+        75 * 50 + 1: (100, 150),
+        60_000: (200, 300),
+        60_001: (400, 600),
+        240_000: (400, 600),
+        1_000_000: (400, 600),
+    }
+    small = images.load_rgb(path, at_least=1)[:, 0, 0].astype(int)
+    assert np.abs(small - ramp[4::8, 0]).max() <= 3
+    turned = with_orientation(tmp_path, "turned.jpg", 6)
+    assert images.load_rgb(turned, at_least=6 * 4).shape[:2] == (6, 4)
+    png = saved(tmp_path, Image.fromarray(ramp))
+    assert images.load_rgb(png, at_least=1).shape[:2] == (400, 600)
+
+
 def test_a_gif_under_another_name_and_an_animation_are_refused(tmp_path):
     frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
     gif = saved(tmp_path, frames[0], "a.gif").rename(tmp_path / "a.png")

@@ -1,14 +1,14 @@
 import hashlib
-import io
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from pack.tests.trainer.tiny_unet import make_unet
-from pack.trainer import atomic, lora_file
+from pack.trainer import lora_file
 from pack.trainer.config import LoraConfig
 from pack.trainer.lora import Network, find_targets
 from pack.trainer.lora_file import (
@@ -188,20 +188,16 @@ def test_a_replaced_file_becomes_a_backup(tmp_path):
 
 
 class Failing:
-    """New files take half of what is written and fail, as on a full disk."""
+    """Files take half of what is written and fail, as on a full disk."""
 
     def __init__(self, monkeypatch):
-        plain = atomic.Path.open
+        plain = Path.write_bytes
 
-        class HalfFile(io.FileIO):
-            def write(self, data):
-                super().write(data[: len(data) // 2])
-                raise OSError("No space left on device")
+        def half(path, data):
+            plain(path, data[: len(data) // 2])
+            raise OSError("No space left on device")
 
-        def half_open(path, mode="r", *rest, **options):
-            return HalfFile(path, "x") if mode == "xb" else plain(path, mode, *rest, **options)
-
-        monkeypatch.setattr(atomic.Path, "open", half_open)
+        monkeypatch.setattr(Path, "write_bytes", half)
 
 
 @pytest.mark.parametrize("if_exists", ["number", "replace"])

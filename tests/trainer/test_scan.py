@@ -4,26 +4,15 @@ import time
 import pytest
 from PIL import Image, ImageFile
 
+from pack.tests.trainer.picture_folder import make_folder, picture
 from pack.trainer import images, scan
 from pack.trainer.file_index import FileIndex
 from pack.trainer.scan import scan_folder
 
 
-def picture(path, size=(32, 24), colour=(1, 2, 3)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
-    return path
-
-
 @pytest.fixture
 def root(tmp_path):
-    root = tmp_path / "data"
-    for name in ["img10.PNG", "img2.jpg", "b.webp", "c.JPEG", "d.bmp"]:
-        picture(root / name, colour=(len(name), 0, 0))
-    (root / "img2.txt").write_text("two, tags\nand more", encoding="utf-8")
-    (root / "notes.md").write_text("no picture")
-    (root / "clip.mp4").write_bytes(b"no picture")
-    return root
+    return make_folder(tmp_path / "data")
 
 
 def captions(dataset):

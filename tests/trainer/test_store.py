@@ -182,7 +182,7 @@ def test_entries_and_their_removal(tmp_path):
     path = store.save("latents", "abcd", {"latents": torch.ones(2)})
     (tmp_path / "files.json").write_text("no entry")
     (found,) = store.entries()
-    assert found == Entry("latents", path, path.stat().st_size, path.stat().st_mtime)
+    assert found == Entry("latents", str(path), path.stat().st_size, path.stat().st_mtime)
     assert store.remove("latents", path) and not path.exists() and not store.has("latents", "abcd")
     assert store.remove("latents", path)
 
@@ -201,7 +201,7 @@ def test_what_was_deleted_by_hand_is_forgotten_when_all_is_listed(tmp_path):
     store = Store(tmp_path, index)
     paths = [store.save("latents", key, {"latents": torch.ones(2)}) for key in ("abcd", "abef")]
     paths[0].unlink()
-    assert [entry.path for entry in store.entries()] == paths[1:]
+    assert [entry.place for entry in store.entries()] == list(map(str, paths[1:]))
     index.save()
     text = (tmp_path / "entries.json").read_text()
     assert "abcd" not in text and "abef" in text

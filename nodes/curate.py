@@ -1,0 +1,176 @@
+"""Curate Dataset: copies, blurred, small, cropped and framed pictures found and, if wanted, left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..tagger import CurateOptions
+from ..trainer.buckets import BucketSettings
+from ..trainer.dataset import Dataset
+from .host.curating import CurateRequest, curate_dataset
+from .schema import field, node, output, setting
+from .sockets import DatasetSocket
+
+
+class CurateDataset(io.ComfyNode):
+    """Finds the pictures that harm a training."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "CurateDataset",
+            display_name="Curate Dataset",
+            description="Finds copies, blurred and too small pictures, extreme shapes and black "
+            "bars. Each check reports what it finds or leaves it out; no file is touched.",
+            search_aliases=["duplicates", "blurry images", "quality filter", "clean dataset"],
+            inputs=[
+                field(DatasetSocket, "dataset", "The pictures to look through."),
+                setting(
+                    CurateOptions,
+                    "near_duplicates",
+                    "The same picture in another size, compression, brightness or with a slight "
+                    "crop. The best one is kept.",
+                ),
+                setting(
+                    CurateOptions,
+                    "blurred",
+                    "Pictures that are sharp nowhere: out of focus, shaken, or enlarged before.",
+                ),
+                setting(
+                    CurateOptions,
+                    "too_small",
+                    "Pictures that must be enlarged too far to fill their bucket.",
+                ),
+                setting(
+                    CurateOptions,
+                    "borders",
+                    "Bars of one colour on opposite sides; the report says where to crop.",
+                ),
+                field(
+                    io.Int,
+                    "resolution",
+                    "The resolution of Cache Latents, which decides what is too small.",
+                    default=BucketSettings().resolution[0],
+                    min=64,
+                    max=4096,
+                    step=8,
+                ),
+                setting(
+                    CurateOptions,
+                    "exact_duplicates",
+                    "The same pixels twice, whatever the file format. The first one is kept.",
+                    advanced=True,
+                ),
+                setting(
+                    CurateOptions,
+                    "extreme_aspect",
+                    "Pictures so wide or tall that the crop to their bucket takes much of them.",
+                    advanced=True,
+                ),
+                setting(
+                    CurateOptions,
+                    "agreement_threshold",
+                    "Near duplicates show the same in at least this share of the picture.",
+                    min=0.5,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+                setting(
+                    CurateOptions,
+                    "blur_threshold",
+                    "Blurred above this radius in pixels, measured at about 1024 x 1024 pixels.",
+                    min=0.1,
+                    max=10.0,
+                    step=0.05,
+                    advanced=True,
+                ),
+                setting(
+                    CurateOptions,
+                    "upscale_threshold",
+                    "Too small when enlarged by more than this factor.",
+                    min=1.0,
+                    max=16.0,
+                    step=0.05,
+                    advanced=True,
+                ),
+                setting(
+                    CurateOptions,
+                    "crop_threshold",
+                    "Extreme aspect when the crop takes more than this share.",
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+                setting(
+                    CurateOptions,
+                    "border_threshold",
+                    "Borders when bars take more than this share.",
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+                setting(
+                    BucketSettings,
+                    "min_reso",
+                    "Shortest side of a bucket in pixels, as in Cache Latents.",
+                    min=32,
+                    max=4096,
+                    step=8,
+                    advanced=True,
+                ),
+                setting(
+                    BucketSettings,
+                    "max_reso",
+                    "Longest side of a bucket in pixels, as in Cache Latents.",
+                    min=64,
+                    max=8192,
+                    step=8,
+                    advanced=True,
+                ),
+                setting(
+                    BucketSettings,
+                    "step",
+                    "Sides of buckets are multiples of this, as in Cache Latents.",
+                    min=8,
+                    max=256,
+                    step=8,
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                output(DatasetSocket, "dataset", "The pictures that are kept, with captions."),
+                output(
+                    io.Image,
+                    "rejects",
+                    "Up to 64 of the pictures that are left out, with the reason; grey if none is.",
+                ),
+                output(
+                    io.String,
+                    "report",
+                    "Every finding with its number, threshold and advice, and a number for diversity.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        dataset: Dataset,
+        resolution: int,
+        min_reso: int,
+        max_reso: int,
+        step: int,
+        **options: Any,
+    ) -> io.NodeOutput:
+        buckets = BucketSettings(
+            (resolution, resolution), min_reso=min_reso, max_reso=max_reso, step=step
+        )
+        request = CurateRequest(dataset, CurateOptions(**options), buckets, cls.hidden.unique_id)
+        kept, rejects, report = curate_dataset(request)
+        return io.NodeOutput(kept, rejects, report, ui={"text": [report]})
