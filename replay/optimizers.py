@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..trainer.config import OptimiserConfig
-from ..trainer.optim import Optimiser
+from ..trainer.optim import Optimiser, ParameterGroup
 from ..trainer.optimisers import OptimiserType, class_name
 from .case import Case, Unsupported, largest
 
@@ -61,7 +61,7 @@ def _run_cases(name: str, run: dict[str, Any], tensors: dict[str, Tensor]) -> It
     count = sum(key.startswith("init.") for key in tensors)
     parameters = [nn.Parameter(tensors[f"init.{i}"].clone()) for i in range(count)]
     try:
-        optimiser = Optimiser(parameters, config)
+        optimiser = Optimiser([ParameterGroup(parameters)], config)
     except ValueError as error:
         raise Unsupported(f"{name}: {error}") from error
     rates = []

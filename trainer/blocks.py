@@ -45,9 +45,7 @@ def parse_alphas(text: str, what: str) -> tuple[float, ...]:
     return _for_every_block(_numbers(text, what), what)
 
 
-def rate_weights(
-    down: str, middle: str, up: str, zero_threshold: float = 0.0
-) -> tuple[float, ...]:
+def rate_weights(down: str, middle: str, up: str, zero_threshold: float = 0.0) -> tuple[float, ...]:
     """kohya's down_lr_weight, mid_lr_weight and up_lr_weight as 23 factors; () when all are empty.
 
     Each is a list of numbers between commas, filled up with 1, or (not the middle) the name of a

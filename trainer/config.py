@@ -9,15 +9,18 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from .caption_rules import CaptionOptions
+from .checked import Problems, Settings
+from .lora_config import LoraConfig
 from .optimisers import (
     ADAMW_ALIKE,
     LOW_RATE,
     OWN_RATE,
     OptimiserType,
     check_arguments,
+    is_relative,
     parse_arguments,
 )
 
@@ -42,56 +45,8 @@ HORIZON_FREE: tuple[LrSchedule, ...] = ("constant", "inverse_sqrt")
 """Learning-rate schedules whose value at step k does not depend on the number of steps."""
 
 
-class _Problems(list[str]):
-    """Collects every complaint about a config so that they are reported together."""
-
-    def need(self, ok: bool, text: str) -> None:
-        if not ok:
-            self.append(text)
-
-    def one_of(self, name: str, value: object, choices: Any) -> None:
-        allowed = get_args(choices)
-        self.need(value in allowed, f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
-
-    def finish(self, where: str) -> None:
-        if self:
-            raise ValueError(f"{where}: " + "; ".join(self) + ".")
-
-
-class _Settings:
-    """Makes whole numbers given for real ones real, so that equal settings have one identity."""
-
-    def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            if item.type == "float" and isinstance(value, int):
-                object.__setattr__(self, item.name, float(value))
-
-
 @dataclass(frozen=True)
-class LoraConfig(_Settings):
-    """Size and scale of the adapters (kohya: network_dim, network_alpha, conv_dim, conv_alpha)."""
-
-    rank: int = 32
-    alpha: float = 32.0
-    conv_rank: int = 0
-    """0: no convolution is adapted. Otherwise kohya's conv_dim for 3x3 convolutions."""
-    conv_alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        problems = _Problems()
-        problems.need(1 <= self.rank <= 1024, f"rank is {self.rank}; it must lie in 1..1024")
-        problems.need(self.alpha > 0, f"alpha is {self.alpha}; it must be above 0")
-        problems.need(
-            0 <= self.conv_rank <= 1024, f"conv_rank is {self.conv_rank}; it must lie in 0..1024"
-        )
-        problems.need(self.conv_alpha > 0, f"conv_alpha is {self.conv_alpha}; must be above 0")
-        problems.finish("LoRA settings")
-
-
-@dataclass(frozen=True)
-class OptimiserConfig(_Settings):
+class OptimiserConfig(Settings):
     """The optimiser and its learning rate over the steps (kohya's words and defaults, the recipe's lr).
 
     beta1, beta2, epsilon and weight_decay are AdamW's and its 8-bit and paged kinds'; other kinds take
@@ -119,7 +74,7 @@ class OptimiserConfig(_Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        problems = _Problems()
+        problems = Problems()
         problems.one_of("schedule", self.schedule, LrSchedule)
         problems.need(
             0 < self.learning_rate <= 10,
@@ -164,13 +119,18 @@ class OptimiserConfig(_Settings):
         return {**own, **given}
 
     @property
+    def finds_rate(self) -> bool:
+        """Whether the optimiser finds the learning rate itself, one for all parameters."""
+        return self.type in OWN_RATE or is_relative(self.type, self.constructor_arguments())
+
+    @property
     def needs_horizon(self) -> bool:
         """Whether the learning rate of a step depends on the number of steps."""
         return self.schedule not in HORIZON_FREE or 0 < self.warmup < 1
 
 
 @dataclass(frozen=True)
-class LossConfig(_Settings):
+class LossConfig(Settings):
     """Noise, loss function and weighting by timestep (kohya's words; kohya.md section 5)."""
 
     loss_type: LossType = "l2"
@@ -197,7 +157,7 @@ class LossConfig(_Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        problems = _Problems()
+        problems = Problems()
         problems.one_of("loss_type", self.loss_type, LossType)
         problems.one_of("huber_schedule", self.huber_schedule, HuberSchedule)
         problems.need(self.huber_c > 0, f"huber_c is {self.huber_c}; it must be above 0")
@@ -229,7 +189,7 @@ class LossConfig(_Settings):
 
     def check_prediction(self, prediction: str) -> None:
         """Refuse weightings that kohya ties to the other prediction type."""
-        problems = _Problems()
+        problems = Problems()
         problems.need(
             not self.scale_v_pred or prediction == "v",
             "scale_v_pred is meant for v-prediction models and this one predicts noise: turn it off",
@@ -257,7 +217,7 @@ class TrainConfig:
     """Recompute blocks in backward to save memory; `auto` does so only when memory demands it."""
 
     def __post_init__(self) -> None:
-        problems = _Problems()
+        problems = Problems()
         problems.need(self.steps >= 1, f"steps is {self.steps}; it must be 1 or more")
         problems.need(1 <= self.batch_size <= 256, f"batch_size is {self.batch_size}; 1..256")
         problems.need(
@@ -265,6 +225,12 @@ class TrainConfig:
         )
         problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; 0..2^63-1")
         problems.one_of("checkpointing", self.checkpointing, Checkpointing)
+        kind = self.optimiser.type
+        problems.need(
+            not (self.lora.has_several_rates and self.optimiser.finds_rate),
+            f"{kind} finds one learning rate for all: set loraplus_ratio to 0 and take away the block "
+            "learning rates, or choose another optimiser",
+        )
         problems.finish("Train")
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from .batches import BatchItem
 from .config import TrainConfig
 from .data import Batch, TrainingData
+from .dropout import Dropout
 from .guard import MAX_BAD_STEPS, Guard
 from .lora import Network
 from .lr_schedule import learning_rate
@@ -75,12 +76,13 @@ class Loop:
     ) -> None:
         config.loss.check_prediction(model.schedule.prediction)
         self._model = model
+        self._network = network
         self._data = data
         self._config = config
         self._observer = observer
         self._micro_batch = micro_batch or config.batch_size
         self._optimiser = Optimiser(
-            network.parameters(),
+            network.groups(config.lora),
             config.optimiser,
             device=model.device,
             compute_dtype=model.dtype,
@@ -103,6 +105,8 @@ class Loop:
             rate = learning_rate(config.optimiser, step, config.steps)
             loss = self._accumulate(epoch, batches)
             outcome = self._optimiser.step(rate) if math.isfinite(loss) else self._optimiser.skip()
+            if config.lora.max_norm:
+                self._network.limit_norms(config.lora.max_norm)
             busy += time.perf_counter() - begin
             guard.record(loss, applied=outcome.applied, excused=outcome.overflow)
             losses.append(loss)
@@ -123,10 +127,19 @@ class Loop:
             for part in batch.split(self._micro_batch):
                 self._observer.before_batch()
                 share = len(part.items) / len(batch.items)
-                loss = self._loss(part, epoch) * share
-                self._optimiser.backward(loss / self._config.accumulation)
+                with self._network.dropping(
+                    self._dropout(epoch, part)
+                ):  # backward recomputes blocks
+                    loss = self._loss(part, epoch) * share
+                    self._optimiser.backward(loss / self._config.accumulation)
                 total += float(loss.detach())
         return total / len(batches)
+
+    def _dropout(self, epoch: int, batch: Batch) -> Dropout | None:
+        config = self._config
+        if not config.lora.drops:
+            return None
+        return Dropout(config.lora, config.seed, epoch, batch.items)
 
     def _loss(self, batch: Batch, epoch: int) -> torch.Tensor:
         model = self._model

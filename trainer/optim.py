@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,20 +28,32 @@ class StepOutcome:
     """In force after the step; times d where the optimiser finds d itself."""
 
 
+class ParameterGroup(NamedTuple):
+    """Parameters that learn at the learning rate times a factor."""
+
+    parameters: list[nn.Parameter]
+    factor: float = 1.0
+
+
 class Optimiser:
     """An optimiser over the adapters' float32 parameters, with loss scaling when the model runs in fp16."""
 
     def __init__(
         self,
-        parameters: list[nn.Parameter],
+        groups: Sequence[ParameterGroup],
         config: OptimiserConfig,
         *,
         device: torch.device | None = None,
         compute_dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._parameters = parameters
+        self._parameters = [parameter for group in groups for parameter in group.parameters]
+        self._factors = [group.factor for group in groups]
         self._config = config
         arguments = config.constructor_arguments()
+        parameters = [
+            {"params": group.parameters, "lr": config.learning_rate * group.factor}
+            for group in groups
+        ]
         self._inner = make_optimiser(config.type, parameters, config.learning_rate, arguments)
         self._is_relative = is_relative(config.type, arguments)
         self._move_to("train")
@@ -56,8 +68,8 @@ class Optimiser:
     def step(self, learning_rate: float) -> StepOutcome:
         """Apply the accumulated gradients and clear them; non-finite ones are dropped instead."""
         if not self._is_relative:
-            for group in self._inner.param_groups:
-                group["lr"] = learning_rate
+            for group, factor in zip(self._inner.param_groups, self._factors, strict=True):
+                group["lr"] = learning_rate * factor
         self._scaler.unscale_(self._inner)
         limit = self._config.max_grad_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(self._parameters, limit))
@@ -97,13 +109,13 @@ class Optimiser:
             move()
 
     def _rate(self) -> float:
-        """The learning rate as the optimiser has it, with d of D-Adaptation and Prodigy multiplied in."""
+        """The learning rate of factor 1 as the optimiser has it, times d of D-Adaptation and Prodigy."""
         group = self._inner.param_groups[0]
         if self._is_relative:
             inner: Any = self._inner
             state = inner.state.get(group["params"][0])
             return float(inner._get_lr(group, state)) if state else math.nan
-        return float(group["lr"]) * float(group.get("d", 1.0))
+        return float(group["lr"]) / self._factors[0] * float(group.get("d", 1.0))
 
     def skip(self) -> StepOutcome:
         """Drop the accumulated gradients of a loss that was not finite; they may be finite (l1)."""

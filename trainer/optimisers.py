@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import nn
 
 OptimiserType = Literal[
     "AdamW",
@@ -139,9 +138,9 @@ def check_arguments(kind: str, arguments: Sequence[str]) -> list[str]:
 
 
 def make_optimiser(
-    kind: str, parameters: list[nn.Parameter], learning_rate: float, arguments: Mapping[str, Any]
+    kind: str, groups: list[dict[str, Any]], learning_rate: float, arguments: Mapping[str, Any]
 ) -> torch.optim.Optimizer:
-    """The optimiser with kohya's defaults of its kind under the given arguments.
+    """The optimiser of torch's parameter groups, with kohya's defaults of its kind under the arguments.
 
     Raises:
         ValueError: its package is not installed, or it refuses the arguments.
@@ -156,9 +155,11 @@ def make_optimiser(
             "another optimiser."
         ) from error
     values = {**known.defaults, **arguments}
-    rate = None if is_relative(kind, values) else learning_rate
+    relative = is_relative(kind, values)
+    if relative:
+        groups = [{"params": group["params"]} for group in groups]
     try:
-        return cls(parameters, lr=rate, **values)
+        return cls(groups, lr=None if relative else learning_rate, **values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"The optimiser {kind} refuses its arguments: {error}") from error
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from pack.trainer import optimisers
 from pack.trainer.config import OptimiserConfig
-from pack.trainer.optim import Optimiser
+from pack.trainer.optim import Optimiser, ParameterGroup
 from pack.trainer.optimisers import KINDS, OptimiserType, check_arguments, parse_arguments
 
 NAMES = get_args(OptimiserType)
@@ -42,7 +42,9 @@ def test_every_name_has_a_class():
 def test_every_optimiser_brings_a_simple_loss_down(name):
     rate = 1.0 if name in optimisers.OWN_RATE or name == "Adadelta" else 0.01
     parameters = toy()
-    optimiser = Optimiser(parameters, OptimiserConfig(learning_rate=rate, type=name))
+    optimiser = Optimiser(
+        [ParameterGroup(parameters)], OptimiserConfig(learning_rate=rate, type=name)
+    )
     before = distance(parameters)
     outcomes = [step(optimiser, parameters, rate) for _ in range(60)]
     optimiser.finish()
@@ -54,7 +56,9 @@ def test_every_optimiser_brings_a_simple_loss_down(name):
 def test_the_learning_rate_of_a_step_is_the_one_given(name):
     still, moved = toy(), toy()
     for parameters, rate in ((still, 0.0), (moved, 0.1)):
-        optimiser = Optimiser(parameters, OptimiserConfig(type=name, learning_rate=0.5))
+        optimiser = Optimiser(
+            [ParameterGroup(parameters)], OptimiserConfig(type=name, learning_rate=0.5)
+        )
         assert step(optimiser, parameters, rate).learning_rate == rate
     assert all(torch.equal(a, b) for a, b in zip(still, toy(), strict=True))
     assert not torch.equal(moved[0], toy()[0])
@@ -99,29 +103,33 @@ def test_a_package_that_is_missing_is_named_when_training_begins(monkeypatch):
     monkeypatch.setattr(optimisers.importlib, "import_module", missing)
     config = OptimiserConfig(type="Prodigy", learning_rate=1.0, arguments=("d_coef=2",))
     with pytest.raises(ValueError, match=r"needs the package prodigyopt.*pip install prodigyopt"):
-        Optimiser(toy(), config)
+        Optimiser([ParameterGroup(toy())], config)
     assert optimisers.class_name("Prodigy") == "prodigyopt.Prodigy"
 
 
 def test_a_value_that_the_class_refuses_is_said():
     config = OptimiserConfig(arguments=("betas=(2.0, 0.9)",))
     with pytest.raises(ValueError, match="AdamW refuses its arguments: Invalid beta"):
-        Optimiser(toy(), config)
+        Optimiser([ParameterGroup(toy())], config)
 
 
 def test_adafactor_finds_its_rate_itself_unless_told():
     own, fixed = toy(), toy()
-    free = Optimiser(own, OptimiserConfig(type="Adafactor", learning_rate=0.01))
+    free = Optimiser([ParameterGroup(own)], OptimiserConfig(type="Adafactor", learning_rate=0.01))
     rates = {step(free, own, 0.01).learning_rate for _ in range(3)}
     assert 0.01 not in rates and len(rates) == 3
     arguments = ("relative_step=False", "scale_parameter=False")
-    told = Optimiser(fixed, OptimiserConfig(type="Adafactor", arguments=arguments))
+    told = Optimiser(
+        [ParameterGroup(fixed)], OptimiserConfig(type="Adafactor", arguments=arguments)
+    )
     assert step(told, fixed, 0.01).learning_rate == 0.01
 
 
 def test_a_schedule_free_optimiser_is_used_where_it_averages():
     parameters = toy()
-    optimiser = Optimiser(parameters, OptimiserConfig(type="AdamWScheduleFree", learning_rate=0.1))
+    optimiser = Optimiser(
+        [ParameterGroup(parameters)], OptimiserConfig(type="AdamWScheduleFree", learning_rate=0.1)
+    )
     for _ in range(5):
         step(optimiser, parameters, 0.1)
     trained = [p.detach().clone() for p in parameters]
@@ -135,7 +143,7 @@ def test_a_schedule_free_optimiser_is_used_where_it_averages():
 
 def test_averaging_changes_nothing_for_others():
     parameters = toy()
-    optimiser = Optimiser(parameters, OptimiserConfig())
+    optimiser = Optimiser([ParameterGroup(parameters)], OptimiserConfig())
     step(optimiser, parameters, 0.1)
     trained = [p.detach().clone() for p in parameters]
     with optimiser.averaged():

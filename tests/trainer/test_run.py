@@ -141,7 +141,7 @@ def test_the_description_says_what_the_run_was_made_of(tmp_path):
     folder, _ = saved(tmp_path)
     description = json.loads((folder.path / DESCRIPTION).read_text())
     assert description["inputs"] == vars(inputs())
-    assert description["config"] == CONFIG.to_dict()
+    assert description["config"] == json.loads(json.dumps(CONFIG.to_dict()))
     assert not [path for path in folder.path.iterdir() if path.suffix == ".tmp"]
 
 

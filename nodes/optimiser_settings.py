@@ -1,4 +1,4 @@
-"""Settings nodes: one socket each, defaults read from the configs that they make."""
+"""Optimiser Settings: the optimiser, its learning rate, schedule and warm-up."""
 
 from __future__ import annotations
 
@@ -6,65 +6,10 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..trainer.config import LoraConfig, OptimiserConfig
+from ..trainer.config import OptimiserConfig
 from ..trainer.optimisers import OptimiserType
 from .schema import field, node, output, setting
-from .sockets import (
-    LoraSettingsSocket,
-    OptimiserSettingsSocket,
-)
-
-
-class LoraSettings(io.ComfyNode):
-    """Size and scale of the LoRA."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return node(
-            "LoraSettings",
-            display_name="LoRA Settings",
-            description="Rank and alpha of the LoRA (kohya: network_dim, network_alpha).",
-            inputs=[
-                setting(
-                    LoraConfig,
-                    "rank",
-                    "How much the LoRA can hold: 8 to 16 for a character, 32 for a style. The file "
-                    "and the memory grow with it.",
-                    min=1,
-                    max=1024,
-                ),
-                setting(
-                    LoraConfig,
-                    "alpha",
-                    "The LoRA is scaled by alpha / rank: equal to rank means no scaling.",
-                    min=0.01,
-                    max=1024.0,
-                    step=0.01,
-                ),
-                setting(
-                    LoraConfig,
-                    "conv_rank",
-                    "Also adapt 3x3 convolutions with this rank (kohya's conv_dim); 0 for not.",
-                    min=0,
-                    max=1024,
-                    advanced=True,
-                ),
-                setting(
-                    LoraConfig,
-                    "conv_alpha",
-                    "Alpha of the convolutions' adapters.",
-                    min=0.01,
-                    max=1024.0,
-                    step=0.01,
-                    advanced=True,
-                ),
-            ],
-            outputs=[output(LoraSettingsSocket, "lora settings", "For Train.")],
-        )
-
-    @classmethod
-    def execute(cls, **values: Any) -> io.NodeOutput:
-        return io.NodeOutput(LoraConfig(**values))
+from .sockets import OptimiserSettingsSocket
 
 
 class OptimiserSettings(io.ComfyNode):
