@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .blocks import BLOCKS
@@ -59,17 +60,19 @@ class LoraConfig(Settings):
             problems.need(0 <= value < 1, f"{name} is {value}; it must lie in [0, 1)")
         for name in ("loraplus_ratio", "max_norm"):
             value = getattr(self, name)
-            problems.need(value >= 0, f"{name} is {value}; it must be 0 or more")
+            problems.need(0 <= value < math.inf, f"{name} is {value}; it must be 0 or more")
         for name in BY_BLOCK:
             values = getattr(self, name)
             problems.need(
-                len(values) in (0, BLOCKS) and all(value >= 0 for value in values),
-                f"{name} are {len(values)} numbers; give {BLOCKS} from 0 on, or none",
+                len(values) in (0, BLOCKS),
+                f"{name} are {len(values)} numbers; give {BLOCKS} or none",
             )
-        problems.need(
-            any(self.block_rates) or not self.block_rates,
-            "block_rates are all 0: nothing would learn",
-        )
+            problems.need(
+                all(0 <= value < math.inf for value in values), f"{name} hold a number below 0"
+            )
+        for name in ("block_ranks", "block_rates"):
+            values = getattr(self, name)
+            problems.need(any(values) or not values, f"{name} are all 0: nothing would learn")
         problems.need(1 <= self.rank <= 1024, f"rank is {self.rank}; it must lie in 1..1024")
         problems.need(self.alpha > 0, f"alpha is {self.alpha}; it must be above 0")
         problems.need(
