@@ -98,6 +98,16 @@ class Optimiser:
                 for parameter, value in zip(self._parameters, trained, strict=True):
                     parameter.copy_(value)
 
+    def state(self) -> dict[str, Any]:
+        """What the next step depends on beside the parameters, for `load`."""
+        return {"optimiser": self._inner.state_dict(), "scaler": self._scaler.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, of an optimiser of the same kind over the same parameters."""
+        self._inner.load_state_dict(state["optimiser"])
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(state["scaler"])
+
     def finish(self) -> None:
         """Leave the parameters at the averaged point: no more steps."""
         self._move_to("eval")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 from .atomic import write_atomically
 from .config import TrainConfig
 from .digests import digest
+from .lock import folder_lock
 from .lora_file import LoraModel, read_lora, write_lora
+from .state import StateFiles
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +55,25 @@ class Result:
 
 
 class RunFolder:
-    """The folder of one run below `root`, named by its identity."""
+    """The folder of one run below `root`, named by its identity: results, and states to go on from."""
 
     def __init__(self, root: Path, inputs: Inputs) -> None:
         self.inputs = inputs
         self.path = root / inputs.identity[:16]
+        self.states = StateFiles(self.path)
+
+    @contextmanager
+    def open(self, config: TrainConfig) -> Iterator[None]:
+        """Hold the folder for a training; it says what it is for from the beginning.
+
+        Raises:
+            ValueError: another living process trains in it.
+        """
+        with folder_lock(self.path):
+            self.states.tidy()
+            description = {"inputs": vars(self.inputs), "config": config.to_dict()}
+            write_json(self.path / DESCRIPTION, description)
+            yield
 
     def find(self, steps: int) -> Result | None:
         """The result of exactly that many steps, if it is on disk and whole."""
@@ -70,16 +87,11 @@ class RunFolder:
             return None
         return Result(lora, losses, lora_path, trained=False)
 
-    def save(
-        self, lora: LoraModel, losses: tuple[float, ...], config: TrainConfig, stopped: str | None
-    ) -> Result:
+    def save(self, lora: LoraModel, losses: tuple[float, ...], stopped: str | None) -> Result:
         """Write the result. A run that stopped early is kept under the steps that it did."""
-        self.path.mkdir(parents=True, exist_ok=True)
         lora_path, report_path = self._files(len(losses), stopped is not None)
         write_lora(lora_path, lora, lora.metadata, "fp32")
         write_json(report_path, {"losses": losses, "stopped": stopped})
-        description = {"inputs": vars(self.inputs), "config": config.to_dict()}
-        write_json(self.path / DESCRIPTION, description)
         return Result(lora, losses, lora_path, stopped)
 
     def nearest(self) -> str | None:
