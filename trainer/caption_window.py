@@ -21,7 +21,7 @@ class CaptionWindow:
     """Keeps ``data.window`` filled for the steps from ``start`` to before ``end`` (counted from 0)."""
 
     def __init__(
-        self, data: TrainingData, config: TrainConfig, texts: int = TEXTS, start: int = 0
+        self, data: TrainingData, config: TrainConfig, start: int = 0, texts: int = TEXTS
     ) -> None:
         self._data, self._texts = data, texts
         plan = islice(data.steps(config, start), max(0, config.steps - start))

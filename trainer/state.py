@@ -118,7 +118,8 @@ def _read(path: Path) -> State | None:
     try:
         if match is None or file_digest(path) != match[2]:
             raise ValueError("its contents are not those that were written")
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.inference_mode(False):  # tensors that training may change
+            values = torch.load(path, map_location="cpu", weights_only=True)
         if values.pop("format") != FORMAT:
             raise ValueError("another version wrote it")
         return State(**values)
