@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from .config import TrainConfig
 from .digests import digest
 from .lock import folder_lock
 from .lora_file import LoraModel, read_lora, write_lora
-from .state import StateFiles
+from .state import KEPT, StateFiles
 
 log = logging.getLogger(__name__)
 
 DESCRIPTION = "run.json"
+GIB = 1 << 30
+STATE_BYTES, RESULT_BYTES = 12, 4
+"""Of each parameter: its value and two moments, as AdamW has them; and its value in the result."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,17 @@ class RunFolder:
             description = {"inputs": vars(self.inputs), "config": config.to_dict()}
             write_json(self.path / DESCRIPTION, description)
             yield
+
+    def check_space(self, parameters: int) -> None:
+        """Raise ValueError where the disk has no room for the states and the result of such a network."""
+        needed = parameters * ((KEPT + 1) * STATE_BYTES + RESULT_BYTES)
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise ValueError(
+                f"The disk of {self.path} has {free / GIB:.1f} GiB free, and this training may need "
+                f"{needed / GIB:.1f} GiB there for its states and the LoRA. Free some space (Clear Cache "
+                "shows what lies in the cache) or lower the rank."
+            )
 
     def find(self, steps: int) -> Result | None:
         """The result of exactly that many steps, if it is on disk and whole."""

@@ -23,6 +23,7 @@ from ...trainer.lora_file import LoraModel
 from ...trainer.memory import MemoryPlan, plan_memory
 from ...trainer.metadata import RunFacts, describe
 from ...trainer.run import Inputs, Result, RunFolder
+from ...trainer.state import STATE_SECONDS, STATE_STEPS
 from ...trainer.store import Store
 from ...trainer.weights import Lookahead, Weights
 from . import folders, memory, text, unet
@@ -38,9 +39,6 @@ from .session import training_session
 from .weights import ComfyWeights
 
 log = logging.getLogger(__name__)
-
-STATE_STEPS, STATE_SECONDS = 250, 600.0
-"""A state is saved after so many steps or seconds, whichever comes first, at the end, and when stopped."""
 
 
 def train_lora(request: Request) -> tuple[Result, PreviewBook]:
@@ -145,6 +143,7 @@ class _Training:
         with training_session(), ExitStack() as stack:
             targets = find_targets(self._unet, self._config.lora)
             network = Network(targets, self._config.seed, device)
+            self._folder.check_space(sum(p.numel() for p in network.parameters()))
             self._memory = self._plan(network)
             log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
             self._make_room()

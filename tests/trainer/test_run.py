@@ -2,10 +2,12 @@ import dataclasses
 import json
 import math
 import os
+from collections import namedtuple
 
 import pytest
 import torch
 
+from pack.trainer import run as module
 from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from pack.trainer.lora_file import LoraModel
 from pack.trainer.run import DESCRIPTION, Inputs, RunFolder
@@ -201,3 +203,15 @@ def test_a_summary_says_whether_it_was_trained(tmp_path):
     folder, result = saved(tmp_path)
     assert result.summary() == f"trained 3 steps, last loss 0.1000, {folder.path.name}"
     assert folder.find(3).summary().startswith("nothing changed")
+
+
+def test_a_full_disk_is_told_before_the_first_step(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path, inputs())
+    with folder.open(CONFIG):
+        usage = namedtuple("usage", "total used free")
+        monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(0, 0, 40 * 10**6))
+        folder.check_space(10**6)
+        with pytest.raises(
+            ValueError, match=r"has 0\.0 GiB free, and this training may need 0\.0 GiB"
+        ):
+            folder.check_space(10**6 + 1)
