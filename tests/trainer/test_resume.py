@@ -200,6 +200,7 @@ def finish(stubborn, kills, longest):
     return met
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_twenty_kills_change_no_bit(cached, tmp_path):
     config = dataclasses.replace(CONFIG, steps=120)
@@ -211,6 +212,7 @@ def test_twenty_kills_change_no_bit(cached, tmp_path):
     assert again == losses and same(factors, whole.factors)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kills_while_a_state_is_written_change_no_bit(cached, tmp_path, monkeypatch):
     write = state_module._Hashing.write
