@@ -26,18 +26,18 @@ PARTS = {
     "captions": "captions.json",
     "dataset_plan": "dataset_plan.json",
     "tokens": "tokens.json",
+    "optimizers": "optimizers.json",
+    "network_misc": "network_misc.json",
     "tagger": "tagger/tagging.json",
 }
 """Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 
 NOT_YET = {
     "metadata_run": "metadata_run.json",
-    "network_misc": "network_misc.json",
-    "optimizers": "optimizers.json",
     "prompts_and_names": "prompts_and_names.json",
 }
 
-NEED_COMFYUI = {"train", "tokens"}
+NEED_COMFYUI = {"train", "tokens", "network_misc"}
 
 PASSED, FAILED, UNSUPPORTED = 0, 1, 2
 

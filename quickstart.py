@@ -81,7 +81,9 @@ def golden(arguments: list[str]) -> int:
     parser.add_argument("--part", help="comma-separated parts; default: all")
     options = parser.parse_args(arguments)
     comfyui = bootstrap.find_comfyui()
-    python = bootstrap.ensure_environment(comfyui, bootstrap.extra_packages("kohya"))
+    python = bootstrap.ensure_environment(
+        comfyui, [*bootstrap.extra_packages("kohya"), *bootstrap.extra_packages("optimisers")]
+    )
     command = [str(python), str(ROOT / "headless.py"), "golden", str(options.directory)]
     if options.part:
         command += ["--part", options.part]

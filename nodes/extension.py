@@ -13,11 +13,13 @@ from .filters import FilterTags
 from .identity import IdentityTags
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
+from .lora_settings import LoraSettings
+from .loss_settings import LossSettings
 from .monochrome import DetectMonochrome
+from .optimiser_settings import OptimiserSettings
 from .options import CaptionSettings, DatasetOptions
 from .plot import PlotLoss
 from .previews import PreviewNode
-from .settings import LoraSettings, LossSettings, OptimiserSettings
 from .tagging import WD14Tag
 from .train import Train
 

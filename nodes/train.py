@@ -11,8 +11,9 @@ from ..trainer.caption_rules import CaptionOptions
 from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from .host.apply import apply_lora
 from .host.images import empty_image
+from .host.request import Request, preview_problem
 from .host.sampling import PreviewSettings
-from .host.training import Request, preview_problem, train_lora
+from .host.training import train_lora
 from .schema import field, node, output, setting
 from .sockets import (
     CacheSocket,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +15,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..trainer.config import LossConfig
-from ..trainer.diffusion import Schedule, offset_noise
+from ..trainer.diffusion import Schedule
 from ..trainer.loss import huber_threshold, per_sample
+from ..trainer.noise import multires_noise, offset_noise
 from ..trainer.size_embedding import sinusoid
 from .case import Case, Unsupported, largest
 
 BOUND = 1e-5
 FUNCTION_SEED = 123
+ADAPTIVE_OFFSET, ADAPTIVE_SCALE = 0.05, 0.1  # what noise_offset_adaptive was recorded with
 
 _FLAGS = {
     "loss_type": ("loss_type", str),
@@ -106,17 +110,34 @@ def _schedules(tensors: dict[str, Tensor]) -> Iterator[Case]:
 
 def _functions(tensors: dict[str, Tensor]) -> Iterator[Case | Unsupported]:
     for name in sorted(key for key in tensors if key.startswith("fn.")):
-        kind, _, value = name.removeprefix("fn.").rpartition("_")
-        if kind != "noise_offset" or not value.replace(".", "").isdigit():
+        made = _made_noise(name.removeprefix("fn."), tensors["noise"], tensors["latents"])
+        if made is None:
             yield Unsupported(f"losses: {name.removeprefix('fn.')}")
-            continue
-        noise = tensors["noise"]
-        rng = torch.Generator().manual_seed(FUNCTION_SEED)
-        shift = torch.randn((*noise.shape[:2], 1, 1), generator=rng)
-        error = (offset_noise(noise, float(value), shift) - tensors[name]).abs().max()
-        yield Case(f"losses/{name}", float(error), BOUND)
+        else:
+            yield Case(f"losses/{name}", float((made - tensors[name]).abs().max()), BOUND)
     if "size_embeddings.in" in tensors:
         yield _size_embedding(tensors["size_embeddings.in"], tensors["size_embeddings.out"])
+
+
+def _made_noise(name: str, noise: Tensor, latents: Tensor) -> Tensor | None:
+    """The noise that a recorded function makes of plain noise, drawn in kohya's order; None if unknown."""
+    rng = torch.Generator().manual_seed(FUNCTION_SEED)
+    uniform = random.Random(FUNCTION_SEED).random
+
+    def normal(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=rng)
+
+    offset = re.fullmatch(r"noise_offset_([\d.]+)", name)
+    pyramid = re.fullmatch(r"pyramid_(\d+)_([\d.]+)", name)
+    if offset:
+        return offset_noise(noise, float(offset[1]), normal((*noise.shape[:2], 1, 1)))
+    if name == "noise_offset_adaptive":
+        return offset_noise(
+            noise, ADAPTIVE_OFFSET, normal((*noise.shape[:2], 1, 1)), latents, ADAPTIVE_SCALE
+        )
+    if pyramid:
+        return multires_noise(noise, int(pyramid[1]), float(pyramid[2]), uniform, normal)
+    return None
 
 
 def _size_embedding(sizes: Tensor, expected: Tensor) -> Case:

@@ -5,7 +5,6 @@ Needs ComfyUI on `sys.path`. Layout: train/train.json with base, inputs, steps a
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..trainer.attach import Attachment, leaf_plan
-from ..trainer.config import LoraConfig, LossConfig, LrSchedule, OptimiserConfig
+from ..trainer.config import LossConfig, LrSchedule, OptimiserConfig
 from ..trainer.data import VAE_SCALE, Batch
 from ..trainer.diffusion import Schedule
 from ..trainer.lora import Network, find_targets
@@ -27,19 +26,13 @@ from ..trainer.size_embedding import size_vector
 from ..trainer.step import Draws, Model, sample_losses
 from .case import Case, Unsupported, largest
 from .lr_schedules import length
+from .network import lora_config
+from .optimizers import kohya_config, optimiser_kind
 
 LOSS_BOUND = 1e-5
 DELTA_BOUND = 1e-3
 WEIGHT_BOUND = 2e-4
 FORWARD_BOUND = 1e-5
-NOT_HERE = (
-    "scale_weight_norms",
-    "network_dropout",
-    "rank_dropout",
-    "module_dropout",
-    "loraplus_lr_ratio",
-)
-"""Settings that change a run and are not built yet."""
 
 
 def cases(folder: Path) -> Iterator[Case | Unsupported]:
@@ -100,22 +93,24 @@ class _Replay:
     ) -> None:
         self.where, self.tag, self.run, self.inputs = where, tag, run, inputs
         self.settings = run["settings"]
-        _refuse_unknown(tag, {**network, **self.settings}, run)
+        self.lora = lora_config({**network, **self.settings}, _network_arguments(network))
+        self._refuse_unknown()
         self.optimiser = optimiser_config(tag, self.settings, run["max_grad_norm"])
         self.loss = loss_config(self.settings)
         self.schedule = Schedule.sdxl(
             "v" if self.settings.get("v_parameterization") else "epsilon",
             zero_terminal_snr=bool(self.settings.get("zero_terminal_snr")),
         )
-        self.lora = LoraConfig(
-            rank=network["network_dim"],
-            alpha=network["network_alpha"] or network["network_dim"],
-            conv_rank=network.get("conv_dim") or 0,
-            conv_alpha=_conv_alpha(network),
-        )
         self.steps = load_file(where / f"steps_{tag}.safetensors")
         masks = where / "alpha_masks.safetensors"
         self.masks = load_file(masks) if self.settings.get("masked_loss") else {}
+
+    def _refuse_unknown(self) -> None:
+        rates = self.run.get("param_group_lrs") or [0]
+        if self.lora.drops:  # which numbers kohya drew is not recorded
+            raise Unsupported(f"{self.tag}: dropout")
+        if len(rates) > 1 and not self.lora.has_several_rates:
+            raise Unsupported(f"{self.tag}: several learning rates {rates}")
 
     def cases(self, unet: nn.Module, run_unet: Any) -> Iterator[Case]:
         from ..nodes.host.weights import ComfyWeights
@@ -139,7 +134,7 @@ class _Replay:
         yield Case(f"train/{self.tag} weights", furthest, WEIGHT_BOUND)
 
     def _train(self, model: Model, network: Network) -> list[float]:
-        optimiser = Optimiser(network.parameters(), self.optimiser)
+        optimiser = Optimiser(network.groups(self.lora), self.optimiser)
         done, losses = 0, []
         for index, after in enumerate(self.run["optimizer_step_after"]):
             loss = self._loss(model, index)
@@ -150,6 +145,9 @@ class _Replay:
                     learning_rate(self.optimiser, done, self.settings["max_train_steps"])
                 )
                 done = after
+            if self.lora.max_norm:
+                network.limit_norms(self.lora.max_norm)
+        optimiser.finish()
         return losses
 
     def _loss(self, model: Model, index: int) -> Tensor:
@@ -172,44 +170,25 @@ class _Replay:
         return sample_losses(model, batch, draws, self.loss, noisy=noisy, mask=mask).mean()
 
 
-def _conv_alpha(network: dict[str, Any]) -> float:
-    """kohya: 1 when not given, the rank when 0."""
-    given = network.get("conv_alpha")
-    return 1.0 if given is None else float(given or network["conv_dim"] or 1.0)
-
-
-def _refuse_unknown(tag: str, settings: dict[str, Any], run: dict[str, Any]) -> None:
-    for name in NOT_HERE:
-        if settings.get(name):
-            raise Unsupported(f"{tag}: {name}={settings[name]}")
-    if len(run.get("param_group_lrs") or [0]) > 1:
-        raise Unsupported(f"{tag}: several learning rates {run['param_group_lrs']}")
+def _network_arguments(network: dict[str, Any]) -> dict[str, str]:
+    """network_args, recorded as kohya's list of key=value or as a mapping."""
+    given = network.get("network_args") or {}
+    return dict(given if isinstance(given, dict) else (pair.split("=", 1) for pair in given))
 
 
 def optimiser_config(
     tag: str, settings: dict[str, Any], max_grad_norm: float | None
 ) -> OptimiserConfig:
-    """kohya's optimiser and schedule settings as ours. Raises Unsupported for another optimiser."""
-    if settings["optimizer_type"].lower() != "adamw":
-        raise Unsupported(f"{tag}: optimizer_type={settings['optimizer_type']}")
-    args = dict(pair.split("=", 1) for pair in settings.get("optimizer_args") or ())
-    args = {key: ast.literal_eval(value) for key, value in args.items()}
-    unknown = args.keys() - {"weight_decay", "betas", "eps"}
-    if unknown:
-        raise Unsupported(f"{tag}: optimizer_args {', '.join(sorted(unknown))}")
-    beta1, beta2 = args.get("betas", (0.9, 0.999))
-    warmup = settings.get("lr_warmup_steps") or 0.0
+    """kohya's optimiser and schedule settings as ours. Raises Unsupported for what is not built."""
     schedule = settings["lr_scheduler"].replace("constant_with_warmup", "constant")
     if schedule not in get_args(LrSchedule):
         raise Unsupported(f"{tag}: lr_scheduler={schedule}")
-    return OptimiserConfig(
-        learning_rate=settings["unet_lr"] or settings["learning_rate"],
+    return kohya_config(
+        optimiser_kind(settings["optimizer_type"]),
+        settings["unet_lr"] or settings["learning_rate"],
+        settings.get("optimizer_args") or [],
         schedule=schedule,
-        warmup=length(str(warmup)),
-        beta1=beta1,
-        beta2=beta2,
-        epsilon=args.get("eps", 1e-8),
-        weight_decay=args.get("weight_decay", 0.01),
+        warmup=length(str(settings.get("lr_warmup_steps") or 0.0)),
         max_grad_norm=max_grad_norm or 0.0,
         cycles=settings.get("lr_scheduler_num_cycles") or 1,
         power=settings.get("lr_scheduler_power") or 1.0,

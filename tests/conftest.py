@@ -20,6 +20,13 @@ if "pack" not in sys.modules:
     sys.modules["pack"] = pack
 
 
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers",
+        "slow: many seconds; by itself in the core tier, on the main ComfyUI only in the host's",
+    )
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""

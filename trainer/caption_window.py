@@ -18,12 +18,15 @@ TEXTS = 512
 
 
 class CaptionWindow:
-    """Keeps ``data.window`` filled for the steps before ``end`` (counted from 0)."""
+    """Keeps ``data.window`` filled for the steps from ``start`` to before ``end`` (counted from 0)."""
 
-    def __init__(self, data: TrainingData, config: TrainConfig, texts: int = TEXTS) -> None:
+    def __init__(
+        self, data: TrainingData, config: TrainConfig, start: int = 0, texts: int = TEXTS
+    ) -> None:
         self._data, self._texts = data, texts
-        self._plan = enumerate(islice(data.steps(config), config.steps))
-        self.end = 0 if data.varies(config.captions) else config.steps
+        plan = islice(data.steps(config, start), max(0, config.steps - start))
+        self._plan = enumerate(plan, start)
+        self.end = start if data.varies(config.captions) else config.steps
         self._steps = config.steps
 
     def is_due(self, step: int) -> bool:

@@ -9,9 +9,20 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from .caption_rules import CaptionOptions
+from .checked import Problems, Settings
+from .lora_config import LoraConfig
+from .optimisers import (
+    ADAMW_ALIKE,
+    LOW_RATE,
+    OWN_RATE,
+    OptimiserType,
+    check_arguments,
+    is_relative,
+    parse_arguments,
+)
 
 RECIPE_VERSION = 1
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
@@ -34,57 +45,13 @@ HORIZON_FREE: tuple[LrSchedule, ...] = ("constant", "inverse_sqrt")
 """Learning-rate schedules whose value at step k does not depend on the number of steps."""
 
 
-class _Problems(list[str]):
-    """Collects every complaint about a config so that they are reported together."""
-
-    def need(self, ok: bool, text: str) -> None:
-        if not ok:
-            self.append(text)
-
-    def one_of(self, name: str, value: object, choices: Any) -> None:
-        allowed = get_args(choices)
-        self.need(value in allowed, f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
-
-    def finish(self, where: str) -> None:
-        if self:
-            raise ValueError(f"{where}: " + "; ".join(self) + ".")
-
-
-class _Settings:
-    """Makes whole numbers given for real ones real, so that equal settings have one identity."""
-
-    def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            if item.type == "float" and isinstance(value, int):
-                object.__setattr__(self, item.name, float(value))
-
-
 @dataclass(frozen=True)
-class LoraConfig(_Settings):
-    """Size and scale of the adapters (kohya: network_dim, network_alpha, conv_dim, conv_alpha)."""
+class OptimiserConfig(Settings):
+    """The optimiser and its learning rate over the steps (kohya's words and defaults, the recipe's lr).
 
-    rank: int = 32
-    alpha: float = 32.0
-    conv_rank: int = 0
-    """0: no convolution is adapted. Otherwise kohya's conv_dim for 3x3 convolutions."""
-    conv_alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        problems = _Problems()
-        problems.need(1 <= self.rank <= 1024, f"rank is {self.rank}; it must lie in 1..1024")
-        problems.need(self.alpha > 0, f"alpha is {self.alpha}; it must be above 0")
-        problems.need(
-            0 <= self.conv_rank <= 1024, f"conv_rank is {self.conv_rank}; it must lie in 0..1024"
-        )
-        problems.need(self.conv_alpha > 0, f"conv_alpha is {self.conv_alpha}; must be above 0")
-        problems.finish("LoRA settings")
-
-
-@dataclass(frozen=True)
-class OptimiserConfig(_Settings):
-    """AdamW and its learning rate over the steps (kohya's words and defaults, the recipe's lr)."""
+    beta1, beta2, epsilon and weight_decay are AdamW's and its 8-bit and paged kinds'; other kinds take
+    what they have from ``arguments``, which go before in any case.
+    """
 
     learning_rate: float = 3e-5
     schedule: LrSchedule = "constant"
@@ -101,10 +68,13 @@ class OptimiserConfig(_Settings):
     min_lr_ratio: float = 0.0
     decay_steps: float = 0.0
     """Length of the decay of warmup_stable_decay: steps, or a fraction when below 1."""
+    type: OptimiserType = "AdamW"
+    arguments: tuple[str, ...] = ()
+    """kohya's optimizer_args: `key=value` with literals."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        problems = _Problems()
+        problems = Problems()
         problems.one_of("schedule", self.schedule, LrSchedule)
         problems.need(
             0 < self.learning_rate <= 10,
@@ -122,7 +92,36 @@ class OptimiserConfig(_Settings):
         problems.need(
             0 <= self.min_lr_ratio <= 1, f"min_lr_ratio is {self.min_lr_ratio}; it must lie in 0..1"
         )
+        problems.one_of("type", self.type, OptimiserType)
+        if not problems:
+            problems += check_arguments(self.type, self.arguments)
         problems.finish("Optimiser settings")
+
+    def notes(self) -> list[str]:
+        """What is allowed but hardly meant, as sentences."""
+        if self.type in OWN_RATE and self.learning_rate <= LOW_RATE:
+            return [
+                f"{self.type} finds the learning rate itself and takes yours, {self.learning_rate:g}, as "
+                "a factor: it will hardly learn. Set it to 1."
+            ]
+        return []
+
+    def constructor_arguments(self) -> dict[str, Any]:
+        """What the optimiser's class is called with beside the parameters and the learning rate."""
+        given = parse_arguments(self.arguments)
+        if self.type not in ADAMW_ALIKE:
+            return given
+        own = {
+            "betas": (self.beta1, self.beta2),
+            "eps": self.epsilon,
+            "weight_decay": self.weight_decay,
+        }
+        return {**own, **given}
+
+    @property
+    def finds_rate(self) -> bool:
+        """Whether the optimiser finds the learning rate itself, one for all parameters."""
+        return self.type in OWN_RATE or is_relative(self.type, self.constructor_arguments())
 
     @property
     def needs_horizon(self) -> bool:
@@ -131,7 +130,7 @@ class OptimiserConfig(_Settings):
 
 
 @dataclass(frozen=True)
-class LossConfig(_Settings):
+class LossConfig(Settings):
     """Noise, loss function and weighting by timestep (kohya's words; kohya.md section 5)."""
 
     loss_type: LossType = "l2"
@@ -144,21 +143,53 @@ class LossConfig(_Settings):
     scale_v_pred: bool = False
     v_pred_like: float = 0.0
     noise_offset: float = 0.0
+    noise_offset_random_strength: bool = False
+    adaptive_noise_scale: float = 0.0
+    """Adds this share of each latent channel's mean to the noise offset; may be negative."""
+    multires_iterations: int = 0
+    multires_discount: float = 0.3
+    ip_noise_gamma: float = 0.0
+    """Strength of input perturbation noise (Ning et al. 2023)."""
+    ip_noise_gamma_random_strength: bool = False
+    min_timestep: int = 0
+    max_timestep: int = 1000
+    """Timesteps are drawn from min_timestep up to, but without, max_timestep."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        problems = _Problems()
+        problems = Problems()
         problems.one_of("loss_type", self.loss_type, LossType)
         problems.one_of("huber_schedule", self.huber_schedule, HuberSchedule)
         problems.need(self.huber_c > 0, f"huber_c is {self.huber_c}; it must be above 0")
         problems.need(self.huber_scale > 0, f"huber_scale is {self.huber_scale}; above 0")
         problems.need(self.min_snr_gamma >= 0, f"min_snr_gamma is {self.min_snr_gamma}; 0 or more")
         problems.need(self.v_pred_like >= 0, f"v_pred_like is {self.v_pred_like}; 0 or more")
+        problems.need(self.noise_offset >= 0, f"noise_offset is {self.noise_offset}; 0 or more")
+        problems.need(
+            self.noise_offset > 0 or not self.adaptive_noise_scale,
+            "adaptive_noise_scale is set but noise_offset is 0: give noise_offset a value too",
+        )
+        problems.need(
+            self.multires_iterations >= 0,
+            f"multires_iterations is {self.multires_iterations}; 0 or more",
+        )
+        problems.need(
+            0 < self.multires_discount <= 1,
+            f"multires_discount is {self.multires_discount}; above 0 and at most 1",
+        )
+        problems.need(
+            self.ip_noise_gamma >= 0, f"ip_noise_gamma is {self.ip_noise_gamma}; 0 or more"
+        )
+        problems.need(
+            0 <= self.min_timestep < self.max_timestep <= 1000,
+            f"timesteps are {self.min_timestep} to {self.max_timestep}; they must lie in 0..1000, the "
+            "lower one first",
+        )
         problems.finish("Noise and Loss settings")
 
     def check_prediction(self, prediction: str) -> None:
         """Refuse weightings that kohya ties to the other prediction type."""
-        problems = _Problems()
+        problems = Problems()
         problems.need(
             not self.scale_v_pred or prediction == "v",
             "scale_v_pred is meant for v-prediction models and this one predicts noise: turn it off",
@@ -186,7 +217,7 @@ class TrainConfig:
     """Recompute blocks in backward to save memory; `auto` does so only when memory demands it."""
 
     def __post_init__(self) -> None:
-        problems = _Problems()
+        problems = Problems()
         problems.need(self.steps >= 1, f"steps is {self.steps}; it must be 1 or more")
         problems.need(1 <= self.batch_size <= 256, f"batch_size is {self.batch_size}; 1..256")
         problems.need(
@@ -194,6 +225,12 @@ class TrainConfig:
         )
         problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; 0..2^63-1")
         problems.one_of("checkpointing", self.checkpointing, Checkpointing)
+        kind = self.optimiser.type
+        problems.need(
+            not (self.lora.has_several_rates and self.optimiser.finds_rate),
+            f"{kind} finds one learning rate for all: set loraplus_ratio to 0 and take away the block "
+            "learning rates, or choose another optimiser",
+        )
         problems.finish("Train")
 
     def to_dict(self) -> dict[str, Any]:

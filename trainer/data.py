@@ -68,8 +68,10 @@ class TrainingData:
         self._text_fingerprint = text_fingerprint
         self._store = Store(dataset.store_root) if store is None else store
 
-    def steps(self, config: TrainConfig) -> Iterator[tuple[int, list[tuple[BatchItem, ...]]]]:
-        """Endless (epoch, batches of one optimiser step); epochs count from 0.
+    def steps(
+        self, config: TrainConfig, start: int = 0
+    ) -> Iterator[tuple[int, list[tuple[BatchItem, ...]]]]:
+        """Endless (epoch, batches of one optimiser step) after ``start`` steps; epochs count from 0.
 
         Accumulation never crosses the end of an epoch: the last step of one may hold fewer
         batches, as kohya does it.
@@ -77,27 +79,27 @@ class TrainingData:
         epoch = step = 0
         while True:
             batches = epoch_batches(self._dataset, config.batch_size, config.seed, epoch)
-            for start in range(0, len(batches), config.accumulation):
-                chosen = batches[start : start + config.accumulation]
-                yield (
-                    epoch,
-                    [
-                        tuple(self._worded(item, config, epoch, step) for item in batch)
-                        for batch in chosen
-                    ],
-                )
+            for first in range(0, len(batches), config.accumulation):
+                if step >= start:
+                    chosen = batches[first : first + config.accumulation]
+                    yield epoch, [self._worded(batch, config, epoch, step) for batch in chosen]
                 step += 1
             epoch += 1
 
-    def _worded(self, shown: BatchItem, config: TrainConfig, epoch: int, step: int) -> BatchItem:
-        """The showing with its text: a pure function of (seed, epoch, sample), and of the step if warmed up."""
+    def _worded(
+        self, batch: Sequence[BatchItem], config: TrainConfig, epoch: int, step: int
+    ) -> tuple[BatchItem, ...]:
+        """The showings with their texts."""
+        return tuple(shown._replace(text=self._text(shown, config, epoch, step)) for shown in batch)
+
+    def _text(self, shown: BatchItem, config: TrainConfig, epoch: int, step: int) -> str:
+        """A pure function of (seed, epoch, sample), and of the step where tokens are warmed up."""
         item = self._dataset.items[shown.item_index]
         text = item.plain_text(config.captions)
-        if text is None:
-            key = ("caption", epoch, shown.item_index, shown.repeat)
-            draws = rng.python_random(config.seed, *key)
-            text = item.showing(config.captions, draws, epoch + 1, step, config.steps)
-        return shown._replace(text=text)
+        if text is not None:
+            return text
+        draws = rng.python_random(config.seed, "caption", epoch, shown.item_index, shown.repeat)
+        return item.showing(config.captions, draws, epoch + 1, step, config.steps)
 
     def load(self, items: Sequence[BatchItem]) -> Batch:
         """Read a batch on the CPU; raises ValueError naming the picture when an entry is gone."""

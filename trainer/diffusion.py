@@ -91,11 +91,3 @@ class Schedule:
     def _scales(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         ac = self.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
         return ac.sqrt(), (1.0 - ac).sqrt()
-
-
-def offset_noise(noise: Tensor, offset: float, shift: Tensor) -> Tensor:
-    """Noise offset (Guttenberg 2023): noise + offset * shift, shift [B, C, 1, 1] standard normal.
-
-    As in kohya, the shifted noise is also the target.
-    """
-    return noise + offset * shift if offset else noise

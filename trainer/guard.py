@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 MAX_BAD_STEPS = 3
 SMOOTHING = 0.98
@@ -33,6 +34,14 @@ class Guard:
         self._smooth += (loss - self._smooth) * max(1 - SMOOTHING, 1 / self._seen)
         if self._seen >= SETTLE:
             self._lowest = min(self._lowest, self._smooth)
+
+    def state(self) -> dict[str, Any]:
+        """What it has seen, for `load`."""
+        return dict(vars(self))
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        vars(self).update(state)
 
     @property
     def lost(self) -> bool:

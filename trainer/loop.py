@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,10 +14,12 @@ import torch
 from .batches import BatchItem
 from .config import TrainConfig
 from .data import Batch, TrainingData
+from .dropout import Dropout
 from .guard import MAX_BAD_STEPS, Guard
 from .lora import Network
 from .lr_schedule import learning_rate
 from .optim import Optimiser, StepOutcome
+from .state import State
 from .step import Model, draw, sample_losses
 
 
@@ -33,6 +36,8 @@ class StepEvent:
     applied: bool
     seconds: float
     """Since the loop began, pauses of the observer (previews) left out."""
+    timed: int
+    """How many steps these seconds are for: all but those that an earlier attempt did."""
     warning: str | None = None
 
 
@@ -50,7 +55,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. stopped: None when all steps were done, else a sentence saying why not."""
+    """How a run ended: the losses of all its steps, and None or a sentence saying why it stopped early."""
 
     losses: tuple[float, ...]
     stopped: str | None = None
@@ -61,7 +66,10 @@ class Outcome:
 
 
 class Loop:
-    """One run. The adapters of `network` must be attached to the model while `run` is under way."""
+    """One run. The adapters of `network` must be attached to the model while `run` is under way.
+
+    With `start` it goes on after the step of that state, bit for bit as if it had never stopped.
+    """
 
     def __init__(
         self,
@@ -71,43 +79,82 @@ class Loop:
         config: TrainConfig,
         observer: Observer,
         micro_batch: int | None = None,
+        start: State | None = None,
     ) -> None:
         config.loss.check_prediction(model.schedule.prediction)
         self._model = model
+        self._network = network
         self._data = data
         self._config = config
         self._observer = observer
         self._micro_batch = micro_batch or config.batch_size
         self._optimiser = Optimiser(
-            network.parameters(),
+            network.groups(config.lora),
             config.optimiser,
             device=model.device,
             compute_dtype=model.dtype,
         )
+        self._guard = Guard()
+        self._losses: list[float] = []
+        self._good = 0
+        self._is_whole = True
+        if start is not None:
+            self._losses, self._good = list(start.losses), start.good
+            network.load(start.network)
+            self._optimiser.load(start.optimiser)
+            self._guard.load(start.guard)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """For previews and saving in the middle: the adapters where a schedule-free optimiser has them used."""
+        return self._optimiser.averaged()
+
+    def state(self) -> State | None:
+        """Where the run stands after its last step; None while a step is being applied."""
+        if not self._is_whole:
+            return None
+        return State(
+            step=len(self._losses),
+            losses=list(self._losses),
+            good=self._good,
+            network=self._network.state_dict(),
+            optimiser=self._optimiser.state(),
+            guard=self._guard.state(),
+        )
 
     def run(self) -> Outcome:
-        """Train for config.steps steps, or until told to stop or lost.
+        """Train until config.steps steps are done, or until told to stop or lost.
 
         Raises ValueError when no step at all gave finite numbers.
         """
-        config, observer = self._config, self._observer
-        guard, losses, good, busy = Guard(), [], 0, 0.0
-        plan = itertools.islice(self._data.steps(config), config.steps)
-        for step, (epoch, batches) in enumerate(plan):
+        config, before, busy = self._config, len(self._losses), 0.0
+        plan = itertools.islice(self._data.steps(config, before), config.steps - before)
+        for step, (epoch, batches) in enumerate(plan, before):
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
             loss = self._accumulate(epoch, batches)
-            outcome = self._optimiser.step(rate) if math.isfinite(loss) else self._optimiser.skip()
+            self._is_whole = False
+            outcome = self._apply(loss, rate)
+            self._is_whole = True
             busy += time.perf_counter() - begin
-            guard.record(loss, applied=outcome.applied, excused=outcome.overflow)
-            losses.append(loss)
-            good += outcome.applied
-            observer.on_step(self._event(step, epoch, loss, rate, outcome, busy, guard.alarm()))
-            if guard.lost:
+            event = self._event(epoch, rate, outcome, busy, len(self._losses) - before)
+            self._observer.on_step(event)
+            if self._guard.lost:
                 break
-        if not good:
+        self._optimiser.finish()
+        losses = tuple(self._losses)
+        if not self._good:
             raise ValueError(_useless(len(losses), config))
-        return Outcome(tuple(losses), _lost(len(losses), config) if guard.lost else None)
+        return Outcome(losses, _lost(len(losses), config) if self._guard.lost else None)
+
+    def _apply(self, loss: float, rate: float) -> StepOutcome:
+        """One step with the gradients that there are, and the books about it."""
+        outcome = self._optimiser.step(rate) if math.isfinite(loss) else self._optimiser.skip()
+        if self._config.lora.max_norm:
+            self._network.limit_norms(self._config.lora.max_norm)
+        self._guard.record(loss, applied=outcome.applied, excused=outcome.overflow)
+        self._losses.append(loss)
+        self._good += outcome.applied
+        return outcome
 
     def _accumulate(self, epoch: int, batches: list[tuple[BatchItem, ...]]) -> float:
         """Forward and backward of one optimiser step; the mean loss of its batches."""
@@ -117,37 +164,41 @@ class Loop:
             for part in batch.split(self._micro_batch):
                 self._observer.before_batch()
                 share = len(part.items) / len(batch.items)
-                loss = self._loss(part, epoch) * share
-                self._optimiser.backward(loss / self._config.accumulation)
+                with self._network.dropping(
+                    self._dropout(epoch, part)
+                ):  # backward recomputes blocks
+                    loss = self._loss(part, epoch) * share
+                    self._optimiser.backward(loss / self._config.accumulation)
                 total += float(loss.detach())
         return total / len(batches)
+
+    def _dropout(self, epoch: int, batch: Batch) -> Dropout | None:
+        config = self._config
+        if not config.lora.drops:
+            return None
+        return Dropout(config.lora, config.seed, epoch, batch.items)
 
     def _loss(self, batch: Batch, epoch: int) -> torch.Tensor:
         model = self._model
         draws = draw(batch, self._config, epoch, len(model.schedule))
-        on_device = type(draws)(*(t.to(model.device) for t in draws))
-        return sample_losses(model, batch.to(model.device), on_device, self._config.loss).mean()
+        return sample_losses(
+            model, batch.to(model.device), draws.to(model.device), self._config.loss
+        ).mean()
 
     def _event(
-        self,
-        step: int,
-        epoch: int,
-        loss: float,
-        rate: float,
-        outcome: StepOutcome,
-        seconds: float,
-        warning: str | None,
+        self, epoch: int, rate: float, outcome: StepOutcome, seconds: float, timed: int
     ) -> StepEvent:
         return StepEvent(
-            step=step + 1,
+            step=len(self._losses),
             steps=self._config.steps,
             epoch=epoch + 1,
-            loss=loss,
-            learning_rate=rate,
+            loss=self._losses[-1],
+            learning_rate=rate if math.isnan(outcome.learning_rate) else outcome.learning_rate,
             grad_norm=outcome.grad_norm,
             applied=outcome.applied,
             seconds=seconds,
-            warning=warning,
+            timed=timed,
+            warning=self._guard.alarm(),
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import block_of
 from .config import LoraConfig
+from .dropout import Dropout
 from .frozen import is_linear
+from .optim import ParameterGroup
 from .rng import generator
 
 PREFIX = "lora_unet_"
@@ -38,9 +42,11 @@ def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
     """The layers that kohya would adapt, in its order.
 
     Every linear layer and 1x1 convolution of the transformers; with conv_rank also the 3x3
-    convolutions of resnets and samplers at conv_rank and their linear and 1x1 layers at rank.
+    convolutions of resnets and samplers at conv_rank and their linear and 1x1 layers at rank. Ranks
+    and alphas by block go before those, and a block of rank or learning rate 0 has no adapter.
     """
-    classes = TRANSFORMERS | RESIDUALS if config.conv_rank else TRANSFORMERS
+    adapts_convs = bool(config.conv_rank or any(config.conv_block_ranks))
+    classes = TRANSFORMERS | RESIDUALS if adapts_convs else TRANSFORMERS
     targets: dict[str, Target] = {}
     for path, module in unet.named_modules():
         if type(module).__name__ in classes:
@@ -52,12 +58,22 @@ def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
 
 
 def _target(path: str, layer: nn.Module, config: LoraConfig) -> Target | None:
-    key = PREFIX + path.replace(".", "_")
+    block = block_of(path)
     if is_linear(layer) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)):
-        return Target(path, key, layer, config.rank, config.alpha)
-    if config.conv_rank and isinstance(layer, nn.Conv2d):
-        return Target(path, key, layer, config.conv_rank, config.conv_alpha)
-    return None
+        rank = config.block_ranks[block] if config.block_ranks else config.rank
+        alpha = config.block_alphas[block] if config.block_alphas else config.alpha
+    elif isinstance(layer, nn.Conv2d):
+        ranks, alphas = config.conv_block_ranks, config.conv_block_alphas
+        rank = ranks[block] if ranks else config.conv_rank
+        alpha = alphas[block] if alphas else config.conv_alpha
+    else:
+        return None
+    if not rank or (config.block_rates and not config.block_rates[block]):
+        return None
+    alpha = alpha or rank  # kohya: alpha 0 is no scaling
+    if config.rank_stabilised:  # so that alpha / rank is alpha / sqrt(rank), in the file as well
+        alpha *= math.sqrt(rank)
+    return Target(path, PREFIX + path.replace(".", "_"), layer, rank, alpha)
 
 
 class Adapter(nn.Module):
@@ -76,15 +92,35 @@ class Adapter(nn.Module):
             up = (int(layer.out_features), rank)  # type: ignore[arg-type]
         self.down = nn.Parameter(torch.empty(down, dtype=torch.float32, device=device))
         self.up = nn.Parameter(torch.zeros(up, dtype=torch.float32, device=device))
+        self.key = target.key
         self.alpha = target.alpha
         self.scale = target.alpha / rank
+        self.dropout: Dropout | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """What the adapter adds for the input of its layer."""
         down, up = self.down.to(x.dtype), self.up.to(x.dtype)
-        if self._geometry is None:
-            return F.linear(F.linear(x, down), up) * self.scale
-        return F.conv2d(F.conv2d(x, down, None, *self._geometry), up) * self.scale
+        geometry = self._geometry
+        hidden = F.linear(x, down) if geometry is None else F.conv2d(x, down, None, *geometry)
+        if self.dropout is not None:
+            hidden = self.dropout.hidden(self.key, hidden)
+        output = F.linear(hidden, up) if geometry is None else F.conv2d(hidden, up)
+        output = output * self.scale
+        return output if self.dropout is None else self.dropout.output(self.key, output)
+
+    def limit_norm(self, most: float) -> Tensor:
+        """Shrink both factors alike where the change of weights is longer than ``most``; its length before.
+
+        The length, a scalar on the adapter's device, is the Frobenius norm of up @ down * scale, found
+        without making that product. Source: kohya's scale_weight_norms.
+        """
+        down, up = self.down.flatten(1), self.up.flatten(1)
+        squared = ((up.T @ up) * (down @ down.T)).sum()
+        norm = squared.clamp(min=0.0).sqrt() * abs(self.scale)
+        factor = (most / norm).clamp(max=1.0).sqrt()  # norm 0: infinite, so 1
+        self.down.mul_(factor)
+        self.up.mul_(factor)
+        return norm
 
 
 class Network:
@@ -109,6 +145,36 @@ class Network:
 
     def parameters(self) -> list[nn.Parameter]:
         return [p for adapter in self.adapters.values() for p in (adapter.down, adapter.up)]
+
+    def groups(self, config: LoraConfig) -> list[ParameterGroup]:
+        """The parameters by the factor on their learning rate: block by block, up factors last (LoRA+)."""
+        found: dict[tuple[int, bool], ParameterGroup] = {}
+        for target in self.targets:
+            adapter = self.adapters[target.key]
+            block = block_of(target.path) if config.block_rates else 0
+            rate = config.block_rates[block] if config.block_rates else 1.0
+            for is_up, parameter in ((False, adapter.down), (True, adapter.up)):
+                is_plus = is_up and config.loraplus_ratio > 0
+                factor = rate * config.loraplus_ratio if is_plus else rate
+                group = found.setdefault((block, is_plus), ParameterGroup([], factor))
+                group.parameters.append(parameter)
+        return [found[key] for key in sorted(found)]
+
+    @contextmanager
+    def dropping(self, dropout: Dropout | None) -> Iterator[None]:
+        """While open, the adapters go without what ``dropout`` says."""
+        for adapter in self.adapters.values():
+            adapter.dropout = dropout
+        try:
+            yield
+        finally:
+            for adapter in self.adapters.values():
+                adapter.dropout = None
+
+    @torch.no_grad()
+    def limit_norms(self, most: float) -> Tensor:
+        """Keep every adapter's change of weights within ``most``; their lengths before, [adapters]."""
+        return torch.stack([adapter.limit_norm(most) for adapter in self.adapters.values()])
 
     def state_dict(self) -> dict[str, Tensor]:
         """kohya's keys -> contiguous float32 CPU tensors, each with a storage of its own."""

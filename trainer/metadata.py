@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from .blocks import MIDDLE, SIDE
 from .cache import CachedDataset
-from .config import TrainConfig
+from .config import LoraConfig, OptimiserConfig, TrainConfig
 from .diffusion import Prediction
+from .optimisers import KINDS, class_name
 from .texts import TextRecipe
 
 VERSION = "0.1.0"
@@ -66,7 +68,7 @@ def _run_keys(facts: RunFacts) -> dict[str, object]:
 def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
     optimiser, loss, lora = config.optimiser, config.loss, config.lora
     warmup = float(optimiser.warmup)
-    network_args = {"conv_dim": str(lora.conv_rank), "conv_alpha": str(lora.conv_alpha)}
+    network_args = _network_args(lora)
     return {
         "ss_base_model_version": "sdxl_base_v1-0",
         "ss_v2": False,
@@ -77,17 +79,15 @@ def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
         "ss_text_encoder_lr": None,
         "ss_lr_scheduler": optimiser.schedule,
         "ss_lr_warmup_steps": int(warmup) if warmup.is_integer() else warmup,
-        "ss_optimizer": (
-            f"torch.optim.adamw.AdamW(weight_decay={optimiser.weight_decay},"
-            f"betas=({optimiser.beta1}, {optimiser.beta2}))"
-        ),
+        "ss_optimizer": _optimiser(optimiser),
         "ss_max_grad_norm": optimiser.max_grad_norm,
         "ss_gradient_accumulation_steps": config.accumulation,
         "ss_network_module": "networks.lora",
         "ss_network_dim": lora.rank,
         "ss_network_alpha": lora.alpha,
-        **({"ss_network_args": json.dumps(network_args)} if lora.conv_rank else {}),
-        "ss_network_dropout": None,
+        **({"ss_network_args": json.dumps(network_args)} if network_args else {}),
+        "ss_network_dropout": lora.dropout or None,
+        "ss_scale_weight_norms": lora.max_norm or None,
         "ss_loss_type": loss.loss_type,
         "ss_huber_schedule": loss.huber_schedule,
         "ss_huber_c": loss.huber_c,
@@ -95,8 +95,46 @@ def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
         "ss_min_snr_gamma": loss.min_snr_gamma or None,
         "ss_debiased_estimation": loss.debiased,
         "ss_noise_offset": loss.noise_offset or None,
+        "ss_noise_offset_random_strength": loss.noise_offset_random_strength,
+        "ss_adaptive_noise_scale": loss.adaptive_noise_scale or None,
+        "ss_multires_noise_iterations": loss.multires_iterations or None,
+        "ss_multires_noise_discount": loss.multires_discount,
+        "ss_ip_noise_gamma": loss.ip_noise_gamma or None,
+        "ss_ip_noise_gamma_random_strength": loss.ip_noise_gamma_random_strength,
         "ss_zero_terminal_snr": facts.zero_terminal_snr,
     }
+
+
+def _network_args(lora: LoraConfig) -> dict[str, str]:
+    """kohya's network_args, all values text; only those that were set."""
+    rates = lora.block_rates[1:-1]
+    found: dict[str, object] = {
+        "conv_dim": lora.conv_rank,
+        "conv_alpha": lora.conv_alpha if lora.conv_rank else None,
+        "rank_dropout": lora.rank_dropout,
+        "module_dropout": lora.module_dropout,
+        "loraplus_lr_ratio": lora.loraplus_ratio,
+        "block_dims": lora.block_ranks,
+        "block_alphas": lora.block_alphas,
+        "conv_block_dims": lora.conv_block_ranks,
+        "conv_block_alphas": lora.conv_block_alphas,
+        "down_lr_weight": rates[:SIDE],
+        "mid_lr_weight": rates[SIDE : SIDE + MIDDLE],
+        "up_lr_weight": rates[SIDE + MIDDLE :],
+        "rank_stabilised": lora.rank_stabilised,
+    }
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in found.items()
+        if value
+    }
+
+
+def _optimiser(config: OptimiserConfig) -> str:
+    """kohya's ``module.Class(key=value,...)``."""
+    arguments = {**KINDS[config.type].defaults, **config.constructor_arguments()}
+    given = ",".join(f"{key}={value}" for key, value in arguments.items())
+    return f"{class_name(config.type)}({given})" if given else class_name(config.type)
 
 
 def _data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from .config import OptimiserConfig
+from .optimisers import is_relative, make_optimiser
 
 
 @dataclass(frozen=True)
@@ -20,28 +24,39 @@ class StepOutcome:
     applied: bool
     overflow: bool = False
     """The gradients overflowed only because of float16 loss scaling: the scale was lowered."""
+    learning_rate: float = math.nan
+    """In force after the step; times d where the optimiser finds d itself."""
+
+
+class ParameterGroup(NamedTuple):
+    """Parameters that learn at the learning rate times a factor."""
+
+    parameters: list[nn.Parameter]
+    factor: float = 1.0
 
 
 class Optimiser:
-    """AdamW over the adapters' float32 parameters, with loss scaling when the model runs in fp16."""
+    """An optimiser over the adapters' float32 parameters, with loss scaling when the model runs in fp16."""
 
     def __init__(
         self,
-        parameters: list[nn.Parameter],
+        groups: Sequence[ParameterGroup],
         config: OptimiserConfig,
         *,
         device: torch.device | None = None,
         compute_dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._parameters = parameters
+        self._parameters = [parameter for group in groups for parameter in group.parameters]
+        self._factors = [group.factor for group in groups]
         self._config = config
-        self._adamw = torch.optim.AdamW(
-            parameters,
-            lr=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-            weight_decay=config.weight_decay,
-        )
+        arguments = config.constructor_arguments()
+        parameters = [
+            {"params": group.parameters, "lr": config.learning_rate * group.factor}
+            for group in groups
+        ]
+        self._inner = make_optimiser(config.type, parameters, config.learning_rate, arguments)
+        self._is_relative = is_relative(config.type, arguments)
+        self._move_to("train")
         self._scaler = GradScaler(
             (device or torch.device("cpu")).type, enabled=compute_dtype == torch.float16
         )
@@ -52,18 +67,65 @@ class Optimiser:
 
     def step(self, learning_rate: float) -> StepOutcome:
         """Apply the accumulated gradients and clear them; non-finite ones are dropped instead."""
-        for group in self._adamw.param_groups:
-            group["lr"] = learning_rate
-        self._scaler.unscale_(self._adamw)
+        if not self._is_relative:
+            for group, factor in zip(self._inner.param_groups, self._factors, strict=True):
+                group["lr"] = learning_rate * factor
+        self._scaler.unscale_(self._inner)
         limit = self._config.max_grad_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(self._parameters, limit))
         finite = math.isfinite(norm)
         scale = self._scaler.get_scale()
         if finite or self._scaler.is_enabled():
-            self._scaler.step(self._adamw)
+            self._scaler.step(self._inner)
             self._scaler.update()
         self.clear()
-        return StepOutcome(norm, applied=finite, overflow=not finite and scale > 1.0)
+        overflow = not finite and scale > 1.0
+        return StepOutcome(norm, finite, overflow, self._rate())
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The parameters where a schedule-free optimiser would have them used, then as before to the bit."""
+        if not hasattr(self._inner, "eval"):
+            yield
+            return
+        trained = [parameter.detach().clone() for parameter in self._parameters]
+        self._move_to("eval")
+        try:
+            yield
+        finally:
+            self._move_to("train")
+            with torch.no_grad():
+                for parameter, value in zip(self._parameters, trained, strict=True):
+                    parameter.copy_(value)
+
+    def state(self) -> dict[str, Any]:
+        """What the next step depends on beside the parameters, for `load`."""
+        return {"optimiser": self._inner.state_dict(), "scaler": self._scaler.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, of an optimiser of the same kind over the same parameters."""
+        self._inner.load_state_dict(state["optimiser"])
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(state["scaler"])
+
+    def finish(self) -> None:
+        """Leave the parameters at the averaged point: no more steps."""
+        self._move_to("eval")
+
+    def _move_to(self, point: str) -> None:
+        """Schedule-free optimisers train at one point and are used at another."""
+        move = getattr(self._inner, point, None)
+        if move is not None:
+            move()
+
+    def _rate(self) -> float:
+        """The learning rate of factor 1 as the optimiser has it, times d of D-Adaptation and Prodigy."""
+        group = self._inner.param_groups[0]
+        if self._is_relative:
+            inner: Any = self._inner
+            state = inner.state.get(group["params"][0])
+            return float(inner._get_lr(group, state)) if state else math.nan
+        return float(group["lr"]) / self._factors[0] * float(group.get("d", 1.0))
 
     def skip(self) -> StepOutcome:
         """Drop the accumulated gradients of a loss that was not finite; they may be finite (l1)."""
@@ -72,4 +134,4 @@ class Optimiser:
 
     def clear(self) -> None:
         """Drop all gradients."""
-        self._adamw.zero_grad(set_to_none=True)
+        self._inner.zero_grad(set_to_none=True)

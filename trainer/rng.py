@@ -18,9 +18,12 @@ def _word(seed: int, key: tuple[Key, ...], size: int) -> int:
     return int.from_bytes(_hasher(seed, key, size).digest(), "little")
 
 
-def generator(seed: int, *key: Key) -> torch.Generator:
-    """A CPU generator of its own for one purpose, e.g. ``generator(seed, "noise", epoch, sample)``."""
-    return torch.Generator(device="cpu").manual_seed(_word(seed, key, 8) >> 1)
+def generator(seed: int, *key: Key, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator of its own for one purpose, e.g. ``generator(seed, "noise", epoch, sample)``.
+
+    The same key gives other numbers on another kind of device.
+    """
+    return torch.Generator(device=device).manual_seed(_word(seed, key, 8) >> 1)
 
 
 def python_random(seed: int, *key: Key) -> random.Random:

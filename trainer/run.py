@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,16 @@ from typing import Any
 from .atomic import write_atomically
 from .config import TrainConfig
 from .digests import digest
+from .lock import folder_lock
 from .lora_file import LoraModel, read_lora, write_lora
+from .state import KEPT, StateFiles
 
 log = logging.getLogger(__name__)
 
 DESCRIPTION = "run.json"
+GIB = 1 << 30
+STATE_BYTES, RESULT_BYTES = 12, 4
+"""Of each parameter: its value and two moments, as AdamW has them; and its value in the result."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,36 @@ class Result:
 
 
 class RunFolder:
-    """The folder of one run below `root`, named by its identity."""
+    """The folder of one run below `root`, named by its identity: results, and states to go on from."""
 
     def __init__(self, root: Path, inputs: Inputs) -> None:
         self.inputs = inputs
         self.path = root / inputs.identity[:16]
+        self.states = StateFiles(self.path)
+
+    @contextmanager
+    def open(self, config: TrainConfig) -> Iterator[None]:
+        """Hold the folder for a training; it says what it is for from the beginning.
+
+        Raises:
+            ValueError: another living process trains in it.
+        """
+        with folder_lock(self.path):
+            self.states.tidy()
+            description = {"inputs": vars(self.inputs), "config": config.to_dict()}
+            write_json(self.path / DESCRIPTION, description)
+            yield
+
+    def check_space(self, parameters: int) -> None:
+        """Raise ValueError where the disk has no room for the states and the result of such a network."""
+        needed = parameters * ((KEPT + 1) * STATE_BYTES + RESULT_BYTES)
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise ValueError(
+                f"The disk of {self.path} has {free / GIB:.1f} GiB free, and this training may need "
+                f"{needed / GIB:.1f} GiB there for its states and the LoRA. Free some space (Clear Cache "
+                "shows what lies in the cache) or lower the rank."
+            )
 
     def find(self, steps: int) -> Result | None:
         """The result of exactly that many steps, if it is on disk and whole."""
@@ -70,16 +102,11 @@ class RunFolder:
             return None
         return Result(lora, losses, lora_path, trained=False)
 
-    def save(
-        self, lora: LoraModel, losses: tuple[float, ...], config: TrainConfig, stopped: str | None
-    ) -> Result:
+    def save(self, lora: LoraModel, losses: tuple[float, ...], stopped: str | None) -> Result:
         """Write the result. A run that stopped early is kept under the steps that it did."""
-        self.path.mkdir(parents=True, exist_ok=True)
         lora_path, report_path = self._files(len(losses), stopped is not None)
         write_lora(lora_path, lora, lora.metadata, "fp32")
         write_json(report_path, {"losses": losses, "stopped": stopped})
-        description = {"inputs": vars(self.inputs), "config": config.to_dict()}
-        write_json(self.path / DESCRIPTION, description)
         return Result(lora, losses, lora_path, stopped)
 
     def nearest(self) -> str | None:

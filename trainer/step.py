@@ -12,8 +12,9 @@ from torch import Tensor
 from .batches import BatchItem
 from .config import LossConfig, TrainConfig
 from .data import Batch
-from .diffusion import Schedule, offset_noise
+from .diffusion import Schedule
 from .loss import per_sample
+from .noise import draw_timestep, multires_noise, offset_noise
 from .rng import generator
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -31,25 +32,64 @@ class Model:
 
 
 class Draws(NamedTuple):
-    """The random part of a batch. noise: [B, 4, h, w] float32; timesteps: [B] int64."""
+    """The random part of a batch. noise: [B, 4, h, w] float32, the target's; timesteps: [B] int64.
+
+    perturbed: what is put on the latents instead, under input perturbation.
+    """
 
     noise: Tensor
     timesteps: Tensor
+    perturbed: Tensor | None = None
+
+    def to(self, device: torch.device) -> Draws:
+        perturbed = None if self.perturbed is None else self.perturbed.to(device)
+        return Draws(self.noise.to(device), self.timesteps.to(device), perturbed)
 
 
 def draw(batch: Batch, config: TrainConfig, epoch: int, timesteps: int) -> Draws:
     """Noise and timesteps of a batch: a pure function of (seed, epoch, sample), on the CPU.
 
-    Timesteps are uniform over the whole schedule, as in kohya.
+    Timesteps are uniform over the configured range, as in kohya.
     """
-    noise, steps = [], []
+    lowest, highest = config.loss.min_timestep, min(config.loss.max_timestep, timesteps)
+    rows = []
     for latent, item in zip(batch.latents, batch.items, strict=True):
         rng = _generator(config.seed, epoch, item)
-        steps.append(torch.randint(0, timesteps, (1,), generator=rng))
-        clean = torch.randn(latent.shape, generator=rng)
-        shift = torch.randn((latent.shape[0], 1, 1), generator=rng)
-        noise.append(offset_noise(clean, config.loss.noise_offset, shift))
-    return Draws(torch.stack(noise), torch.cat(steps))
+        step = draw_timestep(lowest, highest, rng)
+        noise = _noise(latent[None], config.loss, rng)
+        rows.append((noise, step, _perturbed(noise, config.loss, rng)))
+    noise, steps, perturbed = (torch.cat(column) for column in zip(*rows, strict=True))
+    return Draws(noise, steps, perturbed if config.loss.ip_noise_gamma else None)
+
+
+def _noise(latent: Tensor, config: LossConfig, rng: torch.Generator) -> Tensor:
+    """The noise of one sample [1, 4, h, w]. Plain and shift are always drawn, others when on."""
+
+    def normal(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=rng)
+
+    def uniform() -> float:
+        return float(torch.rand(1, generator=rng))
+
+    noise, shift = normal(latent.shape), normal((*latent.shape[:2], 1, 1))
+    if config.noise_offset:
+        strength = uniform() if config.noise_offset_random_strength else 1.0
+        offset = config.noise_offset * strength
+        noise = offset_noise(noise, offset, shift, latent, config.adaptive_noise_scale)
+    if config.multires_iterations:
+        noise = multires_noise(
+            noise, config.multires_iterations, config.multires_discount, uniform, normal
+        )
+    return noise
+
+
+def _perturbed(noise: Tensor, config: LossConfig, rng: torch.Generator) -> Tensor:
+    """Input perturbation (Ning et al. 2023): more noise on the latents than the target knows of."""
+    if not config.ip_noise_gamma:
+        return noise
+    more = torch.randn(noise.shape, generator=rng)
+    strength = torch.rand(1, generator=rng) if config.ip_noise_gamma_random_strength else 1.0
+    return noise + config.ip_noise_gamma * strength * more
 
 
 def _generator(seed: int, epoch: int, item: BatchItem) -> torch.Generator:
@@ -71,7 +111,9 @@ def sample_losses(
     """
     schedule, timesteps = model.schedule, draws.timesteps
     if noisy is None:
-        noisy = schedule.noisy(batch.latents, draws.noise, timesteps)
+        noisy = schedule.noisy(
+            batch.latents, draws.noise if draws.perturbed is None else draws.perturbed, timesteps
+        )
     answer = model.predict(
         noisy.to(model.dtype),
         timesteps.float(),

@@ -14,10 +14,10 @@ from .images import to_image, to_pil
 
 
 class PreviewBook:
-    """PNG files `step00000250_0.png` in one folder."""
+    """PNG files `step00000250_0.png` in one folder, up to the last step of a run."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.folder, self._steps = folder, steps
 
     def add(self, step: int, pictures: Tensor) -> Image.Image:
         """Save the pictures [N, H, W, 3] of a step; returns them side by side, for the node."""
@@ -33,22 +33,27 @@ class PreviewBook:
             sheet.paste(image, (index * image.width, 0))
         return sheet
 
-    def clear(self) -> None:
-        """Remove the pictures of an earlier, unfinished attempt."""
+    def clear(self, after: int) -> None:
+        """Remove the pictures of later steps, which an earlier attempt made and which come again."""
         for path in self.paths():
-            path.unlink()
+            if _step(path) > after:
+                path.unlink()
 
     def paths(self) -> list[Path]:
         """In order of steps, then prompts."""
-        return sorted(self.folder.glob("step*_*.png"))
+        found = self.folder.glob("step*_*.png")
+        return sorted((path for path in found if _step(path) <= self._steps), key=_place)
 
     def images(self) -> Tensor | None:
-        """All pictures as one IMAGE batch [N, H, W, 3], None when there are none."""
+        """All pictures of the size of the last as one IMAGE batch [N, H, W, 3], None when there are none.
+
+        A run that went on under other preview settings has several sizes.
+        """
         loaded = []
         for path in self.paths():
             with Image.open(path) as image:
                 loaded.append(to_image(np.asarray(image.convert("RGB"))))
-        return torch.cat(loaded) if loaded else None
+        return torch.cat([i for i in loaded if i.shape == loaded[-1].shape]) if loaded else None
 
     def results(self) -> list[dict[str, str]]:
         """The pictures as ComfyUI's `ui` wants them: below the output directory."""
@@ -61,3 +66,13 @@ class PreviewBook:
             }
             for path in self.paths()
         ]
+
+
+def _place(path: Path) -> tuple[int, int]:
+    """(step, prompt) of a picture."""
+    step, prompt = path.stem.removeprefix("step").split("_")
+    return int(step), int(prompt)
+
+
+def _step(path: Path) -> int:
+    return _place(path)[0]

@@ -45,7 +45,7 @@ def check_interrupt() -> None:
 
 def step_text(event: StepEvent) -> str:
     """One line: step, loss, speed, time left."""
-    speed = event.step / event.seconds if event.seconds else 0.0
+    speed = event.timed / event.seconds if event.seconds else 0.0
     left = (event.steps - event.step) / speed if speed else 0.0
     rate = f"{speed:.2f} it/s" if speed >= 1 or not speed else f"{1 / speed:.2f} s/it"
     return f"step {event.step}/{event.steps} · loss {event.loss:.4f} · {rate} · {_clock(left)} left"

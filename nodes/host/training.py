@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,9 +15,7 @@ from torch import Tensor, nn
 
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from ...trainer.batches import batches_per_epoch
-from ...trainer.cache import CachedDataset
 from ...trainer.caption_window import CaptionWindow
-from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora import Network, find_targets
@@ -26,6 +23,7 @@ from ...trainer.lora_file import LoraModel
 from ...trainer.memory import MemoryPlan, plan_memory
 from ...trainer.metadata import RunFacts, describe
 from ...trainer.run import Inputs, Result, RunFolder
+from ...trainer.state import STATE_SECONDS, STATE_STEPS
 from ...trainer.store import Store
 from ...trainer.weights import Lookahead, Weights
 from . import folders, memory, text, unet
@@ -35,59 +33,12 @@ from .fingerprint import fingerprint
 from .previews import PreviewBook
 from .progress import NodeProgress, check_interrupt, step_text
 from .registry import REGISTRY
-from .sampling import Previewer, PreviewSettings
+from .request import Request
+from .sampling import Previewer
 from .session import training_session
 from .weights import ComfyWeights
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the Train node was given."""
-
-    patcher: Any
-    cached: CachedDataset
-    config: TrainConfig
-    clip: Any = None
-    vae: Any = None
-    previews: PreviewSettings | None = None
-    prefetch: bool = False
-    node_id: str | None = None
-
-    @property
-    def wants_previews(self) -> bool:
-        return self.previews is not None and self.previews.wanted
-
-    def check(self) -> None:
-        """Raise ValueError for whatever would fail later: nothing has been done yet."""
-        unet.check_trainable(self.patcher)
-        self.config.loss.check_prediction(unet.prediction(self.patcher))
-        if self.clip is not None:
-            text.check_clip(self.clip)
-        elif self.cached.text_fingerprint is None:
-            raise ValueError(
-                "The captions are not encoded yet: connect CLIP to Cache Latents or to Train."
-            )
-        elif TrainingData(self.cached, self.cached.text_fingerprint).varies(self.config.captions):
-            raise ValueError(
-                "The captions differ from showing to showing (shuffle, dropout, wildcards or optional "
-                "tags) and are encoded while training: connect CLIP to Train."
-            )
-        problem = preview_problem(clip=self.clip is not None, vae=self.vae is not None)
-        if self.wants_previews and problem:
-            raise ValueError(problem)
-
-
-def preview_problem(*, clip: bool, vae: bool) -> str | None:
-    """What previews lack, given whether CLIP and VAE are connected; None when nothing."""
-    lacking = [name for name, there in (("CLIP", clip), ("VAE", vae)) if not there]
-    if not lacking:
-        return None
-    return (
-        f"Previews need {' and '.join(lacking)} on Train: connect the checkpoint loader's output, "
-        "or disconnect Preview Settings."
-    )
 
 
 def train_lora(request: Request) -> tuple[Result, PreviewBook]:
@@ -105,21 +56,24 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     recipe = request.config.identity(request.cached.needs_horizon)
     inputs = Inputs(recipe, data_identity, texts, fingerprint(request.patcher))
     folder = RunFolder(folders.runs_root(), inputs)
-    book = PreviewBook(folder.path / f"previews-{request.config.steps:08}")
+    book = PreviewBook(folder.path / "previews", request.config.steps)
     found = folder.find(request.config.steps)
     if found is not None:
         log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
         return found, book
-    nearest = folder.nearest()
-    log.info("LoRA Loop: new run %s%s", folder.path.name, f"; {nearest}" if nearest else "")
-    for note in unet.notes(request.patcher):
+    for note in (*unet.notes(request.patcher), *request.config.optimiser.notes()):
         log.warning("LoRA Loop: %s", note)
-    book.clear()
-    REGISTRY.release()
-    with cache_store(request.cached.store_root) as store:
+    nearest = folder.nearest()
+    with folder.open(request.config), cache_store(request.cached.store_root) as store:
+        REGISTRY.release()
         data = TrainingData(request.cached, texts, store)
         _complete_cache(request, data, store)
-        return _Training(request, data, book).run(folder), book
+        training = _Training(request, data, book, folder)
+        if training.first:
+            log.info("LoRA Loop: run %s goes on after step %d", folder.path.name, training.first)
+        else:
+            log.info("LoRA Loop: new run %s%s", folder.path.name, f"; {nearest}" if nearest else "")
+        return training.run(), book
 
 
 def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
@@ -142,8 +96,13 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
 class _Training:
     """One training that is really done: the observer of its loop."""
 
-    def __init__(self, request: Request, data: TrainingData, book: PreviewBook) -> None:
-        self._request, self._data, self._book = request, data, book
+    def __init__(
+        self, request: Request, data: TrainingData, book: PreviewBook, folder: RunFolder
+    ) -> None:
+        self._request, self._data, self._book, self._folder = request, data, book, folder
+        self._start = folder.states.latest(request.config.steps)
+        self.first = self._start.step if self._start else 0
+        book.clear(self.first)
         self._config = request.config
         self._patcher = request.patcher
         self._unet: nn.Module = request.patcher.model.diffusion_model
@@ -153,9 +112,10 @@ class _Training:
             self._weights = Lookahead(self._weights)
         self._hold = ExitStack()
         self._previewer: Previewer | None = None
-        self._captions = CaptionWindow(data, request.config)
+        self._captions = CaptionWindow(data, request.config, start=self.first)
+        self._saved_step, self._saved_at = self.first, time.monotonic()
 
-    def run(self, folder: RunFolder) -> Result:
+    def run(self) -> Result:
         started = time.time()
         if self._request.wants_previews:
             settings = self._request.previews
@@ -174,15 +134,16 @@ class _Training:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
         lora = LoraModel(tensors, self._metadata(outcome, started))
-        return folder.save(lora, outcome.losses, self._config, outcome.stopped)
+        return self._folder.save(lora, outcome.losses, outcome.stopped)
 
     def _train(self) -> tuple[Outcome, dict[str, Tensor]]:
         device = self._patcher.load_device
-        if self._captions.is_due(0):
+        if self._captions.is_due(self.first):
             self._encode_captions()
         with training_session(), ExitStack() as stack:
             targets = find_targets(self._unet, self._config.lora)
             network = Network(targets, self._config.seed, device)
+            self._folder.check_space(sum(p.numel() for p in network.parameters()))
             self._memory = self._plan(network)
             log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
             self._make_room()
@@ -194,8 +155,22 @@ class _Training:
             self._attachment = stack.enter_context(Attachment(plan))
             self._hold_weights()
             model = unet.training_model(self._patcher)
-            loop = Loop(model, network, self._data, self._config, self, self._memory.micro_batch)
-            return loop.run(), network.state_dict()
+            self._loop = Loop(
+                model,
+                network,
+                self._data,
+                self._config,
+                self,
+                self._memory.micro_batch,
+                self._start,
+            )
+            self._start = None  # its tensors are in the network now
+            try:
+                outcome = self._loop.run()
+            except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
+                self._save_state()
+                raise
+            return outcome, network.state_dict()
 
     def before_batch(self) -> None:
         check_interrupt()
@@ -203,11 +178,26 @@ class _Training:
     def on_step(self, event: StepEvent) -> None:
         if event.warning:
             log.warning("LoRA Loop: %s", event.warning)
+        waited = time.monotonic() - self._saved_at
+        done = event.step - self._saved_step
+        if done >= STATE_STEPS or waited >= STATE_SECONDS or event.step == event.steps:
+            self._save_state()
         if self._captions.is_due(event.step):
             with self._outside():
                 self._encode_captions()
         picture = self._preview(event.step) if self._is_due(event.step) else None
         self._progress.update(event.step, event.warning or step_text(event), picture)
+
+    def _save_state(self) -> None:
+        """Keep what the run has reached. A full disk is no reason to end it."""
+        try:
+            state = self._loop.state()
+            if state is not None and state.step > self._saved_step:
+                self._folder.states.save(state)
+                self._saved_step = state.step
+        except (OSError, RuntimeError) as error:
+            log.warning("LoRA Loop: the state of the run could not be saved: %s", error)
+        self._saved_at = time.monotonic()
 
     def _is_due(self, step: int) -> bool:
         settings = self._request.previews
@@ -216,7 +206,7 @@ class _Training:
     def _preview(self, step: int) -> Any:
         """Sample with the live adapters."""
         assert self._previewer is not None
-        with self._outside():
+        with self._outside(), self._loop.averaged():
             pictures = self._previewer.sample()
         return self._book.add(step, pictures)
 

@@ -46,10 +46,6 @@ else:
     collect_ignore_glob = ["test_*.py"]
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: a minute or more; runs on the main ComfyUI only")
-
-
 @pytest.fixture(scope="session")
 def base_directory() -> Path:
     """ComfyUI's base directory of this session: models/, input/, output/, temp/."""

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pack.nodes.host import images, text
-from pack.nodes.host.training import Request
+from pack.nodes.host.request import Request
 from pack.trainer.buckets import BucketSettings
 from pack.trainer.cache import CachedDataset, LatentRecipe, cache_latents
 from pack.trainer.config import LoraConfig, OptimiserConfig, TrainConfig

@@ -48,7 +48,7 @@ def test_shuffled_captions_train_and_leave_the_model_as_it_was(
     sampled = scene.sample(tiny.model, tiny.clip)
     before = scene.snapshot(tiny.model)
     # One text a window: the encoders come and go between all steps.
-    monkeypatch.setattr(caption_window.CaptionWindow.__init__, "__defaults__", (1,))
+    monkeypatch.setattr(caption_window.CaptionWindow.__init__, "__defaults__", (0, 1))
     often = train(tiny, cached, scene.config(captions=SHUFFLED))
     assert len(set(encoded)) > 4
     assert all(caption.startswith("thing, ") for caption in encoded)
@@ -105,7 +105,7 @@ def test_an_interrupt_while_captions_are_encoded_restores_everything(
     tiny, cached, monkeypatch, encoded
 ):
     before = scene.snapshot(tiny.model)
-    monkeypatch.setattr(caption_window.CaptionWindow.__init__, "__defaults__", (1,))
+    monkeypatch.setattr(caption_window.CaptionWindow.__init__, "__defaults__", (0, 1))
 
     class Stop(BaseException):
         pass

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pack.nodes.host import training
+from pack.nodes.host.request import Request
 from pack.tests.host import scene
 from pack.tests.host.test_kohya import SDXL
 from pack.trainer import cache, texts
@@ -85,7 +86,7 @@ def test_a_step_out_and_back(sdxl, tmp_path):
     cached = synthetic_cache(tmp_path / "cache")
     before = [p.sum().item() for p in list(sdxl.model.parameters())[:5]]
     with torch.inference_mode():
-        result, _ = training.train_lora(training.Request(sdxl, cached, config))
+        result, _ = training.train_lora(Request(sdxl, cached, config))
     assert len(result.lora) == 3 * 722
     assert all(torch.tensor(loss).isfinite() for loss in result.losses)
     changed = [k for k, v in result.lora.items() if "lora_up" in k and v.abs().sum() > 0]

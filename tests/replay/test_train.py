@@ -24,10 +24,10 @@ def replay(golden, recorded, *, network=(), settings=(), **run):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"settings": {"scale_weight_norms": 1.0}}, "scale_weight_norms=1.0"),
-        ({"network": {"rank_dropout": 0.1}}, "rank_dropout=0.1"),
-        ({"settings": {"optimizer_type": "Lion"}}, "optimizer_type=Lion"),
-        ({"settings": {"optimizer_args": ["amsgrad=True"]}}, "optimizer_args amsgrad"),
+        ({"network": {"network_args": ["rank_dropout=0.1"]}}, "l2: dropout"),
+        ({"network": {"network_args": ["train_t5xxl=True"]}}, "network_args train_t5xxl"),
+        ({"settings": {"optimizer_type": "Muon"}}, "optimizer_type=Muon"),
+        ({"settings": {"optimizer_args": ["amsgrad"]}}, "amsgrad"),
         ({"settings": {"lr_scheduler": "piecewise_constant"}}, "lr_scheduler=piecewise_constant"),
         ({"param_group_lrs": [1e-4, 1e-3]}, "several learning rates"),
     ],
@@ -51,11 +51,7 @@ def test_optimiser_and_schedule(golden, recorded):
         "lr_warmup_steps": "10%",
     }
     config = replay(golden, recorded, settings=settings, max_grad_norm=None).optimiser
-    assert (config.weight_decay, config.beta1, config.beta2, config.epsilon) == (
-        0.2,
-        0.8,
-        0.9,
-        1e-6,
-    )
+    arguments = config.constructor_arguments()
+    assert arguments == {"weight_decay": 0.2, "betas": (0.8, 0.9), "eps": 1e-6}
     assert (config.schedule, config.cycles, config.warmup) == ("cosine_with_restarts", 3, 0.1)
     assert config.max_grad_norm == 0.0

@@ -68,8 +68,11 @@ def test_an_interrupt_stops_within_a_step_and_leaves_the_model_as_it_was(
     assert same_model, "the checkpoint was loaded anew, which proves nothing"
     assert after == before
 
-    prompt[train]["inputs"]["steps"] = 2
-    server.run(prompt)
+    reached = int(record.steps(train)[-1][1])
+    prompt[train]["inputs"]["steps"] = reached + 3
+    with graphs.Recorder(server) as record:
+        server.run(prompt)
+    assert int(record.steps(train)[0][1]) > reached, "it began anew"
     assert len(graphs.results(server)) == len(known) + 1
 
 

@@ -58,6 +58,7 @@ def measured():
     return table
 
 
+@pytest.mark.slow
 def test_the_labelled_set(measured):
     lab, hsv, kinds = measured[REPORTED_ON]
     for method, numbers in (("lab", lab), ("hsv", hsv)):
@@ -70,6 +71,7 @@ def test_the_labelled_set(measured):
             assert precision >= 0.99 and recall >= 0.93 and right >= 0.95
 
 
+@pytest.mark.slow
 def test_the_thresholds_are_a_good_choice_on_the_pictures_that_chose_them(measured):
     lab, _, kinds = measured[CHOSEN_ON]
 

@@ -17,6 +17,7 @@ def verdicts():
     return bench.verdicts("held out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "least_recall"),
     [
@@ -36,6 +37,7 @@ def test_a_check_that_is_on_is_right(verdicts, check, least_recall):
     assert getattr(CurateOptions(), check.replace(" ", "_")) != "off"
 
 
+@pytest.mark.slow
 def test_the_page_says_what_is_measured(verdicts, root):
     text = (root / "docs" / "curation.md").read_text("utf-8")
     for check, given in verdicts.items():

@@ -29,7 +29,7 @@ def texts_of(data, config):
 
 def run_through(data, config, texts):
     """Every step with the window kept filled; what was encoded, in order."""
-    window, encoded = CaptionWindow(data, config, texts), []
+    window, encoded = CaptionWindow(data, config, texts=texts), []
 
     def remember(text):
         encoded.append(text)

@@ -19,7 +19,10 @@ from pack.trainer.lr_schedule import learning_rate
 KINDS = [LoraConfig, OptimiserConfig, LossConfig, TrainConfig]
 
 WRONG = {
-    LoraConfig: {"rank": 0, "alpha": 0.0, "conv_rank": -1, "conv_alpha": math.nan},
+    LoraConfig: {
+        "rank": 0, "alpha": 0.0, "conv_rank": -1, "conv_alpha": math.nan, "dropout": 1.0,
+        "rank_dropout": -0.1, "module_dropout": 1.5, "loraplus_ratio": -16.0, "max_norm": math.inf,
+    },
     OptimiserConfig: {
         "learning_rate": 0.0, "schedule": "sine", "warmup": -1.0, "beta1": 1.0, "epsilon": 0.0,
         "weight_decay": -0.1, "max_grad_norm": -1.0, "cycles": 0, "min_lr_ratio": 1.5,
@@ -60,6 +63,34 @@ def test_each_problem_is_told_alone(kind, name):
         kind(**{name: WRONG[kind][name]})
     named = set(re.findall(r"(\w+) (?:is|are) ", str(told.value).replace("betas are", "beta1 is")))
     assert named & WRONG[kind].keys() == {name}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"block_ranks": (4,) * 22}, "block_ranks are 22 numbers; give 23 or none"),
+        ({"conv_block_alphas": (1.0,) * 22 + (-1.0,)}, "conv_block_alphas hold a number below 0"),
+        ({"block_alphas": (math.nan,) * 23}, "block_alphas hold a number below 0"),
+        ({"block_rates": (0.0,) * 23}, "block_rates are all 0: nothing would learn"),
+        ({"block_ranks": (0,) * 23}, "block_ranks are all 0: nothing would learn"),
+    ],
+)
+def test_numbers_by_block_are_checked(values, words):
+    with pytest.raises(ValueError, match=words):
+        LoraConfig(**values)
+
+
+@pytest.mark.parametrize("kind", ["Prodigy", "DAdaptAdam", "Adafactor"])
+def test_optimisers_that_find_one_rate_refuse_several(kind):
+    optimiser = OptimiserConfig(type=kind, learning_rate=1.0)
+    halves = LoraConfig(block_rates=(1.0,) * 11 + (0.5,) * 12)
+    for lora in (LoraConfig(loraplus_ratio=16), halves):
+        with pytest.raises(ValueError, match=f"{kind} finds one learning rate for all"):
+            TrainConfig(optimiser=optimiser, lora=lora)
+    some = LoraConfig(block_rates=(1.0,) * 11 + (0.0,) * 12)
+    assert TrainConfig(optimiser=optimiser, lora=some).lora is some
+    fixed = ("relative_step=False", "scale_parameter=False", "warmup_init=False")
+    TrainConfig(optimiser=OptimiserConfig(type="Adafactor", arguments=fixed), lora=halves)
 
 
 @pytest.mark.parametrize("kind", KINDS)

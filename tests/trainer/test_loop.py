@@ -63,7 +63,7 @@ def test_every_step_is_what_plain_pytorch_makes_of_it(cached, accumulation):
         losses = []
         for items in batches:
             batch = other.data.load(items)
-            noise, timesteps = draw(batch, config, epoch, 1000)
+            noise, timesteps, _ = draw(batch, config, epoch, 1000)
             ac = alphas[timesteps].view(-1, 1, 1, 1)
             noisy = ac.sqrt() * batch.latents + (1 - ac).sqrt() * noise
             answer = other.unet(noisy, timesteps.float(), batch.context, batch.y)
@@ -179,3 +179,78 @@ def test_it_learns_what_can_be_learnt(tmp_path):
         losses = Loop(model, network, data, config, Observer()).run().losses
     assert losses[0] == pytest.approx(1.0, abs=0.2)
     assert sum(losses[-50:]) < 0.5 * sum(losses[:5]) * 10
+
+
+def test_a_schedule_free_run_ends_where_its_weights_are_averaged(tmp_path):
+    config = dataclasses.replace(
+        CONFIG, optimiser=OptimiserConfig(learning_rate=1e-2, type="AdamWScheduleFree")
+    )
+    seen, cached = [], make_cache(tmp_path)
+
+    def look(event):
+        trained = run.factors
+        with run.loop.averaged():
+            seen.append(run.factors)
+        assert same(run.factors, trained)
+
+    run = Run(cached, config, observer=Observer(look))
+    run.go()
+    assert same(seen[-1], run.factors) and not same(seen[-2], seen[-1])
+    unwatched = Run(cached, config)
+    unwatched.go()
+    assert same(unwatched.factors, run.factors)
+
+
+def with_lora(**changes):
+    return dataclasses.replace(CONFIG, lora=dataclasses.replace(CONFIG.lora, **changes))
+
+
+DROPOUTS = {"dropout": 0.3, "rank_dropout": 0.3, "module_dropout": 0.3}
+
+
+@pytest.mark.parametrize("chance", DROPOUTS)
+def test_dropout_changes_the_run_and_not_what_is_looked_at_between_steps(cached, chance):
+    seen = []
+
+    def look(_):
+        seen.extend(adapter.dropout for adapter in run.network.adapters.values())
+
+    run = Run(cached, with_lora(**{chance: 0.3}), observer=Observer(look))
+    plain = Run(cached)
+    assert run.go().losses != plain.go().losses and not same(run.factors, plain.factors)
+    assert seen and set(seen) == {None}
+
+
+def test_dropout_does_not_depend_on_how_batches_are_split(cached):
+    whole = Run(cached, with_lora(**DROPOUTS))
+    split = Run(cached, with_lora(**DROPOUTS), micro_batch=1)
+    losses = whole.go().losses
+    assert split.go().losses == pytest.approx(losses, rel=1e-5)
+    assert losses != Run(cached, with_lora(**DROPOUTS | {"dropout": 0.4})).go().losses
+
+
+def test_no_layer_ever_changes_by_more_than_the_limit(cached):
+    longest = []
+
+    def look(_):
+        lengths = [
+            (a.up.flatten(1) @ a.down.flatten(1) * a.scale).norm().item()
+            for a in run.network.adapters.values()
+        ]
+        longest.append(max(lengths))
+
+    run = Run(cached, with_lora(max_norm=1e-4), observer=Observer(look))
+    run.go()
+    assert all(length <= 1e-4 * (1 + 1e-4) for length in longest)
+    assert max(longest) == pytest.approx(1e-4, rel=1e-3)
+
+
+def test_up_factors_learn_faster(cached):
+    """The first step of AdamW moves every parameter by its learning rate."""
+    optimiser = OptimiserConfig(learning_rate=1e-3, weight_decay=0.0, max_grad_norm=0.0)
+    config = dataclasses.replace(with_lora(loraplus_ratio=16.0), steps=1, optimiser=optimiser)
+    run = Run(cached, config)
+    run.go()
+    moved = [adapter.up.abs().max().item() for adapter in run.network.adapters.values()]
+    assert moved == pytest.approx([16e-3] * len(moved), rel=1e-3)
+    assert run.observer.events[0].learning_rate == pytest.approx(1e-3)

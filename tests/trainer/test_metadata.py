@@ -132,7 +132,7 @@ def test_values_of_other_kinds_of_run(config, cached, facts):
     assert written["ss_gradient_accumulation_steps"] == "4"
     assert written["ss_lr_warmup_steps"] == "0.05"
     assert written["ss_optimizer"] == (
-        "torch.optim.adamw.AdamW(weight_decay=0.1,betas=(0.9, 0.99))"
+        "torch.optim.adamw.AdamW(betas=(0.9, 0.99),eps=1e-08,weight_decay=0.1)"
     )
     assert written["ss_debiased_estimation"] == "True"
     assert written["ss_min_snr_gamma"] == written["ss_noise_offset"] == "None"
@@ -169,7 +169,7 @@ def test_buckets_are_counted_with_repeats(config, cached, facts):
 
 def test_the_config_can_be_read_back(config, cached, facts):
     written = describe(config, cached, facts)
-    assert json.loads(written["lora_loop.config"]) == config.to_dict()
+    assert json.loads(written["lora_loop.config"]) == json.loads(json.dumps(config.to_dict()))
     assert written["modelspec.trigger_phrase"] == "sks"
     assert written["modelspec.date"] == "2026-11-22T12:33:45"
 
@@ -181,3 +181,30 @@ def test_without_private_keys_no_folder_file_or_tag_is_left(config, cached, fact
     for word in (*FOLDERS, "bowl", "running", ".png"):
         assert word not in text
     assert written["ss_network_dim"] == "8"
+
+
+def test_network_arguments_have_kohyas_names(config, cached, facts):
+    rates = (1.0, *[0.5] * 9, 1.0, 0.0, 1.0, *[2.0] * 9, 1.0)
+    lora = LoraConfig(
+        dropout=0.1,
+        rank_dropout=0.2,
+        module_dropout=0.3,
+        loraplus_ratio=16,
+        max_norm=1,
+        block_ranks=tuple(range(1, 24)),
+        block_alphas=(1.0,) * 23,
+        block_rates=rates,
+    )
+    written = describe(dataclasses.replace(config, lora=lora), cached, facts)
+    assert json.loads(written["ss_network_args"]) == {
+        "rank_dropout": "0.2",
+        "module_dropout": "0.3",
+        "loraplus_lr_ratio": "16.0",
+        "block_dims": ",".join(map(str, range(1, 24))),
+        "block_alphas": ",".join(["1.0"] * 23),
+        "down_lr_weight": ",".join(["0.5"] * 9),
+        "mid_lr_weight": "1.0,0.0,1.0",
+        "up_lr_weight": ",".join(["2.0"] * 9),
+    }
+    assert written["ss_network_dropout"] == "0.1"
+    assert written["ss_scale_weight_norms"] == "1.0"

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pack.trainer.config import OptimiserConfig
-from pack.trainer.optim import Optimiser
+from pack.trainer.optim import Optimiser, ParameterGroup
 
 SHAPES = [(5, 7), (7,), (6, 4)]
 CONFIG = OptimiserConfig(
@@ -65,7 +65,7 @@ def assert_same(parameters, by_hand):
 def test_steps_are_adamws_with_clipping(max_grad_norm):
     config = OptimiserConfig(**{**vars(CONFIG), "max_grad_norm": max_grad_norm})
     parameters = make_parameters()
-    by_hand, optimiser = ByHand(parameters, config), Optimiser(parameters, config)
+    by_hand, optimiser = ByHand(parameters, config), full(parameters, config)
     for step in range(6):
         rate = 0.01 * (step + 1)
         gradients = make_gradients(step, scale=(3.0, 0.05)[step % 2])
@@ -78,7 +78,7 @@ def test_steps_are_adamws_with_clipping(max_grad_norm):
 
 def test_backwards_add_up_until_the_step():
     parameters = make_parameters()
-    by_hand, optimiser = ByHand(parameters, CONFIG), Optimiser(parameters, CONFIG)
+    by_hand, optimiser = ByHand(parameters, CONFIG), full(parameters, CONFIG)
     for step in range(4):
         parts = [make_gradients(10 * step + part) for part in range(3)]
         for part in parts:
@@ -105,7 +105,7 @@ def test_it_is_kohyas_adamw(golden, name):
         max_grad_norm=0,
     )
     parameters = [nn.Parameter(start.clone()) for start in starts]
-    optimiser = Optimiser(parameters, config)
+    optimiser = full(parameters, config)
     for step, record in enumerate(run["lr_and_d_after_step"]):
         gradients = [tensors[f"grad.{step:02}.{i}"] for i in range(3)]
         optimiser.backward(loss_with(parameters, gradients))
@@ -117,7 +117,10 @@ def test_it_is_kohyas_adamw(golden, name):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_gradients_that_are_not_finite_leave_everything_as_it_was(value):
     bad, good = make_parameters(), make_parameters()
-    disturbed, undisturbed = Optimiser(bad, CONFIG), Optimiser(good, CONFIG)
+    disturbed, undisturbed = (
+        full(bad, CONFIG),
+        full(good, CONFIG),
+    )
     for step in range(4):
         for parameters, optimiser in ((bad, disturbed), (good, undisturbed)):
             optimiser.backward(loss_with(parameters, make_gradients(step)))
@@ -134,7 +137,7 @@ def test_gradients_that_are_not_finite_leave_everything_as_it_was(value):
 
 def test_clear_drops_what_was_accumulated():
     parameters = make_parameters()
-    by_hand, optimiser = ByHand(parameters, CONFIG), Optimiser(parameters, CONFIG)
+    by_hand, optimiser = ByHand(parameters, CONFIG), full(parameters, CONFIG)
     optimiser.backward(loss_with(parameters, make_gradients(0)))
     optimiser.clear()
     optimiser.backward(loss_with(parameters, make_gradients(1)))
@@ -143,8 +146,12 @@ def test_clear_drops_what_was_accumulated():
     assert_same(parameters, by_hand)
 
 
+def full(parameters, config, **options):
+    return Optimiser([ParameterGroup(parameters)], config, **options)
+
+
 def half(parameters, config=CONFIG):
-    return Optimiser(parameters, config, compute_dtype=torch.float16)
+    return full(parameters, config, compute_dtype=torch.float16)
 
 
 def test_loss_scaling_of_half_precision_does_not_show():
@@ -206,7 +213,7 @@ def test_gradients_that_no_scale_can_mend_are_excused_only_at_first():
     assert all(torch.equal(a, b) for a, b in zip(parameters, make_parameters(), strict=True))
 
 
-@pytest.mark.parametrize("make", [Optimiser, half], ids=["float32", "float16"])
+@pytest.mark.parametrize("make", [full, half], ids=["float32", "float16"])
 def test_a_skipped_step_leaves_everything_as_it_was(make):
     parameters = make_parameters()
     by_hand, optimiser = ByHand(parameters, CONFIG), make(parameters, CONFIG)

@@ -2,10 +2,12 @@ import dataclasses
 import json
 import math
 import os
+from collections import namedtuple
 
 import pytest
 import torch
 
+from pack.trainer import run as module
 from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from pack.trainer.lora_file import LoraModel
 from pack.trainer.run import DESCRIPTION, Inputs, RunFolder
@@ -30,7 +32,8 @@ def make_lora():
 
 def saved(root, made_of=None, losses=LOSSES, stopped=None, config=CONFIG):
     folder = RunFolder(root, made_of or inputs(config))
-    return folder, folder.save(make_lora(), losses, config, stopped)
+    with folder.open(config):
+        return folder, folder.save(make_lora(), losses, stopped)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,7 @@ def test_only_the_result_of_as_many_steps_is_found(tmp_path):
     assert folder.find(2) is None and folder.find(4) is None
     assert RunFolder(tmp_path, inputs(model="other")).find(3) is None
     longer = (*LOSSES, 0.05)
-    folder.save(make_lora(), longer, dataclasses.replace(CONFIG, steps=4), None)
+    folder.save(make_lora(), longer, None)
     assert (folder.find(3).losses, folder.find(4).losses) == (LOSSES, longer)
 
 
@@ -104,7 +107,7 @@ def test_a_run_that_stopped_early_is_kept_and_not_taken_for_a_whole_one(tmp_path
     folder, result = saved(tmp_path, stopped="It was lost.")
     assert folder.find(3) is None
     assert result.path.exists() and "It was lost." in result.summary()
-    folder.save(make_lora(), LOSSES, CONFIG, None)
+    folder.save(make_lora(), LOSSES, None)
     assert folder.find(3).losses == LOSSES and result.path.exists()
 
 
@@ -127,7 +130,7 @@ def test_a_damaged_result_is_none(tmp_path, damage):
     folder, result = saved(tmp_path)
     DAMAGES[damage](result.path, result.path.with_suffix(".json"))
     assert folder.find(3) is None
-    folder.save(make_lora(), LOSSES, CONFIG, None)
+    folder.save(make_lora(), LOSSES, None)
     assert folder.find(3).losses == LOSSES
 
 
@@ -137,11 +140,19 @@ def test_nothing_is_found_where_nothing_is(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_says_what_it_is_from_the_beginning(tmp_path):
+    folder = RunFolder(tmp_path, inputs())
+    with folder.open(CONFIG), pytest.raises(ValueError, match="is training this very run"):  # noqa: SIM117
+        with RunFolder(tmp_path, inputs()).open(CONFIG):
+            pass
+    assert [path.name for path in folder.path.iterdir()] == [DESCRIPTION]
+
+
 def test_the_description_says_what_the_run_was_made_of(tmp_path):
     folder, _ = saved(tmp_path)
     description = json.loads((folder.path / DESCRIPTION).read_text())
     assert description["inputs"] == vars(inputs())
-    assert description["config"] == CONFIG.to_dict()
+    assert description["config"] == json.loads(json.dumps(CONFIG.to_dict()))
     assert not [path for path in folder.path.iterdir() if path.suffix == ".tmp"]
 
 
@@ -192,3 +203,15 @@ def test_a_summary_says_whether_it_was_trained(tmp_path):
     folder, result = saved(tmp_path)
     assert result.summary() == f"trained 3 steps, last loss 0.1000, {folder.path.name}"
     assert folder.find(3).summary().startswith("nothing changed")
+
+
+def test_a_full_disk_is_told_before_the_first_step(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path, inputs())
+    with folder.open(CONFIG):
+        usage = namedtuple("usage", "total used free")
+        monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(0, 0, 40 * 10**6))
+        folder.check_space(10**6)
+        with pytest.raises(
+            ValueError, match=r"has 0\.0 GiB free, and this training may need 0\.0 GiB"
+        ):
+            folder.check_space(10**6 + 1)

@@ -21,7 +21,8 @@ def data(tmp_path):
 
 
 def rows(draws):
-    return [(n.flatten().tolist(), int(t)) for n, t in zip(*draws, strict=True)]
+    pairs = zip(draws.noise, draws.timesteps, strict=True)
+    return [(n.flatten().tolist(), int(t)) for n, t in pairs]
 
 
 def test_a_draw_is_a_function_of_seed_epoch_and_sample(data):
@@ -119,3 +120,78 @@ def test_the_model_computes_in_its_dtype_and_the_loss_in_float32(data):
     losses = sample_losses(model, batch, draws, LossConfig())
     assert seen == [(torch.float16, torch.float32, torch.float16, torch.float16)]
     assert losses.dtype == torch.float32
+
+
+def drawn(data, **settings):
+    config = dataclasses.replace(CONFIG, loss=LossConfig(**settings))
+    return draw(data.load(ITEMS), config, 0, 1000)
+
+
+def test_noise_settings_change_what_they_say_and_nothing_else(data):
+    plain = drawn(data)
+    assert plain.perturbed is None
+    offset, weaker = (
+        drawn(data, noise_offset=0.5),
+        drawn(data, noise_offset=0.5, noise_offset_random_strength=True),
+    )
+    for row in range(4):
+        shifts = (offset.noise - plain.noise)[row].flatten(1)
+        assert (shifts - shifts[:, :1]).abs().max() < 1e-6 and shifts.abs().max() > 0.05
+        factor = (weaker.noise - plain.noise)[row].flatten(1)[:, 0] / shifts[:, 0]
+        assert 0 < factor[0] < 1 and (factor - factor[0]).abs().max() < 1e-4
+    pyramid = drawn(data, multires_iterations=6)
+    deviations = pyramid.noise.flatten(1).std(dim=1)
+    assert (deviations - 1).abs().max() < 1e-5 and not torch.equal(pyramid.noise, plain.noise)
+    for other in (offset, weaker, pyramid):
+        assert torch.equal(other.timesteps, plain.timesteps)
+
+
+def test_an_adaptive_offset_reads_the_latents_of_its_sample(data):
+    latents = data.load(ITEMS).latents
+    plain, fixed = drawn(data), drawn(data, noise_offset=0.5)
+    adaptive = drawn(data, noise_offset=0.5, adaptive_noise_scale=1.0)
+    ratio = (adaptive.noise - plain.noise) / (fixed.noise - plain.noise)
+    expected = (0.5 + latents.mean(dim=(2, 3)).abs()) / 0.5
+    torch.testing.assert_close(ratio.mean(dim=(2, 3)), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_input_perturbation_adds_noise_that_the_target_does_not_know(data):
+    plain = drawn(data)
+    more = drawn(data, ip_noise_gamma=0.25)
+    assert torch.equal(more.noise, plain.noise)
+    added = (more.perturbed - more.noise) / 0.25
+    assert abs(float(added.std()) - 1) < 0.1 and abs(float(added.mean())) < 0.15
+    weaker = drawn(data, ip_noise_gamma=0.25, ip_noise_gamma_random_strength=True)
+    strengths = [float(row.std()) / 0.25 for row in weaker.perturbed - weaker.noise]
+    assert all(0 < strength < 1.2 for strength in strengths) and len(set(strengths)) == 4
+
+
+def test_the_perturbed_noise_is_what_the_model_sees(data):
+    batch, seen = data.load(ITEMS), []
+    schedule = Schedule.sdxl()
+
+    def predict(x, *_):
+        seen.append(x)
+        return torch.zeros_like(x)
+
+    model = Model(predict, schedule, torch.device("cpu"), torch.float32)
+    draws = drawn(data, ip_noise_gamma=0.5)
+    losses = sample_losses(model, batch, draws, LossConfig())
+    expected = schedule.noisy(batch.latents, draws.perturbed, draws.timesteps)
+    assert torch.equal(seen[0], expected)
+    torch.testing.assert_close(losses, draws.noise.square().mean(dim=(1, 2, 3)) * batch.weights)
+
+
+def test_timesteps_come_from_the_configured_range(data):
+    drawn_steps = torch.cat(
+        [
+            draw(
+                data.load(ITEMS),
+                dataclasses.replace(CONFIG, loss=LossConfig(min_timestep=3, max_timestep=6)),
+                epoch,
+                1000,
+            ).timesteps
+            for epoch in range(30)
+        ]
+    )
+    assert set(drawn_steps.tolist()) == {3, 4, 5}

@@ -39,7 +39,9 @@ class Observer:
 class Run:
     """One training of the tiny UNet, ready to start."""
 
-    def __init__(self, cached, config=CONFIG, *, spoil=None, micro_batch=None, observer=None):
+    def __init__(
+        self, cached, config=CONFIG, *, spoil=None, micro_batch=None, observer=None, start=None
+    ):
         self.unet = make_unet()
         self.data = TrainingData(cached, FINGERPRINT)
         self.network = Network(find_targets(self.unet, config.lora), config.seed)
@@ -49,7 +51,7 @@ class Run:
         predict = self._predict if spoil is None else lambda *args: spoil(self, *args)
         model = dataclasses.replace(model, predict=predict)
         self.config, self.model = config, model
-        self.loop = Loop(model, self.network, self.data, config, self.observer, micro_batch)
+        self.loop = Loop(model, self.network, self.data, config, self.observer, micro_batch, start)
 
     def _predict(self, *inputs):
         self.calls.append(len(inputs[0]))

@@ -1,0 +1,166 @@
+"""Noise and Loss Settings: what is put on the latents and how the model's answer is judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..trainer.config import LossConfig
+from .schema import node, output, setting
+from .sockets import LossSettingsSocket
+
+
+class LossSettings(io.ComfyNode):
+    """Noise, loss and its weighting."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "LossSettings",
+            display_name="Noise and Loss Settings",
+            description="kohya's loss functions and weightings. Whether the model predicts noise "
+            "or v, and zero terminal SNR, are read from the MODEL.",
+            search_aliases=["min snr", "noise offset", "huber"],
+            inputs=[
+                setting(
+                    LossConfig,
+                    "min_snr_gamma",
+                    "Evens out the weight of easy and hard timesteps; 5 is usual, 0 turns it off.",
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                ),
+                setting(
+                    LossConfig,
+                    "noise_offset",
+                    "Lets the LoRA learn very dark and very bright pictures; 0.05 is usual.",
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    round=False,
+                ),
+                setting(
+                    LossConfig,
+                    "loss_type",
+                    "l2 is the usual one; huber and smooth_l1 care less about outliers.",
+                ),
+                setting(
+                    LossConfig,
+                    "huber_schedule",
+                    "How the Huber constant depends on the timestep.",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "huber_c",
+                    "The Huber constant.",
+                    min=0.0001,
+                    max=10.0,
+                    step=0.01,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "huber_scale",
+                    "Factor on the Huber constant (not under the snr schedule, as in kohya).",
+                    min=0.01,
+                    max=100.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "debiased",
+                    "Debiased estimation: weight 1 / sqrt(SNR).",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "scale_v_pred",
+                    "v-prediction only: scale the loss like one of noise prediction.",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "v_pred_like",
+                    "Noise prediction only: add this share of a loss like v-prediction's.",
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "noise_offset_random_strength",
+                    "Draw the noise offset between 0 and its value for every picture.",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "adaptive_noise_scale",
+                    "Adds this share of each latent channel's mean to the noise offset.",
+                    min=-10.0,
+                    max=10.0,
+                    step=0.001,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "multires_iterations",
+                    "Adds this many coarser noises (kohya: multires_noise_iterations); 6 to 10 are "
+                    "usual, 0 turns it off.",
+                    min=0,
+                    max=32,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "multires_discount",
+                    "How much weaker each coarser noise is than the one before.",
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "ip_noise_gamma",
+                    "Input perturbation: more noise on the picture than the target knows of; 0.1 is "
+                    "usual, 0 turns it off.",
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "ip_noise_gamma_random_strength",
+                    "Draw the input perturbation between 0 and its value for every picture.",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "min_timestep",
+                    "Train from this timestep on: higher ones are noisier and shape the composition.",
+                    min=0,
+                    max=999,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "max_timestep",
+                    "Train below this timestep: lower ones shape the details.",
+                    min=1,
+                    max=1000,
+                    advanced=True,
+                ),
+            ],
+            outputs=[output(LossSettingsSocket, "loss settings", "For Train.")],
+        )
+
+    @classmethod
+    def execute(cls, **values: Any) -> io.NodeOutput:
+        return io.NodeOutput(LossConfig(**values))

@@ -1,0 +1,166 @@
+"""Optimisers by name; their recorded numbers are in tests/replay/test_optimizers.py."""
+
+import importlib
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+
+from pack.trainer import optimisers
+from pack.trainer.config import OptimiserConfig
+from pack.trainer.optim import Optimiser, ParameterGroup
+from pack.trainer.optimisers import KINDS, OptimiserType, check_arguments, parse_arguments
+
+NAMES = get_args(OptimiserType)
+INSTALLED = [name for name in NAMES if "bitsandbytes" not in KINDS[name].module]
+
+
+def toy():
+    rng = torch.Generator().manual_seed(0)
+    return [nn.Parameter(torch.randn(6, 4, generator=rng)), nn.Parameter(torch.zeros(3))]
+
+
+def distance(parameters):
+    return float(sum(((p.detach() - 1) ** 2).sum() for p in parameters))
+
+
+def step(optimiser, parameters, rate, scale=1.0):
+    loss = sum(((p - scale) ** 2).sum() for p in parameters)
+    optimiser.backward(loss)
+    return optimiser.step(rate)
+
+
+def test_every_name_has_a_class():
+    assert KINDS.keys() == set(NAMES)
+    for name in INSTALLED:
+        cls = getattr(importlib.import_module(KINDS[name].module), KINDS[name].name)
+        assert issubclass(cls, torch.optim.Optimizer)
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_every_optimiser_brings_a_simple_loss_down(name):
+    rate = 1.0 if name in optimisers.OWN_RATE or name == "Adadelta" else 0.01
+    parameters = toy()
+    optimiser = Optimiser(
+        [ParameterGroup(parameters)], OptimiserConfig(learning_rate=rate, type=name)
+    )
+    before = distance(parameters)
+    outcomes = [step(optimiser, parameters, rate) for _ in range(60)]
+    optimiser.finish()
+    assert distance(parameters) < before
+    assert all(outcome.applied and outcome.learning_rate > 0 for outcome in outcomes)
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SGDNesterov", "Lion", "Adam"])
+def test_the_learning_rate_of_a_step_is_the_one_given(name):
+    still, moved = toy(), toy()
+    for parameters, rate in ((still, 0.0), (moved, 0.1)):
+        optimiser = Optimiser(
+            [ParameterGroup(parameters)], OptimiserConfig(type=name, learning_rate=0.5)
+        )
+        assert step(optimiser, parameters, rate).learning_rate == rate
+    assert all(torch.equal(a, b) for a, b in zip(still, toy(), strict=True))
+    assert not torch.equal(moved[0], toy()[0])
+
+
+def test_arguments_go_before_the_settings_of_adamw():
+    config = OptimiserConfig(
+        beta1=0.5, weight_decay=0.2, arguments=("weight_decay=0.3", "amsgrad=True")
+    )
+    assert config.constructor_arguments() == {
+        "betas": (0.5, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.3,
+        "amsgrad": True,
+    }
+    assert OptimiserConfig(type="Lion", beta1=0.5).constructor_arguments() == {}
+
+
+def test_arguments_are_literals():
+    lines = ["a=1", "b = (0.9, 0.99)", "c=True", "d=None", "e='x=y'"]
+    assert parse_arguments(lines) == {"a": 1, "b": (0.9, 0.99), "c": True, "d": None, "e": "x=y"}
+
+
+@pytest.mark.parametrize("line", ["a", "a=", "=1", "a b=1", "a=__import__('os')", "a=x", "a=[1"])
+def test_anything_else_is_refused(line):
+    with pytest.raises(ValueError, match="is not of the form key=value"):
+        parse_arguments([line])
+    with pytest.raises(ValueError, match="Optimiser settings: optimiser argument"):
+        OptimiserConfig(arguments=(line,))
+
+
+def test_an_unknown_argument_is_named_with_the_known_ones():
+    (problem,) = check_arguments("AdamW", ["beta=0.5"])
+    assert problem.startswith("AdamW has no argument beta; it has params, lr, betas")
+    assert "set the learning rate itself" in check_arguments("AdamW", ["lr=1"])[0]
+
+
+def test_a_package_that_is_missing_is_named_when_training_begins(monkeypatch):
+    def missing(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(optimisers.importlib, "import_module", missing)
+    config = OptimiserConfig(type="Prodigy", learning_rate=1.0, arguments=("d_coef=2",))
+    with pytest.raises(ValueError, match=r"needs the package prodigyopt.*pip install prodigyopt"):
+        Optimiser([ParameterGroup(toy())], config)
+    assert optimisers.class_name("Prodigy") == "prodigyopt.Prodigy"
+
+
+def test_a_value_that_the_class_refuses_is_said():
+    config = OptimiserConfig(arguments=("betas=(2.0, 0.9)",))
+    with pytest.raises(ValueError, match="AdamW refuses its arguments: Invalid beta"):
+        Optimiser([ParameterGroup(toy())], config)
+
+
+def test_adafactor_finds_its_rate_itself_unless_told():
+    own, fixed = toy(), toy()
+    free = Optimiser([ParameterGroup(own)], OptimiserConfig(type="Adafactor", learning_rate=0.01))
+    rates = {step(free, own, 0.01).learning_rate for _ in range(3)}
+    assert 0.01 not in rates and len(rates) == 3
+    arguments = ("relative_step=False", "scale_parameter=False")
+    told = Optimiser(
+        [ParameterGroup(fixed)], OptimiserConfig(type="Adafactor", arguments=arguments)
+    )
+    assert step(told, fixed, 0.01).learning_rate == 0.01
+
+
+def test_a_schedule_free_optimiser_is_used_where_it_averages():
+    parameters = toy()
+    optimiser = Optimiser(
+        [ParameterGroup(parameters)], OptimiserConfig(type="AdamWScheduleFree", learning_rate=0.1)
+    )
+    for _ in range(5):
+        step(optimiser, parameters, 0.1)
+    trained = [p.detach().clone() for p in parameters]
+    with optimiser.averaged():
+        averaged = [p.detach().clone() for p in parameters]
+    assert not torch.equal(averaged[0], trained[0])
+    assert torch.equal(parameters[0], trained[0])
+    optimiser.finish()
+    assert torch.equal(parameters[0], averaged[0])
+
+
+def test_averaging_changes_nothing_for_others():
+    parameters = toy()
+    optimiser = Optimiser([ParameterGroup(parameters)], OptimiserConfig())
+    step(optimiser, parameters, 0.1)
+    trained = [p.detach().clone() for p in parameters]
+    with optimiser.averaged():
+        assert torch.equal(parameters[0], trained[0])
+    optimiser.finish()
+    assert torch.equal(parameters[0], trained[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "noted"),
+    [
+        ("Prodigy", 3e-5, True),
+        ("Prodigy", 1.0, False),
+        ("DAdaptLion", 0.1, True),
+        ("AdamW", 3e-5, False),
+    ],
+)
+def test_a_low_rate_for_one_that_finds_its_own_is_noted(name, rate, noted):
+    notes = OptimiserConfig(type=name, learning_rate=rate).notes()
+    assert bool(notes) == noted and all("Set it to 1" in note for note in notes)

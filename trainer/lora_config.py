@@ -1,0 +1,82 @@
+"""What can be set about the adapters; the nodes read the defaults from here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .blocks import BLOCKS
+from .checked import Problems, Settings
+
+BY_BLOCK = (
+    "block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas", "block_rates",
+)  # fmt: skip
+"""Settings of the LoRA that hold a number for each block."""
+
+
+@dataclass(frozen=True)
+class LoraConfig(Settings):
+    """Size and scale of the adapters (kohya: network_dim, network_alpha, conv_dim, conv_alpha)."""
+
+    rank: int = 32
+    alpha: float = 32.0
+    conv_rank: int = 0
+    """0: no convolution is adapted. Otherwise kohya's conv_dim for 3x3 convolutions."""
+    conv_alpha: float = 1.0
+    rank_stabilised: bool = False
+    """rsLoRA (Kalajdzievski 2023): the scale is alpha / sqrt(rank)."""
+    dropout: float = 0.0
+    """kohya's network_dropout: the chance of each of the down projection's outputs to be 0."""
+    rank_dropout: float = 0.0
+    """The chance of each rank to be left out, for each sample and layer."""
+    module_dropout: float = 0.0
+    """The chance of a whole adapter to be left out, for each sample and layer."""
+    loraplus_ratio: float = 0.0
+    """LoRA+ (Hayou et al. 2024): up factors learn this many times faster; 0 turns it off."""
+    max_norm: float = 0.0
+    """kohya's scale_weight_norms: no adapter's change of weights is longer; 0 turns it off."""
+    block_ranks: tuple[int, ...] = ()
+    block_alphas: tuple[float, ...] = ()
+    conv_block_ranks: tuple[int, ...] = ()
+    conv_block_alphas: tuple[float, ...] = ()
+    block_rates: tuple[float, ...] = ()
+    """23 numbers each, by block (see blocks); empty: the same everywhere. Rates are factors."""
+
+    @property
+    def has_several_rates(self) -> bool:
+        """Whether parts of the adapters learn at rates of their own."""
+        return self.loraplus_ratio not in (0.0, 1.0) or len({*self.block_rates} - {0.0}) > 1
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything of the adapters is left out at random."""
+        return bool(self.dropout or self.rank_dropout or self.module_dropout)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        problems = Problems()
+        for name in ("dropout", "rank_dropout", "module_dropout"):
+            value = getattr(self, name)
+            problems.need(0 <= value < 1, f"{name} is {value}; it must lie in [0, 1)")
+        for name in ("loraplus_ratio", "max_norm"):
+            value = getattr(self, name)
+            problems.need(0 <= value < math.inf, f"{name} is {value}; it must be 0 or more")
+        for name in BY_BLOCK:
+            values = getattr(self, name)
+            problems.need(
+                len(values) in (0, BLOCKS),
+                f"{name} are {len(values)} numbers; give {BLOCKS} or none",
+            )
+            problems.need(
+                all(0 <= value < math.inf for value in values), f"{name} hold a number below 0"
+            )
+        for name in ("block_ranks", "block_rates"):
+            values = getattr(self, name)
+            problems.need(any(values) or not values, f"{name} are all 0: nothing would learn")
+        problems.need(1 <= self.rank <= 1024, f"rank is {self.rank}; it must lie in 1..1024")
+        problems.need(self.alpha > 0, f"alpha is {self.alpha}; it must be above 0")
+        problems.need(
+            0 <= self.conv_rank <= 1024, f"conv_rank is {self.conv_rank}; it must lie in 0..1024"
+        )
+        problems.need(self.conv_alpha > 0, f"conv_alpha is {self.conv_alpha}; must be above 0")
+        problems.finish("LoRA settings")

@@ -1,0 +1,188 @@
+"""The optimisers that a run may use, by kohya's names: where each class lies and what it starts with.
+
+A workflow may come from anybody, so only classes of this table are ever looked up, and their arguments
+are literals.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+
+OptimiserType = Literal[
+    "AdamW",
+    "AdamW8bit",
+    "PagedAdamW",
+    "PagedAdamW8bit",
+    "PagedAdamW32bit",
+    "Lion",
+    "Lion8bit",
+    "PagedLion8bit",
+    "Prodigy",
+    "Adafactor",
+    "DAdaptation",
+    "DAdaptAdaGrad",
+    "DAdaptAdam",
+    "DAdaptAdan",
+    "DAdaptAdanIP",
+    "DAdaptLion",
+    "DAdaptSGD",
+    "AdamWScheduleFree",
+    "RAdamScheduleFree",
+    "SGDScheduleFree",
+    "SGDNesterov",
+    "SGDNesterov8bit",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
+]
+
+
+class Kind(NamedTuple):
+    """Where an optimiser's class lies, the package that brings it, and what kohya gives it."""
+
+    module: str
+    name: str
+    package: str = ""
+    defaults: Mapping[str, Any] = {}
+
+
+_NESTEROV = {"momentum": 0.9, "nesterov": True}
+_BITSANDBYTES = {
+    name: Kind("bitsandbytes.optim", name, "bitsandbytes")
+    for name in (
+        "AdamW8bit", "PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit", "Lion8bit", "PagedLion8bit",
+    )
+}  # fmt: skip
+_DADAPTATION = {
+    name: Kind("dadaptation", name, "dadaptation")
+    for name in ("DAdaptAdaGrad", "DAdaptAdam", "DAdaptAdan", "DAdaptLion", "DAdaptSGD")
+}
+_SCHEDULE_FREE = {
+    name: Kind("schedulefree", name, "schedulefree")
+    for name in ("AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree")
+}
+KINDS: dict[str, Kind] = {
+    **{name: Kind("torch.optim", name) for name in get_args(OptimiserType)},
+    **_BITSANDBYTES,
+    **_DADAPTATION,
+    **_SCHEDULE_FREE,
+    "Lion": Kind("lion_pytorch", "Lion", "lion-pytorch"),
+    "Prodigy": Kind("prodigyopt", "Prodigy", "prodigyopt"),
+    "Adafactor": Kind("transformers.optimization", "Adafactor", "transformers"),
+    "DAdaptation": Kind("dadaptation.experimental", "DAdaptAdamPreprint", "dadaptation"),
+    "DAdaptAdanIP": Kind("dadaptation.experimental", "DAdaptAdanIP", "dadaptation"),
+    "SGDNesterov": Kind("torch.optim", "SGD", "", _NESTEROV),
+    "SGDNesterov8bit": Kind("bitsandbytes.optim", "SGD8bit", "bitsandbytes", _NESTEROV),
+}
+
+OWN_RATE = frozenset({"Prodigy", *_DADAPTATION, "DAdaptation", "DAdaptAdanIP"})
+"""Optimisers that find the learning rate themselves: theirs is a factor and belongs near 1."""
+
+LOW_RATE = 0.1
+"""Up to this learning rate kohya warns with one of them."""
+
+ADAMW_ALIKE = frozenset(name for name in get_args(OptimiserType) if "AdamW" in name) - frozenset(
+    _SCHEDULE_FREE
+)
+"""Those that take betas, epsilon and weight decay from the settings of their own; others from arguments."""
+
+
+def parse_arguments(lines: Iterable[str]) -> dict[str, Any]:
+    """kohya's optimizer_args, ``key=value`` with Python literals as values.
+
+    Raises:
+        ValueError: a line has another form; says which.
+    """
+    found: dict[str, Any] = {}
+    for line in lines:
+        key, mark, value = (part.strip() for part in line.partition("="))
+        try:
+            if not mark or not key.isidentifier():
+                raise SyntaxError
+            found[key] = ast.literal_eval(value)
+        except (SyntaxError, ValueError) as error:
+            raise ValueError(
+                f"optimiser argument {line!r} is not of the form key=value with a number, True, False, "
+                "None, a text in quotes or a tuple as value"
+            ) from error
+    return found
+
+
+def check_arguments(kind: str, arguments: Sequence[str]) -> list[str]:
+    """What is wrong with the arguments of an optimiser, as sentences; an absent package is not asked for."""
+    try:
+        given = parse_arguments(arguments)
+    except ValueError as error:
+        return [str(error)]
+    if "lr" in given or "params" in given:
+        return ["optimiser arguments cannot hold lr or params: set the learning rate itself"]
+    known = KINDS[kind]
+    try:
+        parameters = inspect.signature(_class(known)).parameters
+    except ImportError:
+        return []
+    unknown = [key for key in given if key not in parameters]
+    return [f"{kind} has no argument {key}; it has {', '.join(parameters)}" for key in unknown]
+
+
+def make_optimiser(
+    kind: str, groups: list[dict[str, Any]], learning_rate: float, arguments: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    """The optimiser of torch's parameter groups, with kohya's defaults of its kind under the arguments.
+
+    Raises:
+        ValueError: its package is not installed, or it refuses the arguments.
+    """
+    known = KINDS[kind]
+    try:
+        cls = _class(known)
+    except ImportError as error:
+        raise ValueError(
+            f"The optimiser {kind} needs the package {known.package}, which does not load here "
+            f"({error}). Install it into ComfyUI's Python (pip install {known.package}) or choose "
+            "another optimiser."
+        ) from error
+    values = {**known.defaults, **arguments}
+    relative = is_relative(kind, values)
+    if relative:
+        groups = [{"params": group["params"]} for group in groups]
+    try:
+        return cls(groups, lr=None if relative else learning_rate, **values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The optimiser {kind} refuses its arguments: {error}") from error
+
+
+def class_name(kind: str) -> str:
+    """``module.Class`` as kohya names it in the metadata."""
+    known = KINDS[kind]
+    try:
+        cls = _class(known)
+    except ImportError:
+        return f"{known.module}.{known.name}"
+    return f"{cls.__module__}.{cls.__name__}"
+
+
+def is_relative(kind: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether Adafactor sets its own learning rate: its default, as in kohya."""
+    return kind == "Adafactor" and bool(
+        arguments.get("relative_step", True) or arguments.get("warmup_init", False)
+    )
+
+
+def _class(kind: Kind) -> Any:
+    found = getattr(importlib.import_module(kind.module), kind.name)
+    if not issubclass(found, torch.optim.Optimizer):
+        raise ImportError(f"{kind.module}.{kind.name} is no torch optimiser")
+    return found
