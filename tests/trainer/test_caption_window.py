@@ -120,3 +120,13 @@ def test_epochs_count_from_one_and_steps_from_zero(data):
 def test_an_encoding_that_is_not_finite_names_its_caption(data):
     with pytest.raises(ValueError, match="non-finite numbers for the caption 'a"):
         CaptionWindow(data, SHUFFLED).fill(lambda text: (torch.full((1, 1), torch.nan),) * 2)
+
+
+def test_a_run_that_goes_on_encodes_from_there(data):
+    start = 3
+    window, encoded = CaptionWindow(data, SHUFFLED, start, texts=4), []
+    assert window.end == start and window.is_due(start)
+    window.fill(lambda text: (encoded.append(text), encode(text))[1])
+    showings = texts_of(data, SHUFFLED)[start : window.end]
+    assert len(showings) >= 1
+    assert encoded == list(dict.fromkeys(text for texts in showings for text in texts))

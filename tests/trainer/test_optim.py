@@ -224,3 +224,16 @@ def test_a_skipped_step_leaves_everything_as_it_was(make):
         assert optimiser.step(0.01).applied
         by_hand.step(make_gradients(step), 0.01)
         assert_same(parameters, by_hand)
+
+
+def test_the_scale_of_half_precision_goes_on():
+    first, second = half(make_parameters()), half(make_parameters())
+    start = second.state()["scaler"]
+    first.backward(
+        loss_with(first._parameters, [torch.full_like(p, math.inf) for p in first._parameters])
+    )
+    assert first.step(0.01).overflow
+    lowered = first.state()["scaler"]
+    assert lowered["scale"] < start["scale"]
+    second.load(first.state())
+    assert second.state()["scaler"] == lowered

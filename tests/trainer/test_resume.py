@@ -73,6 +73,8 @@ def test_three_pieces_equal_one(cached, tmp_path, variant):
     expected = [(event.epoch, event.learning_rate) for event in whole.observer.events[6:]]
     assert [(event.epoch, event.learning_rate) for event in run.observer.events] == expected
     assert [event.timed for event in run.observer.events] == [1, 2]
+    ended, expected_end = run.loop.state(), whole.loop.state()
+    assert (ended.guard, ended.good) == (expected_end.guard, expected_end.good)
 
 
 def test_more_steps_go_on_from_the_end(cached, tmp_path):
