@@ -33,6 +33,10 @@ class PreviewBook:
             sheet.paste(image, (index * image.width, 0))
         return sheet
 
+    def has(self, step: int) -> bool:
+        """Whether there are pictures of that step."""
+        return any(_step(path) == step for path in self.paths())
+
     def clear(self, after: int) -> None:
         """Remove the pictures of later steps, which an earlier attempt made and which come again."""
         for path in self.paths():

@@ -82,6 +82,24 @@ def test_queue_goes_on_after_a_cancel(tiny, cached, monkeypatch, elsewhere, kind
     assert same(result, whole) and torch.equal(pictures, whole_book.images())
 
 
+def test_a_preview_that_was_cancelled_is_made_up_for(tiny, cached, monkeypatch, elsewhere):
+    recipe = scene.config(steps=4)
+    extra = {"clip": tiny.clip, "vae": tiny.vae, "previews": PREVIEWS}
+
+    def cancelled(self):
+        raise mm.InterruptProcessingException
+
+    with monkeypatch.context() as patch, pytest.raises(mm.InterruptProcessingException):
+        patch.setattr(training.Previewer, "sample", cancelled)
+        train(tiny, cached, recipe, **extra)
+    result, book = train(tiny, cached, recipe, **extra)
+    assert [path.name for path in book.paths()] == ["step00000002_0.png", "step00000004_0.png"]
+    pictures = book.images()
+    elsewhere()
+    whole, whole_book = train(tiny, cached, recipe, **extra)
+    assert same(result, whole) and torch.equal(pictures, whole_book.images())
+
+
 def test_nothing_is_lost_when_memory_runs_out(tiny, cached, monkeypatch, elsewhere):
     forward, calls = Adapter.forward, [0]
 
