@@ -28,13 +28,13 @@ PARTS = {
     "tokens": "tokens.json",
     "optimizers": "optimizers.json",
     "network_misc": "network_misc.json",
+    "prompts_and_names": "prompts_and_names.json",
     "tagger": "tagger/tagging.json",
 }
 """Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 
 NOT_YET = {
     "metadata_run": "metadata_run.json",
-    "prompts_and_names": "prompts_and_names.json",
 }
 
 NEED_COMFYUI = {"train", "tokens", "network_misc"}

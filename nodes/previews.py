@@ -26,7 +26,8 @@ class PreviewNode(io.ComfyNode):
                 field(
                     io.String,
                     "prompts",
-                    "One prompt a line; one picture each.",
+                    "One prompt a line; one picture each. kohya's options may follow: --w 832 --h 1216 "
+                    "--d 42 (seed) --l 7 (CFG) --s 28 (steps) --ss euler_a --n blurry. # begins a comment.",
                     default="",
                     multiline=True,
                 ),
@@ -83,6 +84,12 @@ class PreviewNode(io.ComfyNode):
                     min=0,
                     max=2**53 - 1,
                     control_after_generate=False,
+                    advanced=True,
+                ),
+                setting(
+                    PreviewSettings,
+                    "at_start",
+                    "Also before the first step, to see what the model makes of the prompts.",
                     advanced=True,
                 ),
             ],

@@ -7,10 +7,12 @@ from pathlib import Path
 import folder_paths
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from .images import to_image, to_pil
+
+GREY = (128, 128, 128)
 
 
 class PreviewBook:
@@ -19,16 +21,17 @@ class PreviewBook:
     def __init__(self, folder: Path, steps: int) -> None:
         self.folder, self._steps = folder, steps
 
-    def add(self, step: int, pictures: Tensor) -> Image.Image:
-        """Save the pictures [N, H, W, 3] of a step; returns them side by side, for the node."""
+    def add(self, step: int, pictures: list[Tensor]) -> Image.Image:
+        """Save the pictures, [1, H, W, 3] each, of a step; returns them side by side, for the node."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        images = [to_pil(picture) for picture in pictures]
+        images = [to_pil(picture[0]) for picture in pictures]
         for index, image in enumerate(images):
             target = self.folder / f"step{step:08}_{index}.png"
             partial = target.with_suffix(".tmp")
             image.save(partial, format="PNG")
             partial.replace(target)
-        sheet = Image.new("RGB", (sum(i.width for i in images), images[0].height))
+        height = max(image.height for image in images)
+        sheet = Image.new("RGB", (sum(i.width for i in images), height), GREY)
         for index, image in enumerate(images):
             sheet.paste(image, (index * image.width, 0))
         return sheet
@@ -49,15 +52,19 @@ class PreviewBook:
         return sorted((path for path in found if _step(path) <= self._steps), key=_place)
 
     def images(self) -> Tensor | None:
-        """All pictures of the size of the last as one IMAGE batch [N, H, W, 3], None when there are none.
+        """All pictures as one IMAGE batch [N, H, W, 3], None when there are none.
 
-        A run that went on under other preview settings has several sizes.
+        A batch has one size: the others are fitted into the largest, on grey.
         """
-        loaded = []
+        found = []
         for path in self.paths():
             with Image.open(path) as image:
-                loaded.append(to_image(np.asarray(image.convert("RGB"))))
-        return torch.cat([i for i in loaded if i.shape == loaded[-1].shape]) if loaded else None
+                found.append(image.convert("RGB"))
+        if not found:
+            return None
+        size = max(image.width for image in found), max(image.height for image in found)
+        padded = (ImageOps.pad(i, size, color=GREY) if i.size != size else i for i in found)
+        return torch.cat([to_image(np.asarray(image)) for image in padded])
 
     def results(self) -> list[dict[str, str]]:
         """The pictures as ComfyUI's `ui` wants them: below the output directory."""

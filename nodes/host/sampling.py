@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.sample
 import comfy.samplers
 import torch
 from torch import Tensor
 
+from ...trainer.prompts import parse_prompts
 from .text import conditioning
 
 
@@ -23,9 +24,23 @@ def schedulers() -> list[str]:
     return list(comfy.samplers.KSampler.SCHEDULERS)
 
 
+class Shot(NamedTuple):
+    """One picture to sample."""
+
+    text: str
+    negative: str
+    width: int
+    height: int
+    seed: int
+    cfg: float
+    steps: int
+    sampler: str
+
+
 @dataclass(frozen=True)
 class PreviewSettings:
-    """What to sample and when. prompts: one per line; every: steps between previews, 0 for never."""
+    """What to sample and when. prompts: lines of `trainer.prompts`, whose options go before the other
+    settings; every: steps between previews, 0 for never; at_start: also before the first step."""
 
     prompts: tuple[str, ...] = ()
     negative: str = ""
@@ -37,6 +52,7 @@ class PreviewSettings:
     sampler: str = "euler"
     scheduler: str = "normal"
     seed: int = 1
+    at_start: bool = False
 
     def __post_init__(self) -> None:
         problems = []
@@ -48,8 +64,9 @@ class PreviewSettings:
             )
         if self.steps < 1:
             problems.append(f"steps is {self.steps}; it must be 1 or more")
-        if self.sampler not in samplers():
-            problems.append(f"this ComfyUI has no sampler called {self.sampler!r}")
+        for name in dict.fromkeys((self.sampler, *(shot.sampler for shot in self.shots()))):
+            if name not in samplers():
+                problems.append(f"this ComfyUI has no sampler called {name!r}")
         if self.scheduler not in schedulers():
             problems.append(f"this ComfyUI has no scheduler called {self.scheduler!r}")
         if problems:
@@ -57,36 +74,56 @@ class PreviewSettings:
 
     @property
     def wanted(self) -> bool:
-        return bool(self.prompts) and self.every > 0
+        return bool(self.shots()) and self.every > 0
+
+    def is_due(self, step: int) -> bool:
+        """Whether pictures are wanted after so many steps."""
+        return self.wanted and step % self.every == 0 and (step > 0 or self.at_start)
+
+    def shots(self) -> tuple[Shot, ...]:
+        """The pictures to sample, all settings filled in."""
+        return tuple(
+            Shot(
+                prompt.text,
+                self.negative if prompt.negative is None else prompt.negative,
+                prompt.width or self.width,
+                prompt.height or self.height,
+                self.seed if prompt.seed is None else prompt.seed,
+                self.cfg if prompt.cfg is None else prompt.cfg,
+                prompt.steps or self.steps,
+                prompt.sampler or self.sampler,
+            )
+            for prompt in parse_prompts("\n".join(self.prompts))
+        )
 
 
 class Previewer:
     """Encodes its prompts once, then samples them whenever asked. Call in inference mode."""
 
     def __init__(self, patcher: Any, clip: Any, vae: Any, settings: PreviewSettings) -> None:
-        self._patcher, self._vae, self._settings = patcher, vae, settings
-        self._negative = conditioning(clip, settings.negative)
-        self._positive = [conditioning(clip, prompt) for prompt in settings.prompts]
+        self._patcher, self._vae, self._scheduler = patcher, vae, settings.scheduler
+        self._shots = settings.shots()
+        texts = {text for shot in self._shots for text in (shot.text, shot.negative)}
+        self._encoded = {text: conditioning(clip, text) for text in sorted(texts)}
 
-    def sample(self) -> Tensor:
-        """One picture per prompt, IMAGE [N, H, W, 3]."""
-        latents = torch.cat([self._latents(positive) for positive in self._positive])
-        return self._vae.decode(latents).float().cpu()
+    def sample(self) -> list[Tensor]:
+        """One picture per prompt, IMAGE [1, H, W, 3] each."""
+        latents = [self._latents(shot) for shot in self._shots]
+        return [self._vae.decode(latent).float().cpu() for latent in latents]
 
-    def _latents(self, positive: Any) -> Tensor:
-        s = self._settings
-        empty = torch.zeros((1, 4, s.height // 8, s.width // 8))
-        noise = comfy.sample.prepare_noise(empty, s.seed)
+    def _latents(self, shot: Shot) -> Tensor:
+        empty = torch.zeros((1, 4, shot.height // 8, shot.width // 8))
+        noise = comfy.sample.prepare_noise(empty, shot.seed)
         return comfy.sample.sample(
             self._patcher,
             noise,
-            s.steps,
-            s.cfg,
-            s.sampler,
-            s.scheduler,
-            positive,
-            self._negative,
+            shot.steps,
+            shot.cfg,
+            shot.sampler,
+            self._scheduler,
+            self._encoded[shot.text],
+            self._encoded[shot.negative],
             empty,
             disable_pbar=True,
-            seed=s.seed,
+            seed=shot.seed,
         )

@@ -167,7 +167,7 @@ class _Training:
             self._start = None  # its tensors are in the network now
             try:
                 if self._is_due(self.first) and not self._book.has(self.first):
-                    self._preview(self.first)  # it was cancelled meanwhile
+                    self._preview(self.first)  # of the start, or it was cancelled meanwhile
                 outcome = self._loop.run()
             except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
                 self._save_state()
@@ -203,12 +203,7 @@ class _Training:
 
     def _is_due(self, step: int) -> bool:
         settings = self._request.previews
-        return (
-            self._previewer is not None
-            and settings is not None
-            and step > 0
-            and not step % settings.every
-        )
+        return self._previewer is not None and settings is not None and settings.is_due(step)
 
     def _preview(self, step: int) -> Any:
         """Sample with the live adapters."""

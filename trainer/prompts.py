@@ -1,0 +1,78 @@
+"""Preview prompts, a line each, with kohya's options behind them: ``a cat --w 512 --d 42 --n blurry``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+MAX_STEPS, MIN_SIDE, SIDE_STEP = 1000, 64, 8
+
+SAMPLERS = {
+    "euler_a": "euler_ancestral", "k_euler": "euler", "k_euler_a": "euler_ancestral",
+    "dpm_2_a": "dpm_2_ancestral", "k_dpm_2": "dpm_2", "k_dpm_2_a": "dpm_2_ancestral",
+    "k_lms": "lms", "dpmsolver": "dpmpp_2m", "dpmsolver++": "dpmpp_2m", "dpmsingle": "dpmpp_2s_ancestral",
+}  # fmt: skip
+"""kohya's names of samplers whose name in ComfyUI is another; the singlestep solver's nearest relative."""
+
+
+class Prompt(NamedTuple):
+    """One line; what it does not say is None."""
+
+    text: str
+    negative: str | None = None
+    width: int | None = None
+    height: int | None = None
+    seed: int | None = None
+    cfg: float | None = None
+    steps: int | None = None
+    sampler: str | None = None
+
+
+def _steps(text: str) -> int:
+    return max(1, min(MAX_STEPS, int(text)))
+
+
+_OPTIONS: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
+    (r"w (\d+)", "width", int),
+    (r"h (\d+)", "height", int),
+    (r"d (\d+)", "seed", int),
+    (r"s (\d+)", "steps", _steps),
+    (r"l (\d+(?:\.\d+)?)$", "cfg", float),
+    (r"n (.+)", "negative", str),
+    (r"ss (.+)", "sampler", str),
+)
+"""kohya's options that mean something for SDXL; others, and what is no number, are passed over."""
+
+
+def parse_prompts(text: str, kohya: bool = False) -> tuple[Prompt, ...]:
+    """The prompts of all lines that are neither empty nor begin with ``#``.
+
+    Sides are brought to multiples of 8 from 64 on, as kohya does when it samples, and samplers have
+    ComfyUI's names; with ``kohya`` both stay as they are written.
+    """
+    lines = (line.strip() for line in text.splitlines())
+    prompts = [_parse(line) for line in lines if line and not line.startswith("#")]
+    return tuple(prompts if kohya else map(_usable, prompts))
+
+
+def _usable(prompt: Prompt) -> Prompt:
+    sides = {
+        name: max(MIN_SIDE, value // SIDE_STEP * SIDE_STEP)
+        for name, value in (("width", prompt.width), ("height", prompt.height))
+        if value is not None
+    }
+    sampler = prompt.sampler and SAMPLERS.get(prompt.sampler.strip(), prompt.sampler.strip())
+    return prompt._replace(text=prompt.text.strip(), sampler=sampler, **sides)
+
+
+def _parse(line: str) -> Prompt:
+    prompt, *options = line.split(" --")
+    found: dict[str, Any] = {}
+    for option in options:
+        for pattern, name, read in _OPTIONS:
+            match = re.match(pattern, option, re.IGNORECASE)
+            if match:
+                found[name] = read(match[1])
+                break
+    return Prompt(prompt, **found)
