@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from ..trainer.config import LrSchedule, OptimiserConfig
 from ..trainer.lr_schedule import learning_rate, span
+from ..trainer.optimiser_config import LrSchedule, OptimiserConfig
 from .case import Case, Unsupported, largest
 
 BOUND = 1e-9

@@ -16,12 +16,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..trainer.attach import Attachment, leaf_plan
-from ..trainer.config import LossConfig, LrSchedule, OptimiserConfig
+from ..trainer.config import LossConfig, OptimiserConfig
 from ..trainer.data import VAE_SCALE, Batch
 from ..trainer.diffusion import Schedule
 from ..trainer.lora import Network, find_targets
 from ..trainer.lr_schedule import learning_rate
 from ..trainer.optim import Optimiser
+from ..trainer.optimiser_config import LrSchedule
 from ..trainer.size_embedding import size_vector
 from ..trainer.step import Draws, Model, sample_losses
 from .case import Case, Unsupported, largest

@@ -40,7 +40,7 @@ class CaptionWindow:
             ValueError: an encoding is not finite; names the caption.
         """
         wanted: dict[str, None] = {}
-        for step, (_, batches) in self._plan:
+        for step, (_, batches, _) in self._plan:
             self.end = step + 1
             shown = (item.text for batch in batches for item in batch)
             wanted.update((text, None) for text in shown if text is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,6 +54,14 @@ class Batch:
             )
 
 
+class PlannedStep(NamedTuple):
+    """One optimiser step to come. epoch: from 0; ends_epoch: whether it is the epoch's last."""
+
+    epoch: int
+    batches: list[tuple[BatchItem, ...]]
+    ends_epoch: bool
+
+
 class TrainingData:
     """Batches of a cached dataset in the order that (seed, epoch) fixes.
 
@@ -68,10 +77,8 @@ class TrainingData:
         self._text_fingerprint = text_fingerprint
         self._store = Store(dataset.store_root) if store is None else store
 
-    def steps(
-        self, config: TrainConfig, start: int = 0
-    ) -> Iterator[tuple[int, list[tuple[BatchItem, ...]]]]:
-        """Endless (epoch, batches of one optimiser step) after ``start`` steps; epochs count from 0.
+    def steps(self, config: TrainConfig, start: int = 0) -> Iterator[PlannedStep]:
+        """Endless steps after the first ``start``.
 
         Accumulation never crosses the end of an epoch: the last step of one may hold fewer
         batches, as kohya does it.
@@ -81,8 +88,9 @@ class TrainingData:
             batches = epoch_batches(self._dataset, config.batch_size, config.seed, epoch)
             for first in range(0, len(batches), config.accumulation):
                 if step >= start:
-                    chosen = batches[first : first + config.accumulation]
-                    yield epoch, [self._worded(batch, config, epoch, step) for batch in chosen]
+                    after = first + config.accumulation
+                    worded = [self._worded(b, config, epoch, step) for b in batches[first:after]]
+                    yield PlannedStep(epoch, worded, after >= len(batches))
                 step += 1
             epoch += 1
 

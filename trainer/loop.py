@@ -30,6 +30,7 @@ class StepEvent:
     step: int
     steps: int
     epoch: int
+    ends_epoch: bool
     loss: float
     learning_rate: float
     grad_norm: float
@@ -128,7 +129,7 @@ class Loop:
         """
         config, before, busy = self._config, len(self._losses), 0.0
         plan = itertools.islice(self._data.steps(config, before), config.steps - before)
-        for step, (epoch, batches) in enumerate(plan, before):
+        for step, (epoch, batches, ends_epoch) in enumerate(plan, before):
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
             loss = self._accumulate(epoch, batches)
@@ -136,7 +137,7 @@ class Loop:
             outcome = self._apply(loss, rate)
             self._is_whole = True
             busy += time.perf_counter() - begin
-            event = self._event(epoch, rate, outcome, busy, len(self._losses) - before)
+            event = self._event(epoch, ends_epoch, rate, outcome, busy, len(self._losses) - before)
             self._observer.on_step(event)
             if self._guard.lost:
                 break
@@ -186,12 +187,19 @@ class Loop:
         ).mean()
 
     def _event(
-        self, epoch: int, rate: float, outcome: StepOutcome, seconds: float, timed: int
+        self,
+        epoch: int,
+        ends_epoch: bool,
+        rate: float,
+        outcome: StepOutcome,
+        seconds: float,
+        timed: int,
     ) -> StepEvent:
         return StepEvent(
             step=len(self._losses),
             steps=self._config.steps,
             epoch=epoch + 1,
+            ends_epoch=ends_epoch,
             loss=self._losses[-1],
             learning_rate=rate if math.isnan(outcome.learning_rate) else outcome.learning_rate,
             grad_norm=outcome.grad_norm,

@@ -24,9 +24,6 @@ FORMAT = 1
 KEPT = 2
 """States of a run that stay on disk: should the last be damaged, there is one before it."""
 
-STATE_STEPS, STATE_SECONDS = 250, 600.0
-"""A state is saved after so many steps or seconds, whichever comes first, at the end, and when stopped."""
-
 _NAME = re.compile(r"state-(\d{8,})-([0-9a-f]{32})\.pt")
 
 

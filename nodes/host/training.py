@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
-from ...trainer.batches import batches_per_epoch
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora import Network, find_targets
 from ...trainer.lora_file import LoraModel
-from ...trainer.memory import MemoryPlan, plan_memory
-from ...trainer.metadata import RunFacts, describe
 from ...trainer.run import Inputs, Result, RunFolder
-from ...trainer.state import STATE_SECONDS, STATE_STEPS
+from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
 from ...trainer.weights import Lookahead, Weights
 from . import folders, memory, text, unet
 from .caching import encode_captions, encode_pictures
+from .facts import metadata
 from .files import cache_store
 from .fingerprint import fingerprint
+from .planning import memory_plan
 from .previews import PreviewBook
 from .progress import NodeProgress, check_interrupt, step_text
 from .registry import REGISTRY
@@ -93,6 +91,14 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
         )
 
 
+class Follower(Protocol):
+    """Whoever is told of every finished step."""
+
+    def on_step(self, event: StepEvent) -> None:
+        """May raise to end the run."""
+        ...
+
+
 class _Training:
     """One training that is really done: the observer of its loop."""
 
@@ -113,7 +119,6 @@ class _Training:
         self._hold = ExitStack()
         self._previewer: Previewer | None = None
         self._captions = CaptionWindow(data, request.config, start=self.first)
-        self._saved_step, self._saved_at = self.first, time.monotonic()
 
     def run(self) -> Result:
         started = time.time()
@@ -133,7 +138,7 @@ class _Training:
         if outcome.stopped:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
-        lora = LoraModel(tensors, self._metadata(outcome, started))
+        lora = LoraModel(tensors, metadata(self._request, outcome, started))
         return self._folder.save(lora, outcome.losses, outcome.stopped)
 
     def _train(self) -> tuple[Outcome, dict[str, Tensor]]:
@@ -143,8 +148,9 @@ class _Training:
         with training_session(), ExitStack() as stack:
             targets = find_targets(self._unet, self._config.lora)
             network = Network(targets, self._config.seed, device)
-            self._folder.check_space(sum(p.numel() for p in network.parameters()))
-            self._memory = self._plan(network)
+            parameters = sum(p.numel() for p in network.parameters())
+            self._folder.check_space(parameters)
+            self._memory = memory_plan(self._request, parameters)
             log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
             self._make_room()
             self._leaves = leaf_plan(self._unet, network, self._weights)
@@ -164,13 +170,15 @@ class _Training:
                 self._memory.micro_batch,
                 self._start,
             )
+            states = StateKeeper(self._folder.states, self._loop, self.first)
+            self._followers: list[Follower] = [states]
             self._start = None  # its tensors are in the network now
             try:
                 if self._is_due(self.first) and not self._book.has(self.first):
                     self._preview(self.first)  # of the start, or it was cancelled meanwhile
                 outcome = self._loop.run()
             except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
-                self._save_state()
+                states.save()
                 raise
             return outcome, network.state_dict()
 
@@ -180,26 +188,13 @@ class _Training:
     def on_step(self, event: StepEvent) -> None:
         if event.warning:
             log.warning("LoRA Loop: %s", event.warning)
-        waited = time.monotonic() - self._saved_at
-        done = event.step - self._saved_step
-        if done >= STATE_STEPS or waited >= STATE_SECONDS or event.step == event.steps:
-            self._save_state()
+        for follower in self._followers:
+            follower.on_step(event)
         if self._captions.is_due(event.step):
             with self._outside():
                 self._encode_captions()
         picture = self._preview(event.step) if self._is_due(event.step) else None
         self._progress.update(event.step, event.warning or step_text(event), picture)
-
-    def _save_state(self) -> None:
-        """Keep what the run has reached. A full disk is no reason to end it."""
-        try:
-            state = self._loop.state()
-            if state is not None and state.step > self._saved_step:
-                self._folder.states.save(state)
-                self._saved_step = state.step
-        except (OSError, RuntimeError) as error:
-            log.warning("LoRA Loop: the state of the run could not be saved: %s", error)
-        self._saved_at = time.monotonic()
 
     def _is_due(self, step: int) -> bool:
         settings = self._request.previews
@@ -238,36 +233,3 @@ class _Training:
 
     def _hold_weights(self) -> None:
         self._hold.enter_context(self._weights.hold(leaf.module for leaf in self._leaves))
-
-    def _plan(self, network: Network) -> MemoryPlan:
-        plan = plan_memory(
-            self._config,
-            parameters=sum(p.numel() for p in network.parameters()),
-            pixels=max(math.prod(item.bucket) for item in self._request.cached.items),
-            itemsize=unet.compute_dtype(self._patcher).itemsize,
-            available=memory.available_beside(self._patcher),
-        )
-        if not plan.fits:
-            log.warning(
-                "LoRA Loop: %s is more than this card has beside the model; parts of the model will "
-                "be streamed from RAM. Lower the resolution, the rank or the batch size, or set "
-                "checkpointing to full, to go faster.",
-                plan.describe(),
-            )
-        return plan
-
-    def _metadata(self, outcome: Outcome, started: float) -> dict[str, str]:
-        cached, config = self._request.cached, self._config
-        batches = batches_per_epoch(cached, config.batch_size)
-        schedule = unet.schedule(self._patcher)
-        facts = RunFacts(
-            steps=outcome.steps,
-            epochs=math.ceil(outcome.steps / math.ceil(batches / config.accumulation)),
-            batches_per_epoch=batches,
-            started=started,
-            finished=time.time(),
-            prediction=schedule.prediction,
-            zero_terminal_snr=schedule.zero_terminal_snr,
-            trigger=cached.dataset.trigger,
-        )
-        return describe(config, cached, facts)

@@ -9,7 +9,7 @@ import torch
 from pack.nodes.host import folders, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
-from pack.trainer import lock
+from pack.trainer import lock, state_keeper
 from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.config import OptimiserConfig
 from pack.trainer.lora import Adapter
@@ -151,11 +151,11 @@ def test_states_are_saved_on_the_way_and_two_are_kept(tiny, cached, monkeypatch)
     monkeypatch.setattr(
         StateFiles, "save", lambda self, state: (saved.append(state.step), save(self, state))[1]
     )
-    monkeypatch.setattr(training, "STATE_STEPS", 2)
+    monkeypatch.setattr(state_keeper, "STATE_STEPS", 2)
     result, _ = train(tiny, cached, scene.config(steps=7))
     assert saved == [2, 4, 6, 7]
     assert len(list(result.path.parent.glob("state-*"))) == 2
-    monkeypatch.setattr(training, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr(state_keeper, "STATE_SECONDS", 0.0)
     saved.clear()
     train(tiny, cached, scene.config(steps=3, seed=9))
     assert saved == [1, 2, 3]

@@ -24,7 +24,7 @@ def data(tmp_path):
 
 def texts_of(data, config):
     steps = itertools.islice(data.steps(config), config.steps)
-    return [[item.text for batch in batches for item in batch] for _, batches in steps]
+    return [[item.text for batch in batches for item in batch] for _, batches, _ in steps]
 
 
 def run_through(data, config, texts):
@@ -36,7 +36,7 @@ def run_through(data, config, texts):
         return encode(text)
 
     fills = 0
-    for step, (_, batches) in enumerate(itertools.islice(data.steps(config), config.steps)):
+    for step, (_, batches, _) in enumerate(itertools.islice(data.steps(config), config.steps)):
         if window.is_due(step):
             window.fill(remember)
             fills += 1
@@ -62,7 +62,7 @@ def test_a_text_follows_from_the_epoch_and_the_sample_not_from_the_batches(data)
         steps = itertools.islice(data.steps(config), 24 // config.batch_size)
         return {
             (epoch, item.item_index, item.repeat): item.text
-            for epoch, batches in steps
+            for epoch, batches, _ in steps
             for batch in batches
             for item in batch
         }

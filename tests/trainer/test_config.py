@@ -10,11 +10,11 @@ from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.config import (
     LoraConfig,
     LossConfig,
-    LrSchedule,
     OptimiserConfig,
     TrainConfig,
 )
 from pack.trainer.lr_schedule import learning_rate
+from pack.trainer.optimiser_config import LrSchedule
 
 KINDS = [LoraConfig, OptimiserConfig, LossConfig, TrainConfig]
 

@@ -40,7 +40,7 @@ def cached(tmp_path):
 
 def epoch_of(data, config, number):
     steps = itertools.takewhile(lambda step: step[0] <= number, data.steps(config))
-    return [batches for epoch, batches in steps if epoch == number]
+    return [batches for epoch, batches, _ in steps if epoch == number]
 
 
 def test_a_batch_is_what_was_cached(cached):

@@ -59,7 +59,9 @@ def test_every_step_is_what_plain_pytorch_makes_of_it(cached, accumulation):
             if parameter is not None:
                 module._parameters[name] = nn.Parameter(parameter.clone(), requires_grad=False)
     alphas = other.model.schedule.alphas_cumprod
-    for event, (epoch, batches) in zip(run.observer.events, other.data.steps(config), strict=False):
+    for event, (epoch, batches, _) in zip(
+        run.observer.events, other.data.steps(config), strict=False
+    ):
         losses = []
         for items in batches:
             batch = other.data.load(items)

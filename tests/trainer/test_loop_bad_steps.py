@@ -89,7 +89,7 @@ def test_a_step_after_a_bad_one_is_that_of_a_run_without_it(cached):
     run.go()
     assert same(kept[0], start) and not same(kept[1], start)
     gradient_free = Run(cached, config)
-    (_, batches) = list(zip(range(2), gradient_free.data.steps(config), strict=False))[1][1]
+    (_, batches, _) = list(zip(range(2), gradient_free.data.steps(config), strict=False))[1][1]
     with Attachment(leaf_plan(gradient_free.unet, gradient_free.network, PlainWeights())):
         gradient_free.loop._accumulate(0, batches)
         gradient_free.loop._optimiser.step(1e-3)

@@ -5,8 +5,8 @@ from typing import get_args
 import pytest
 import torch
 
-from pack.trainer.config import LrSchedule, OptimiserConfig
 from pack.trainer.lr_schedule import POLYNOMIAL_END, learning_rate, multiplier, span
+from pack.trainer.optimiser_config import LrSchedule, OptimiserConfig
 
 STEPS = 40
 

@@ -1,0 +1,30 @@
+"""What a finished training says of itself in its file."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from ...trainer.batches import batches_per_epoch
+from ...trainer.loop import Outcome
+from ...trainer.metadata import RunFacts, describe
+from . import unet
+from .request import Request
+
+
+def metadata(request: Request, outcome: Outcome, started: float) -> dict[str, str]:
+    """kohya's metadata of a training that began at ``started`` (unix seconds) and ends now."""
+    cached, config = request.cached, request.config
+    batches = batches_per_epoch(cached, config.batch_size)
+    schedule = unet.schedule(request.patcher)
+    facts = RunFacts(
+        steps=outcome.steps,
+        epochs=math.ceil(outcome.steps / math.ceil(batches / config.accumulation)),
+        batches_per_epoch=batches,
+        started=started,
+        finished=time.time(),
+        prediction=schedule.prediction,
+        zero_terminal_snr=schedule.zero_terminal_snr,
+        trigger=cached.dataset.trigger,
+    )
+    return describe(config, cached, facts)
