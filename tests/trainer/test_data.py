@@ -126,7 +126,7 @@ def test_epochs_follow_one_another_and_the_order_is_the_seeds(cached):
     def first(seed, count=20):
         return list(itertools.islice(data.steps(TrainConfig(seed=seed)), count))
 
-    assert [epoch for epoch, _ in first(0)] == sorted(epoch for epoch, _ in first(0))
+    assert [s.epoch for s in first(0)] == sorted(s.epoch for s in first(0))
     assert first(0) == first(0) and first(0) != first(1)
 
 
