@@ -61,7 +61,8 @@ class Train(io.ComfyNode):
                 field(
                     io.Clip,
                     "clip",
-                    "Encodes captions that Cache Latents did not, and preview prompts.",
+                    "Encodes captions that Cache Latents did not, and preview prompts; its text "
+                    "encoders can be trained too.",
                     optional=True,
                 ),
                 field(io.Vae, "vae", "Decodes previews.", optional=True),
@@ -123,6 +124,7 @@ class Train(io.ComfyNode):
                     "All previews, in order of steps; grey when there are none.",
                 ),
                 output(io.String, "path", "The LoRA's file in the run's folder."),
+                output(io.Clip, "clip", "The CLIP with the LoRA at strength 1.0, when connected."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -163,7 +165,7 @@ class Train(io.ComfyNode):
             cls.hidden.unique_id,
         )  # fmt: skip
         result, book = train_lora(request)
-        trained, _ = apply_lora(model, None, result.lora, 1.0)
+        trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
         pictures = book.images()
         return io.NodeOutput(
             result.lora,
@@ -171,5 +173,6 @@ class Train(io.ComfyNode):
             {"loss": list(result.losses)},
             empty_image() if pictures is None else pictures,
             str(result.path),
+            trained_clip,
             ui={"images": book.results(), "text": [result.summary()]},
         )

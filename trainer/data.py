@@ -17,6 +17,7 @@ from .config import TrainConfig
 from .size_embedding import size_vector
 from .store import Store
 
+NO_TEXT = torch.zeros((1, 0)), torch.zeros(0)
 VAE_SCALE = 0.13025
 """SDXL's latent scaling factor; the cache holds unscaled latents."""
 
@@ -24,7 +25,8 @@ VAE_SCALE = 0.13025
 @dataclass(frozen=True)
 class Batch:
     """One micro batch. latents: [B, 4, h, w] scaled float32; context: [B, T, C]; y: [B, Y];
-    weights: [B] float32; items: what was drawn, for the random draws of each sample."""
+    weights: [B] float32; items: what was drawn, for the random draws of each sample.
+    Loaded without texts, context is empty and y holds the sizes alone (see live_texts)."""
 
     latents: Tensor
     context: Tensor
@@ -66,16 +68,22 @@ class TrainingData:
     """Batches of a cached dataset in the order that (seed, epoch) fixes.
 
     ``window`` holds encodings of texts that are not on disk, context [T, C] and pooled [P]: those of
-    captions that differ from showing to showing (see caption_window).
+    captions that differ from showing to showing (see caption_window). With ``live_texts`` no encoding is
+    ever read: texts are encoded with every batch (see live_texts).
     """
 
     def __init__(
-        self, dataset: CachedDataset, text_fingerprint: str, store: Store | None = None
+        self,
+        dataset: CachedDataset,
+        text_fingerprint: str,
+        store: Store | None = None,
+        live_texts: bool = False,
     ) -> None:
         self.window: dict[str, tuple[Tensor, Tensor]] = {}
         self._dataset = dataset
         self._text_fingerprint = text_fingerprint
         self._store = Store(dataset.store_root) if store is None else store
+        self._live_texts = live_texts
 
     def steps(self, config: TrainConfig, start: int = 0) -> Iterator[PlannedStep]:
         """Endless steps after the first ``start``.
@@ -122,8 +130,10 @@ class TrainingData:
         )
 
     def varies(self, captions: CaptionOptions) -> bool:
-        """Whether a picture's text differs from showing to showing."""
-        return any(item.plain_text(captions) is None for item in self._dataset.items)
+        """Whether a picture's encoded text differs from showing to showing and is needed beforehand."""
+        return not self._live_texts and any(
+            item.plain_text(captions) is None for item in self._dataset.items
+        )
 
     def missing(self, captions: CaptionOptions) -> list[str]:
         """Names of the pictures whose latents or lasting encoded captions are not in the cache."""
@@ -131,7 +141,7 @@ class TrainingData:
 
     def _is_cached(self, item: CachedItem, captions: CaptionOptions) -> bool:
         keys = [item.latent_key] + ([item.flipped_key] if item.flipped_key else [])
-        text = item.plain_text(captions)
+        text = None if self._live_texts else item.plain_text(captions)
         if text is not None and not self._store.has(texts.KIND, self._text_key(text)):
             return False
         return all(self._store.has(cache.KIND, key) for key in keys)
@@ -140,6 +150,8 @@ class TrainingData:
         return texts.text_key(self._text_fingerprint, text)
 
     def _encoded(self, text: str) -> tuple[Tensor, Tensor] | None:
+        if self._live_texts:
+            return NO_TEXT
         if text in self.window:
             return self.window[text]
         stored = self._store.load(texts.KIND, self._text_key(text))

@@ -16,6 +16,7 @@ from .config import TrainConfig
 from .data import Batch, TrainingData
 from .dropout import Dropout
 from .guard import MAX_BAD_STEPS, Guard
+from .live_texts import with_texts
 from .lora import Network
 from .lr_schedule import learning_rate
 from .optim import Optimiser, StepOutcome
@@ -165,19 +166,31 @@ class Loop:
             for part in batch.split(self._micro_batch):
                 self._observer.before_batch()
                 share = len(part.items) / len(batch.items)
+                part = self._with_texts(part, epoch)
                 with self._network.dropping(
-                    self._dropout(epoch, part)
+                    self._dropout(epoch, part.items)
                 ):  # backward recomputes blocks
                     loss = self._loss(part, epoch) * share
                     self._optimiser.backward(loss / self._config.accumulation)
                 total += float(loss.detach())
         return total / len(batches)
 
-    def _dropout(self, epoch: int, batch: Batch) -> Dropout | None:
+    def _with_texts(self, batch: Batch, epoch: int) -> Batch:
+        """The batch with its texts encoded by the encoders as they are now, where these are trained."""
+        network, encode = self._network, self._model.encode
+        if encode is None:
+            return batch
+        if not self._config.lora.drops:
+            return with_texts(batch, encode)
+        return with_texts(
+            batch, encode, lambda item: network.dropping(self._dropout(epoch, (item,)))
+        )
+
+    def _dropout(self, epoch: int, items: tuple[BatchItem, ...]) -> Dropout | None:
         config = self._config
         if not config.lora.drops:
             return None
-        return Dropout(config.lora, config.seed, epoch, batch.items)
+        return Dropout(config.lora, config.seed, epoch, items)
 
     def _loss(self, batch: Batch, epoch: int) -> torch.Tensor:
         model = self._model

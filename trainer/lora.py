@@ -29,13 +29,15 @@ RESIDUALS = {"ResBlock", "Downsample", "Upsample"}
 
 @dataclass(frozen=True)
 class Target:
-    """A layer that gets an adapter: its path in the UNet, its kohya key, the adapter's size."""
+    """A layer that gets an adapter: its path in its model, its kohya key, the adapter's size."""
 
     path: str
     key: str
     module: nn.Module
     rank: int
     alpha: float
+    rate: float | None = None
+    """The factor on its learning rate, of a layer of a text encoder; in the UNet the block has it."""
 
 
 def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
@@ -147,18 +149,23 @@ class Network:
         return [p for adapter in self.adapters.values() for p in (adapter.down, adapter.up)]
 
     def groups(self, config: LoraConfig) -> list[ParameterGroup]:
-        """The parameters by the factor on their learning rate: block by block, up factors last (LoRA+)."""
-        found: dict[tuple[int, bool], ParameterGroup] = {}
+        """The parameters by the factor on their learning rate, up factors last (LoRA+).
+
+        In the order of the targets: text encoders first, then the UNet block by block.
+        """
+        found: dict[tuple[float | None, int, bool], ParameterGroup] = {}
         for target in self.targets:
             adapter = self.adapters[target.key]
-            block = block_of(target.path) if config.block_rates else 0
-            rate = config.block_rates[block] if config.block_rates else 1.0
+            rate, block = target.rate, 0
+            if rate is None:
+                block = block_of(target.path) if config.block_rates else 0
+                rate = config.block_rates[block] if config.block_rates else 1.0
             for is_up, parameter in ((False, adapter.down), (True, adapter.up)):
                 is_plus = is_up and config.loraplus_ratio > 0
                 factor = rate * config.loraplus_ratio if is_plus else rate
-                group = found.setdefault((block, is_plus), ParameterGroup([], factor))
+                group = found.setdefault((target.rate, block, is_plus), ParameterGroup([], factor))
                 group.parameters.append(parameter)
-        return [found[key] for key in sorted(found)]
+        return list(found.values())
 
     @contextmanager
     def dropping(self, dropout: Dropout | None) -> Iterator[None]:

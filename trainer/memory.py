@@ -14,6 +14,8 @@ CHECKPOINTED_PER_SAMPLE = 0.48 * GIB
 """The same when transformer blocks and resnets are recomputed."""
 TRANSIENT_PER_SAMPLE = 0.4 * GIB
 """Largest block while it is computed or recomputed, attention included."""
+TEXT_PER_CHUNK = 0.3 * GIB
+"""Activations that SDXL's text encoders keep for 77 tokens of one caption, float32, when trained."""
 BYTES_PER_PARAMETER = 16
 """float32 weight, gradient and AdamW's two moments."""
 
@@ -37,28 +39,45 @@ class MemoryPlan:
 
 
 def reserve_bytes(
-    parameters: int, pixels: int, micro_batch: int, itemsize: int, *, checkpointing: bool
+    parameters: int,
+    pixels: int,
+    micro_batch: int,
+    itemsize: int,
+    *,
+    checkpointing: bool,
+    chunks: int = 0,
 ) -> int:
     """Bytes needed beside the frozen weights for adapters, optimiser and activations."""
     saved = CHECKPOINTED_PER_SAMPLE if checkpointing else SAVED_PER_SAMPLE
     per_sample = (saved + TRANSIENT_PER_SAMPLE) * (pixels / 1024**2) * (itemsize / 2)
+    per_sample += chunks * TEXT_PER_CHUNK
     return int(parameters * BYTES_PER_PARAMETER + per_sample * micro_batch)
 
 
 def plan_memory(
-    config: TrainConfig, parameters: int, pixels: int, itemsize: int, available: int | None
+    config: TrainConfig,
+    parameters: int,
+    pixels: int,
+    itemsize: int,
+    available: int | None,
+    chunks: int = 0,
 ) -> MemoryPlan:
     """The fastest plan that fits into `available` bytes beside the weights (None: no limit known).
 
     parameters: trainable ones; pixels: of the largest bucket; itemsize: bytes of the compute
-    dtype. Halving the batch costs less time than recomputing, so it is tried first.
+    dtype; chunks: of 77 tokens in a caption, where text encoders are trained. Halving the batch costs less time than recomputing, so it is tried first.
     """
     checkpoint_choices = {"auto": (False, True), "off": (False,), "full": (True,)}
     plans = []
     for checkpointing in checkpoint_choices[config.checkpointing]:
         for micro_batch in dict.fromkeys((config.batch_size, 1)):
             need = reserve_bytes(
-                parameters, pixels, micro_batch, itemsize, checkpointing=checkpointing
+                parameters,
+                pixels,
+                micro_batch,
+                itemsize,
+                checkpointing=checkpointing,
+                chunks=chunks,
             )
             fits = available is None or need <= available
             plans.append(MemoryPlan(checkpointing, micro_batch, need, fits))

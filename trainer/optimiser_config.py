@@ -57,6 +57,12 @@ class OptimiserConfig(Settings):
     type: OptimiserType = "AdamW"
     arguments: tuple[str, ...] = ()
     """kohya's optimizer_args: `key=value` with literals."""
+    text_encoder_1_rate: float = 0.0
+    """Learning rate of CLIP-L (kohya's first text_encoder_lr); 0: it is not trained."""
+    text_encoder_2_rate: float = 0.0
+    """Learning rate of CLIP-G (kohya's second text_encoder_lr); 0: it is not trained."""
+    train_unet: bool = True
+    """Off, with a rate for a text encoder: kohya's network_train_text_encoder_only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,6 +83,13 @@ class OptimiserConfig(Settings):
         problems.need(self.cycles >= 1, f"cycles is {self.cycles}; it must be 1 or more")
         problems.need(
             0 <= self.min_lr_ratio <= 1, f"min_lr_ratio is {self.min_lr_ratio}; it must lie in 0..1"
+        )
+        for name in ("text_encoder_1_rate", "text_encoder_2_rate"):
+            value = getattr(self, name)
+            problems.need(0 <= value <= 10, f"{name} is {value}; it must lie in 0..10, 0 for not")
+        problems.need(
+            self.train_unet or self.trains_text,
+            "train_unet is off and both text encoder rates are 0: nothing would learn",
         )
         problems.one_of("type", self.type, OptimiserType)
         if not problems:
@@ -108,6 +121,22 @@ class OptimiserConfig(Settings):
     def finds_rate(self) -> bool:
         """Whether the optimiser finds the learning rate itself, one for all parameters."""
         return self.type in OWN_RATE or is_relative(self.type, self.constructor_arguments())
+
+    @property
+    def text_rates(self) -> tuple[float, float]:
+        """The learning rates of both text encoders; 0 for one that is not trained."""
+        return self.text_encoder_1_rate, self.text_encoder_2_rate
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether a text encoder is trained."""
+        return any(self.text_rates)
+
+    @property
+    def has_several_rates(self) -> bool:
+        """Whether UNet and text encoders learn at rates of their own."""
+        rates = {rate for rate in self.text_rates if rate}
+        return len(rates | {self.learning_rate} if self.train_unet else rates) > 1
 
     @property
     def needs_horizon(self) -> bool:

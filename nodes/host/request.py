@@ -8,7 +8,7 @@ from typing import Any
 from ...trainer.cache import CachedDataset
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
-from . import text, unet
+from . import text, text_training, unet
 from .sampling import PreviewSettings
 
 
@@ -29,24 +29,41 @@ class Request:
     def wants_previews(self) -> bool:
         return self.previews is not None and self.previews.wanted
 
+    @property
+    def trained(self) -> list[Any]:
+        """The patchers that training goes through: the UNet's, and that of text encoders if trained."""
+        return [self.patcher, self.clip.patcher] if self.trains_text else [self.patcher]
+
+    @property
+    def trains_text(self) -> bool:
+        return self.config.optimiser.trains_text
+
     def check(self) -> None:
         """Raise ValueError for whatever would fail later: nothing has been done yet."""
         unet.check_trainable(self.patcher)
         self.config.loss.check_prediction(unet.prediction(self.patcher))
         if self.clip is not None:
             text.check_clip(self.clip)
-        elif self.cached.text_fingerprint is None:
+        if self.trains_text:
+            text_training.check_text_training(self.clip, self.patcher)
+        elif self.clip is None:
+            self._check_cached_captions()
+        problem = preview_problem(clip=self.clip is not None, vae=self.vae is not None)
+        if self.wants_previews and problem:
+            raise ValueError(problem)
+
+    def _check_cached_captions(self) -> None:
+        """Whether what the cache holds is enough without CLIP."""
+        fingerprint = self.cached.text_fingerprint
+        if fingerprint is None:
             raise ValueError(
                 "The captions are not encoded yet: connect CLIP to Cache Latents or to Train."
             )
-        elif TrainingData(self.cached, self.cached.text_fingerprint).varies(self.config.captions):
+        if TrainingData(self.cached, fingerprint).varies(self.config.captions):
             raise ValueError(
                 "The captions differ from showing to showing (shuffle, dropout, wildcards or optional "
                 "tags) and are encoded while training: connect CLIP to Train."
             )
-        problem = preview_problem(clip=self.clip is not None, vae=self.vae is not None)
-        if self.wants_previews and problem:
-            raise ValueError(problem)
 
 
 def preview_problem(*, clip: bool, vae: bool) -> str | None:

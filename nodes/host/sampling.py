@@ -98,11 +98,15 @@ class PreviewSettings:
 
 
 class Previewer:
-    """Encodes its prompts once, then samples them whenever asked. Call in inference mode."""
+    """Encodes its prompts, then samples them whenever asked. Call in inference mode."""
 
     def __init__(self, patcher: Any, clip: Any, vae: Any, settings: PreviewSettings) -> None:
         self._patcher, self._vae, self._scheduler = patcher, vae, settings.scheduler
         self._shots = settings.shots()
+        self.encode(clip)
+
+    def encode(self, clip: Any) -> None:
+        """Encode the prompts, again where the text encoders have learned meanwhile."""
         texts = {text for shot in self._shots for text in (shot.text, shot.negative)}
         self._encoded = {text: conditioning(clip, text) for text in sorted(texts)}
 

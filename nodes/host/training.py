@@ -16,13 +16,15 @@ from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
-from ...trainer.lora import Network, find_targets
+from ...trainer.lora import Network
 from ...trainer.lora_file import LoraModel
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
+from ...trainer.step import Model
 from ...trainer.store import Store
+from ...trainer.text_targets import run_targets, text_plan
 from ...trainer.weights import Lookahead, Weights
-from . import folders, memory, text, unet
+from . import folders, memory, text, text_training, unet
 from .caching import encode_captions, encode_pictures
 from .facts import metadata
 from .files import cache_store
@@ -59,12 +61,12 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     if found is not None:
         log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
         return found, book
-    for note in (*unet.notes(request.patcher), *request.config.optimiser.notes()):
+    for note in (*_notes(request), *request.config.optimiser.notes()):
         log.warning("LoRA Loop: %s", note)
     nearest = folder.nearest()
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
-        data = TrainingData(request.cached, texts, store)
+        data = TrainingData(request.cached, texts, store, live_texts=request.trains_text)
         _complete_cache(request, data, store)
         training = _Training(request, data, book, folder)
         if training.first:
@@ -74,10 +76,18 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         return training.run(), book
 
 
+def _notes(request: Request) -> list[str]:
+    """What training goes on top of and what it passes by, as sentences for the log."""
+    found = unet.notes(request.patcher)
+    if request.trains_text:
+        found += unet.patch_notes(request.clip.patcher, "CLIP")
+    return found
+
+
 def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
     """Encode what the cache lacks; raises ValueError when there is nothing to encode it with."""
     cached = request.cached
-    if request.clip is not None:
+    if request.clip is not None and not request.trains_text:
         encode_captions(cached, request.clip, request.config.captions, store, request.node_id)
     missing = data.missing(request.config.captions)
     if missing and request.vae is not None:
@@ -110,6 +120,7 @@ class _Training:
         self.first = self._start.step if self._start else 0
         book.clear(self.first)
         self._config = request.config
+        self._trains_text = request.trains_text
         self._patcher = request.patcher
         self._unet: nn.Module = request.patcher.model.diffusion_model
         self._progress = NodeProgress(request.config.steps, request.node_id)
@@ -146,7 +157,8 @@ class _Training:
         if self._captions.is_due(self.first):
             self._encode_captions()
         with training_session(), ExitStack() as stack:
-            targets = find_targets(self._unet, self._config.lora)
+            encoders = text_training.encoders(self._request.clip) if self._trains_text else ()
+            targets = run_targets(self._unet, encoders, self._config)
             network = Network(targets, self._config.seed, device)
             parameters = sum(p.numel() for p in network.parameters())
             self._folder.check_space(parameters)
@@ -154,15 +166,16 @@ class _Training:
             log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
             self._make_room()
             self._leaves = leaf_plan(self._unet, network, self._weights)
+            for encoder in encoders:
+                self._leaves += text_plan(encoder, network, self._weights)
             plan = list(self._leaves)
             if self._memory.checkpointing:
                 plan += checkpoint_plan(self._unet)
             stack.callback(self._hold.close)
             self._attachment = stack.enter_context(Attachment(plan))
             self._hold_weights()
-            model = unet.training_model(self._patcher)
             self._loop = Loop(
-                model,
+                self._model(),
                 network,
                 self._data,
                 self._config,
@@ -181,6 +194,14 @@ class _Training:
                 states.save()
                 raise
             return outcome, network.state_dict()
+
+    def _model(self) -> Model:
+        """UNet and, where they are trained, text encoders for the loop."""
+        model = unet.training_model(self._patcher)
+        if not self._trains_text:
+            return model
+        encode = text_training.live_encode(self._request.clip, self._request.cached.texts)
+        return dataclasses.replace(model, encode=encode)
 
     def before_batch(self) -> None:
         check_interrupt()
@@ -204,6 +225,8 @@ class _Training:
         """Sample with the live adapters."""
         assert self._previewer is not None
         with self._outside(), self._loop.averaged():
+            if self._trains_text:
+                self._previewer.encode(self._request.clip)
             pictures = self._previewer.sample()
         return self._book.add(step, pictures)
 
@@ -229,7 +252,7 @@ class _Training:
 
     def _make_room(self) -> None:
         with torch.inference_mode():
-            memory.make_room(self._patcher, self._memory.reserve)
+            memory.make_room(self._request.trained, self._memory.reserve)
 
     def _hold_weights(self) -> None:
         self._hold.enter_context(self._weights.hold(leaf.module for leaf in self._leaves))
