@@ -15,7 +15,7 @@ CHECKPOINTED_PER_SAMPLE = 0.48 * GIB
 TRANSIENT_PER_SAMPLE = 0.4 * GIB
 """Largest block while it is computed or recomputed, attention included."""
 TEXT_PER_CHUNK = 0.3 * GIB
-"""Activations that SDXL's text encoders keep for 77 tokens of one caption, float32, when trained."""
+"""What SDXL's text encoders keep for backward of 77 tokens, float32: 0.26 counted likewise, and some room."""
 BYTES_PER_PARAMETER = 16
 """float32 weight, gradient and AdamW's two moments."""
 
