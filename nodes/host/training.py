@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
+from ...trainer.batches import with_steps
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
@@ -47,6 +48,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     (interrupt, out of memory, error) goes on to the caller with the MODEL as it was.
     """
     request.check()
+    request = dataclasses.replace(request, config=with_steps(request.config, request.cached))
     texts = request.cached.text_fingerprint
     if request.clip is not None:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
