@@ -16,7 +16,7 @@ def metadata(request: Request, outcome: Outcome, started: float) -> dict[str, st
     """kohya's metadata of a training that began at ``started`` (unix seconds) and ends now."""
     cached, config = request.cached, request.config
     batches = batches_per_epoch(cached, config.batch_size)
-    schedule = unet.schedule(request.patcher)
+    schedule = unet.schedule(request.patcher, config.loss)
     facts = RunFacts(
         steps=outcome.steps,
         epochs=math.ceil(outcome.steps / math.ceil(batches / config.accumulation)),
