@@ -106,7 +106,7 @@ class Loop:
             self._guard.load(start.guard)
 
     def averaged(self) -> AbstractContextManager[None]:
-        """For previews and saving in the middle: the adapters where a schedule-free optimiser has them used."""
+        """For previews and saving in the middle: the adapters as they are used (see Optimiser.averaged)."""
         return self._optimiser.averaged()
 
     def state(self) -> State | None:
@@ -152,6 +152,8 @@ class Loop:
         outcome = self._optimiser.step(rate) if math.isfinite(loss) else self._optimiser.skip()
         if self._config.lora.max_norm:
             self._network.limit_norms(self._config.lora.max_norm)
+        if outcome.applied:
+            self._optimiser.average()
         self._guard.record(loss, applied=outcome.applied, excused=outcome.overflow)
         self._losses.append(loss)
         self._good += outcome.applied
