@@ -97,8 +97,8 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
 class Follower(Protocol):
     """Whoever is told of every finished step."""
 
-    def on_step(self, event: StepEvent) -> None:
-        """May raise to end the run."""
+    def on_step(self, event: StepEvent) -> str | None:
+        """A sentence ends the run with what it has reached; it may raise to cancel."""
         ...
 
 
