@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
+from torch import Tensor
 
 from .batches import BatchItem
 from .config import TrainConfig
@@ -114,6 +114,11 @@ class Loop:
         """For previews and saving in the middle: the adapters as they are used (see Optimiser.averaged)."""
         return self._optimiser.averaged()
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The LoRA as it would be used now, by kohya key: copies on the CPU."""
+        with self.averaged():
+            return self._network.state_dict()
+
     def state(self) -> State | None:
         """Where the run stands after its last step; None while a step is being applied."""
         if not self._is_whole:
@@ -188,7 +193,7 @@ class Loop:
             return None
         return Dropout(config.lora, config.seed, epoch, batch.items)
 
-    def _loss(self, batch: Batch, epoch: int) -> torch.Tensor:
+    def _loss(self, batch: Batch, epoch: int) -> Tensor:
         model = self._model
         draws = draw(batch, self._config, epoch, len(model.schedule))
         return sample_losses(

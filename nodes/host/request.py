@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...trainer.cache import CachedDataset
+from ...trainer.checkpoint_config import CheckpointConfig
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from . import text, unet
@@ -24,6 +25,7 @@ class Request:
     previews: PreviewSettings | None = None
     prefetch: bool = False
     node_id: str | None = None
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     @property
     def wants_previews(self) -> bool:

@@ -24,7 +24,7 @@ from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
 from ...trainer.targets import find_targets
 from ...trainer.weights import Lookahead, Weights
-from . import folders, memory, text, unet
+from . import checkpoints, folders, memory, text, unet
 from .caching import encode_captions, encode_pictures
 from .facts import metadata
 from .files import cache_store
@@ -141,7 +141,7 @@ class _Training:
         if outcome.stopped:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
-        lora = LoraModel(tensors, metadata(self._request, outcome, started))
+        lora = LoraModel(tensors, metadata(self._request, outcome.steps, started))
         return self._folder.save(lora, outcome.losses, outcome.stopped)
 
     def _train(self) -> tuple[Outcome, dict[str, Tensor]]:
@@ -173,15 +173,20 @@ class _Training:
                 self._memory.micro_batch,
                 self._start,
             )
-            states = StateKeeper(self._folder.states, self._loop, self.first)
-            self._followers: list[Follower] = [states]
+            self._states = StateKeeper(self._folder.states, self._loop, self.first)
+            self._followers: list[Follower] = [
+                *checkpoints.follow(
+                    self._request, self._folder.path, self._loop, self._data, self.first
+                ),
+                self._states,
+            ]
             self._start = None  # its tensors are in the network now
             try:
                 if self._is_due(self.first) and not self._book.has(self.first):
                     self._preview(self.first)  # of the start, or it was cancelled meanwhile
                 outcome = self._loop.run()
             except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
-                states.save()
+                self._states.save()
                 raise
             return outcome, network.state_dict()
 
