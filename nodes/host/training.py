@@ -29,7 +29,7 @@ from .files import cache_store
 from .fingerprint import fingerprint
 from .planning import memory_plan
 from .previews import PreviewBook
-from .progress import NodeProgress, check_interrupt, step_text
+from .progress import BandLog, NodeProgress, check_interrupt, step_text
 from .registry import REGISTRY
 from .request import Request
 from .sampling import Previewer
@@ -171,7 +171,7 @@ class _Training:
                 self._start,
             )
             states = StateKeeper(self._folder.states, self._loop, self.first)
-            self._followers: list[Follower] = [states]
+            self._followers: list[Follower] = [states, BandLog()]
             self._start = None  # its tensors are in the network now
             try:
                 if self._is_due(self.first) and not self._book.has(self.first):
