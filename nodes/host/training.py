@@ -23,7 +23,7 @@ from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
 from ...trainer.weights import Lookahead, Weights
 from . import folders, memory, text, unet
-from .caching import encode_captions, encode_pictures
+from .caching import encode_captions, encode_pictures, make_masks
 from .facts import metadata
 from .files import cache_store
 from .fingerprint import fingerprint
@@ -89,6 +89,8 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
             "after Cache Latents ran, or Caption Settings give captions that it did not encode. "
             "Connect VAE and CLIP to Train, or restart ComfyUI, and queue again."
         )
+    if request.config.loss.masked:
+        data.masks = make_masks(cached, store, request.node_id)
 
 
 class Follower(Protocol):
