@@ -25,13 +25,13 @@ from ...trainer.store import Store
 from ...trainer.targets import find_targets
 from ...trainer.weights import Lookahead, Weights
 from . import checkpoints, folders, memory, text, unet
-from .caching import encode_captions, encode_pictures
+from .caching import encode_captions, encode_pictures, make_masks
 from .facts import metadata
 from .files import cache_store
 from .fingerprint import fingerprint
 from .planning import memory_plan
 from .previews import PreviewBook
-from .progress import NodeProgress, check_interrupt, step_text
+from .progress import BandLog, NodeProgress, check_interrupt, step_text
 from .registry import REGISTRY
 from .request import Request
 from .sampling import Previewer
@@ -92,6 +92,8 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
             "after Cache Latents ran, or Caption Settings give captions that it did not encode. "
             "Connect VAE and CLIP to Train, or restart ComfyUI, and queue again."
         )
+    if request.config.loss.masked:
+        data.masks = make_masks(cached, store, request.node_id)
 
 
 class Follower(Protocol):
@@ -179,6 +181,7 @@ class _Training:
                     self._request, self._folder.path, self._loop, self._data, self.first
                 ),
                 self._states,
+                BandLog(),
             ]
             self._start = None  # its tensors are in the network now
             try:
