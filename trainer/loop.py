@@ -17,8 +17,8 @@ from .config import TrainConfig
 from .data import Batch, TrainingData
 from .dropout import Dropout
 from .guard import MAX_BAD_STEPS, Guard
-from .lora import Network
 from .lr_schedule import learning_rate
+from .network import Network
 from .optim import Optimiser, StepOutcome
 from .state import State
 from .step import Model, draw, sample_losses
@@ -52,8 +52,11 @@ class Observer(Protocol):
         """Called before every micro batch."""
         ...
 
-    def on_step(self, event: StepEvent) -> None:
-        """Called after every optimiser step; may take its time (previews)."""
+    def on_step(self, event: StepEvent) -> str | None:
+        """Called after every optimiser step; may take its time (previews).
+
+        A sentence ends the run here, with what it has reached as its result; None goes on.
+        """
         ...
 
 
@@ -63,6 +66,8 @@ class Outcome:
 
     losses: tuple[float, ...]
     stopped: str | None = None
+    lost: bool = False
+    """It stopped because its numbers were not finite, not because anybody wanted it to."""
 
     @property
     def steps(self) -> int:
@@ -133,7 +138,7 @@ class Loop:
 
         Raises ValueError when no step at all gave finite numbers.
         """
-        config, before, busy = self._config, len(self._losses), 0.0
+        config, before, busy, stopped = self._config, len(self._losses), 0.0, None
         plan = itertools.islice(self._data.steps(config, before), config.steps - before)
         for step, (epoch, batches, ends_epoch) in enumerate(plan, before):
             begin = time.perf_counter()
@@ -144,14 +149,16 @@ class Loop:
             self._is_whole = True
             busy += time.perf_counter() - begin
             event = self._event(epoch, ends_epoch, rate, outcome, busy, len(self._losses) - before)
-            self._observer.on_step(event)
-            if self._guard.lost:
+            stopped = self._observer.on_step(event)
+            if stopped or self._guard.lost:
                 break
         self._optimiser.finish()
         losses = tuple(self._losses)
         if not self._good:
             raise ValueError(_useless(len(losses), config))
-        return Outcome(losses, _lost(len(losses), config) if self._guard.lost else None)
+        if self._guard.lost:
+            return Outcome(losses, _lost(len(losses), config), lost=True)
+        return Outcome(losses, stopped if len(losses) < config.steps else None)
 
     def _apply(self, loss: float, rate: float) -> StepOutcome:
         """One step with the gradients that there are, and the books about it."""

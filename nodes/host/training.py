@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
+from ...trainer.batches import with_steps
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
-from ...trainer.lora import Network, find_targets
 from ...trainer.lora_file import LoraModel
+from ...trainer.network import Network
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
+from ...trainer.targets import find_targets
 from ...trainer.weights import Lookahead, Weights
 from . import folders, memory, text, unet
 from .caching import encode_captions, encode_pictures, make_masks
@@ -46,6 +48,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     (interrupt, out of memory, error) goes on to the caller with the MODEL as it was.
     """
     request.check()
+    request = dataclasses.replace(request, config=with_steps(request.config, request.cached))
     texts = request.cached.text_fingerprint
     if request.clip is not None:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
@@ -96,8 +99,8 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
 class Follower(Protocol):
     """Whoever is told of every finished step."""
 
-    def on_step(self, event: StepEvent) -> None:
-        """May raise to end the run."""
+    def on_step(self, event: StepEvent) -> str | None:
+        """A sentence ends the run with what it has reached; it may raise to cancel."""
         ...
 
 
