@@ -62,6 +62,8 @@ class OptimiserConfig(Settings):
     type: OptimiserType = "AdamW"
     arguments: tuple[str, ...] = ()
     """kohya's optimizer_args: `key=value` with literals."""
+    ema_decay: float = 0.0
+    """Of the moving average of the adapters that is then used in their stead; 0 turns it off."""
     timescale: int = 0
     """Of inverse_sqrt, in steps; 0: the warm-up, or 10,000 without one."""
     step_rules: str = ""
@@ -105,6 +107,13 @@ class OptimiserConfig(Settings):
             except ValueError as error:
                 problems.append(str(error))
         problems.one_of("type", self.type, OptimiserType)
+        problems.need(
+            0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; it must lie in [0, 1)"
+        )
+        problems.need(
+            not self.ema_decay or self.type not in SCHEDULE_FREE,
+            f"{self.type} averages the adapters itself: set ema_decay to 0",
+        )
         if not problems:
             problems += check_arguments(self.type, self.arguments)
         problems.finish("Optimiser settings")

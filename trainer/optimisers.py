@@ -98,14 +98,14 @@ KINDS: dict[str, Kind] = {
     "SGDNesterov8bit": Kind("bitsandbytes.optim", "SGD8bit", "bitsandbytes", _NESTEROV),
 }
 
-SCHEDULE_FREE = frozenset(_SCHEDULE_FREE)
-"""Optimisers that average their parameters instead of lowering the learning rate."""
-
 ONE_RATE = frozenset({"Prodigy", *_DADAPTATION, "DAdaptation", "DAdaptAdanIP"})
 """Optimisers that find one learning rate for all parameters."""
 
 OWN_RATE = ONE_RATE | {"ProdigyPlusScheduleFree"}
 """Optimisers that find the learning rate themselves: theirs is a factor and belongs near 1."""
+
+SCHEDULE_FREE = frozenset(_SCHEDULE_FREE)
+"""Optimisers that train at one point and have the average of their way as result."""
 
 LOW_RATE = 0.1
 """Up to this learning rate kohya warns with one of them."""

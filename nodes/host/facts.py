@@ -16,7 +16,7 @@ def metadata(request: Request, outcome: Outcome, started: float) -> dict[str, st
     """kohya's metadata of a training that began at ``started`` (unix seconds) and ends now."""
     cached, config = request.cached, request.config
     finished = takewhile(lambda end: end < outcome.steps, epoch_ends(cached, config))
-    schedule = unet.schedule(request.patcher)
+    schedule = unet.schedule(request.patcher, config.loss)
     facts = RunFacts(
         steps=outcome.steps,
         epochs=1 + sum(1 for _ in finished),
