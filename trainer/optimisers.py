@@ -98,9 +98,6 @@ KINDS: dict[str, Kind] = {
     "SGDNesterov8bit": Kind("bitsandbytes.optim", "SGD8bit", "bitsandbytes", _NESTEROV),
 }
 
-SCHEDULE_FREE = frozenset(_SCHEDULE_FREE)
-"""Optimisers that average their parameters instead of lowering the learning rate."""
-
 ONE_RATE = frozenset({"Prodigy", *_DADAPTATION, "DAdaptation", "DAdaptAdanIP"})
 """Optimisers that find one learning rate for all parameters."""
 
