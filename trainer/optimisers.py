@@ -157,7 +157,7 @@ def make_optimiser(
     values = {**known.defaults, **arguments}
     relative = is_relative(kind, values)
     if relative:
-        groups = [{"params": group["params"]} for group in groups]
+        groups = [{k: v for k, v in group.items() if k != "lr"} for group in groups]
     try:
         return cls(groups, lr=None if relative else learning_rate, **values)
     except (TypeError, ValueError) as error:
