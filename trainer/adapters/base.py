@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +19,9 @@ Forward = Callable[..., Tensor]
 class Adapter(nn.Module, ABC):
     """An adapter of one layer. Its factors are float32 parameters, used in the input's dtype."""
 
-    ups: ClassVar[tuple[str, ...]] = ()
+    ups: tuple[str, ...] = ()
     """Names of the factors that LoRA+ lets learn faster."""
-    steady: ClassVar[tuple[str, ...]] = ()
+    steady: tuple[str, ...] = ()
     """Names of the factors that weight decay leaves alone."""
 
     def __init__(self, target: Target) -> None:

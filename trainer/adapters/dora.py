@@ -28,7 +28,7 @@ class Dora(Adapter):
     def __init__(self, target: Target, inner: Adapter, weights: Weights) -> None:
         super().__init__(target)
         self.inner = inner
-        self.ups = inner.ups  # type: ignore[misc]
+        self.ups = inner.ups
         self.alpha = inner.alpha
         device = next(inner.parameters()).device
         norms = self._norms(target.module, weights, torch.float32, device)
@@ -64,7 +64,7 @@ class Dora(Adapter):
         return forward
 
     def _scaled(self, x: Tensor, norms: Tensor) -> Tensor:
-        """The input with its channels scaled; as a difference, so that 16 bits hold small changes."""
+        """The input with its channels scaled, but for samples that go without this adapter."""
         more = x * (self.magnitude / norms - 1).to(x.dtype)
         if self.dropout is not None:
             more = self.dropout.output(self.key, more)
