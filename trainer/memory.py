@@ -18,6 +18,8 @@ TEXT_PER_CHUNK = 0.3 * GIB
 """What SDXL's text encoders keep for backward of 77 tokens, float32: 0.26 counted likewise, and some room."""
 BYTES_PER_PARAMETER = 16
 """float32 weight, gradient and AdamW's two moments."""
+BYTES_PER_AVERAGE = 4
+"""What a moving average of the adapters adds to each parameter."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +67,16 @@ def plan_memory(
     """The fastest plan that fits into `available` bytes beside the weights (None: no limit known).
 
     parameters: trainable ones; pixels: of the largest bucket; itemsize: bytes of the compute
-    dtype; chunks: of 77 tokens in a caption, where text encoders are trained. Halving the batch costs less time than recomputing, so it is tried first.
+    dtype; chunks: of 77 tokens in a caption, where text encoders are trained. Halving the batch
+    costs less time than recomputing, so it is tried first.
     """
+    average = parameters * BYTES_PER_AVERAGE if config.optimiser.ema_decay else 0
     checkpoint_choices = {"auto": (False, True), "off": (False,), "full": (True,)}
     plans = []
     for checkpointing in checkpoint_choices[config.checkpointing]:
         for micro_batch in dict.fromkeys((config.batch_size, 1)):
-            need = reserve_bytes(
-                parameters,
-                pixels,
-                micro_batch,
-                itemsize,
-                checkpointing=checkpointing,
-                chunks=chunks,
-            )
+            sizes = parameters, pixels, micro_batch, itemsize
+            need = average + reserve_bytes(*sizes, checkpointing=checkpointing, chunks=chunks)
             fits = available is None or need <= available
             plans.append(MemoryPlan(checkpointing, micro_batch, need, fits))
     return next((plan for plan in plans if plan.fits), plans[-1])

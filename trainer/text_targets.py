@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from .attach import Replacement, leaf_plan
 from .config import TrainConfig
 from .frozen import Forward, is_linear
-from .lora import Network, Target, find_targets
+from .network import Network
+from .targets import Target, find_targets
 from .weights import Weights
 
 PREFIXES = "lora_te1_", "lora_te2_"
@@ -57,7 +58,8 @@ def _target(prefix: str, path: str, layer: nn.Module, factor: float, config: Tra
     rank, alpha = config.lora.rank, config.lora.alpha
     if config.lora.rank_stabilised:
         alpha *= math.sqrt(rank)
-    return Target(path, prefix + path.replace(".", "_"), layer, rank, alpha, factor)
+    kind = config.lora.algorithm, config.lora.dora, config.lora.lokr_factor
+    return Target(path, prefix + path.replace(".", "_"), layer, rank, alpha, *kind, factor)
 
 
 def text_plan(encoder: nn.Module, network: Network, weights: Weights) -> list[Replacement]:

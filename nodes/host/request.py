@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ...trainer.adapters import check_installed
 from ...trainer.cache import CachedDataset
+from ...trainer.checkpoint_config import CheckpointConfig
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from . import text, text_training, unet
@@ -24,24 +26,39 @@ class Request:
     previews: PreviewSettings | None = None
     prefetch: bool = False
     node_id: str | None = None
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    continue_stopped: bool = False
+    """Go on with a run that was stopped and kept, rather than bring back what was kept."""
 
     @property
     def wants_previews(self) -> bool:
         return self.previews is not None and self.previews.wanted
 
     @property
+    def trains_text(self) -> bool:
+        return self.config.optimiser.trains_text
+
+    @property
     def trained(self) -> list[Any]:
         """The patchers that training goes through: the UNet's, and that of text encoders if trained."""
         return [self.patcher, self.clip.patcher] if self.trains_text else [self.patcher]
 
-    @property
-    def trains_text(self) -> bool:
-        return self.config.optimiser.trains_text
+    def notes(self) -> list[str]:
+        """What is odd but allowed, as sentences for the log."""
+        config = self.config
+        prediction = unet.prediction(self.patcher)
+        return [
+            *unet.notes(self.patcher),
+            *(unet.patch_notes(self.clip.patcher, "CLIP") if self.trains_text else ()),
+            *config.optimiser.notes(),
+            *config.loss.notes(prediction),
+        ]
 
     def check(self) -> None:
         """Raise ValueError for whatever would fail later: nothing has been done yet."""
         unet.check_trainable(self.patcher)
         self.config.loss.check_prediction(unet.prediction(self.patcher))
+        check_installed(self.config.lora.algorithm)
         if self.clip is not None:
             text.check_clip(self.clip)
         if self.trains_text:
@@ -53,7 +70,7 @@ class Request:
             raise ValueError(problem)
 
     def _check_cached_captions(self) -> None:
-        """Whether what the cache holds is enough without CLIP."""
+        """Refuse to go without CLIP where the cache cannot hold all encodings."""
         fingerprint = self.cached.text_fingerprint
         if fingerprint is None:
             raise ValueError(

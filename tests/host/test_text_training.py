@@ -17,7 +17,7 @@ from pack.tests.host import clip_reference, scene
 from pack.trainer.attach import Attachment
 from pack.trainer.config import LoraConfig, OptimiserConfig, TrainConfig
 from pack.trainer.data import TrainingData
-from pack.trainer.lora import Network
+from pack.trainer.network import Network
 from pack.trainer.size_embedding import sinusoid
 from pack.trainer.step import draw
 from pack.trainer.store import Store
