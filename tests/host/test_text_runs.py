@@ -200,11 +200,13 @@ def test_text_encoders_alone(tiny, cached):  # noqa: F811
 
 def test_the_node_gives_the_clip_with_the_lora(tiny, cached, monkeypatch):  # noqa: F811
     monkeypatch.setattr(Train, "hidden", SimpleNamespace(unique_id=None), raising=False)
-    values = {"steps": 2, "batch_size": 1, "seed": 0, "accumulation": 1, "checkpointing": "auto"}
+    inputs = Train.define_schema().inputs
+    values = {f.id: f.default for f in inputs if getattr(f, "default", None) is not None}
+    values.update(steps=2, batch_size=1)
     optimiser = recipe(optimiser={"train_unet": False}).optimiser
     with torch.inference_mode():
         out = Train.execute(
-            tiny.model, cached, False, clip=tiny.clip, optimiser_settings=optimiser, **values
+            tiny.model, cached, clip=tiny.clip, optimiser_settings=optimiser, **values
         )
         lora, model, clip = out.args[0], out.args[1], out.args[5]
         [[changed, _]] = text.conditioning(clip, "thing")
@@ -238,3 +240,12 @@ def test_a_patched_clip_is_trained_on_top_of(tiny, cached, caplog):  # noqa: F81
         patched, _ = training.train_lora(scene.request(tiny, cached, recipe(2), clip=clip))
     assert "1 weights of the CLIP are patched" in caplog.text
     assert plain.losses != patched.losses
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "loha", "lokr"])
+def test_every_kind_of_adapter(tiny, cached, algorithm):  # noqa: F811
+    """With lengths and with dropout, which is another one for each text; ComfyUI loads all of it."""
+    lora = {"algorithm": algorithm, "dora": True, "module_dropout": 0.2}
+    result, _ = train(tiny, cached, recipe(steps=2, lora=lora, optimiser={"train_unet": False}))
+    _, clip = apply_lora(tiny.model, tiny.clip, result.lora, 1.0)
+    assert len(clip.patcher.patches) == sum(key.endswith(".alpha") for key in result.lora) == 36

@@ -180,7 +180,7 @@ def plain_steps(tiny, cached, config):
     ]
     adamw = torch.optim.AdamW(groups, eps=config.optimiser.epsilon, weight_decay=0.01)
     data = TrainingData(cached, "", Store(cached.store_root), live_texts=True)
-    schedule, losses = host_unet.schedule(tiny.model), []
+    schedule, losses = host_unet.schedule(tiny.model, config.loss), []
     for _, (step, _) in enumerate(zip(data.steps(config), range(config.steps), strict=False)):
         (items,) = step.batches
         batch, captions = data.load(items), [item.text for item in items]
