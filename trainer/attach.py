@@ -45,13 +45,15 @@ def leaf_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Repla
         if frozen is None:
             continue
         adapter = adapters.get(module)
-        forward = frozen if adapter is None else _adapted(frozen, adapter)
+        forward = frozen if adapter is None else _adapted(frozen, adapter, network)
         plan.append(Replacement(name, module, forward))
     return plan
 
 
-def _adapted(frozen: Callable[..., Tensor], adapter: Adapter) -> Callable[..., Tensor]:
-    return lambda x: frozen(x) + adapter(x)
+def _adapted(
+    frozen: Callable[..., Tensor], adapter: Adapter, network: Network
+) -> Callable[..., Tensor]:
+    return lambda x: frozen(x) + adapter(x) if network.is_on else frozen(x)
 
 
 def checkpoint_plan(unet: nn.Module) -> list[Replacement]:

@@ -32,6 +32,8 @@ class Network:
             )
         device = device or torch.device("cpu")
         self.targets = targets
+        self.is_on = True
+        """Whether the layers answer with their adapters."""
         self.adapters = {target.key: Adapter(target, device) for target in targets}
         for key, adapter in self.adapters.items():
             initialise(adapter.down, seed, key)
@@ -63,6 +65,15 @@ class Network:
         finally:
             for adapter in self.adapters.values():
                 adapter.dropout = None
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """While open, the layers answer as the model has them, without any adapter."""
+        self.is_on = False
+        try:
+            yield
+        finally:
+            self.is_on = True
 
     @torch.no_grad()
     def limit_norms(self, most: float) -> Tensor:

@@ -53,9 +53,8 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     if request.clip is not None:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
     assert texts is not None
-    data_identity = dataclasses.replace(request.cached, text_fingerprint=None).identity()
     recipe = request.config.identity(request.cached.needs_horizon)
-    inputs = Inputs(recipe, data_identity, texts, fingerprint(request.patcher))
+    inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher))
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
     found = folder.find(request.config.steps)
@@ -81,11 +80,11 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
     """Encode what the cache lacks; raises ValueError when there is nothing to encode it with."""
     cached = request.cached
     if request.clip is not None:
-        encode_captions(cached, request.clip, request.config.captions, store, request.node_id)
-    missing = data.missing(request.config.captions)
+        encode_captions(cached, request.clip, request.config, store, request.node_id)
+    missing = data.missing(request.config)
     if missing and request.vae is not None:
         encode_pictures(cached.dataset, cached.recipe, request.vae, store, node_id=request.node_id)
-        missing = data.missing(request.config.captions)
+        missing = data.missing(request.config)
     if missing:
         raise ValueError(
             f"The cache lacks {len(missing)} pictures or captions (first: {missing[0]}): it was cleared "
