@@ -42,14 +42,12 @@ def lasting_texts(item: CachedItem, trigger: str, config: TrainConfig) -> list[s
 def trigger_notes(cached: CachedDataset, loss: LossConfig) -> list[str]:
     """What is said when preservation works against pictures whose captions hold no trigger."""
     trigger = cached.dataset.trigger
-    trained = [item for item in cached.items if not (item.is_reg or item.preserves)]
-    lacking = sum(
-        class_caption(i.caption, trigger, loss.preservation_class) == i.caption for i in trained
-    )
+    trained = [item.caption for item in cached.items if not (item.is_reg or item.preserves)]
+    lacking = sum(class_caption(text, trigger, "") == text for text in trained)
     if not (loss.preservation and lacking):
         return []
     return [
-        f"preservation: {lacking} of {len(trained)} captions do not hold the trigger ({trigger or 'there is none'}), "
-        "so the model is held to its own answer for the very caption that it shall learn. Put the trigger "
-        "into every caption (trigger of Filter Tags)."
+        f"preservation: {lacking} of {len(trained)} captions do not hold the trigger "
+        f"({trigger or 'there is none'}), so the model is held to its own answer for the very caption "
+        "that it shall learn. Put the trigger into every caption (trigger of Filter Tags)."
     ]

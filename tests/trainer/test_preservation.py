@@ -21,7 +21,7 @@ from pack.trainer.store import Store
 from pack.trainer.texts import cache_texts
 
 TRIGGER, WORD = "sks", "cat"
-LOSS = LossConfig(preservation=0.7, preservation_class=WORD, min_snr_gamma=5.0)
+LOSS = LossConfig(preservation=50.0, preservation_class=WORD, min_snr_gamma=5.0)
 STEPS = 6
 
 
@@ -130,7 +130,9 @@ def test_both_ways_change_a_run(tmp_path):
     """So that the test above cannot pass on terms that vanish."""
     plain = Run(make(tmp_path / "a", reg=True), config_with(LossConfig())).go().losses
     kept = Run(make(tmp_path / "b", kept=True), config_with(LossConfig())).go().losses
-    term = Run(make(tmp_path / "b", kept=True), config_with(LossConfig(preservation=5.0)))
+    term = Run(
+        make(tmp_path / "b", kept=True), config_with(dataclasses.replace(LOSS, min_snr_gamma=0.0))
+    )
     assert plain != pytest.approx(kept, rel=1e-2)
     assert kept[2:] != pytest.approx(term.go().losses[2:], rel=1e-3)
 
