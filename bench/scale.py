@@ -112,6 +112,7 @@ def _run(work: Path) -> None:
     from pack.tagger import FilterOptions, TagOptions
     from pack.trainer.buckets import BucketSettings
     from pack.trainer.cache import LatentRecipe, cache_latents
+    from pack.trainer.config import TrainConfig
     from pack.trainer.data import TrainingData
 
     request = loading.LoadRequest(str(work / "set"), 1, "", ".txt", False, "first")
