@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from .adapters.lora import Adapter
+from .adapters.base import Forward
 from .frozen import frozen_forward
 from .network import Network
 from .weights import Weights
@@ -45,15 +45,15 @@ def leaf_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Repla
         if frozen is None:
             continue
         adapter = adapters.get(module)
-        forward = frozen if adapter is None else _adapted(frozen, adapter, network)
+        forward = frozen
+        if adapter is not None:
+            forward = _switched(network, adapter.around(frozen, module, weights), frozen)
         plan.append(Replacement(name, module, forward))
     return plan
 
 
-def _adapted(
-    frozen: Callable[..., Tensor], adapter: Adapter, network: Network
-) -> Callable[..., Tensor]:
-    return lambda x: frozen(x) + adapter(x) if network.is_on else frozen(x)
+def _switched(network: Network, adapted: Forward, frozen: Forward) -> Forward:
+    return lambda *inputs: (adapted if network.is_on else frozen)(*inputs)
 
 
 def checkpoint_plan(unet: nn.Module) -> list[Replacement]:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
+from torch import Tensor
 
 from .bands import BandLosses
 from .batches import BatchItem
@@ -121,6 +121,11 @@ class Loop:
         """For previews and saving in the middle: the adapters as they are used (see Optimiser.averaged)."""
         return self._optimiser.averaged()
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The LoRA as it would be used now, by kohya key: copies on the CPU."""
+        with self.averaged():
+            return self._network.state_dict()
+
     def state(self) -> State | None:
         """Where the run stands after its last step; None while a step is being applied."""
         if not self._is_whole:
@@ -197,7 +202,7 @@ class Loop:
             return None
         return Dropout(config.lora, config.seed, epoch, batch.items)
 
-    def _terms(self, batch: Batch, epoch: int) -> Iterator[torch.Tensor]:
+    def _terms(self, batch: Batch, epoch: int) -> Iterator[Tensor]:
         """The terms of the loss, each [B], to be propagated back one after the other."""
         model, config = self._model, self._config
         draws = draw(batch, config, epoch, len(model.schedule))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ...trainer.adapters import check_installed
 from ...trainer.cache import CachedDataset
+from ...trainer.checkpoint_config import CheckpointConfig
 from ...trainer.class_captions import trigger_notes
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
@@ -27,6 +29,9 @@ class Request:
     previews: PreviewSettings | None = None
     prefetch: bool = False
     node_id: str | None = None
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    continue_stopped: bool = False
+    """Go on with a run that was stopped and kept, rather than bring back what was kept."""
 
     @property
     def wants_previews(self) -> bool:
@@ -54,6 +59,7 @@ class Request:
         """Raise ValueError for whatever would fail later: nothing has been done yet."""
         unet.check_trainable(self.patcher)
         self.config.loss.check_prediction(unet.prediction(self.patcher))
+        check_installed(self.config.lora.algorithm)
         if self.clip is not None:
             text.check_clip(self.clip)
         elif self.cached.text_fingerprint is None:
