@@ -99,11 +99,22 @@ class Loop:
         self._losses: list[float] = []
         self._good = 0
         self._is_whole = True
+        self.stopping = False
+        """Whether the run ends, on purpose, after the step that is being reported."""
         if start is not None:
             self._losses, self._good = list(start.losses), start.good
             network.load(start.network)
             self._optimiser.load(start.optimiser)
             self._guard.load(start.guard)
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Of all steps so far, those before `start` too."""
+        return tuple(self._losses)
+
+    def stop(self) -> None:
+        """End the run after the step that is being reported; it counts as done, not as lost."""
+        self.stopping = True
 
     def averaged(self) -> AbstractContextManager[None]:
         """For previews and saving in the middle: the adapters where a schedule-free optimiser has them used."""
@@ -139,7 +150,7 @@ class Loop:
             busy += time.perf_counter() - begin
             event = self._event(epoch, ends_epoch, rate, outcome, busy, len(self._losses) - before)
             self._observer.on_step(event)
-            if self._guard.lost:
+            if self._guard.lost or self.stopping:
                 break
         self._optimiser.finish()
         losses = tuple(self._losses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from .digests import digest
 from .lock import folder_lock
 from .lora_file import LoraModel, read_lora, write_lora
 from .state import KEPT, StateFiles
+from .validation import Measurement
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +52,18 @@ class Result:
     stopped: str | None = None
     trained: bool = True
     """False when it came back from disk."""
+    best: LoraModel | None = None
+    """The adapters of the best validation, where these are kept."""
+    validations: tuple[Measurement, ...] = ()
 
     def summary(self) -> str:
         """One line for the node."""
         how = "trained" if self.trained else "nothing changed: the stored result of"
         text = f"{how} {len(self.losses)} steps, last loss {self.losses[-1]:.4f}, {self.path.parent.name}"
+        finite = [one for one in self.validations if math.isfinite(one.difference)]
+        if finite:
+            best = min(finite, key=lambda one: one.difference)
+            text += f"; best validation at step {best.step}: {best} against step 0"
         return f"{text}; {self.stopped}" if self.stopped else text
 
 
@@ -79,9 +88,10 @@ class RunFolder:
             write_json(self.path / DESCRIPTION, description)
             yield
 
-    def check_space(self, parameters: int) -> None:
-        """Raise ValueError where the disk has no room for the states and the result of such a network."""
-        needed = parameters * ((KEPT + 1) * STATE_BYTES + RESULT_BYTES)
+    def check_space(self, parameters: int, *, keep_best: bool = False) -> None:
+        """Raise ValueError where the disk has no room for the states and results of such a network."""
+        results = 3 if keep_best else 1  # the best is written before the one that it beats goes
+        needed = parameters * ((KEPT + 1) * STATE_BYTES + results * RESULT_BYTES)
         free = shutil.disk_usage(self.path).free
         if free < needed:
             raise ValueError(

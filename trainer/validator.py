@@ -1,0 +1,53 @@
+"""Measures the held-out pictures on the way, keeps the best adapters, and ends a run that gets no better."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from .loop import Loop, StepEvent
+from .lora_file import LoraModel
+from .validation_book import ValidationBook
+from .validation_config import ValidationConfig
+
+log = logging.getLogger(__name__)
+
+
+class Validator:
+    """A follower of the steps; it must be told of a step before the state of that step is saved.
+
+    ``measure`` gives the losses of the held-out pictures, ``adapters`` what is worth keeping of the
+    network; both are called where the adapters are as they are used (`Loop.averaged`).
+    """
+
+    def __init__(
+        self,
+        book: ValidationBook,
+        settings: ValidationConfig,
+        loop: Loop,
+        measure: Callable[[], list[float]],
+        adapters: Callable[[], LoraModel],
+    ) -> None:
+        self._book, self._settings, self._loop = book, settings, loop
+        self._measure, self._adapters = measure, adapters
+
+    def begin(self) -> None:
+        """Measure what all later ones are compared with. To be called before the first step."""
+        if self._book.due and not self._book.has(0):
+            self._book.add(0, self._measure())
+
+    def on_step(self, event: StepEvent) -> None:
+        """Validate when it is due."""
+        book, step = self._book, event.step
+        if step not in book.due:
+            return
+        if not book.has(step):  # an earlier attempt that was killed may have got here
+            with self._loop.averaged():
+                book.add(step, self._measure())
+        log.info("LoRA Loop: validation after step %d: %s", step, book.measurement(step))
+        course = book.course(step)
+        if self._settings.keep_best and course.best == step and not book.best_path(step).exists():
+            with self._loop.averaged():
+                book.keep(step, self._adapters())
+        if course.gave_up:
+            self._loop.stop()
