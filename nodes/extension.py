@@ -22,6 +22,7 @@ from .plot import PlotLoss
 from .previews import PreviewNode
 from .tagging import WD14Tag
 from .train import Train
+from .validation_settings import ValidationSettings
 
 NODES: list[type[io.ComfyNode]] = [
     LoadDataset,
@@ -44,6 +45,7 @@ NODES: list[type[io.ComfyNode]] = [
     LossSettings,
     CaptionSettings,
     PreviewNode,
+    ValidationSettings,
     Train,
     ApplyLora,
     SaveLora,

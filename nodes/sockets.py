@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
-from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig
+from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, ValidationConfig
 from ..trainer.dataset import Dataset
 from ..trainer.lora_file import LoraModel
 from .host.sampling import PreviewSettings
@@ -30,6 +30,7 @@ SOCKETS = (
     Socket("LORA_LOOP_LOSS_SETTINGS", LossConfig, "LoraLoopLossSettings"),
     Socket("LORA_LOOP_CAPTION_SETTINGS", CaptionOptions, "LoraLoopCaptionSettings"),
     Socket("LORA_LOOP_PREVIEW_SETTINGS", PreviewSettings, "LoraLoopPreviewSettings"),
+    Socket("LORA_LOOP_VALIDATION_SETTINGS", ValidationConfig, "LoraLoopValidationSettings"),
     Socket("LORA_MODEL", LoraModel, "LoraLoopTrain"),  # ComfyUI's own type
     Socket("LOSS_MAP", dict, "LoraLoopTrain"),  # ComfyUI's own type
 )
@@ -42,6 +43,7 @@ SOCKETS = (
     LossSettingsSocket,
     CaptionSettingsSocket,
     PreviewSettingsSocket,
+    ValidationSettingsSocket,
     LoraModelSocket,
     LossMapSocket,
 ) = (io.Custom(socket.type) for socket in SOCKETS)

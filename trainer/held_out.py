@@ -14,17 +14,11 @@ from .dataset import Subset
 
 
 class Parts(NamedTuple):
-    """A cached dataset in two: what is trained on, and what is only measured (None: nothing)."""
+    """A cached dataset in two: what is trained on, and what is only measured; and all that is needed."""
 
     training: CachedDataset
-    held_out: CachedDataset | None
-
-    @property
-    def both(self) -> CachedDataset:
-        """Whatever must be in the cache."""
-        if self.held_out is None:
-            return self.training
-        return replace(self.training, items=(*self.training.items, *self.held_out.items))
+    held_out: CachedDataset
+    both: CachedDataset
 
 
 def split(cached: CachedDataset, config: TrainConfig) -> Parts:
@@ -39,7 +33,7 @@ def split(cached: CachedDataset, config: TrainConfig) -> Parts:
     """
     validation = config.validation
     if not validation.held_out:
-        return Parts(cached, None)
+        return Parts(cached, replace(cached, items=()), cached)
     digests = {item.digest for item in cached.items if not item.is_reg}
     count = _count(validation.held_out, len(digests))
     if count >= len(digests):
@@ -53,10 +47,9 @@ def split(cached: CachedDataset, config: TrainConfig) -> Parts:
     items = tuple(
         _plain(item, config) for item in cached.items if not item.is_reg and item.digest in measured
     )
-    return Parts(
-        _only(cached, lambda digest, is_reg: is_reg or digest not in chosen),
-        replace(cached, items=items),
-    )
+    training = _only(cached, lambda digest, is_reg: is_reg or digest not in chosen)
+    both = replace(cached, items=(*training.items, *items))
+    return Parts(training, replace(cached, items=items), both)
 
 
 def _count(held_out: float, pictures: int) -> int:

@@ -8,21 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .smoothing import smooth
+
 BACKGROUND, GRID, TEXT = (24, 26, 30), (52, 56, 64), (200, 204, 212)
 RAW, SMOOTH = (70, 92, 122), (255, 170, 60)
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 34, 30
 GRID_LINES = 5
-
-
-def smooth(values: Sequence[float], span: int) -> list[float]:
-    """Bias-corrected exponential moving average; non-finite values are passed over."""
-    decay, total, weight, result = 1.0 - 1.0 / max(1, span), 0.0, 0.0, []
-    for value in values:
-        if math.isfinite(value):
-            total = decay * total + (1 - decay) * value
-            weight = decay * weight + (1 - decay)
-        result.append(total / weight if weight else math.nan)
-    return result
 
 
 def draw_loss(losses: Sequence[float], width: int = 1024, height: int = 512) -> np.ndarray:

@@ -56,6 +56,10 @@ class Result:
     """The adapters of the best validation, where these are kept."""
     validations: tuple[Measurement, ...] = ()
 
+    def loss_map(self) -> dict[str, list[Any]]:
+        """ComfyUI's LOSS_MAP: the loss of every step, and (step, difference, error) of validations."""
+        return {"loss": list(self.losses), "validation": [tuple(one) for one in self.validations]}
+
     def summary(self) -> str:
         """One line for the node."""
         how = "trained" if self.trained else "nothing changed: the stored result of"

@@ -17,9 +17,9 @@ import torch
 
 from . import rng
 from .batches import BatchItem
+from .cache import CachedDataset
 from .config import TrainConfig
 from .data import TrainingData
-from .held_out import Parts
 from .step import Draws, Model, sample_losses
 from .store import Store
 
@@ -53,11 +53,10 @@ class Validation:
     """
 
     def __init__(
-        self, parts: Parts, text_fingerprint: str, config: TrainConfig, store: Store
+        self, held_out: CachedDataset, text_fingerprint: str, config: TrainConfig, store: Store
     ) -> None:
-        assert parts.held_out is not None
-        self._items = parts.held_out.items
-        self._data = TrainingData(parts.held_out, text_fingerprint, store)
+        self._items = held_out.items
+        self._data = TrainingData(held_out, text_fingerprint, store)
         self._config = config
 
     def losses(self, model: Model, before_batch: Callable[[], None]) -> list[float]:

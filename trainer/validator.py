@@ -34,7 +34,7 @@ class Validator:
     def begin(self) -> None:
         """Measure what all later ones are compared with. To be called before the first step."""
         if self._book.due and not self._book.has(0):
-            self._book.add(0, self._measure())
+            self._write(0)
 
     def on_step(self, event: StepEvent) -> None:
         """Validate when it is due."""
@@ -42,12 +42,27 @@ class Validator:
         if step not in book.due:
             return
         if not book.has(step):  # an earlier attempt that was killed may have got here
-            with self._loop.averaged():
-                book.add(step, self._measure())
+            self._write(step)
         log.info("LoRA Loop: validation after step %d: %s", step, book.measurement(step))
         course = book.course(step)
         if self._settings.keep_best and course.best == step and not book.best_path(step).exists():
-            with self._loop.averaged():
-                book.keep(step, self._adapters())
+            self._keep(step)
         if course.gave_up:
             self._loop.stop()
+
+    def _write(self, step: int) -> None:
+        """Measure; a full disk is no reason to end a run."""
+        with self._loop.averaged():
+            losses = self._measure()
+        try:
+            self._book.add(step, losses)
+        except OSError as error:
+            log.warning("LoRA Loop: the validation could not be saved: %s", error)
+
+    def _keep(self, step: int) -> None:
+        with self._loop.averaged():
+            adapters = self._adapters()
+        try:
+            self._book.keep(step, adapters)
+        except OSError as error:
+            log.warning("LoRA Loop: the best adapters could not be saved: %s", error)

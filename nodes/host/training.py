@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
+from ...trainer.held_out import split
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora import Network, find_targets
 from ...trainer.lora_file import LoraModel
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
+from ...trainer.validation_book import ValidationBook
 from ...trainer.weights import Lookahead, Weights
 from . import folders, memory, text, unet
 from .caching import encode_captions, encode_pictures
@@ -34,6 +36,7 @@ from .registry import REGISTRY
 from .request import Request
 from .sampling import Previewer
 from .session import training_session
+from .watching import Watching
 from .weights import ComfyWeights
 
 log = logging.getLogger(__name__)
@@ -50,12 +53,13 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     if request.clip is not None:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
     assert texts is not None
+    parts = split(request.cached, request.config)
     data_identity = dataclasses.replace(request.cached, text_fingerprint=None).identity()
     recipe = request.config.identity(request.cached.needs_horizon)
     inputs = Inputs(recipe, data_identity, texts, fingerprint(request.patcher))
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
-    found = folder.find(request.config.steps)
+    found = ValidationBook(folder, parts.training, request.config).find()
     if found is not None:
         log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
         return found, book
@@ -64,9 +68,12 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     nearest = folder.nearest()
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
-        data = TrainingData(request.cached, texts, store)
-        _complete_cache(request, data, store)
-        training = _Training(request, data, book, folder)
+        whole = dataclasses.replace(request, cached=parts.both)
+        _complete_cache(whole, TrainingData(parts.both, texts, store), store)
+        request = dataclasses.replace(request, cached=parts.training)
+        data = TrainingData(parts.training, texts, store)
+        watching = Watching(request, parts, texts, store, folder)
+        training = _Training(request, data, book, folder, watching)
         if training.first:
             log.info("LoRA Loop: run %s goes on after step %d", folder.path.name, training.first)
         else:
@@ -103,10 +110,16 @@ class _Training:
     """One training that is really done: the observer of its loop."""
 
     def __init__(
-        self, request: Request, data: TrainingData, book: PreviewBook, folder: RunFolder
+        self,
+        request: Request,
+        data: TrainingData,
+        book: PreviewBook,
+        folder: RunFolder,
+        watching: Watching,
     ) -> None:
         self._request, self._data, self._book, self._folder = request, data, book, folder
-        self._start = folder.states.latest(request.config.steps)
+        self._watching = watching
+        self._start = folder.states.latest(watching.book.reach())
         self.first = self._start.step if self._start else 0
         book.clear(self.first)
         self._config = request.config
@@ -139,7 +152,8 @@ class _Training:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
         lora = LoraModel(tensors, metadata(self._request, outcome, started))
-        return self._folder.save(lora, outcome.losses, outcome.stopped)
+        result = self._folder.save(lora, outcome.losses, outcome.stopped)
+        return self._watching.book.judge(result) or result
 
     def _train(self) -> tuple[Outcome, dict[str, Tensor]]:
         device = self._patcher.load_device
@@ -149,7 +163,7 @@ class _Training:
             targets = find_targets(self._unet, self._config.lora)
             network = Network(targets, self._config.seed, device)
             parameters = sum(p.numel() for p in network.parameters())
-            self._folder.check_space(parameters)
+            self._folder.check_space(parameters, keep_best=self._config.validation.keep_best)
             self._memory = memory_plan(self._request, parameters)
             log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
             self._make_room()
@@ -171,7 +185,8 @@ class _Training:
                 self._start,
             )
             states = StateKeeper(self._folder.states, self._loop, self.first)
-            self._followers: list[Follower] = [states]
+            watchers = self._watching.follow(self._loop, model, network, self.before_batch)
+            self._followers: list[Follower] = [*stack.enter_context(watchers), states]
             self._start = None  # its tensors are in the network now
             try:
                 if self._is_due(self.first) and not self._book.has(self.first):
