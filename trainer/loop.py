@@ -100,7 +100,7 @@ class Loop:
         self._good = 0
         self._is_whole = True
         self.stopping = False
-        """Whether the run ends, on purpose, after the step that is being reported."""
+        """Whether the run ends, on purpose, with the last step that was done."""
         if start is not None:
             self._losses, self._good = list(start.losses), start.good
             network.load(start.network)
@@ -113,7 +113,7 @@ class Loop:
         return tuple(self._losses)
 
     def stop(self) -> None:
-        """End the run after the step that is being reported; it counts as done, not as lost."""
+        """End the run after the step that is being reported, or before it begins: it counts as done."""
         self.stopping = True
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -139,7 +139,8 @@ class Loop:
         Raises ValueError when no step at all gave finite numbers.
         """
         config, before, busy = self._config, len(self._losses), 0.0
-        plan = itertools.islice(self._data.steps(config, before), config.steps - before)
+        left = 0 if self.stopping else config.steps - before
+        plan = itertools.islice(self._data.steps(config, before), left)
         for step, (epoch, batches, ends_epoch) in enumerate(plan, before):
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)

@@ -32,9 +32,14 @@ class Validator:
         self._measure, self._adapters = measure, adapters
 
     def begin(self) -> None:
-        """Measure what all later ones are compared with. To be called before the first step."""
+        """Before the first step: measure what all later ones are compared with.
+
+        A run that goes on where it had no patience left ends there.
+        """
         if self._book.due and not self._book.has(0):
             self._write(0)
+        if self._book.course().end == len(self._loop.losses):
+            self._loop.stop()
 
     def on_step(self, event: StepEvent) -> None:
         """Validate when it is due."""
