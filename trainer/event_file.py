@@ -7,7 +7,7 @@ import logging
 import time
 from pathlib import Path
 
-from .step_table import Row
+from .step_table import BAND_COLUMNS, SPANS, Row
 from .validation import QUANTILE_95
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,10 @@ TAGS = {
     "steps_per_second": "speed/steps_per_second",
     "vram_allocated": "speed/vram_allocated",
     "vram_reserved": "speed/vram_reserved",
+    **{
+        column: f"loss_by_timestep/{first}-{last}"
+        for column, (first, last) in zip(BAND_COLUMNS, SPANS, strict=True)
+    },
 }
 """Column of the table -> name of its curve."""
 

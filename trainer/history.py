@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from . import step_table
 from .event_file import EventFile, open_event_file
 from .loop import StepEvent
 from .smoothing import Average
-from .step_table import Row, StepTable
+from .step_table import BAND_COLUMNS, Row, StepTable
 from .validation import Measurement
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class History:
     def _row(self, event: StepEvent) -> Row:
         took, self._seconds = event.seconds - self._seconds, event.seconds
         found = self._measurement(event.step)
+        bands = zip(BAND_COLUMNS, event.bands, strict=False)
         on_card = self._device.type == "cuda"
         return {
             "step": event.step,
@@ -77,4 +79,6 @@ class History:
             "vram_reserved": torch.cuda.memory_reserved(self._device) if on_card else None,
             "validation_difference": None if found is None else found.difference,
             "validation_error": None if found is None else found.error,
+            **dict.fromkeys(BAND_COLUMNS),
+            **{column: mean for column, mean in bands if not math.isnan(mean)},
         }

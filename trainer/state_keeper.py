@@ -25,8 +25,7 @@ class StateKeeper:
         """Save when it is time."""
         waited = time.monotonic() - self._at
         done = event.step - self._step
-        is_last = event.step == event.steps or self._loop.stopping
-        if done >= STATE_STEPS or waited >= STATE_SECONDS or is_last:
+        if done >= STATE_STEPS or waited >= STATE_SECONDS or event.step == event.steps:
             self.save()
 
     def save(self) -> None:

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .atomic import write_atomically
+from .bands import BANDS
 
 NAME = "steps.csv"
 
+SPANS = tuple((1000 * band // BANDS, 1000 * (band + 1) // BANDS - 1) for band in range(BANDS))
+"""First and last timestep of the bands whose losses are told apart (see bands)."""
+BAND_COLUMNS = tuple(f"loss_{first}_{last}" for first, last in SPANS)
+
 COLUMNS = (
     "step", "epoch", "loss", "smoothed_loss", "learning_rate", "grad_norm", "steps_per_second",
-    "vram_allocated", "vram_reserved", "validation_difference", "validation_error",
+    "vram_allocated", "vram_reserved", "validation_difference", "validation_error", *BAND_COLUMNS,
 )  # fmt: skip
 """Of the table. Memory in bytes; validation: mean difference to step 0 and its standard error."""
 

@@ -17,11 +17,10 @@ import torch
 
 from . import rng
 from .batches import BatchItem
-from .cache import CachedDataset
+from .cache import CachedItem
 from .config import TrainConfig
 from .data import TrainingData
 from .step import Draws, Model, sample_losses
-from .store import Store
 
 QUANTILE_95 = 1.96
 """Standard errors to either side of a mean that hold 95 % of a normal distribution."""
@@ -53,11 +52,10 @@ class Validation:
     """
 
     def __init__(
-        self, held_out: CachedDataset, text_fingerprint: str, config: TrainConfig, store: Store
+        self, data: TrainingData, items: Sequence[CachedItem], config: TrainConfig
     ) -> None:
-        self._items = held_out.items
-        self._data = TrainingData(held_out, text_fingerprint, store)
-        self._config = config
+        """``data`` is that of the ``items``, all of which are held out."""
+        self._data, self._items, self._config = data, items, config
 
     def losses(self, model: Model, before_batch: Callable[[], None]) -> list[float]:
         """The loss of every picture at each of its timesteps, as the adapters are now.

@@ -12,13 +12,15 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 from .atomic import write_atomically
-from .batches import batches_per_epoch
+from .batches import epoch_ends
 from .cache import CachedDataset
 from .config import TrainConfig
+from .loop import Outcome
 from .lora_file import LoraModel, read_lora, write_lora
 from .run import Result, RunFolder
 from .validation import Measurement
@@ -71,13 +73,9 @@ def due_steps(cached: CachedDataset, config: TrainConfig) -> tuple[int, ...]:
     due = {config.steps}
     if settings.every:
         due.update(range(settings.every, config.steps, settings.every))
-    epoch = end = 0
-    while settings.every_epochs and end < config.steps:
-        batches = batches_per_epoch(cached, config.batch_size, epoch)
-        end += -(-batches // config.accumulation)
-        epoch += 1
-        if epoch % settings.every_epochs == 0 and end < config.steps:
-            due.add(end)
+    if settings.every_epochs:
+        ends = takewhile(lambda end: end < config.steps, epoch_ends(cached, config))
+        due.update(islice(ends, settings.every_epochs - 1, None, settings.every_epochs))
     return tuple(sorted(due))
 
 
@@ -127,36 +125,51 @@ class ValidationBook:
         best = course.best
         if self._settings.keep_best and best is not None and not self.best_path(best).exists():
             return best - 1
-        return course.known
+        return course.known - course.gave_up  # a loop ends only after a step that it does
 
     def best_path(self, step: int) -> Path:
         return self._folder / f"best-{step:08}.safetensors"
 
-    def find(self) -> Result | None:
-        """The result on disk that the run would come to, if all of it is there."""
+    def verdict(self, last: int) -> str | None:
+        """Why a run ends after ``last`` steps, before its time; None when it does not."""
+        if last >= self._steps or not self.course(last).gave_up:
+            return None
+        return (
+            f"stopped after step {last} of {self._steps}: {self._settings.patience} validations in a "
+            "row were no better than the best"
+        )
+
+    def find(self, *, kept: bool) -> Result | None:
+        """The result on disk that the run would come to, if all of it is there.
+
+        ``kept``: else what was kept when it was stopped on purpose.
+        """
         end = self.course().end
         found = None if end is None else self._run.find(end)
-        return found and self.judge(found)
+        if found is None and kept:
+            found = self._run.find_kept(self._steps)
+        return found and self._judge(found)
 
-    def judge(self, result: Result) -> Result | None:
+    def save(self, lora: LoraModel, outcome: Outcome) -> Result:
+        """Write the result of the run. Out of patience it is what a run of as many steps comes to."""
+        if self.verdict(outcome.steps) and not outcome.lost:
+            outcome = replace(outcome, stopped=None)
+        result = self._run.save(lora, outcome, self._steps)
+        return self._judge(result) or result
+
+    def _judge(self, result: Result) -> Result | None:
         """The result with what validation says of it; None, and their file gone, if the best adapters
         cannot be read."""
-        last = len(result.losses)
-        course = self.course(last)
-        best = None
-        if self._settings.keep_best and course.best is not None:
+        last, best = len(result.losses), None
+        step = self.course(last).best
+        if self._settings.keep_best and step is not None:
             try:
-                best = read_lora(self.best_path(course.best))
+                best = read_lora(self.best_path(step))
             except ValueError as problem:
                 log.warning("LoRA Loop: %s", problem)
-                self.best_path(course.best).unlink(missing_ok=True)
+                self.best_path(step).unlink(missing_ok=True)
                 return None
-        stopped = result.stopped
-        if course.gave_up and last < self._steps:
-            stopped = (
-                f"stopped after step {last} of {self._steps}: {self._settings.patience} validations "
-                "in a row were no better than the best"
-            )
+        stopped = result.stopped or self.verdict(last)
         measured = (self.measurement(step) for step in self.due if step <= last)
         validations = tuple(one for one in measured if one is not None)
         return replace(result, best=best, stopped=stopped, validations=validations)

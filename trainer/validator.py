@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 class Validator:
     """A follower of the steps; it must be told of a step before the state of that step is saved.
 
-    ``measure`` gives the losses of the held-out pictures, ``adapters`` what is worth keeping of the
-    network; both are called where the adapters are as they are used (`Loop.averaged`).
+    ``measure`` gives the losses of the held-out pictures with the adapters as they are, ``adapters``
+    what is to be kept after so many steps.
     """
 
     def __init__(
@@ -26,34 +26,28 @@ class Validator:
         settings: ValidationConfig,
         loop: Loop,
         measure: Callable[[], list[float]],
-        adapters: Callable[[], LoraModel],
+        adapters: Callable[[int], LoraModel],
     ) -> None:
         self._book, self._settings, self._loop = book, settings, loop
         self._measure, self._adapters = measure, adapters
 
     def begin(self) -> None:
-        """Before the first step: measure what all later ones are compared with.
-
-        A run that goes on where it had no patience left ends there.
-        """
+        """Before the first step: measure what all later ones are compared with."""
         if self._book.due and not self._book.has(0):
             self._write(0)
-        if self._book.course().end == len(self._loop.losses):
-            self._loop.stop()
 
-    def on_step(self, event: StepEvent) -> None:
-        """Validate when it is due."""
+    def on_step(self, event: StepEvent) -> str | None:
+        """Validate when it is due; the sentence that ends the run when its patience is at an end."""
         book, step = self._book, event.step
         if step not in book.due:
-            return
+            return None
         if not book.has(step):  # an earlier attempt that was killed may have got here
             self._write(step)
         log.info("LoRA Loop: validation after step %d: %s", step, book.measurement(step))
-        course = book.course(step)
-        if self._settings.keep_best and course.best == step and not book.best_path(step).exists():
+        is_best = book.course(step).best == step
+        if self._settings.keep_best and is_best and not book.best_path(step).exists():
             self._keep(step)
-        if course.gave_up:
-            self._loop.stop()
+        return book.verdict(step)
 
     def _write(self, step: int) -> None:
         """Measure; a full disk is no reason to end a run."""
@@ -65,9 +59,7 @@ class Validator:
             log.warning("LoRA Loop: the validation could not be saved: %s", error)
 
     def _keep(self, step: int) -> None:
-        with self._loop.averaged():
-            adapters = self._adapters()
         try:
-            self._book.keep(step, adapters)
+            self._book.keep(step, self._adapters(step))
         except OSError as error:
             log.warning("LoRA Loop: the best adapters could not be saved: %s", error)

@@ -35,8 +35,8 @@ class Validated(Run):
         parts = split(cached, config)
         super().__init__(parts.training, config, **extra)
         self.held_out = parts.held_out
-        store = Store(cached.store_root)
-        self.validation = Validation(parts.held_out, FINGERPRINT, config, store)
+        data = TrainingData(parts.held_out, FINGERPRINT, Store(cached.store_root))
+        self.validation = Validation(data, parts.held_out.items, config)
 
     def losses(self):
         with Attachment(leaf_plan(self.unet, self.network, PlainWeights())):
