@@ -127,7 +127,8 @@ class Train(io.ComfyNode):
                 output(
                     io.Image,
                     "previews",
-                    "All previews, in order of steps; grey when there are none.",
+                    "All previews, in order of steps, or a sheet per prompt when there are several "
+                    "strengths; grey when there are none.",
                 ),
                 output(io.String, "path", "The LoRA's file in the run's folder."),
             ],

@@ -45,13 +45,20 @@ def leaf_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Repla
         if frozen is None:
             continue
         adapter = adapters.get(module)
-        forward = frozen if adapter is None else _adapted(frozen, adapter)
+        forward = frozen if adapter is None else _adapted(frozen, adapter, network)
         plan.append(Replacement(name, module, forward))
     return plan
 
 
-def _adapted(frozen: Callable[..., Tensor], adapter: Adapter) -> Callable[..., Tensor]:
-    return lambda x: frozen(x) + adapter(x)
+def _adapted(
+    frozen: Callable[..., Tensor], adapter: Adapter, network: Network
+) -> Callable[..., Tensor]:
+    def forward(x: Tensor) -> Tensor:
+        if network.strength == 1.0:
+            return frozen(x) + adapter(x)
+        return frozen(x) + adapter(x) * network.strength if network.strength else frozen(x)
+
+    return forward
 
 
 def checkpoint_plan(unet: nn.Module) -> list[Replacement]:

@@ -32,6 +32,8 @@ class Network:
             )
         device = device or torch.device("cpu")
         self.targets = targets
+        self.strength = 1.0
+        """What the adapters add is multiplied by this; see `at_strength`."""
         self.adapters = {target.key: Adapter(target, device) for target in targets}
         for key, adapter in self.adapters.items():
             initialise(adapter.down, seed, key)
@@ -63,6 +65,15 @@ class Network:
         finally:
             for adapter in self.adapters.values():
                 adapter.dropout = None
+
+    @contextmanager
+    def at_strength(self, strength: float) -> Iterator[None]:
+        """While open, the adapters act as a LoRA that is loaded at ``strength``; 0: as if absent."""
+        self.strength = strength
+        try:
+            yield
+        finally:
+            self.strength = 1.0
 
     @torch.no_grad()
     def limit_norms(self, most: float) -> Tensor:
