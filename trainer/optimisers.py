@@ -189,7 +189,7 @@ def make_optimiser(
     relative = is_relative(kind, values)
     if relative:
         values["relative_step"] = True  # warmup_init asks for it, as in kohya
-        groups = [{"params": group["params"]} for group in groups]
+        groups = [{k: v for k, v in group.items() if k != "lr"} for group in groups]
     try:
         return cls(groups, lr=None if relative else learning_rate, **values)
     except (TypeError, ValueError) as error:
