@@ -121,6 +121,15 @@ class TrainingData:
             mask=torch.stack([self._mask(item) for item in items]) if self.masks else None,
         )
 
+    def latents(self, drawn: BatchItem) -> Tensor:
+        """The unscaled latents [4, h, w] of a showing; raises ValueError when they are gone."""
+        item = self._dataset.items[drawn.item_index]
+        key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
+        stored = self._store.load(cache.KIND, key)
+        if stored is None:
+            raise self._vanished("latents", item)
+        return stored["latents"]
+
     def varies(self, captions: CaptionOptions) -> bool:
         """Whether a picture's text differs from showing to showing."""
         return any(item.plain_text(captions) is None for item in self._dataset.items)
@@ -148,13 +157,12 @@ class TrainingData:
     def _row(self, drawn: BatchItem) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...], float]:
         item = self._dataset.items[drawn.item_index]
         size = item.flipped_conditioning if drawn.flipped else item.conditioning
-        key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
-        latents = self._store.load(cache.KIND, key)
+        latents = self.latents(drawn)
         text = self._encoded(item.caption if drawn.text is None else drawn.text)
-        if latents is None or text is None:
-            raise self._vanished("latents" if latents is None else "encoded caption", item)
+        if text is None:
+            raise self._vanished("encoded caption", item)
         numbers = (*size.original_hw, *size.crop_tl, *size.target_hw)
-        return latents["latents"], *text, numbers, item.weight
+        return latents, *text, numbers, item.weight
 
     def _mask(self, drawn: BatchItem) -> Tensor:
         """[h, w]; ones where the picture has no mask."""

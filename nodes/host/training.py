@@ -35,6 +35,7 @@ from .progress import BandLog, NodeProgress, check_interrupt, step_text
 from .registry import REGISTRY
 from .request import Request
 from .sampling import Previewer
+from .seen import record_seen
 from .session import training_session
 from .weights import ComfyWeights
 
@@ -69,6 +70,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         REGISTRY.release()
         data = TrainingData(request.cached, texts, store)
         _complete_cache(request, data, store)
+        record_seen(request, data, folder.path)
         training = _Training(request, data, book, folder)
         if training.first:
             log.info("LoRA Loop: run %s goes on after step %d", folder.path.name, training.first)
