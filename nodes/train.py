@@ -127,6 +127,13 @@ class Train(io.ComfyNode):
                     min=0,
                     max=1000000,
                 ),
+                field(
+                    io.Boolean,
+                    "continue_stopped",
+                    "After Stop and keep: off gives what was kept, on trains the remaining steps.",
+                    default=False,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -170,6 +177,7 @@ class Train(io.ComfyNode):
         model: Any,
         cache: CachedDataset,
         prefetch_weights: bool,
+        continue_stopped: bool,
         clip: Any = None,
         vae: Any = None,
         lora_settings: LoraConfig | None = None,
@@ -189,7 +197,7 @@ class Train(io.ComfyNode):
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(),
+            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped,
         )  # fmt: skip
         result, book = train_lora(request)
         trained, _ = apply_lora(model, None, result.lora, 1.0)
