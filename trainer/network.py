@@ -34,6 +34,10 @@ class Network:
             )
         device = device or torch.device("cpu")
         self.targets = targets
+        self.strength = 1.0
+        """How far layers are adapted; see `at_strength`."""
+        self.dropout: Dropout | None = None
+        """What the adapters go without now; see `dropping`."""
         self.adapters = {
             target.key: make_adapter(target, seed, device, weights) for target in targets
         }
@@ -66,13 +70,26 @@ class Network:
     @contextmanager
     def dropping(self, dropout: Dropout | None) -> Iterator[None]:
         """While open, the adapters go without what ``dropout`` says."""
-        for adapter in self.adapters.values():
-            adapter.drop(dropout)
+        before = self.dropout
+        self._drop(dropout)
         try:
             yield
         finally:
-            for adapter in self.adapters.values():
-                adapter.drop(None)
+            self._drop(before)
+
+    def _drop(self, dropout: Dropout | None) -> None:
+        self.dropout = dropout
+        for adapter in self.adapters.values():
+            adapter.drop(dropout)
+
+    @contextmanager
+    def at_strength(self, strength: float) -> Iterator[None]:
+        """While open, the adapters act as a LoRA that is loaded at ``strength``; 0: as if absent."""
+        self.strength = strength
+        try:
+            yield
+        finally:
+            self.strength = 1.0
 
     @torch.no_grad()
     def limit_norms(self, most: float) -> Tensor:

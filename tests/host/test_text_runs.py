@@ -208,7 +208,7 @@ def test_the_node_gives_the_clip_with_the_lora(tiny, cached, monkeypatch):  # no
         out = Train.execute(
             tiny.model, cached, clip=tiny.clip, optimiser_settings=optimiser, **values
         )
-        lora, model, clip = out.args[0], out.args[1], out.args[5]
+        lora, model, clip = out.args[0], out.args[1], out.args[-1]
         [[changed, _]] = text.conditioning(clip, "thing")
         [[plain, _]] = text.conditioning(tiny.clip, "thing")
     assert not model.patches and len(clip.patcher.patches) == len(lora) // 3

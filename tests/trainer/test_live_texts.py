@@ -11,9 +11,12 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache
 from pack.trainer.batches import BatchItem
 from pack.trainer.config import LoraConfig, OptimiserConfig, TrainConfig
 from pack.trainer.data import Batch, TrainingData
+from pack.trainer.diffusion import Schedule
+from pack.trainer.dropout import Dropout
 from pack.trainer.live_texts import with_texts
 from pack.trainer.network import Network
 from pack.trainer.size_embedding import size_vector
+from pack.trainer.step import Model
 from pack.trainer.text_targets import find_text_targets, text_plan
 
 RATES = {"text_encoder_1_rate": 2e-5, "text_encoder_2_rate": 5e-6}
@@ -128,6 +131,10 @@ def encoder():
     return encode
 
 
+def model_of(encode):
+    return Model(None, Schedule.sdxl(), torch.device("cpu"), torch.float32, encode)
+
+
 def batch(*words):
     items = tuple(BatchItem(i, 0, False, word) for i, word in enumerate(words))
     count = len(words)
@@ -138,7 +145,7 @@ def batch(*words):
 
 def test_texts_are_put_into_the_batch_with_gradients(encoder):
     sizes = batch("a", "b", "a").y
-    full = with_texts(batch("a", "b", "a"), encoder)
+    full = with_texts(model_of(encoder), batch("a", "b", "a"))
     assert encoder.calls == ["a", "b"]
     assert full.context[:, :, 0].tolist() == [[1, 2] * 3, [1, 2, 3] * 2, [1, 2] * 3]
     assert full.context.shape == (3, 6, 5) and full.y.shape == (3, 7 + 1536)
@@ -148,17 +155,28 @@ def test_texts_are_put_into_the_batch_with_gradients(encoder):
     assert float(encoder.weight.grad) == 5 * (9 + 12 + 9) + 7 * (2 + 3 + 2)
 
 
-def test_what_is_dropped_is_dropped_for_each_showing(encoder):
-    seen = []
+def test_a_batch_that_was_loaded_with_its_texts_stays_as_it_is():
+    loaded = batch("a", "b")
+    assert with_texts(model_of(None), loaded) is loaded
 
-    @contextmanager
-    def dropping(item):
-        seen.append((item.item_index, len(encoder.calls)))
-        yield
 
-    with_texts(batch("a", "a", "b"), encoder, dropping)
-    assert encoder.calls == ["a", "a", "b"]
-    assert seen == [(0, 0), (1, 1), (2, 2)]
+def test_each_showing_is_dropped_for_by_itself(encoder):
+    network, seen = Network(find_text_targets(ENCODERS, config())), []
+
+    def encode(text):
+        seen.append((text, [adapter.dropout for adapter in network.adapters.values()]))
+        return encoder(text)
+
+    words = batch("a", "a", "b")
+    whole = Dropout(LoraConfig(dropout=0.5), 3, 1, words.items)
+    with network.dropping(whole):
+        with_texts(model_of(encode), words, network)
+        assert {adapter.dropout for adapter in network.adapters.values()} == {whole}
+    assert [text for text, _ in seen] == ["a", "a", "b"]
+    for (_, dropouts), item in zip(seen, words.items, strict=True):
+        assert set(dropouts) == {Dropout(LoraConfig(dropout=0.5), 3, 1, (item,))}
+    with_texts(model_of(encode), words, network)
+    assert [text for text, _ in seen[3:]] == ["a", "b"] and set(seen[3][1]) == {None}
 
 
 def test_live_texts_are_not_read_from_the_cache(tmp_path):
@@ -166,7 +184,7 @@ def test_live_texts_are_not_read_from_the_cache(tmp_path):
     other = dataclasses.replace(cached, text_fingerprint=None)
     plain, live = TrainingData(cached, FINGERPRINT), TrainingData(other, "", live_texts=True)
     recipe = TrainConfig(batch_size=2)
-    assert live.missing(recipe.captions) == [] and not live.varies(recipe.captions)
+    assert live.missing(recipe) == [] and not live.varies(recipe.captions)
     step, same = next(live.steps(recipe)), next(plain.steps(recipe))
     assert step == same
     loaded, expected = live.load(step.batches[0]), plain.load(step.batches[0])
