@@ -77,6 +77,6 @@ class Dora(Adapter):
         """The lengths of the columns of the changed weight, float32 [1, in(, 1, 1)]."""
         changed = self.inner.change()
         with weights.borrow(module, dtype, device) as (weight, _):
-            changed = changed + weight
+            changed += weight
         axes = [axis for axis in range(changed.dim()) if axis != 1]
         return torch.linalg.vector_norm(changed, dim=axes, keepdim=True).clamp(min=EPSILON)

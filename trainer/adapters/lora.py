@@ -37,7 +37,7 @@ class Lora(Adapter):
         return output if self.dropout is None else self.dropout.output(self.key, output)
 
     def change(self) -> Tensor:
-        return (self.up.flatten(1) @ self.down.flatten(1)).view(self.shape) * self.scale
+        return ((self.up.flatten(1) * self.scale) @ self.down.flatten(1)).view(self.shape)
 
     def norm(self) -> Tensor:
         """Found without making the product of the factors. Source: kohya's scale_weight_norms."""
