@@ -39,7 +39,7 @@ class LoraSettings(io.ComfyNode):
                 "loha",
                 "lokr",
                 "dora",
-            ],  # fmt: skip
+            ],
             inputs=[
                 setting(
                     LoraConfig,

@@ -225,7 +225,6 @@ REFUSED = {
     "algorithm is 'loka'; it must be one of lora, loha, lokr": {"algorithm": "loka"},
     "loha has no values between two factors": {"algorithm": "loha", "dropout": 0.1},
     "lokr has no up factors": {"algorithm": "lokr", "loraplus_ratio": 16.0},
-    "turn off dora or max_norm": {"dora": True, "max_norm": 1.0},
     "it must be -1 or at least 1": {"algorithm": "lokr", "lokr_factor": 0},
     "lokr_factor is for lokr alone": {"algorithm": "loha", "lokr_factor": 8},
 }

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..targets import Target
-from .base import Adapter, draw_uniform, parameter
+from .base import Additive, draw_uniform, parameter
 
 
-class Lora(Adapter):
+class Lora(Additive):
     """down [r, in(, k, k)], up [out, r(, 1, 1)]."""
 
     ups = ("lora_up.weight",)
