@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...trainer.adapters import check_installed
 from ...trainer.cache import CachedDataset
+from ...trainer.checkpoint_config import CheckpointConfig
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from . import text, unet
@@ -25,6 +26,9 @@ class Request:
     previews: PreviewSettings | None = None
     prefetch: bool = False
     node_id: str | None = None
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    continue_stopped: bool = False
+    """Go on with a run that was stopped and kept, rather than bring back what was kept."""
 
     @property
     def wants_previews(self) -> bool:
