@@ -14,7 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .frozen import Forward, frozen_forward
+from .adapters.base import Forward
+from .frozen import frozen_forward
 from .network import Network
 from .weights import Weights
 
