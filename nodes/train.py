@@ -75,7 +75,8 @@ class Train(io.ComfyNode):
                 field(
                     io.Clip,
                     "clip",
-                    "Encodes captions that Cache Latents did not, and preview prompts.",
+                    "Encodes captions that Cache Latents did not, and preview prompts; its text "
+                    "encoders can be trained too.",
                     optional=True,
                 ),
                 field(io.Vae, "vae", "Decodes previews and what the model saw.", optional=True),
@@ -169,6 +170,7 @@ class Train(io.ComfyNode):
                     "The texts of the first step, as shuffled and dropped, with each picture's name "
                     "and bucket.",
                 ),
+                output(io.Clip, "clip", "The CLIP with the LoRA at strength 1.0, when connected."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -213,7 +215,7 @@ class Train(io.ComfyNode):
             cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped,
         )  # fmt: skip
         result, book = train_lora(request)
-        trained, _ = apply_lora(model, None, result.lora, 1.0)
+        trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
         pictures = book.images()
         return io.NodeOutput(
             result.lora,
@@ -223,5 +225,6 @@ class Train(io.ComfyNode):
             str(result.path),
             result.lora if result.best is None else result.best,
             *read_seen(result.path.parent),
+            trained_clip,
             ui={"images": book.results(), "text": [result.summary()]},
         )

@@ -62,10 +62,11 @@ class TrainConfig:
         problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; 0..2^63-1")
         problems.one_of("checkpointing", self.checkpointing, Checkpointing)
         kind = self.optimiser.type
+        several = self.lora.has_several_rates or self.optimiser.has_several_rates
         problems.need(
-            not (self.lora.has_several_rates and self.optimiser.finds_rate),
-            f"{kind} finds one learning rate for all: set loraplus_ratio to 0 and take away the block "
-            "learning rates, or choose another optimiser",
+            not (several and self.optimiser.finds_rate),
+            f"{kind} finds one learning rate for all: set loraplus_ratio to 0, take away the block "
+            "learning rates and give the text encoders the UNet's rate or 0, or choose another optimiser",
         )
         problems.finish("Train")
 

@@ -13,7 +13,7 @@ from ...trainer.class_captions import trigger_notes
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from ...trainer.digests import digest
-from . import text, unet
+from . import text, text_training, unet
 from .sampling import PreviewSettings
 
 
@@ -37,6 +37,15 @@ class Request:
     def wants_previews(self) -> bool:
         return self.previews is not None and self.previews.wanted
 
+    @property
+    def trains_text(self) -> bool:
+        return self.config.optimiser.trains_text
+
+    @property
+    def trained(self) -> list[Any]:
+        """The patchers that training goes through: the UNet's, and that of text encoders if trained."""
+        return [self.patcher, self.clip.patcher] if self.trains_text else [self.patcher]
+
     def data_identity(self) -> str:
         """Digest of whatever in the data can change the numbers of the run."""
         identity = dataclasses.replace(self.cached, text_fingerprint=None).identity()
@@ -50,6 +59,7 @@ class Request:
         prediction = unet.prediction(self.patcher)
         return [
             *unet.notes(self.patcher),
+            *(unet.patch_notes(self.clip.patcher, "CLIP") if self.trains_text else ()),
             *config.optimiser.notes(),
             *config.loss.notes(prediction),
             *trigger_notes(self.cached, config.loss),
@@ -62,15 +72,10 @@ class Request:
         check_installed(self.config.lora.algorithm)
         if self.clip is not None:
             text.check_clip(self.clip)
-        elif self.cached.text_fingerprint is None:
-            raise ValueError(
-                "The captions are not encoded yet: connect CLIP to Cache Latents or to Train."
-            )
-        elif TrainingData(self.cached, self.cached.text_fingerprint).varies(self.config.captions):
-            raise ValueError(
-                "The captions differ from showing to showing (shuffle, dropout, wildcards or optional "
-                "tags) and are encoded while training: connect CLIP to Train."
-            )
+        if self.trains_text:
+            text_training.check_text_training(self.clip, self.patcher)
+        elif self.clip is None:
+            self._check_cached_captions()
         if self.config.loss.preservation and self.clip is None:
             raise ValueError(
                 "preservation (Noise and Loss Settings) encodes the captions once more, without the "
@@ -79,6 +84,19 @@ class Request:
         problem = preview_problem(clip=self.clip is not None, vae=self.vae is not None)
         if self.wants_previews and problem:
             raise ValueError(problem)
+
+    def _check_cached_captions(self) -> None:
+        """Refuse to go without CLIP where the cache cannot hold all encodings."""
+        fingerprint = self.cached.text_fingerprint
+        if fingerprint is None:
+            raise ValueError(
+                "The captions are not encoded yet: connect CLIP to Cache Latents or to Train."
+            )
+        if TrainingData(self.cached, fingerprint).varies(self.config.captions):
+            raise ValueError(
+                "The captions differ from showing to showing (shuffle, dropout, wildcards or optional "
+                "tags) and are encoded while training: connect CLIP to Train."
+            )
 
 
 def preview_problem(*, clip: bool, vae: bool) -> str | None:
