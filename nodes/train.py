@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
 from ..trainer.checkpoint_config import CheckpointConfig
-from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
 from .host.apply import apply_lora
 from .host.images import empty_image
 from .host.request import Request, preview_problem
@@ -26,6 +26,7 @@ from .sockets import (
     LossSettingsSocket,
     OptimiserSettingsSocket,
     PreviewSettingsSocket,
+    ValidationSettingsSocket,
 )
 
 ABSENT = object()
@@ -45,6 +46,11 @@ SETTINGS = (
         CheckpointSettingsSocket,
         "checkpoint_settings",
         "LoRA files on the way; without it none are written.",
+    ),
+    (
+        ValidationSettingsSocket,
+        "validation_settings",
+        "Held-out pictures, when to stop, what is best; without it all pictures are trained on.",
     ),
 )
 
@@ -144,6 +150,11 @@ class Train(io.ComfyNode):
                     "All previews, in order of steps; grey when there are none.",
                 ),
                 output(io.String, "path", "The LoRA's file in the run's folder."),
+                output(
+                    LoraModelSocket,
+                    "best",
+                    "The LoRA of the best validation; the last one unless keep_best is on.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -172,6 +183,7 @@ class Train(io.ComfyNode):
         preview_settings: PreviewSettings | None = None,
         caption_settings: CaptionOptions | None = None,
         checkpoint_settings: CheckpointConfig | None = None,
+        validation_settings: ValidationConfig | None = None,
         **values: Any,
     ) -> io.NodeOutput:
         config = TrainConfig(
@@ -179,6 +191,7 @@ class Train(io.ComfyNode):
             optimiser=optimiser_settings or OptimiserConfig(),
             loss=loss_settings or LossConfig(),
             captions=caption_settings or CaptionOptions(),
+            validation=validation_settings or ValidationConfig(),
             **values,
         )
         request = Request(
@@ -191,8 +204,9 @@ class Train(io.ComfyNode):
         return io.NodeOutput(
             result.lora,
             trained,
-            {"loss": list(result.losses)},
+            result.loss_map(),
             empty_image() if pictures is None else pictures,
             str(result.path),
+            result.lora if result.best is None else result.best,
             ui={"images": book.results(), "text": [result.summary()]},
         )

@@ -80,6 +80,15 @@ class TrainingData:
         self._text_fingerprint = text_fingerprint
         self._store = Store(dataset.store_root) if store is None else store
 
+    def parts(self, *datasets: CachedDataset) -> list[TrainingData]:
+        """The data of datasets whose items, one after the other, are those of this one."""
+        found, masks = [], self.masks
+        for dataset in datasets:
+            part = TrainingData(dataset, self._text_fingerprint, self._store)
+            part.masks, masks = masks[: len(dataset.items)], masks[len(dataset.items) :]
+            found.append(part)
+        return found
+
     def steps(self, config: TrainConfig, start: int = 0) -> Iterator[PlannedStep]:
         """Endless steps after the first ``start``.
 

@@ -117,6 +117,11 @@ class Loop:
             self._guard.load(start.guard)
             self._bands.load(start.bands)
 
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Of all steps so far, those before `start` too."""
+        return tuple(self._losses)
+
     def averaged(self) -> AbstractContextManager[None]:
         """For previews and saving in the middle: the adapters as they are used (see Optimiser.averaged)."""
         return self._optimiser.averaged()
