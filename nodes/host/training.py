@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
-from ...trainer.batches import with_steps
+from ...trainer.batches import ended_epoch, with_steps
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
 from ...trainer.held_out import split
@@ -37,6 +37,7 @@ from .progress import BandLog, NodeProgress, check_interrupt, step_text
 from .registry import REGISTRY
 from .request import Request
 from .sampling import Previewer
+from .seen import record_seen
 from .session import training_session
 from .stopping import TRAININGS
 from .watching import Watching
@@ -58,9 +59,8 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     if request.clip is not None:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
     assert texts is not None
-    data_identity = dataclasses.replace(request.cached, text_fingerprint=None).identity()
     recipe = request.config.identity(request.cached.needs_horizon)
-    inputs = Inputs(recipe, data_identity, texts, fingerprint(request.patcher))
+    inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher))
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
     validations = ValidationBook(folder, parts.training, request.config)
@@ -77,6 +77,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         _complete_cache(dataclasses.replace(request, cached=parts.both), whole, store)
         request = dataclasses.replace(request, cached=parts.training)
         data, held_out = whole.parts(parts.training, parts.held_out)
+        record_seen(request, data, folder.path)
         watching = Watching(request, held_out, parts, folder)
         training = _Training(request, data, book, folder, watching)
         if training.first:
@@ -91,11 +92,11 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
     """Encode what the cache lacks; raises ValueError when there is nothing to encode it with."""
     cached = request.cached
     if request.clip is not None:
-        encode_captions(cached, request.clip, request.config.captions, store, request.node_id)
-    missing = data.missing(request.config.captions)
+        encode_captions(cached, request.clip, request.config, store, request.node_id)
+    missing = data.missing(request.config)
     if missing and request.vae is not None:
         encode_pictures(cached.dataset, cached.recipe, request.vae, store, node_id=request.node_id)
-        missing = data.missing(request.config.captions)
+        missing = data.missing(request.config)
     if missing:
         raise ValueError(
             f"The cache lacks {len(missing)} pictures or captions (first: {missing[0]}): it was cleared "
@@ -169,7 +170,7 @@ class _Training:
             self._encode_captions()
         with training_session(), ExitStack() as stack:
             targets = find_targets(self._unet, self._config.lora)
-            network = Network(targets, self._config.seed, device, self._weights)
+            self._network = network = Network(targets, self._config.seed, device, self._weights)
             parameters = sum(p.numel() for p in network.parameters())
             self._folder.check_space(
                 parameters,
@@ -208,7 +209,8 @@ class _Training:
             ]
             self._start = None  # its tensors are in the network now
             try:
-                if self._is_due(self.first) and not self._book.has(self.first):
+                epoch = ended_epoch(self._request.cached, self._config, self.first)
+                if self._is_due(self.first, epoch) and not self._book.has(self.first):
                     self._preview(self.first)  # of the start, or it was cancelled meanwhile
                 outcome = self._loop.run()
             except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
@@ -229,20 +231,21 @@ class _Training:
         elif self._captions.is_due(event.step):
             with self._outside():
                 self._encode_captions()
-        picture = self._preview(event.step) if self._is_due(event.step) else None
+        epoch = event.epoch if event.ends_epoch else 0
+        picture = self._preview(event.step) if self._is_due(event.step, epoch) else None
         self._progress.update(event.step, event.warning or step_text(event), picture)
         return stopped
 
-    def _is_due(self, step: int) -> bool:
+    def _is_due(self, step: int, epoch: int) -> bool:
         settings = self._request.previews
-        return self._previewer is not None and settings is not None and settings.is_due(step)
+        return self._previewer is not None and settings is not None and settings.is_due(step, epoch)
 
     def _preview(self, step: int) -> Any:
         """Sample with the live adapters."""
         assert self._previewer is not None
         with self._outside(), self._loop.averaged():
-            pictures = self._previewer.sample()
-        return self._book.add(step, pictures)
+            pictures = self._previewer.sample(self._network.at_strength)
+        return self._book.add(step, pictures, self._previewer.strengths)
 
     def _encode_captions(self) -> None:
         """Encode the texts of the coming steps, in inference mode."""
