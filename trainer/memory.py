@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .config import TrainConfig
+from .config import LoraConfig, TrainConfig
 
 GIB = 1024**3
 SAVED_PER_SAMPLE = 6.11 * GIB
@@ -14,6 +14,11 @@ CHECKPOINTED_PER_SAMPLE = 0.48 * GIB
 """The same when transformer blocks and resnets are recomputed."""
 TRANSIENT_PER_SAMPLE = 0.4 * GIB
 """Largest block while it is computed or recomputed, attention included."""
+LARGEST_CHANGE = 1280 * 2560 * 3 * 3 * 4
+"""Bytes of the change of SDXL's largest adapted weight in float32, a convolution's."""
+CHANGES_AT_ONCE = {"lora": 0, "loha": 5, "lokr": 0}
+"""How many tensors of that size a kind of adapter has at most, forward or backward (profiled)."""
+CHANGES_OF_DORA = 2
 TEXT_PER_CHUNK = 0.3 * GIB
 """What SDXL's text encoders keep for backward of 77 tokens, float32: 0.26 counted likewise, and some room."""
 BYTES_PER_PARAMETER = 16
@@ -56,6 +61,12 @@ def reserve_bytes(
     return int(parameters * BYTES_PER_PARAMETER + per_sample * micro_batch)
 
 
+def rebuilding_bytes(lora: LoraConfig) -> int:
+    """Bytes for the changes of weights that LoHa and DoRA put together, one layer at a time."""
+    changes = max(CHANGES_AT_ONCE[lora.algorithm], CHANGES_OF_DORA if lora.dora else 0)
+    return changes * LARGEST_CHANGE
+
+
 def plan_memory(
     config: TrainConfig,
     parameters: int,
@@ -72,11 +83,13 @@ def plan_memory(
     """
     average = parameters * BYTES_PER_AVERAGE if config.optimiser.ema_decay else 0
     checkpoint_choices = {"auto": (False, True), "off": (False,), "full": (True,)}
+    rebuilding = rebuilding_bytes(config.lora)
     plans = []
     for checkpointing in checkpoint_choices[config.checkpointing]:
         for micro_batch in dict.fromkeys((config.batch_size, 1)):
             sizes = parameters, pixels, micro_batch, itemsize
-            need = average + reserve_bytes(*sizes, checkpointing=checkpointing, chunks=chunks)
+            beside = reserve_bytes(*sizes, checkpointing=checkpointing, chunks=chunks)
+            need = average + rebuilding + beside
             fits = available is None or need <= available
             plans.append(MemoryPlan(checkpointing, micro_batch, need, fits))
     return next((plan for plan in plans if plan.fits), plans[-1])

@@ -12,6 +12,7 @@ from pack.trainer.config import (
     LossConfig,
     OptimiserConfig,
     TrainConfig,
+    ValidationConfig,
 )
 from pack.trainer.lr_schedule import learning_rate
 from pack.trainer.optimiser_config import LrSchedule
@@ -213,6 +214,7 @@ def test_the_dict_makes_the_config_again():
         "optimiser": OptimiserConfig,
         "loss": LossConfig,
         "captions": CaptionOptions,
+        "validation": ValidationConfig,
     }
     again = TrainConfig(**{k: parts[k](**v) if k in parts else v for k, v in values.items()})
     assert again == config
