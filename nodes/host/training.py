@@ -138,7 +138,9 @@ class _Training:
         if outcome.stopped:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
-        lora = LoraModel(tensors, metadata(self._request, outcome, started))
+        identity, recomputed = self._folder.inputs.identity, self._memory.checkpointing
+        about = metadata(self._request, outcome, started, identity, recomputed)
+        lora = LoraModel(tensors, about)
         return self._folder.save(lora, outcome.losses, outcome.stopped)
 
     def _train(self) -> tuple[Outcome, dict[str, Tensor]]:
