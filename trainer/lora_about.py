@@ -43,7 +43,7 @@ class About:
         }
 
 
-def thumbnail(pixels: np.ndarray) -> str:
+def thumbnail_url(pixels: np.ndarray) -> str:
     """A picture as modelspec.thumbnail: a data URL of a small JPEG. RGB [H, W, 3], floats in 0..1."""
     levels = np.rint(np.clip(pixels[..., :3], 0.0, 1.0) * 255).astype(np.uint8)
     picture = Image.fromarray(levels)

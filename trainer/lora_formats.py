@@ -12,12 +12,15 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from .unet_names import from_diffusers, is_checkpoint_name, to_diffusers
+
+LoraFormat = Literal["kohya", "diffusers"]
+"""What a LoRA can be written as."""
 
 AdapterConfig = Mapping[str, Any]
 """What peft writes of an adapter: `r`, `lora_alpha`, `use_rslora`, `alpha_pattern`."""
@@ -83,6 +86,11 @@ def to_kohya(
         if down is not None and f"{stem}.alpha" not in found:
             found[f"{stem}.alpha"] = torch.tensor(_alpha(stem, path, down.shape[0], configs))
     return found
+
+
+def in_format(tensors: Mapping[str, Tensor], form: LoraFormat) -> Mapping[str, Tensor]:
+    """A LoRA of kohya's keys in the form wanted. Raises ValueError where it cannot be had in that form."""
+    return to_diffusers_lora(tensors) if form == "diffusers" else tensors
 
 
 def to_diffusers_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

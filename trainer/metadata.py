@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from .cache import CachedDataset
 from .config import TrainConfig
 from .diffusion import Prediction
+from .lora_file import GRAPH_KEYS
 from .metadata_data import data_keys
 from .metadata_recipe import recipe_keys
 
@@ -18,7 +19,7 @@ VERSION = "0.1.0"
 
 PRIVATE_KEYS = (
     "ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_datasets", "ss_tag_frequency", "ss_sd_model_name",
-    "prompt", "workflow", "modelspec.thumbnail",
+    "modelspec.thumbnail", *GRAPH_KEYS,
 )  # fmt: skip
 """Keys that name folders, files or tags of the user's machine, or show the graph or a picture."""
 

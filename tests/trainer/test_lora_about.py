@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pack.trainer.lora_about import THUMBNAIL_SIDE, About, thumbnail
+from pack.trainer.lora_about import THUMBNAIL_SIDE, About, thumbnail_url
 
 
 def test_only_the_name_is_written_where_nothing_is_said():
@@ -33,7 +33,7 @@ def test_all_words_have_the_keys_of_kohya():
 def test_a_thumbnail_is_a_small_jpeg_of_the_same_picture(height, width):
     pixels = np.zeros((height, width, 3), np.float32)
     pixels[:, : width // 2] = (1.0, 0.5, 0.0)
-    url = thumbnail(pixels)
+    url = thumbnail_url(pixels)
     kind, _, data = url.partition(",")
     assert kind == "data:image/jpeg;base64"
     picture = Image.open(io.BytesIO(base64.b64decode(data)))
