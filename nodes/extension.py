@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .checkpoints import CheckpointSettings
 from .clearing import ClearCache
 from .curate import CurateDataset
 from .dataset import LoadDataset
 from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDatasets
 from .files import SaveCaptions, TidyDataset
 from .filters import FilterTags
+from .host.stopping import add_routes
 from .identity import IdentityTags
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
@@ -44,6 +46,7 @@ NODES: list[type[io.ComfyNode]] = [
     LossSettings,
     CaptionSettings,
     PreviewNode,
+    CheckpointSettings,
     Train,
     ApplyLora,
     SaveLora,
@@ -53,6 +56,10 @@ NODES: list[type[io.ComfyNode]] = [
 
 class LoraLoop(ComfyExtension):
     """What ComfyUI asks for the nodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        add_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
+from ..trainer.checkpoint_config import CheckpointConfig
 from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig
 from ..trainer.dataset import Dataset
 from ..trainer.lora_file import LoraModel
@@ -30,6 +31,7 @@ SOCKETS = (
     Socket("LORA_LOOP_LOSS_SETTINGS", LossConfig, "LoraLoopLossSettings"),
     Socket("LORA_LOOP_CAPTION_SETTINGS", CaptionOptions, "LoraLoopCaptionSettings"),
     Socket("LORA_LOOP_PREVIEW_SETTINGS", PreviewSettings, "LoraLoopPreviewSettings"),
+    Socket("LORA_LOOP_CHECKPOINT_SETTINGS", CheckpointConfig, "LoraLoopCheckpointSettings"),
     Socket("LORA_MODEL", LoraModel, "LoraLoopTrain"),  # ComfyUI's own type
     Socket("LOSS_MAP", dict, "LoraLoopTrain"),  # ComfyUI's own type
 )
@@ -42,6 +44,7 @@ SOCKETS = (
     LossSettingsSocket,
     CaptionSettingsSocket,
     PreviewSettingsSocket,
+    CheckpointSettingsSocket,
     LoraModelSocket,
     LossMapSocket,
 ) = (io.Custom(socket.type) for socket in SOCKETS)

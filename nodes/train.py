@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
+from ..trainer.checkpoint_config import CheckpointConfig
 from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from .host.apply import apply_lora
 from .host.images import empty_image
@@ -18,6 +19,7 @@ from .schema import field, node, output, setting
 from .sockets import (
     CacheSocket,
     CaptionSettingsSocket,
+    CheckpointSettingsSocket,
     LoraModelSocket,
     LoraSettingsSocket,
     LossMapSocket,
@@ -38,6 +40,11 @@ SETTINGS = (
         CaptionSettingsSocket,
         "caption_settings",
         "Shuffling and dropout of captions; needs CLIP here.",
+    ),
+    (
+        CheckpointSettingsSocket,
+        "checkpoint_settings",
+        "LoRA files on the way; without it none are written.",
     ),
 )
 
@@ -112,6 +119,20 @@ class Train(io.ComfyNode):
                     default=False,
                     advanced=True,
                 ),
+                setting(
+                    TrainConfig,
+                    "epochs",
+                    "How often all pictures are seen, instead of steps; 0: steps counts.",
+                    min=0,
+                    max=1000000,
+                ),
+                field(
+                    io.Boolean,
+                    "continue_stopped",
+                    "After Stop and keep: off gives what was kept, on trains the remaining steps.",
+                    default=False,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -142,6 +163,7 @@ class Train(io.ComfyNode):
         model: Any,
         cache: CachedDataset,
         prefetch_weights: bool,
+        continue_stopped: bool,
         clip: Any = None,
         vae: Any = None,
         lora_settings: LoraConfig | None = None,
@@ -149,6 +171,7 @@ class Train(io.ComfyNode):
         loss_settings: LossConfig | None = None,
         preview_settings: PreviewSettings | None = None,
         caption_settings: CaptionOptions | None = None,
+        checkpoint_settings: CheckpointConfig | None = None,
         **values: Any,
     ) -> io.NodeOutput:
         config = TrainConfig(
@@ -160,7 +183,7 @@ class Train(io.ComfyNode):
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id,
+            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped,
         )  # fmt: skip
         result, book = train_lora(request)
         trained, _ = apply_lora(model, None, result.lora, 1.0)

@@ -14,15 +14,16 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..trainer.batches import batches_per_epoch
+from ..trainer.batches import batches_per_epoch, epoch_ends
 from ..trainer.cache import CachedDataset, LatentRecipe, cache_latents
 from ..trainer.config import TrainConfig
 from ..trainer.dataset import Dataset
 from ..trainer.lora_about import About
-from ..trainer.metadata import ModelFile, RunFacts, describe, epoch_of
+from ..trainer.metadata import ModelFile, RunFacts, describe
 from ..trainer.scan import scan_folder
 from ..trainer.store import Store
 from ..trainer.subsets import SubsetOptions, with_options
@@ -73,8 +74,7 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
     wrong = [
         name
         for name, counters in recorded.get("metadata_epoch", {}).items()
-        if _epoch(name, counters)
-        != epoch_of(int(counters["ss_steps"]), batches, config.accumulation)
+        if _epoch(name, counters) != _epochs(config, cached, int(counters["ss_steps"]))
     ]
     yield Case("metadata_run epochs of checkpoints", float(len(wrong)), 0.0)
 
@@ -95,7 +95,13 @@ def _config(given: argparse.Namespace, theirs: Mapping[str, str], batches: int) 
         optimiser=optimiser_config("metadata_run", settings, given.max_grad_norm),
         loss=kohya_arguments.loss(given),
         captions=kohya_arguments.captions(given),
+        checkpointing="full" if given.gradient_checkpointing else "off",
     )
+
+
+def _epochs(config: TrainConfig, cached: CachedDataset, steps: int) -> int:
+    """The epoch, from 1, that optimiser step ``steps`` lies in."""
+    return 1 + sum(1 for _ in takewhile(lambda end: end < steps, epoch_ends(cached, config)))
 
 
 def _metadata(
@@ -103,7 +109,7 @@ def _metadata(
 ) -> dict[str, str]:
     facts = RunFacts(
         steps=config.steps,
-        epochs=epoch_of(config.steps, batches, config.accumulation),
+        epochs=_epochs(config, cached, config.steps),
         batches_per_epoch=batches,
         started=0.0,
         finished=0.0,
@@ -111,7 +117,6 @@ def _metadata(
         zero_terminal_snr=given.zero_terminal_snr,
         precision=given.mixed_precision,
         fp8=given.fp8_base,
-        checkpointing=given.gradient_checkpointing,
         model=ModelFile(PurePosixPath(given.pretrained_model_name_or_path).name),
     )
     about = About(

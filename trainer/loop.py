@@ -9,15 +9,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
+from torch import Tensor
 
+from .bands import BandLosses
 from .batches import BatchItem
 from .config import TrainConfig
 from .data import Batch, TrainingData
 from .dropout import Dropout
 from .guard import MAX_BAD_STEPS, Guard
-from .lora import Network
 from .lr_schedule import learning_rate
+from .network import Network
 from .optim import Optimiser, StepOutcome
 from .state import State
 from .step import Model, draw, sample_losses
@@ -40,6 +41,8 @@ class StepEvent:
     timed: int
     """How many steps these seconds are for: all but those that an earlier attempt did."""
     warning: str | None = None
+    bands: tuple[float, ...] = ()
+    """The mean loss of the latest showings by band of timesteps (see bands); NaN where none has been."""
 
 
 class Observer(Protocol):
@@ -49,8 +52,11 @@ class Observer(Protocol):
         """Called before every micro batch."""
         ...
 
-    def on_step(self, event: StepEvent) -> None:
-        """Called after every optimiser step; may take its time (previews)."""
+    def on_step(self, event: StepEvent) -> str | None:
+        """Called after every optimiser step; may take its time (previews).
+
+        A sentence ends the run here, with what it has reached as its result; None goes on.
+        """
         ...
 
 
@@ -60,6 +66,8 @@ class Outcome:
 
     losses: tuple[float, ...]
     stopped: str | None = None
+    lost: bool = False
+    """It stopped because its numbers were not finite, not because anybody wanted it to."""
 
     @property
     def steps(self) -> int:
@@ -96,6 +104,7 @@ class Loop:
             compute_dtype=model.dtype,
         )
         self._guard = Guard()
+        self._bands = BandLosses(len(model.schedule))
         self._losses: list[float] = []
         self._good = 0
         self._is_whole = True
@@ -104,10 +113,16 @@ class Loop:
             network.load(start.network)
             self._optimiser.load(start.optimiser)
             self._guard.load(start.guard)
+            self._bands.load(start.bands)
 
     def averaged(self) -> AbstractContextManager[None]:
-        """For previews and saving in the middle: the adapters where a schedule-free optimiser has them used."""
+        """For previews and saving in the middle: the adapters as they are used (see Optimiser.averaged)."""
         return self._optimiser.averaged()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The LoRA as it would be used now, by kohya key: copies on the CPU."""
+        with self.averaged():
+            return self._network.state_dict()
 
     def state(self) -> State | None:
         """Where the run stands after its last step; None while a step is being applied."""
@@ -120,6 +135,7 @@ class Loop:
             network=self._network.state_dict(),
             optimiser=self._optimiser.state(),
             guard=self._guard.state(),
+            bands=self._bands.state(),
         )
 
     def run(self) -> Outcome:
@@ -127,7 +143,7 @@ class Loop:
 
         Raises ValueError when no step at all gave finite numbers.
         """
-        config, before, busy = self._config, len(self._losses), 0.0
+        config, before, busy, stopped = self._config, len(self._losses), 0.0, None
         plan = itertools.islice(self._data.steps(config, before), config.steps - before)
         for step, (epoch, batches, ends_epoch) in enumerate(plan, before):
             begin = time.perf_counter()
@@ -138,20 +154,24 @@ class Loop:
             self._is_whole = True
             busy += time.perf_counter() - begin
             event = self._event(epoch, ends_epoch, rate, outcome, busy, len(self._losses) - before)
-            self._observer.on_step(event)
-            if self._guard.lost:
+            stopped = self._observer.on_step(event)
+            if stopped or self._guard.lost:
                 break
         self._optimiser.finish()
         losses = tuple(self._losses)
         if not self._good:
             raise ValueError(_useless(len(losses), config))
-        return Outcome(losses, _lost(len(losses), config) if self._guard.lost else None)
+        if self._guard.lost:
+            return Outcome(losses, _lost(len(losses), config), lost=True)
+        return Outcome(losses, stopped if len(losses) < config.steps else None)
 
     def _apply(self, loss: float, rate: float) -> StepOutcome:
         """One step with the gradients that there are, and the books about it."""
         outcome = self._optimiser.step(rate) if math.isfinite(loss) else self._optimiser.skip()
         if self._config.lora.max_norm:
             self._network.limit_norms(self._config.lora.max_norm)
+        if outcome.applied:
+            self._optimiser.average()
         self._guard.record(loss, applied=outcome.applied, excused=outcome.overflow)
         self._losses.append(loss)
         self._good += outcome.applied
@@ -179,12 +199,14 @@ class Loop:
             return None
         return Dropout(config.lora, config.seed, epoch, batch.items)
 
-    def _loss(self, batch: Batch, epoch: int) -> torch.Tensor:
+    def _loss(self, batch: Batch, epoch: int) -> Tensor:
         model = self._model
         draws = draw(batch, self._config, epoch, len(model.schedule))
-        return sample_losses(
+        losses = sample_losses(
             model, batch.to(model.device), draws.to(model.device), self._config.loss
-        ).mean()
+        )
+        self._bands.add(draws.timesteps, losses)
+        return losses.mean()
 
     def _event(
         self,
@@ -207,6 +229,7 @@ class Loop:
             seconds=seconds,
             timed=timed,
             warning=self._guard.alarm(),
+            bands=self._bands.means(),
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -39,7 +38,6 @@ class RunFacts:
 
     ``session``: one number for all files of the run. ``precision``: kohya's mixed_precision, that is
     the dtype of the forward: no, fp16 or bf16. ``fp8``: the base model's weights are stored in 8 bits.
-    ``checkpointing``: parts of the forward were computed again in backward.
     """
 
     steps: int
@@ -53,13 +51,7 @@ class RunFacts:
     session: int = 0
     precision: str = "no"
     fp8: bool = False
-    checkpointing: bool = False
     model: ModelFile | None = None
-
-
-def epoch_of(steps: int, batches_per_epoch: int, accumulation: int) -> int:
-    """The epoch, from 1, that optimiser step ``steps`` lies in."""
-    return math.ceil(steps / math.ceil(batches_per_epoch / accumulation))
 
 
 def describe(config: TrainConfig, cached: CachedDataset, facts: RunFacts) -> dict[str, str]:
@@ -107,7 +99,6 @@ def _model_keys(facts: RunFacts) -> dict[str, object]:
         "ss_fp8_base": facts.fp8,
         "ss_fp8_base_unet": False,
         "ss_lowram": False,
-        "ss_gradient_checkpointing": facts.checkpointing,
     }
     model = facts.model
     if model is not None:

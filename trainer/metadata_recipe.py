@@ -15,6 +15,7 @@ def recipe_keys(config: TrainConfig) -> dict[str, object]:
         "ss_seed": config.seed,
         "ss_max_train_steps": config.steps,
         "ss_gradient_accumulation_steps": config.accumulation,
+        "ss_gradient_checkpointing": config.checkpointing == "full",
         **_optimiser_keys(config.optimiser),
         **_network_keys(config.lora),
         **_loss_keys(config.loss),

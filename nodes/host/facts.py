@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...trainer.batches import batches_per_epoch
+from ...trainer.batches import batches_per_epoch, epoch_ends
 from ...trainer.dataset import FileStamp
 from ...trainer.file_index import FileFacts, FileIndex
-from ...trainer.loop import Outcome
-from ...trainer.metadata import ModelFile, RunFacts, describe, epoch_of
+from ...trainer.metadata import ModelFile, RunFacts, describe
 from ...trainer.model_hashes import sha256, short_hash
 from . import unet
 from .folders import cache_root
@@ -22,29 +22,31 @@ _PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 _SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".sft")
 
 
-def metadata(
-    request: Request, outcome: Outcome, started: float, identity: str, checkpointing: bool
-) -> dict[str, str]:
-    """kohya's metadata of a training that began at ``started`` (unix seconds) and ends now.
+def epochs(request: Request, steps: int) -> int:
+    """How many epochs that many steps take, the last one maybe in part."""
+    finished = takewhile(lambda end: end < steps, epoch_ends(request.cached, request.config))
+    return 1 + sum(1 for _ in finished)
 
-    ``identity`` names the run, 32 hex digits; ``checkpointing``: whether its memory plan had that.
+
+def metadata(request: Request, steps: int, started: float, run: Path) -> dict[str, str]:
+    """kohya's metadata of ``steps`` of a training that began at ``started`` (unix seconds); it is now.
+
+    ``run``: the run's folder, named by its identity.
     """
     cached, config, patcher = request.cached, request.config, request.patcher
-    batches = batches_per_epoch(cached, config.batch_size)
-    schedule = unet.schedule(patcher)
+    schedule = unet.schedule(patcher, config.loss)
     facts = RunFacts(
-        steps=outcome.steps,
-        epochs=epoch_of(outcome.steps, batches, config.accumulation),
-        batches_per_epoch=batches,
+        steps=steps,
+        epochs=epochs(request, steps),
+        batches_per_epoch=batches_per_epoch(cached, config.batch_size),
         started=started,
         finished=time.time(),
         prediction=schedule.prediction,
         zero_terminal_snr=schedule.zero_terminal_snr,
         trigger=cached.dataset.trigger,
-        session=int(identity[:8], 16),  # so that a resumed run stays one session
+        session=int(run.name[:8], 16),  # so that a resumed run stays one session
         precision=_PRECISIONS.get(unet.compute_dtype(patcher), "no"),
         fp8=patcher.model.get_dtype().itemsize == 1,
-        checkpointing=checkpointing,
         model=_model_file(patcher),
     )
     return describe(config, cached, facts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ...trainer.adapters import check_installed
 from ...trainer.cache import CachedDataset
+from ...trainer.checkpoint_config import CheckpointConfig
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from . import text, unet
@@ -24,15 +26,29 @@ class Request:
     previews: PreviewSettings | None = None
     prefetch: bool = False
     node_id: str | None = None
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    continue_stopped: bool = False
+    """Go on with a run that was stopped and kept, rather than bring back what was kept."""
 
     @property
     def wants_previews(self) -> bool:
         return self.previews is not None and self.previews.wanted
 
+    def notes(self) -> list[str]:
+        """What is odd but allowed, as sentences for the log."""
+        config = self.config
+        prediction = unet.prediction(self.patcher)
+        return [
+            *unet.notes(self.patcher),
+            *config.optimiser.notes(),
+            *config.loss.notes(prediction),
+        ]
+
     def check(self) -> None:
         """Raise ValueError for whatever would fail later: nothing has been done yet."""
         unet.check_trainable(self.patcher)
         self.config.loss.check_prediction(unet.prediction(self.patcher))
+        check_installed(self.config.lora.algorithm)
         if self.clip is not None:
             text.check_clip(self.clip)
         elif self.cached.text_fingerprint is None:

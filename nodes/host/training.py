@@ -13,27 +13,30 @@ import torch
 from torch import Tensor, nn
 
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
+from ...trainer.batches import with_steps
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
-from ...trainer.lora import Network, find_targets
 from ...trainer.lora_file import LoraModel
+from ...trainer.network import Network
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
+from ...trainer.targets import find_targets
 from ...trainer.weights import Lookahead, Weights
-from . import folders, memory, text, unet
-from .caching import encode_captions, encode_pictures
+from . import checkpoints, folders, memory, text, unet
+from .caching import encode_captions, encode_pictures, make_masks
 from .facts import metadata
 from .files import cache_store
 from .fingerprint import fingerprint
 from .planning import memory_plan
 from .previews import PreviewBook
-from .progress import NodeProgress, check_interrupt, step_text
+from .progress import BandLog, NodeProgress, check_interrupt, step_text
 from .registry import REGISTRY
 from .request import Request
 from .sampling import Previewer
 from .session import training_session
+from .stopping import TRAININGS
 from .weights import ComfyWeights
 
 log = logging.getLogger(__name__)
@@ -46,6 +49,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     (interrupt, out of memory, error) goes on to the caller with the MODEL as it was.
     """
     request.check()
+    request = dataclasses.replace(request, config=with_steps(request.config, request.cached))
     texts = request.cached.text_fingerprint
     if request.clip is not None:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
@@ -56,10 +60,12 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
     found = folder.find(request.config.steps)
+    if found is None and not request.continue_stopped:
+        found = folder.find_kept(request.config.steps)
     if found is not None:
         log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
         return found, book
-    for note in (*unet.notes(request.patcher), *request.config.optimiser.notes()):
+    for note in request.notes():
         log.warning("LoRA Loop: %s", note)
     nearest = folder.nearest()
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
@@ -71,7 +77,8 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
             log.info("LoRA Loop: run %s goes on after step %d", folder.path.name, training.first)
         else:
             log.info("LoRA Loop: new run %s%s", folder.path.name, f"; {nearest}" if nearest else "")
-        return training.run(), book
+        with TRAININGS.running(request.node_id) as stop:
+            return training.run(stop), book
 
 
 def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
@@ -89,13 +96,15 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
             "after Cache Latents ran, or Caption Settings give captions that it did not encode. "
             "Connect VAE and CLIP to Train, or restart ComfyUI, and queue again."
         )
+    if request.config.loss.masked:
+        data.masks = make_masks(cached, store, request.node_id)
 
 
 class Follower(Protocol):
     """Whoever is told of every finished step."""
 
-    def on_step(self, event: StepEvent) -> None:
-        """May raise to end the run."""
+    def on_step(self, event: StepEvent) -> str | None:
+        """A sentence ends the run with what it has reached; it may raise to cancel."""
         ...
 
 
@@ -120,7 +129,8 @@ class _Training:
         self._previewer: Previewer | None = None
         self._captions = CaptionWindow(data, request.config, start=self.first)
 
-    def run(self) -> Result:
+    def run(self, stop: Follower) -> Result:
+        """Train and save; ``stop`` may end it early."""
         started = time.time()
         if self._request.wants_previews:
             settings = self._request.previews
@@ -129,7 +139,7 @@ class _Training:
                 self._patcher, self._request.clip, self._request.vae, settings
             )
         try:
-            outcome, tensors = self._train()
+            outcome, tensors = self._train(stop)
         except BaseException as error:
             memory.explain_out_of_memory(error)
             raise
@@ -138,20 +148,18 @@ class _Training:
         if outcome.stopped:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
-        identity, recomputed = self._folder.inputs.identity, self._memory.checkpointing
-        about = metadata(self._request, outcome, started, identity, recomputed)
-        lora = LoraModel(tensors, about)
-        return self._folder.save(lora, outcome.losses, outcome.stopped)
+        about = metadata(self._request, outcome.steps, started, self._folder.path)
+        return self._folder.save(LoraModel(tensors, about), outcome, self._config.steps)
 
-    def _train(self) -> tuple[Outcome, dict[str, Tensor]]:
+    def _train(self, stop: Follower) -> tuple[Outcome, dict[str, Tensor]]:
         device = self._patcher.load_device
         if self._captions.is_due(self.first):
             self._encode_captions()
         with training_session(), ExitStack() as stack:
             targets = find_targets(self._unet, self._config.lora)
-            network = Network(targets, self._config.seed, device)
+            network = Network(targets, self._config.seed, device, self._weights)
             parameters = sum(p.numel() for p in network.parameters())
-            self._folder.check_space(parameters)
+            self._folder.check_space(parameters, averaged=self._config.optimiser.ema_decay > 0)
             self._memory = memory_plan(self._request, parameters)
             log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
             self._make_room()
@@ -162,7 +170,7 @@ class _Training:
             stack.callback(self._hold.close)
             self._attachment = stack.enter_context(Attachment(plan))
             self._hold_weights()
-            model = unet.training_model(self._patcher)
+            model = unet.training_model(self._patcher, self._config.loss)
             self._loop = Loop(
                 model,
                 network,
@@ -172,31 +180,41 @@ class _Training:
                 self._memory.micro_batch,
                 self._start,
             )
-            states = StateKeeper(self._folder.states, self._loop, self.first)
-            self._followers: list[Follower] = [states]
+            self._states = StateKeeper(self._folder.states, self._loop, self.first)
+            self._followers: list[Follower] = [
+                *checkpoints.follow(
+                    self._request, self._folder.path, self._loop, self._data, self.first
+                ),
+                self._states,
+                BandLog(),
+                stop,
+            ]
             self._start = None  # its tensors are in the network now
             try:
                 if self._is_due(self.first) and not self._book.has(self.first):
                     self._preview(self.first)  # of the start, or it was cancelled meanwhile
                 outcome = self._loop.run()
             except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
-                states.save()
+                self._states.save()
                 raise
             return outcome, network.state_dict()
 
     def before_batch(self) -> None:
         check_interrupt()
 
-    def on_step(self, event: StepEvent) -> None:
+    def on_step(self, event: StepEvent) -> str | None:
         if event.warning:
             log.warning("LoRA Loop: %s", event.warning)
-        for follower in self._followers:
-            follower.on_step(event)
-        if self._captions.is_due(event.step):
+        reasons = [follower.on_step(event) for follower in self._followers]
+        stopped = next(filter(None, reasons), None)
+        if stopped:
+            self._states.save()
+        elif self._captions.is_due(event.step):
             with self._outside():
                 self._encode_captions()
         picture = self._preview(event.step) if self._is_due(event.step) else None
         self._progress.update(event.step, event.warning or step_text(event), picture)
+        return stopped
 
     def _is_due(self, step: int) -> bool:
         settings = self._request.previews

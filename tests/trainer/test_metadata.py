@@ -14,7 +14,6 @@ from pack.trainer.metadata import (
     ModelFile,
     RunFacts,
     describe,
-    epoch_of,
     without_private,
 )
 from pack.trainer.texts import AS_PROMPTS, TextRecipe
@@ -196,10 +195,8 @@ def test_subsets_with_options_of_their_own_are_described_one_by_one(config, cach
 
 def test_the_base_model_and_how_it_was_computed(config, cached, facts):
     model = ModelFile("base.safetensors", "ab" * 32, "0123abcd")
-    facts = dataclasses.replace(
-        facts, model=model, precision="bf16", fp8=True, checkpointing=True, session=7
-    )
-    written = describe(config, cached, facts)
+    facts = dataclasses.replace(facts, model=model, precision="bf16", fp8=True, session=7)
+    written = describe(dataclasses.replace(config, checkpointing="full"), cached, facts)
     names = ("sd_model_name", "sd_model_hash", "new_sd_model_hash", "mixed_precision", "fp8_base")
     more = ("gradient_checkpointing", "session_id")
     values = [written[f"ss_{name}"] for name in (*names, *more)]
@@ -217,14 +214,6 @@ def test_a_range_of_timesteps_and_an_adafactor_without_a_rate(config, cached, fa
     warm = OptimiserConfig(schedule="constant", warmup=10)
     written = describe(dataclasses.replace(config, optimiser=warm), cached, facts)
     assert written["ss_lr_scheduler"] == "constant_with_warmup"
-
-
-@pytest.mark.parametrize(
-    ("steps", "batches", "accumulation", "epoch"),
-    [(1, 14, 1, 1), (14, 14, 1, 1), (15, 14, 1, 2), (42, 14, 1, 3), (5, 9, 2, 1), (6, 9, 2, 2)],
-)
-def test_the_epoch_of_a_step(steps, batches, accumulation, epoch):
-    assert epoch_of(steps, batches, accumulation) == epoch
 
 
 def test_the_config_can_be_read_back(config, cached, facts):

@@ -10,7 +10,8 @@ from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config import LoraConfig, OptimiserConfig, TrainConfig
 from pack.trainer.data import TrainingData
 from pack.trainer.loop import Loop
-from pack.trainer.lora import Network, find_targets
+from pack.trainer.network import Network
+from pack.trainer.targets import find_targets
 
 CONFIG = TrainConfig(
     steps=6,
@@ -44,7 +45,8 @@ class Run:
     ):
         self.unet = make_unet()
         self.data = TrainingData(cached, FINGERPRINT)
-        self.network = Network(find_targets(self.unet, config.lora), config.seed)
+        targets = find_targets(self.unet, config.lora)
+        self.network = Network(targets, config.seed, weights=PlainWeights())
         self.observer = observer or Observer()
         self.calls = []
         model = make_model(self.unet)
