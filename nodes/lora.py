@@ -105,7 +105,7 @@ class SaveLora(io.ComfyNode):
                     io.Combo,
                     "format",
                     "kohya is read by ComfyUI, WebUIs, kohya and diffusers. diffusers has the names of "
-                    "diffusers and peft, the scale in the weights.",
+                    "diffusers and peft, of which ComfyUI itself reads only a part.",
                     options=list(get_args(LoraFormat)),
                     default="kohya",
                     advanced=True,
