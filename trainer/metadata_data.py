@@ -14,6 +14,7 @@ from .caption_rules import CaptionOptions
 from .config import TrainConfig
 from .dataset import Subset
 from .texts import TextRecipe
+from .validation_config import ValidationConfig
 
 
 def data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:
@@ -27,12 +28,7 @@ def data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:
     found = {
         "ss_num_train_images": _showings(dataset.subsets, False),
         "ss_num_reg_images": _showings(dataset.subsets, True),
-        "ss_num_validation_images": 0,
-        "ss_validation_seed": None,
-        "ss_validation_split": 0.0,
-        "ss_max_validation_steps": None,
-        "ss_validate_every_n_epochs": None,
-        "ss_validate_every_n_steps": None,
+        **_validation_keys(config.validation),
         "ss_prior_loss_weight": _prior_loss_weight(cached),
         "ss_batch_size_per_device": config.batch_size,
         "ss_total_batch_size": config.batch_size * config.accumulation,
@@ -46,6 +42,20 @@ def data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:
     if _has_own_options(cached):
         found["ss_datasets"] = json.dumps(_datasets(cached, config), ensure_ascii=False)
     return found
+
+
+def _validation_keys(validation: ValidationConfig) -> dict[str, object]:
+    """kohya's words for what is held out. Where a share is, how many pictures that is stays open."""
+    held_out = validation.held_out if validation.is_on else 0.0
+    is_share = 0 < held_out < 1
+    return {
+        **({} if is_share else {"ss_num_validation_images": int(held_out)}),
+        "ss_validation_seed": validation.seed if held_out else None,
+        "ss_validation_split": held_out if is_share else 0.0,
+        "ss_max_validation_steps": (validation.max_pictures or None) if held_out else None,
+        "ss_validate_every_n_epochs": (validation.every_epochs or None) if held_out else None,
+        "ss_validate_every_n_steps": (validation.every or None) if held_out else None,
+    }
 
 
 def _showings(subsets: Iterable[Subset], is_reg: bool) -> int:

@@ -17,6 +17,7 @@ from pack.trainer.metadata import (
     without_private,
 )
 from pack.trainer.texts import AS_PROMPTS, TextRecipe
+from pack.trainer.validation_config import ValidationConfig
 
 FOLDERS = {
     "2_dog": ("dog", 2, False, ["dog, bowl", "dog"]),
@@ -204,6 +205,20 @@ def test_the_base_model_and_how_it_was_computed(config, cached, facts):
     assert "base.safetensors" not in json.dumps(without_private(written))
 
 
+@pytest.mark.parametrize(
+    ("held_out", "count", "split"), [(0.1, None, "0.1"), (3.0, "3", "0.0"), (0.0, "0", "0.0")]
+)
+def test_what_is_held_out(config, cached, facts, held_out, count, split):
+    validation = ValidationConfig(held_out=held_out, every=50, seed=7)
+    written = describe(dataclasses.replace(config, validation=validation), cached, facts)
+    assert written.get("ss_num_validation_images") == count
+    assert written["ss_validation_split"] == split
+    is_on = held_out > 0
+    assert written["ss_validation_seed"] == ("7" if is_on else "None")
+    assert written["ss_validate_every_n_steps"] == ("50" if is_on else "None")
+    assert written["ss_max_validation_steps"] == "None"
+
+
 def test_a_range_of_timesteps_and_an_adafactor_without_a_rate(config, cached, facts):
     loss = LossConfig(min_timestep=100, max_timestep=600)
     optimiser = OptimiserConfig(type="Adafactor", learning_rate=1e-3)
@@ -230,6 +245,25 @@ def test_without_private_keys_no_folder_file_or_tag_is_left(config, cached, fact
     for word in (*FOLDERS, "bowl", "running", ".png"):
         assert word not in text
     assert written["ss_network_dim"] == "8"
+
+
+LYCORIS = {
+    "loha": ({"algorithm": "loha", "rank_stabilised": True}, {"algo": "loha", "rs_lora": "True"}),
+    "lokr": ({"algorithm": "lokr"}, {"algo": "lokr", "factor": "-1"}),
+    "lokr 8": (
+        {"algorithm": "lokr", "lokr_factor": 8, "conv_rank": 4},
+        {"algo": "lokr", "factor": "8", "conv_dim": "4", "conv_alpha": "1.0"},
+    ),
+    "dora": ({"dora": True}, {"algo": "lora", "dora_wd": "True", "wd_on_output": "False"}),
+}
+
+
+@pytest.mark.parametrize("kind", LYCORIS)
+def test_other_kinds_say_what_lycoris_says(config, cached, facts, kind):
+    settings, arguments = LYCORIS[kind]
+    written = describe(dataclasses.replace(config, lora=LoraConfig(**settings)), cached, facts)
+    assert written["ss_network_module"] == "lycoris.kohya"
+    assert json.loads(written["ss_network_args"]) == {**arguments, "dropout": None}
 
 
 def test_network_arguments_have_kohyas_names(config, cached, facts):
