@@ -22,6 +22,7 @@ from .optimiser_settings import OptimiserSettings
 from .options import CaptionSettings, DatasetOptions
 from .plot import PlotLoss
 from .previews import PreviewNode
+from .start import LoadLora
 from .tagging import WD14Tag
 from .train import Train
 from .validation_settings import ValidationSettings
@@ -50,6 +51,7 @@ NODES: list[type[io.ComfyNode]] = [
     CheckpointSettings,
     ValidationSettings,
     Train,
+    LoadLora,
     ApplyLora,
     SaveLora,
     PlotLoss,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
 from ..trainer.checkpoint_config import CheckpointConfig
 from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
+from ..trainer.start import Start
 from .host.apply import apply_lora
 from .host.images import empty_image
 from .host.request import Request, preview_problem
@@ -140,6 +143,13 @@ class Train(io.ComfyNode):
                     default=False,
                     advanced=True,
                 ),
+                field(
+                    LoraModelSocket,
+                    "start_from",
+                    "A LoRA to go on training, from Load LoRA for Training or Train (kohya: "
+                    "network_weights); without it a new one is begun.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -198,6 +208,7 @@ class Train(io.ComfyNode):
         caption_settings: CaptionOptions | None = None,
         checkpoint_settings: CheckpointConfig | None = None,
         validation_settings: ValidationConfig | None = None,
+        start_from: Mapping[str, Tensor] | None = None,
         **values: Any,
     ) -> io.NodeOutput:
         config = TrainConfig(
@@ -211,6 +222,7 @@ class Train(io.ComfyNode):
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
             cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped,
+            None if start_from is None else Start(start_from),
         )  # fmt: skip
         result, book = train_lora(request)
         trained, _ = apply_lora(model, None, result.lora, 1.0)

@@ -37,10 +37,13 @@ class Inputs:
     data: str
     texts: str
     model: str
+    start: str = ""
+    """Of the LoRA that training starts from; empty without one."""
 
     @property
     def identity(self) -> str:
-        return digest(self.recipe, self.data, self.texts, self.model)
+        parts = [self.recipe, self.data, self.texts, self.model]
+        return digest(*parts, *([self.start] if self.start else []))
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ class RunFolder:
             except (OSError, ValueError, LookupError, TypeError):
                 continue
             changed = [
-                name for name, value in vars(self.inputs).items() if other.get(name) != value
+                name for name, value in vars(self.inputs).items() if other.get(name, "") != value
             ]
             found.append((len(changed), description.stat().st_mtime, description.parent, changed))
         if not found:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import LoraConfig
-from .digests import digest
-from .lora_file import tensors_digest
+from .digests import bytes_digest
 from .lora_formats import to_kohya
 from .network import Network
 from .targets import Target, find_targets
@@ -44,12 +43,13 @@ class Start:
 
     def digest(self) -> str:
         """A name for the tensors, whatever file they came from."""
-        return digest(
-            [
-                [key, tensors_digest(parts)]
-                for key, parts in sorted(self.layers.items())
-            ]
-        )
+        pieces: list[bytes] = []
+        for key, parts in sorted(self.layers.items()):
+            for part, tensor in sorted(parts.items()):
+                flat = tensor.detach().cpu().contiguous().reshape(-1)
+                pieces.append(f"{key}.{part} {flat.dtype} {list(tensor.shape)}\n".encode())
+                pieces.append(flat.view(torch.uint8).numpy().tobytes())
+        return bytes_digest(*pieces)
 
     def targets(self, unet: nn.Module, config: LoraConfig) -> list[Target]:
         """The layers to adapt; with dim_from_weights those of the LoRA, at its ranks and alphas.
@@ -109,16 +109,12 @@ class Start:
                 f"dim_from_weights needs a plain LoRA, and {target.key} is of another kind: turn it "
                 "off and set the LoRA's own algorithm and rank in LoRA Settings."
             )
-        return dataclasses.replace(
-            target, rank=parts[_DOWN].shape[0], alpha=float(parts[_ALPHA])
-        )
+        return dataclasses.replace(target, rank=parts[_DOWN].shape[0], alpha=float(parts[_ALPHA]))
 
     def _check(self, targets: list[Target]) -> None:
         """Refuse what does not fit: layers, kinds and ranks."""
         known = {target.key: target for target in targets}
-        self._refuse(
-            self.layers.keys() - known.keys(), "are not trained under these LoRA settings"
-        )
+        self._refuse(self.layers.keys() - known.keys(), "are not trained under these LoRA settings")
         for key, parts in self.layers.items():
             target = known[key]
             if (target.algorithm, target.dora) != ("lora", False) or parts.keys() != {

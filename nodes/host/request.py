@@ -13,6 +13,7 @@ from ...trainer.class_captions import trigger_notes
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from ...trainer.digests import digest
+from ...trainer.start import Start
 from . import text, unet
 from .sampling import PreviewSettings
 
@@ -32,6 +33,8 @@ class Request:
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     continue_stopped: bool = False
     """Go on with a run that was stopped and kept, rather than bring back what was kept."""
+    start: Start | None = None
+    """The LoRA to start from."""
 
     @property
     def wants_previews(self) -> bool:
@@ -60,6 +63,13 @@ class Request:
         unet.check_trainable(self.patcher)
         self.config.loss.check_prediction(unet.prediction(self.patcher))
         check_installed(self.config.lora.algorithm)
+        if self.start is not None:
+            self.start.targets(self.patcher.model.diffusion_model, self.config.lora)
+        elif self.config.lora.dim_from_weights:
+            raise ValueError(
+                "dim_from_weights takes ranks from the LoRA that training starts from: connect one to "
+                "start_from, or turn it off in LoRA Settings."
+            )
         if self.clip is not None:
             text.check_clip(self.clip)
         elif self.cached.text_fingerprint is None:

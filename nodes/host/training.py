@@ -19,11 +19,9 @@ from ...trainer.data import TrainingData
 from ...trainer.held_out import split
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora_file import LoraModel
-from ...trainer.network import Network
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
-from ...trainer.targets import find_targets
 from ...trainer.validation_book import ValidationBook
 from ...trainer.weights import Lookahead, Weights
 from . import checkpoints, folders, memory, text, unet
@@ -39,6 +37,7 @@ from .request import Request
 from .sampling import Previewer
 from .seen import record_seen
 from .session import training_session
+from .starting import make_network
 from .stopping import TRAININGS
 from .watching import Watching
 from .weights import ComfyWeights
@@ -60,7 +59,9 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
     assert texts is not None
     recipe = request.config.identity(request.cached.needs_horizon)
-    inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher))
+    start = request.start.digest() if request.start else ""
+    model = fingerprint(request.patcher)
+    inputs = Inputs(recipe, request.data_identity(), texts, model, start)
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
     validations = ValidationBook(folder, parts.training, request.config)
@@ -169,8 +170,7 @@ class _Training:
         if self._captions.is_due(self.first):
             self._encode_captions()
         with training_session(), ExitStack() as stack:
-            targets = find_targets(self._unet, self._config.lora)
-            self._network = network = Network(targets, self._config.seed, device, self._weights)
+            self._network = network = make_network(self._request, device, self._weights)
             parameters = sum(p.numel() for p in network.parameters())
             self._folder.check_space(
                 parameters,
@@ -178,7 +178,9 @@ class _Training:
                 keep_best=self._config.validation.keep_best,
             )
             self._memory = memory_plan(self._request, parameters)
-            log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
+            log.info(
+                "LoRA Loop: %d adapted layers; %s", len(network.targets), self._memory.describe()
+            )
             self._make_room()
             self._leaves = leaf_plan(self._unet, network, self._weights)
             plan = list(self._leaves)
