@@ -41,6 +41,11 @@ SETTINGS = (
         "caption_settings",
         "Shuffling and dropout of captions; needs CLIP here.",
     ),
+    (
+        CheckpointSettingsSocket,
+        "checkpoint_settings",
+        "LoRA files on the way; without it none are written.",
+    ),
 )
 
 
@@ -114,11 +119,12 @@ class Train(io.ComfyNode):
                     default=False,
                     advanced=True,
                 ),
-                field(
-                    CheckpointSettingsSocket,
-                    "checkpoint_settings",
-                    "LoRA files on the way; without it none are written.",
-                    optional=True,
+                setting(
+                    TrainConfig,
+                    "epochs",
+                    "How often all pictures are seen, instead of steps; 0: steps counts.",
+                    min=0,
+                    max=1000000,
                 ),
                 field(
                     io.Boolean,

@@ -19,12 +19,13 @@ from ..trainer.attach import Attachment, leaf_plan
 from ..trainer.config import LossConfig, OptimiserConfig
 from ..trainer.data import VAE_SCALE, Batch
 from ..trainer.diffusion import Schedule
-from ..trainer.lora import Network, find_targets
 from ..trainer.lr_schedule import learning_rate
+from ..trainer.network import Network
 from ..trainer.optim import Optimiser
 from ..trainer.optimiser_config import LrSchedule
 from ..trainer.size_embedding import size_vector
 from ..trainer.step import Draws, Model, sample_losses
+from ..trainer.targets import find_targets
 from .case import Case, Unsupported, largest
 from .lr_schedules import length
 from .network import lora_config
@@ -162,13 +163,13 @@ class _Replay:
             y=size_vector(read("pooled"), torch.cat(sizes, dim=1).tolist()),
             weights=read("loss_weights"),
             items=(),
+            mask=self.masks.get(f"{index:03}.alpha_mask"),
         )
         draws = Draws(self.steps[f"{index:03}.noise"], self.steps[f"{index:03}.timesteps"])
         noisy = None
         if self.settings.get("ip_noise_gamma"):
             noisy = self.steps[f"{index:03}.noisy_latents"]
-        mask = self.masks.get(f"{index:03}.alpha_mask")
-        return sample_losses(model, batch, draws, self.loss, noisy=noisy, mask=mask).mean()
+        return sample_losses(model, batch, draws, self.loss, noisy=noisy).mean()
 
 
 def _network_arguments(network: dict[str, Any]) -> dict[str, str]:

@@ -11,13 +11,14 @@ from typing import Protocol
 
 from torch import Tensor
 
+from .bands import BandLosses
 from .batches import BatchItem
 from .config import TrainConfig
 from .data import Batch, TrainingData
 from .dropout import Dropout
 from .guard import MAX_BAD_STEPS, Guard
-from .lora import Network
 from .lr_schedule import learning_rate
+from .network import Network
 from .optim import Optimiser, StepOutcome
 from .state import State
 from .step import Model, draw, sample_losses
@@ -40,6 +41,8 @@ class StepEvent:
     timed: int
     """How many steps these seconds are for: all but those that an earlier attempt did."""
     warning: str | None = None
+    bands: tuple[float, ...] = ()
+    """The mean loss of the latest showings by band of timesteps (see bands); NaN where none has been."""
 
 
 class Observer(Protocol):
@@ -101,6 +104,7 @@ class Loop:
             compute_dtype=model.dtype,
         )
         self._guard = Guard()
+        self._bands = BandLosses(len(model.schedule))
         self._losses: list[float] = []
         self._good = 0
         self._is_whole = True
@@ -109,9 +113,10 @@ class Loop:
             network.load(start.network)
             self._optimiser.load(start.optimiser)
             self._guard.load(start.guard)
+            self._bands.load(start.bands)
 
     def averaged(self) -> AbstractContextManager[None]:
-        """For previews and saving in the middle: the adapters where a schedule-free optimiser has them used."""
+        """For previews and saving in the middle: the adapters as they are used (see Optimiser.averaged)."""
         return self._optimiser.averaged()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -130,6 +135,7 @@ class Loop:
             network=self._network.state_dict(),
             optimiser=self._optimiser.state(),
             guard=self._guard.state(),
+            bands=self._bands.state(),
         )
 
     def run(self) -> Outcome:
@@ -164,6 +170,8 @@ class Loop:
         outcome = self._optimiser.step(rate) if math.isfinite(loss) else self._optimiser.skip()
         if self._config.lora.max_norm:
             self._network.limit_norms(self._config.lora.max_norm)
+        if outcome.applied:
+            self._optimiser.average()
         self._guard.record(loss, applied=outcome.applied, excused=outcome.overflow)
         self._losses.append(loss)
         self._good += outcome.applied
@@ -194,9 +202,11 @@ class Loop:
     def _loss(self, batch: Batch, epoch: int) -> Tensor:
         model = self._model
         draws = draw(batch, self._config, epoch, len(model.schedule))
-        return sample_losses(
+        losses = sample_losses(
             model, batch.to(model.device), draws.to(model.device), self._config.loss
-        ).mean()
+        )
+        self._bands.add(draws.timesteps, losses)
+        return losses.mean()
 
     def _event(
         self,
@@ -219,6 +229,7 @@ class Loop:
             seconds=seconds,
             timed=timed,
             warning=self._guard.alarm(),
+            bands=self._bands.means(),
         )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
+from itertools import takewhile
 
-from ...trainer.batches import batches_per_epoch
+from ...trainer.batches import batches_per_epoch, epoch_ends
 from ...trainer.metadata import RunFacts, describe
 from . import unet
 from .request import Request
@@ -13,14 +13,14 @@ from .request import Request
 
 def epochs(request: Request, steps: int) -> int:
     """How many epochs that many steps take, the last one maybe in part."""
-    batches = batches_per_epoch(request.cached, request.config.batch_size)
-    return math.ceil(steps / math.ceil(batches / request.config.accumulation))
+    finished = takewhile(lambda end: end < steps, epoch_ends(request.cached, request.config))
+    return 1 + sum(1 for _ in finished)
 
 
 def metadata(request: Request, steps: int, started: float) -> dict[str, str]:
     """kohya's metadata of ``steps`` of a training that began at ``started`` (unix seconds); it is now."""
     cached, config = request.cached, request.config
-    schedule = unet.schedule(request.patcher)
+    schedule = unet.schedule(request.patcher, config.loss)
     facts = RunFacts(
         steps=steps,
         epochs=epochs(request, steps),

@@ -13,23 +13,25 @@ import torch
 from torch import Tensor, nn
 
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
+from ...trainer.batches import with_steps
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
-from ...trainer.lora import Network, find_targets
 from ...trainer.lora_file import LoraModel
+from ...trainer.network import Network
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
+from ...trainer.targets import find_targets
 from ...trainer.weights import Lookahead, Weights
 from . import checkpoints, folders, memory, text, unet
-from .caching import encode_captions, encode_pictures
+from .caching import encode_captions, encode_pictures, make_masks
 from .facts import metadata
 from .files import cache_store
 from .fingerprint import fingerprint
 from .planning import memory_plan
 from .previews import PreviewBook
-from .progress import NodeProgress, check_interrupt, step_text
+from .progress import BandLog, NodeProgress, check_interrupt, step_text
 from .registry import REGISTRY
 from .request import Request
 from .sampling import Previewer
@@ -47,6 +49,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     (interrupt, out of memory, error) goes on to the caller with the MODEL as it was.
     """
     request.check()
+    request = dataclasses.replace(request, config=with_steps(request.config, request.cached))
     texts = request.cached.text_fingerprint
     if request.clip is not None:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
@@ -62,7 +65,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     if found is not None:
         log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
         return found, book
-    for note in (*unet.notes(request.patcher), *request.config.optimiser.notes()):
+    for note in request.notes():
         log.warning("LoRA Loop: %s", note)
     nearest = folder.nearest()
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
@@ -93,6 +96,8 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
             "after Cache Latents ran, or Caption Settings give captions that it did not encode. "
             "Connect VAE and CLIP to Train, or restart ComfyUI, and queue again."
         )
+    if request.config.loss.masked:
+        data.masks = make_masks(cached, store, request.node_id)
 
 
 class Follower(Protocol):
@@ -154,7 +159,7 @@ class _Training:
             targets = find_targets(self._unet, self._config.lora)
             network = Network(targets, self._config.seed, device)
             parameters = sum(p.numel() for p in network.parameters())
-            self._folder.check_space(parameters)
+            self._folder.check_space(parameters, averaged=self._config.optimiser.ema_decay > 0)
             self._memory = memory_plan(self._request, parameters)
             log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
             self._make_room()
@@ -165,7 +170,7 @@ class _Training:
             stack.callback(self._hold.close)
             self._attachment = stack.enter_context(Attachment(plan))
             self._hold_weights()
-            model = unet.training_model(self._patcher)
+            model = unet.training_model(self._patcher, self._config.loss)
             self._loop = Loop(
                 model,
                 network,
@@ -177,10 +182,9 @@ class _Training:
             )
             self._states = StateKeeper(self._folder.states, self._loop, self.first)
             self._followers: list[Follower] = [
-                *checkpoints.follow(
-                    self._request, self._folder.path, self._loop, self._data, self.first
-                ),
+                *checkpoints.follow(self._request, self._folder.path, self._loop, self.first),
                 self._states,
+                BandLog(),
                 stop,
             ]
             self._start = None  # its tensors are in the network now
