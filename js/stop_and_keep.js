@@ -7,6 +7,7 @@ const WIDGET = "LORA_LOOP_STOP"; // a type of our own: the frontend has componen
 const OFFER = "Stop and keep";
 const ASKED = "Stopping after this step…";
 const HEIGHT = 32;
+const MARGIN = 4;
 
 let training = new Set(); // ids of the nodes that train; "2:1" is node 1 of the subgraph in node 2
 
@@ -23,7 +24,7 @@ function stopButton(id) {
   button.textContent = OFFER;
   button.title = "End the training after this step; what it has reached comes out.";
   button.style.cssText =
-    "width:100%;height:100%;cursor:pointer;border-radius:6px;" +
+    "width:100%;height:100%;min-height:24px;cursor:pointer;border-radius:6px;" +
     "border:1px solid var(--border-color,#4e4e4e);" +
     "background:var(--comfy-input-bg,#222);color:var(--input-text,#ddd)";
   button.addEventListener("click", async () => {
@@ -47,6 +48,7 @@ function addButton(node, id) {
   const widget = node.addDOMWidget("stop_and_keep", WIDGET, stopButton(id), {
     serialize: false, // not in the prompt
     hideOnZoom: false,
+    margin: MARGIN,
     getMinHeight: fixed,
     getMaxHeight: fixed,
     getHeight: fixed,

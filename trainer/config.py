@@ -22,6 +22,9 @@ __all__ = ["RECIPE_VERSION", "LoraConfig", "LossConfig", "OptimiserConfig", "Tra
 RECIPE_VERSION = 1
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
 
+NOT_IN_IDENTITY = ("checkpointing", "epochs")
+"""Settings that cannot change the numbers of a step; epochs are told by the steps that they come to."""
+
 Checkpointing = Literal["auto", "full", "off"]
 
 
@@ -68,10 +71,10 @@ class TrainConfig:
 
         ``needs_horizon``: something outside the config depends on the number of steps.
         Left out: the memory plan, and the number of steps unless a schedule or warm-up depends on it.
-        Epochs are told by the steps that they come to.
         """
         recipe = self.to_dict()
-        del recipe["checkpointing"], recipe["epochs"]
+        for name in NOT_IN_IDENTITY:
+            del recipe[name]
         if not (needs_horizon or self.optimiser.needs_horizon or self.captions.needs_horizon):
             del recipe["steps"]
         text = json.dumps([RECIPE_VERSION, recipe], sort_keys=True)

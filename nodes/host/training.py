@@ -67,7 +67,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         return found, book
     for note in request.notes():
         log.warning("LoRA Loop: %s", note)
-    nearest = folder.nearest()
+    nearest = folder.nearest(request.config, request.cached.needs_horizon)
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
         data = TrainingData(request.cached, texts, store)
