@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...trainer.adapters import check_installed
 from ...trainer.cache import CachedDataset
 from ...trainer.checkpoint_config import CheckpointConfig
 from ...trainer.config import TrainConfig
@@ -47,6 +48,7 @@ class Request:
         """Raise ValueError for whatever would fail later: nothing has been done yet."""
         unet.check_trainable(self.patcher)
         self.config.loss.check_prediction(unet.prediction(self.patcher))
+        check_installed(self.config.lora.algorithm)
         if self.clip is not None:
             text.check_clip(self.clip)
         elif self.cached.text_fingerprint is None:

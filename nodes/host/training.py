@@ -157,7 +157,7 @@ class _Training:
             self._encode_captions()
         with training_session(), ExitStack() as stack:
             targets = find_targets(self._unet, self._config.lora)
-            network = Network(targets, self._config.seed, device)
+            network = Network(targets, self._config.seed, device, self._weights)
             parameters = sum(p.numel() for p in network.parameters())
             self._folder.check_space(parameters, averaged=self._config.optimiser.ema_decay > 0)
             self._memory = memory_plan(self._request, parameters)
