@@ -133,6 +133,14 @@ class Train(io.ComfyNode):
                     default=False,
                     advanced=True,
                 ),
+                field(
+                    io.String,
+                    "continue_from",
+                    "The name of an earlier run (Runs lists them): begin a new run with its LoRA, after "
+                    "changes of pictures or settings. Empty: begin anew.",
+                    default="",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -164,6 +172,7 @@ class Train(io.ComfyNode):
         cache: CachedDataset,
         prefetch_weights: bool,
         continue_stopped: bool,
+        continue_from: str,
         clip: Any = None,
         vae: Any = None,
         lora_settings: LoraConfig | None = None,
@@ -183,7 +192,7 @@ class Train(io.ComfyNode):
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped,
+            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped, continue_from,
         )  # fmt: skip
         result, book = train_lora(request)
         trained, _ = apply_lora(model, None, result.lora, 1.0)

@@ -30,16 +30,19 @@ STATE_BYTES, RESULT_BYTES = 12, 4
 
 @dataclass(frozen=True)
 class Inputs:
-    """Digests of what a run is made of; two runs with equal inputs are the same run."""
+    """Digests of what a run is made of, and where it begins; two runs with equal inputs are the same run."""
 
     recipe: str
     data: str
     texts: str
     model: str
+    origin: str = ""
+    """The step of another run that this one begins with (see Origin); empty: none."""
 
     @property
     def identity(self) -> str:
-        return digest(self.recipe, self.data, self.texts, self.model)
+        begun = [self.origin] if self.origin else []
+        return digest(self.recipe, self.data, self.texts, self.model, *begun)
 
 
 @dataclass(frozen=True)

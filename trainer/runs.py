@@ -45,13 +45,13 @@ class Run:
     @property
     def steps(self) -> int:
         """How far it got."""
-        return max((_steps(path) for path in (*self.results, *self.states)), default=0)
+        return max((steps_of(path) for path in (*self.results, *self.states)), default=0)
 
     @property
     def is_finished(self) -> bool:
         """Whether it has got as far as it was last asked to."""
         return any(
-            path.name.startswith("steps-") and _steps(path) >= int(self.config.get("steps", 0))
+            path.name.startswith("steps-") and steps_of(path) >= int(self.config.get("steps", 0))
             for path in self.results
         )
 
@@ -63,7 +63,7 @@ class Run:
         if self.is_finished:
             return "finished"
         if self.results and self.results[-1].name.startswith(("kept-", "stopped-")):
-            return "stopped" if _steps(self.results[-1]) == self.steps else "unfinished"
+            return "stopped" if steps_of(self.results[-1]) == self.steps else "unfinished"
         return "unfinished" if self.states else "without a result"
 
     @property
@@ -97,6 +97,16 @@ def find_run(root: Path, name: str) -> Run | None:
         states=_matching(path, _STATE),
         config=described["config"] if described else {},
         owner=owner(path),
+    )
+
+
+def unknown_run(root: Path, name: str) -> str:
+    """The sentence about a run that is not there."""
+    known = ", ".join(run.name for run in list_runs(root)[:5])
+    return (
+        f"there is no run called {name!r} in {root}. "
+        + (f"The latest are: {known}." if known else "There is none at all yet.")
+        + " The node Runs lists them; a name has 16 letters and digits."
     )
 
 
@@ -144,8 +154,9 @@ def _remove(folder: Path) -> None:
 
 def _matching(folder: Path, pattern: re.Pattern[str]) -> tuple[Path, ...]:
     found = [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
-    return tuple(sorted(found, key=lambda path: (_steps(path), path.name)))
+    return tuple(sorted(found, key=lambda path: (steps_of(path), path.name)))
 
 
-def _steps(path: Path) -> int:
+def steps_of(path: Path) -> int:
+    """How many steps a result or a state of a run is of."""
     return int(path.name.split("-")[1].split(".")[0])

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from ...trainer.run_report import write_report
-from ...trainer.runs import Pruning, Run, find_run, list_runs
+from ...trainer.runs import Pruning, Run, find_run, list_runs, unknown_run
 from . import folders
 
 ACTIONS = ("list", "prune", "report")
@@ -23,7 +23,7 @@ def runs(
     """
     root = folders.runs_root()
     if action == "report":
-        path = _report(root, name, names)
+        path = _report(root, name.strip(), names)
         return f"Written: {path}\nLook through it before you send it.", path
     found = list_runs(root)
     lines = _pruned(found, pruning, dry_run) if action == "prune" else [_line(r) for r in found]
@@ -67,21 +67,11 @@ def _recipe(run: Run) -> str:
 
 def _report(root: Path, name: str, names: bool) -> Path:
     """The archive of one run, of the latest where no name is given."""
-    run = find_run(root, name.strip()) if name.strip() else next(iter(list_runs(root)), None)
+    run = find_run(root, name) if name else next(iter(list_runs(root)), None)
     if run is None:
-        raise ValueError(unknown_run(name, root))
+        raise ValueError(f"Runs: {unknown_run(root, name)}")
     target = folders.reports_root() / f"{run.name}.zip"
     return write_report(run, target, {"comfyui": _comfyui_version()}, names=names)
-
-
-def unknown_run(name: str, root: Path) -> str:
-    """The sentence about a run that is not there."""
-    known = ", ".join(run.name for run in list_runs(root)[:5])
-    return (
-        f"There is no run called {name.strip()!r} in {root}. "
-        + (f"The latest are: {known}." if known else "There is none at all yet.")
-        + " The node Runs lists them; a name has 16 letters and digits."
-    )
 
 
 def _comfyui_version() -> str:

@@ -19,6 +19,7 @@ from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora_file import LoraModel
 from ...trainer.network import Network
+from ...trainer.origin import Origin
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
@@ -56,7 +57,9 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     assert texts is not None
     data_identity = dataclasses.replace(request.cached, text_fingerprint=None).identity()
     recipe = request.config.identity(request.cached.needs_horizon)
-    inputs = Inputs(recipe, data_identity, texts, fingerprint(request.patcher))
+    origin = request.origin()
+    begun = origin.identity if origin else ""
+    inputs = Inputs(recipe, data_identity, texts, fingerprint(request.patcher), begun)
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
     found = folder.find(request.config.steps)
@@ -72,11 +75,12 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         REGISTRY.release()
         data = TrainingData(request.cached, texts, store)
         _complete_cache(request, data, store)
-        training = _Training(request, data, book, folder)
+        training = _Training(request, data, book, folder, origin)
         if training.first:
             log.info("LoRA Loop: run %s goes on after step %d", folder.path.name, training.first)
         else:
-            log.info("LoRA Loop: new run %s%s", folder.path.name, f"; {nearest}" if nearest else "")
+            said = [origin.describe()] if origin else [nearest] if nearest else []
+            log.info("LoRA Loop: %s", "; ".join([f"new run {folder.path.name}", *said]))
         with TRAININGS.running(request.node_id) as stop:
             return training.run(stop), book
 
@@ -112,10 +116,17 @@ class _Training:
     """One training that is really done: the observer of its loop."""
 
     def __init__(
-        self, request: Request, data: TrainingData, book: PreviewBook, folder: RunFolder
+        self,
+        request: Request,
+        data: TrainingData,
+        book: PreviewBook,
+        folder: RunFolder,
+        origin: Origin | None,
     ) -> None:
         self._request, self._data, self._book, self._folder = request, data, book, folder
         self._start = folder.states.latest(request.config.steps)
+        if self._start is None and origin is not None:
+            self._start = origin.load()
         self.first = self._start.step if self._start else 0
         book.clear(self.first)
         self._config = request.config
