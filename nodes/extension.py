@@ -25,6 +25,7 @@ from .previews import PreviewNode
 from .runs import Runs
 from .tagging import WD14Tag
 from .train import Train
+from .validation_settings import ValidationSettings
 
 NODES: list[type[io.ComfyNode]] = [
     LoadDataset,
@@ -48,6 +49,7 @@ NODES: list[type[io.ComfyNode]] = [
     CaptionSettings,
     PreviewNode,
     CheckpointSettings,
+    ValidationSettings,
     Train,
     ApplyLora,
     SaveLora,

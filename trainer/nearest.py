@@ -66,7 +66,8 @@ def _differences(config: TrainConfig, other: dict[str, Any], data_needs: bool) -
     ours = dict(leaves(json.loads(json.dumps(config.to_dict()))))
     theirs = dict(leaves(other))
     for name, value in ours.items():
-        if name in NOT_IN_IDENTITY or theirs.get(name, value) == value:
+        counts = name.split()[0] not in NOT_IN_IDENTITY or name == "validation held_out"
+        if not counts or theirs.get(name, value) == value:
             continue
         if name != "steps":
             yield f"{name} {_shown(value)} instead of {_shown(theirs[name])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import shutil
@@ -49,11 +50,10 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has got as far as it was last asked to."""
-        return any(
-            path.name.startswith("steps-") and steps_of(path) >= int(self.config.get("steps", 0))
-            for path in self.results
-        )
+        """Whether it has got as far as it was last asked to, or ended by itself, its patience over."""
+        asked = int(self.config.get("steps", 0))
+        whole = [path for path in self.results if path.name.startswith("steps-")]
+        return any(steps_of(path) >= asked or _asked(path) == asked for path in whole)
 
     @property
     def status(self) -> str:
@@ -155,6 +155,14 @@ def _remove(folder: Path) -> None:
 def _matching(folder: Path, pattern: re.Pattern[str]) -> tuple[Path, ...]:
     found = [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
     return tuple(sorted(found, key=lambda path: (steps_of(path), path.name)))
+
+
+def _asked(result: Path) -> int | None:
+    """How many steps a run was asked for that came to this result."""
+    try:
+        return json.loads(result.with_suffix(".json").read_text("utf-8")).get("asked")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def steps_of(path: Path) -> int:

@@ -53,6 +53,13 @@ def test_the_state_of_a_run(tmp_path, files, status, steps):
     assert (run.status, run.steps, run.owner) == (status, steps, None)
 
 
+def test_a_run_that_lost_its_patience_is_finished(tmp_path):
+    path = make(tmp_path, 1, results=("steps-00000003",), states=(3,))
+    assert find_run(tmp_path, path.name).status == "unfinished"
+    (path / "steps-00000003.json").write_text('{"losses": [1, 1, 1], "asked": 4}')
+    assert find_run(tmp_path, path.name).status == "finished"
+
+
 def test_what_is_told_of_a_run(tmp_path):
     path = make(tmp_path, 1, days=3, results=("steps-00000004",), states=(4,))
     run = find_run(tmp_path, path.name)
