@@ -141,6 +141,14 @@ class Train(io.ComfyNode):
                     default=False,
                     advanced=True,
                 ),
+                field(
+                    io.String,
+                    "continue_from",
+                    "The name of an earlier run (Runs lists them): begin a new run with its LoRA, after "
+                    "changes of pictures or settings. Empty: begin anew.",
+                    default="",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -191,6 +199,7 @@ class Train(io.ComfyNode):
         cache: CachedDataset,
         prefetch_weights: bool,
         continue_stopped: bool,
+        continue_from: str,
         clip: Any = None,
         vae: Any = None,
         lora_settings: LoraConfig | None = None,
@@ -212,7 +221,7 @@ class Train(io.ComfyNode):
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped,
+            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped, continue_from,
         )  # fmt: skip
         result, book = train_lora(request)
         trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)

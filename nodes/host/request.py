@@ -13,7 +13,8 @@ from ...trainer.class_captions import trigger_notes
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from ...trainer.digests import digest
-from . import text, text_training, unet
+from ...trainer.origin import Origin, find_origin
+from . import folders, text, text_training, unet
 from .sampling import PreviewSettings
 
 
@@ -32,6 +33,14 @@ class Request:
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     continue_stopped: bool = False
     """Go on with a run that was stopped and kept, rather than bring back what was kept."""
+    continue_from: str = ""
+    """The name of the run whose LoRA this one begins with; empty: none."""
+
+    def origin(self) -> Origin | None:
+        """Where the run begins, if not anew; raises ValueError where it cannot begin there."""
+        if not self.continue_from.strip():
+            return None
+        return find_origin(folders.runs_root(), self.continue_from, self.config)
 
     @property
     def wants_previews(self) -> bool:

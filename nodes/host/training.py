@@ -20,6 +20,7 @@ from ...trainer.held_out import split
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora_file import LoraModel
 from ...trainer.network import Network
+from ...trainer.origin import Origin
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.step import Model
@@ -61,7 +62,9 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
     assert texts is not None
     recipe = request.config.identity(request.cached.needs_horizon)
-    inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher))
+    origin = request.origin()
+    begun = origin.identity if origin else ""
+    inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher), begun)
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
     validations = ValidationBook(folder, parts.training, request.config)
@@ -71,7 +74,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         return found, book
     for note in request.notes():
         log.warning("LoRA Loop: %s", note)
-    nearest = folder.nearest()
+    nearest = folder.nearest(request.config, request.cached.needs_horizon)
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
         whole = TrainingData(parts.both, texts, store, live_texts=request.trains_text)
@@ -80,11 +83,12 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         data, held_out = whole.parts(parts.training, parts.held_out)
         record_seen(request, data, folder.path)
         watching = Watching(request, held_out, parts, folder)
-        training = _Training(request, data, book, folder, watching)
+        training = _Training(request, data, book, folder, watching, origin)
         if training.first:
             log.info("LoRA Loop: run %s goes on after step %d", folder.path.name, training.first)
         else:
-            log.info("LoRA Loop: new run %s%s", folder.path.name, f"; {nearest}" if nearest else "")
+            said = [origin.describe()] if origin else [nearest] if nearest else []
+            log.info("LoRA Loop: %s", "; ".join([f"new run {folder.path.name}", *said]))
         with TRAININGS.running(request.node_id) as stop:
             return training.run(stop), book
 
@@ -126,10 +130,13 @@ class _Training:
         book: PreviewBook,
         folder: RunFolder,
         watching: Watching,
+        origin: Origin | None,
     ) -> None:
         self._request, self._data, self._book, self._folder = request, data, book, folder
         self._watching = watching
         self._start = folder.states.latest(watching.book.reach())
+        if self._start is None and origin is not None:
+            self._start = origin.load()
         self.first = self._start.step if self._start else 0
         book.clear(self.first)
         self._config = request.config
@@ -209,9 +216,7 @@ class _Training:
             self._states = StateKeeper(self._folder.states, self._loop, self.first)
             self._followers: list[Follower] = [
                 *stack.enter_context(self._watching.follow(self._loop, model, self.before_batch)),
-                *checkpoints.follow(
-                    self._request, self._folder.path, self._loop, self._data, self.first
-                ),
+                *checkpoints.follow(self._request, self._folder.path, self._loop, self.first),
                 self._states,
                 BandLog(),
                 stop,
