@@ -78,7 +78,8 @@ class Train(io.ComfyNode):
                 field(
                     io.Clip,
                     "clip",
-                    "Encodes captions that Cache Latents did not, and preview prompts.",
+                    "Encodes captions that Cache Latents did not, and preview prompts; its text "
+                    "encoders can be trained too.",
                     optional=True,
                 ),
                 field(io.Vae, "vae", "Decodes previews and what the model saw.", optional=True),
@@ -144,6 +145,14 @@ class Train(io.ComfyNode):
                     advanced=True,
                 ),
                 field(
+                    io.String,
+                    "continue_from",
+                    "The name of an earlier run (Runs lists them): begin a new run with its LoRA, after "
+                    "changes of pictures or settings. Empty: begin anew.",
+                    default="",
+                    advanced=True,
+                ),
+                field(
                     LoraModelSocket,
                     "start_from",
                     "A LoRA to go on training, from Load LoRA for Training or Train (kohya: "
@@ -179,6 +188,7 @@ class Train(io.ComfyNode):
                     "The texts of the first step, as shuffled and dropped, with each picture's name "
                     "and bucket.",
                 ),
+                output(io.Clip, "clip", "The CLIP with the LoRA at strength 1.0, when connected."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -199,6 +209,7 @@ class Train(io.ComfyNode):
         cache: CachedDataset,
         prefetch_weights: bool,
         continue_stopped: bool,
+        continue_from: str,
         clip: Any = None,
         vae: Any = None,
         lora_settings: LoraConfig | None = None,
@@ -221,11 +232,11 @@ class Train(io.ComfyNode):
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped,
+            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped, continue_from,
             None if start_from is None else Start(start_from),
         )  # fmt: skip
         result, book = train_lora(request)
-        trained, _ = apply_lora(model, None, result.lora, 1.0)
+        trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
         pictures = book.images()
         return io.NodeOutput(
             result.lora,
@@ -235,5 +246,6 @@ class Train(io.ComfyNode):
             str(result.path),
             result.lora if result.best is None else result.best,
             *read_seen(result.path.parent),
+            trained_clip,
             ui={"images": book.results(), "text": [result.summary()]},
         )

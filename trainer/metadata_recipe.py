@@ -27,13 +27,21 @@ def _optimiser_keys(optimiser: OptimiserConfig) -> dict[str, object]:
     relative = is_relative(optimiser.type, optimiser.constructor_arguments())
     return {
         "ss_learning_rate": None if relative else rate,
-        "ss_unet_lr": None if relative else rate,
-        "ss_text_encoder_lr": None,
+        "ss_unet_lr": None if relative or not optimiser.train_unet else rate,
+        "ss_text_encoder_lr": _text_rates(optimiser),
         "ss_lr_scheduler": f"adafactor:{rate}" if relative else _schedule(optimiser),
         "ss_lr_warmup_steps": int(warmup) if warmup.is_integer() else warmup,
         "ss_optimizer": _optimiser(optimiser),
         "ss_max_grad_norm": optimiser.max_grad_norm,
     }
+
+
+def _text_rates(optimiser: OptimiserConfig) -> float | list[float] | None:
+    """The text encoders' learning rate, both where they differ, None where none is trained."""
+    if not optimiser.trains_text:
+        return None
+    one, two = optimiser.text_rates
+    return one if one == two else [one, two]
 
 
 def _schedule(optimiser: OptimiserConfig) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import folder_paths
 import torch
+from torch import nn
 
 from ...trainer.lora_file import LoraModel, read_lora
 from ...trainer.lora_formats import to_kohya
 from ...trainer.network import Network
-from ...trainer.targets import find_targets
+from ...trainer.text_targets import run_targets
 from ...trainer.weights import Weights
 from .request import Request
 
@@ -52,11 +54,13 @@ def _path(name: str) -> Path:
     return Path(path)
 
 
-def make_network(request: Request, device: torch.device, weights: Weights) -> Network:
-    """The adapters of a training before its first step."""
+def make_network(
+    request: Request, encoders: Sequence[nn.Module], device: torch.device, weights: Weights
+) -> Network:
+    """The adapters of a training before its first step; ``encoders`` are those that are trained."""
     unet, config, start = request.patcher.model.diffusion_model, request.config, request.start
     if start is None:
-        return Network(find_targets(unet, config.lora), config.seed, device, weights)
-    network = Network(start.targets(unet, config.lora), config.seed, device, weights)
+        return Network(run_targets(unet, encoders, config), config.seed, device, weights)
+    network = Network(start.targets(unet, encoders, config), config.seed, device, weights)
     log.info("LoRA Loop: %s", "; ".join(start.load(network)))
     return network

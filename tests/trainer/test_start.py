@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pack.tests.trainer.tiny_unet import CONV_LAYERS, TRANSFORMER_LAYERS, make_unet
-from pack.trainer.config import LoraConfig
+from pack.trainer.config import LoraConfig, TrainConfig
 from pack.trainer.lora_formats import to_diffusers_lora
 from pack.trainer.network import Network
 from pack.trainer.start import Start
@@ -30,7 +30,7 @@ def made(unet, config, seed=1):
 
 def started(unet, lora, config):
     start = Start(lora)
-    network = Network(start.targets(unet, config))
+    network = Network(start.targets(unet, (), TrainConfig(lora=config)))
     return network, start.load(network)
 
 
@@ -76,7 +76,7 @@ def test_layers_that_it_lacks_start_new_and_text_encoders_are_left_out(unet):
     network, notes = started(unet, {**lora, **more}, LoraConfig(rank=4, alpha=2.0, conv_rank=3))
     assert_adds_the_same(network, lora)
     assert f"{CONV_LAYERS} layers that it lacks start new" in notes
-    assert "its 1 layers of text encoders are left out" in notes
+    assert "1 of its layers are of parts that are not trained, and left out" in notes
 
 
 def test_ranks_alphas_and_layers_from_the_file(unet):
@@ -121,7 +121,7 @@ def test_the_digest_is_of_the_tensors(unet):
     ("change", "settings", "message"),
     [
         ({}, {"rank": 8}, "has rank 4 at .* and LoRA Settings say 8: set that rank"),
-        ({}, {"rank": 4, "block_rates": (1.0, *[0.0] * 21, 1.0, )}, "are not trained under"),
+        ({}, {"rank": 4, "block_rates": (*[0.0] * 11, 1.0, *[0.0] * 11)}, "are not trained under"),
         ({}, {"rank": 4, "dora": True}, "start from a plain LoRA alone"),
         ({"lora_unet_input_blocks_8_1_proj_in.lora_up.weight": torch.ones(1)}, {"rank": 4},
          "1 layers of the LoRA to start from are not trained"),
@@ -134,16 +134,14 @@ def test_the_digest_is_of_the_tensors(unet):
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(unet, change, settings, message):
-    if "block_rates" in settings:  # nothing is left to train there but one block
-        settings = {**settings, "block_rates": (*[0.0] * 10, 1.0, *[0.0] * 12)}
     lora = {**made(unet, LoraConfig(rank=4, alpha=2.0)), **change}
     with pytest.raises(ValueError, match=message):
-        Start(lora).targets(unet, LoraConfig(**settings))
+        Start(lora).targets(unet, (), TrainConfig(lora=LoraConfig(**settings)))
 
 
-def test_a_lora_without_a_unet_part_is_refused():
-    with pytest.raises(ValueError, match="has no part for the UNet"):
-        Start({f"{ENCODER}.alpha": torch.tensor(1.0)})
+def test_a_lora_without_a_part_of_what_is_trained_is_refused(unet):
+    with pytest.raises(ValueError, match="no part for what is trained"):
+        Start({f"{ENCODER}.alpha": torch.tensor(1.0)}).targets(unet, (), TrainConfig())
 
 
 def test_dim_from_weights_is_for_plain_loras():
