@@ -192,11 +192,9 @@ def _plan(
         stored_size(sample.path) if recipe.kohya else sample.size for _, sample in dataset.samples()
     ]
     pictures = list(zip(dataset.samples(), sizes, strict=True))
-    for buckets, ((subset, sample), size) in product(
-        (recipe.buckets, *recipe.more_buckets), pictures
-    ):
+    for more, ((subset, sample), size) in product((None, *recipe.more_buckets), pictures):
         try:
-            placement = assign(size, buckets)
+            placement = assign(size, more or subset.buckets or recipe.buckets)
         except ValueError as error:
             unfit.append(f"{sample.path.name}: {error}")
             continue
