@@ -63,7 +63,8 @@ def _ways(batch: int, side: int, stack: ExitStack) -> dict[str, Callable[[], Non
     from pack.nodes.host.weights import ComfyWeights
     from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
     from pack.trainer.config import LoraConfig
-    from pack.trainer.lora import Network, find_targets
+    from pack.trainer.network import Network
+    from pack.trainer.targets import find_targets
 
     tiny_sdxl.register()
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +100,8 @@ def _plain(twin: Any, inputs: tuple, config: Any) -> Callable[[], None]:
     import torch
 
     from pack.nodes.host import unet as host_unet
-    from pack.trainer.lora import Network, find_targets
+    from pack.trainer.network import Network
+    from pack.trainer.targets import find_targets
 
     for name, parameter in list(twin.named_parameters()):
         owner, _, leaf = name.rpartition(".")

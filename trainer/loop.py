@@ -16,8 +16,8 @@ from .config import TrainConfig
 from .data import Batch, TrainingData
 from .dropout import Dropout
 from .guard import MAX_BAD_STEPS, Guard
-from .lora import Network
 from .lr_schedule import learning_rate
+from .network import Network
 from .optim import Optimiser, StepOutcome
 from .state import State
 from .step import Model, draw, sample_losses

@@ -16,11 +16,12 @@ from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
-from ...trainer.lora import Network, find_targets
 from ...trainer.lora_file import LoraModel
+from ...trainer.network import Network
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
+from ...trainer.targets import find_targets
 from ...trainer.weights import Lookahead, Weights
 from . import folders, memory, text, unet
 from .caching import encode_captions, encode_pictures

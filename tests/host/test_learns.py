@@ -16,8 +16,9 @@ from pack.trainer.batches import BatchItem
 from pack.trainer.config import LossConfig
 from pack.trainer.data import TrainingData
 from pack.trainer.diffusion import Schedule
-from pack.trainer.lora import Network, find_targets
+from pack.trainer.network import Network
 from pack.trainer.step import Draws, sample_losses
+from pack.trainer.targets import find_targets
 
 STEPS = 60
 STRENGTHS = (0.0, 0.4, 0.8, 1.0)
