@@ -11,6 +11,7 @@ from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDa
 from .files import SaveCaptions, TidyDataset
 from .filters import FilterTags
 from .identity import IdentityTags
+from .kohya import ImportKohyaConfig
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
 from .lora_settings import LoraSettings
@@ -25,6 +26,7 @@ from .train import Train
 
 NODES: list[type[io.ComfyNode]] = [
     LoadDataset,
+    ImportKohyaConfig,
     DatasetOptions,
     MergeDatasets,
     DatasetFromImages,

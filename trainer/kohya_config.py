@@ -77,10 +77,13 @@ def import_config(source: Source, locate: Locate) -> KohyaConfig:
     file = parse(source.text, source.name)
     values = checked(file.arguments, source.name)
     values["caption_extension"] = values["caption_extention"] or values["caption_extension"]
+    values["network_train_unet_only"] |= not file.arguments
     tables = _dataset_tables(source, file, values, locate)
     try:
         folders = plan_folders(values, tables)
         settings = _settings(values, folders, locate)
+        if not file.arguments:
+            settings |= _untouched(settings)
         train = TrainConfig(
             lora=LoraConfig(**settings["lora"]),
             optimiser=OptimiserConfig(**settings["optimiser"]),
@@ -157,6 +160,13 @@ def _settings(
         "precision": _PRECISIONS[values["save_precision"]],
     }
     return found
+
+
+def _untouched(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a dataset toml alone: whatever is not about pictures has our defaults."""
+    batch_size = settings["train"]["batch_size"]
+    parts = {"train": {"batch_size": batch_size}, "lora": {}, "optimiser": {}, "loss": {}}
+    return {**parts, "texts": {}}
 
 
 def _previews(values: Mapping[str, Any], locate: Locate) -> dict[str, Any]:

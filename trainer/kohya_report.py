@@ -39,7 +39,7 @@ def report(
         ("Absent, so as kohya has it, where this pack's default is another", defaults),
         ("Ignored", ignored),
         ("In a graph, by another way", replaced),
-        ("Unlike kohya", list(_differences(values, folders))),
+        ("Unlike kohya", list(_differences(arguments, values, folders))),
     )
     return "\n".join(
         line
@@ -51,7 +51,7 @@ def report(
 
 def _other_defaults(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Absent arguments whose default in kohya is not that of our settings."""
-    for name, key in HONOURED.items():
+    for name, key in HONOURED.items() if arguments else ():
         section, _, field = key.sets.partition(".")
         if name in arguments or section not in _OURS:
             continue
@@ -60,12 +60,16 @@ def _other_defaults(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, key.default
 
 
-def _differences(values: Mapping[str, Any], folders: Sequence[FolderPlan]) -> Iterator[str]:
+def _differences(
+    arguments: Mapping[str, Any], values: Mapping[str, Any], folders: Sequence[FolderPlan]
+) -> Iterator[str]:
+    if not arguments:
+        yield "this is a dataset alone: what is not about pictures has this pack's defaults"
     yield (
         "pictures, noise and timesteps are drawn by this pack's own generators: the same seed gives "
         "another LoRA of the same kind"
     )
-    if values["seed"] is None:
+    if arguments and values["seed"] is None:
         yield "no seed is given: it is 0 here, and kohya draws another at every start"
     if values["lr_scheduler"] == "constant" and values["lr_warmup_steps"]:
         yield "constant with lr_warmup_steps warms up here; kohya stops with an error"
@@ -85,7 +89,7 @@ def _differences(values: Mapping[str, Any], folders: Sequence[FolderPlan]) -> It
             "cached captions are shown with prefix, suffix, shuffling, dropout and wildcards; kohya "
             "refuses that or leaves it out"
         )
-    if not values["gradient_checkpointing"]:
+    if arguments and not values["gradient_checkpointing"]:
         yield "without gradient_checkpointing blocks are recomputed only where memory demands it"
     if values["sample_prompts"]:
         yield "preview prompts without --d have seed 1, so that they can be compared; kohya draws one"
