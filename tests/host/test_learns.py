@@ -50,7 +50,10 @@ def redness(tiny, model):
 
 def held_out_loss(tiny, cached, lora=None):
     """Mean loss of the held-out pictures with fixed noise at evenly spread timesteps."""
-    unet, model = tiny.model.model.diffusion_model, host_unet.training_model(tiny.model)
+    unet, model = (
+        tiny.model.model.diffusion_model,
+        host_unet.training_model(tiny.model, LossConfig()),
+    )
     network = Network(find_targets(unet, scene.config(rank=8).lora))
     if lora is not None:
         network.load(lora)
