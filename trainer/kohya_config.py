@@ -147,6 +147,7 @@ def _settings(
     found["captions"] = main.captions
     found["cache"] |= {"buckets": main.buckets, "flip": main.flip, "kohya": True}
     found["texts"]["chunks"] = f"kohya {values['max_token_length']}"
+    found["loss"]["zero_terminal_snr"] = "on" if values["zero_terminal_snr"] else "model"
     found["train"] |= {
         "batch_size": _batch_size(folders),
         "seed": values["seed"] or 0,

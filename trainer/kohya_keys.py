@@ -64,6 +64,7 @@ OPTIMISER = {
 
 STEPS = {
     "max_train_steps": Key("whole number", 1600, "train.steps"),
+    "max_train_epochs": Key("whole number", 0, "train.epochs"),
     "train_batch_size": Key("whole number", 1),
     "gradient_accumulation_steps": Key("whole number", 1, "train.accumulation"),
     "seed": Key("whole number", None),
@@ -86,6 +87,7 @@ LOSS = {
     "multires_noise_discount": Key("number", 0.3, "loss.multires_discount"),
     "ip_noise_gamma": Key("number", 0.0, "loss.ip_noise_gamma"),
     "ip_noise_gamma_random_strength": Key("switch", OFF, "loss.ip_noise_gamma_random_strength"),
+    "zero_terminal_snr": Key("switch", OFF),
     "min_timestep": Key("whole number", 0, "loss.min_timestep"),
     "max_timestep": Key("whole number", 1000, "loss.max_timestep"),
 }

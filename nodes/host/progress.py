@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -12,6 +13,9 @@ from PIL import Image
 from ...trainer.loop import StepEvent
 
 PREVIEW_PIXELS = 768
+
+line = logging.getLogger(f"{__name__}.line")
+"""Told what a node would show when there is no browser to show it in."""
 
 
 class NodeProgress:
@@ -33,9 +37,11 @@ class NodeProgress:
         """Show a line of text on the node."""
         server: Any = sys.modules.get("server")
         instance = getattr(getattr(server, "PromptServer", None), "instance", None)
+        shown = text.encode("utf-8", "replace").decode()  # a file's name may be no text
         if instance is not None and self._node_id is not None:
-            shown = text.encode("utf-8", "replace").decode()  # a file's name may be no text
             instance.send_progress_text(shown, self._node_id)
+        else:
+            line.info(shown)
 
 
 def check_interrupt() -> None:
