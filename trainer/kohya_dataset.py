@@ -169,7 +169,7 @@ def _plan(
         flip=find("flip_aug"),
         interpolation=_INTERPOLATIONS.get(interpolation, interpolation or None),
         captions=CaptionOptions(**{_field(key): find(name) for name, key in CAPTIONS.items()}),
-        buckets=BucketSettings(resolution=resolution, **buckets),
+        buckets=BucketSettings(**{**buckets, "resolution": resolution}),
         batch_size=find("batch_size"),
     )
 

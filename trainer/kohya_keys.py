@@ -1,8 +1,9 @@
 """The arguments of kohya's sdxl_train_network.py that mean something here: one row each.
 
 A row says what a value must look like, what holds when the argument is absent (kohya's default, not
-ours), and the field of our settings that it is. Arguments whose meaning depends on others have no
-field in their row; `kohya_recipe` and `kohya_data` read them. `kohya_unused` has all other arguments.
+ours), and the field of our settings that it is. Where several arguments decide, `kohya_config`,
+`kohya_network`, `kohya_optimiser` and `kohya_dataset` have the last word. `kohya_unused` has all other
+arguments.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Kind = Literal[
 
 
 class Key(NamedTuple):
-    """One argument. ``sets``: ``section.field`` of our settings, or "" when several arguments decide."""
+    """One argument. ``sets``: ``section.field`` of our settings, or "" where only others say which."""
 
     kind: Kind
     default: Any
@@ -38,24 +39,24 @@ NETWORK = {
     "network_module": Key("text", "networks.lora"),
     "LoRA_type": Key("text", "Standard"),
     "network_dim": Key("whole number", 4, "lora.rank"),
-    "network_alpha": Key("number", 1.0),
-    "network_dropout": Key("number", 0.0),
+    "network_alpha": Key("number", 1.0, "lora.alpha"),
+    "network_dropout": Key("number", 0.0, "lora.dropout"),
     "network_args": Key("list of texts", ()),
     "scale_weight_norms": Key("number", 0.0, "lora.max_norm"),
     "network_train_unet_only": Key("switch", OFF),
 }
 
 OPTIMISER = {
-    "optimizer_type": Key("text", "AdamW"),
+    "optimizer_type": Key("text", "AdamW", "optimiser.type"),
     "use_8bit_adam": Key("switch", OFF),
     "use_lion_optimizer": Key("switch", OFF),
     "optimizer_args": Key("list of texts", ()),
-    "learning_rate": Key("number", 2e-6),
+    "learning_rate": Key("number", 2e-6, "optimiser.learning_rate"),
     "unet_lr": Key("number", None),
     "max_grad_norm": Key("number", 1.0, "optimiser.max_grad_norm"),
-    "lr_scheduler": Key("text", "constant"),
+    "lr_scheduler": Key("text", "constant", "optimiser.schedule"),
     "lr_scheduler_args": Key("list of texts", ()),
-    "lr_warmup_steps": Key("length", 0.0),
+    "lr_warmup_steps": Key("length", 0.0, "optimiser.warmup"),
     "lr_decay_steps": Key("length", 0.0, "optimiser.decay_steps"),
     "lr_scheduler_num_cycles": Key("whole number", 1, "optimiser.cycles"),
     "lr_scheduler_power": Key("number", 1.0, "optimiser.power"),
@@ -65,7 +66,7 @@ OPTIMISER = {
 STEPS = {
     "max_train_steps": Key("whole number", 1600, "train.steps"),
     "max_train_epochs": Key("whole number", 0, "train.epochs"),
-    "train_batch_size": Key("whole number", 1),
+    "train_batch_size": Key("whole number", 1, "train.batch_size"),
     "gradient_accumulation_steps": Key("whole number", 1, "train.accumulation"),
     "seed": Key("whole number", None),
     "gradient_checkpointing": Key("switch", OFF),
@@ -109,7 +110,7 @@ CAPTIONS = {
 }
 
 BUCKETS = {
-    "resolution": Key("size", None),
+    "resolution": Key("size", None, "buckets.resolution"),
     "max_resolution": Key("size", None),
     "enable_bucket": Key("switch", OFF, "buckets.enabled"),
     "min_bucket_reso": Key("whole number", 256, "buckets.min_reso"),
@@ -125,7 +126,7 @@ DATA = {
     "dataset_repeats": Key("whole number", 1),
     "caption_extension": Key("text", ".caption"),
     "caption_extention": Key("text", ""),
-    "flip_aug": Key("switch", OFF),
+    "flip_aug": Key("switch", OFF, "cache.flip"),
     "resize_interpolation": Key(
         "text",
         "",

@@ -128,5 +128,5 @@ def test_what_it_says_when_it_cannot(tmp_path, tiny_checkpoint):
     with pytest.raises(ValueError, match="has no output_dir"):
         run(config)
     assert run(config, output=tmp_path / "elsewhere").parent == tmp_path / "elsewhere"
-    with pytest.raises(ValueError, match="checkpoint 'nothing.safetensors' is not there"):
+    with pytest.raises(ValueError, match=r"checkpoint 'nothing\.safetensors' is not there"):
         run(config, output=tmp_path / "elsewhere", checkpoint="nothing.safetensors")
