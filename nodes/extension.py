@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .checkpoints import CheckpointSettings
 from .clearing import ClearCache
 from .curate import CurateDataset
 from .dataset import LoadDataset
@@ -46,6 +47,7 @@ NODES: list[type[io.ComfyNode]] = [
     LossSettings,
     CaptionSettings,
     PreviewNode,
+    CheckpointSettings,
     Train,
     ApplyLora,
     SaveLora,

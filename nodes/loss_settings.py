@@ -159,6 +159,13 @@ class LossSettings(io.ComfyNode):
                 ),
                 setting(
                     LossConfig,
+                    "masked",
+                    "Learn only what the masks show: files in a folder masks beside the pictures (white is "
+                    "learnt), else the pictures' own transparency (kohya: masked_loss, alpha_mask).",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
                     "zero_terminal_snr",
                     "model: as the MODEL has it. on: rescale the noise schedule so that the last timestep "
                     "is pure noise (kohya: zero_terminal_snr), for v-prediction.",

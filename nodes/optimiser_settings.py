@@ -99,7 +99,8 @@ class OptimiserSettings(io.ComfyNode):
                 setting(
                     OptimiserConfig,
                     "cycles",
-                    "Waves of cosine_with_restarts.",
+                    "Waves of cosine_with_restarts; half-waves of cosine_with_min_lr and of the decay "
+                    "of warmup_stable_decay.",
                     min=1,
                     max=100,
                     advanced=True,
@@ -157,6 +158,43 @@ class OptimiserSettings(io.ComfyNode):
                     max=0.9999,
                     step=0.001,
                     round=False,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "timescale",
+                    "Of inverse_sqrt, in steps; 0: the warm-up, or 10000 without one.",
+                    min=0,
+                    max=1000000,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "step_rules",
+                    "Of piecewise_constant: 1:1000,0.1:2000,0.01 is the whole learning rate up to step "
+                    "1000, a tenth of it up to 2000, then a hundredth.",
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "end_rate",
+                    "The learning rate at which polynomial ends.",
+                    min=0.0,
+                    max=1.0,
+                    step=1e-8,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "warmup_shape",
+                    "How warmup_stable_decay climbs.",
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "decay_shape",
+                    "How warmup_stable_decay falls.",
                     advanced=True,
                 ),
             ],

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..trainer.cache import CachedDataset
 from ..trainer.cache_settings import CacheSettings
 from ..trainer.caption_rules import CaptionOptions
+from ..trainer.checkpoint_config import CheckpointConfig
 from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from ..trainer.dataset import Dataset
 from ..trainer.lora_file import LoraModel
@@ -33,6 +34,7 @@ SOCKETS = (
     Socket("LORA_LOOP_PREVIEW_SETTINGS", PreviewSettings, "LoraLoopPreviewSettings"),
     Socket("LORA_LOOP_BUCKET_SETTINGS", CacheSettings, "LoraLoopImportKohyaConfig"),
     Socket("LORA_LOOP_RUN_SETTINGS", TrainConfig, "LoraLoopImportKohyaConfig"),
+    Socket("LORA_LOOP_CHECKPOINT_SETTINGS", CheckpointConfig, "LoraLoopCheckpointSettings"),
     Socket("LORA_MODEL", LoraModel, "LoraLoopTrain"),  # ComfyUI's own type
     Socket("LOSS_MAP", dict, "LoraLoopTrain"),  # ComfyUI's own type
 )
@@ -47,6 +49,7 @@ SOCKETS = (
     PreviewSettingsSocket,
     BucketSettingsSocket,
     RunSettingsSocket,
+    CheckpointSettingsSocket,
     LoraModelSocket,
     LossMapSocket,
 ) = (io.Custom(socket.type) for socket in SOCKETS)

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
+from ..trainer.checkpoint_config import CheckpointConfig
 from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from .host.apply import apply_lora
 from .host.images import empty_image
@@ -18,6 +19,7 @@ from .schema import field, node, output, setting
 from .sockets import (
     CacheSocket,
     CaptionSettingsSocket,
+    CheckpointSettingsSocket,
     LoraModelSocket,
     LoraSettingsSocket,
     LossMapSocket,
@@ -39,6 +41,11 @@ SETTINGS = (
         CaptionSettingsSocket,
         "caption_settings",
         "Shuffling and dropout of captions; needs CLIP here.",
+    ),
+    (
+        CheckpointSettingsSocket,
+        "checkpoint_settings",
+        "LoRA files on the way; without it none are written.",
     ),
 )
 
@@ -165,6 +172,7 @@ class Train(io.ComfyNode):
         preview_settings: PreviewSettings | None = None,
         caption_settings: CaptionOptions | None = None,
         run_settings: TrainConfig | None = None,
+        checkpoint_settings: CheckpointConfig | None = None,
         **values: Any,
     ) -> io.NodeOutput:
         config = (run_settings or TrainConfig(**values)).having(
@@ -175,7 +183,7 @@ class Train(io.ComfyNode):
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id,
+            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(),
         )  # fmt: skip
         result, book = train_lora(request)
         trained, _ = apply_lora(model, None, result.lora, 1.0)

@@ -163,13 +163,13 @@ class _Replay:
             y=size_vector(read("pooled"), torch.cat(sizes, dim=1).tolist()),
             weights=read("loss_weights"),
             items=(),
+            mask=self.masks.get(f"{index:03}.alpha_mask"),
         )
         draws = Draws(self.steps[f"{index:03}.noise"], self.steps[f"{index:03}.timesteps"])
         noisy = None
         if self.settings.get("ip_noise_gamma"):
             noisy = self.steps[f"{index:03}.noisy_latents"]
-        mask = self.masks.get(f"{index:03}.alpha_mask")
-        return sample_losses(model, batch, draws, self.loss, noisy=noisy, mask=mask).mean()
+        return sample_losses(model, batch, draws, self.loss, noisy=noisy).mean()
 
 
 def _network_arguments(network: dict[str, Any]) -> dict[str, str]:

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NODES = ROOT / "nodes"
 PAGES = ROOT / "js" / "docs"
-SOCKETS_OF_TRAIN = 6  # those of its SETTINGS table, and run_settings
+SOCKETS_OF_TRAIN = 7
 REQUIRED, OPTIONAL = "required", "optional"
 
 

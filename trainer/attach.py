@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from .adapters.lora import Adapter
 from .frozen import frozen_forward
 from .network import Network
 from .weights import Weights
@@ -45,13 +44,9 @@ def leaf_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Repla
         if frozen is None:
             continue
         adapter = adapters.get(module)
-        forward = frozen if adapter is None else _adapted(frozen, adapter)
+        forward = frozen if adapter is None else adapter.around(frozen, module, weights)
         plan.append(Replacement(name, module, forward))
     return plan
-
-
-def _adapted(frozen: Callable[..., Tensor], adapter: Adapter) -> Callable[..., Tensor]:
-    return lambda x: frozen(x) + adapter(x)
 
 
 def checkpoint_plan(unet: nn.Module) -> list[Replacement]:

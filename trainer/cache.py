@@ -186,18 +186,9 @@ def _plan(
     dataset: Dataset, recipe: LatentRecipe, store: Store
 ) -> tuple[tuple[CachedItem, ...], list[Job]]:
     """Every picture's item, and one job per distinct picture that lacks a latent."""
-    items, jobs, unfit = [], [], []
+    items, jobs = [], []
     seen: set[str] = set()
-    sizes = [
-        stored_size(sample.path) if recipe.kohya else sample.size for _, sample in dataset.samples()
-    ]
-    pictures = list(zip(dataset.samples(), sizes, strict=True))
-    for more, ((subset, sample), size) in product((None, *recipe.more_buckets), pictures):
-        try:
-            placement = assign(size, more or subset.buckets or recipe.buckets)
-        except ValueError as error:
-            unfit.append(f"{sample.path.name}: {error}")
-            continue
+    for subset, sample, size, placement in placed(dataset, recipe):
         item = _item(subset, sample, placement, size, recipe)
         items.append(item)
         keys = [item.latent_key, item.flipped_key]
@@ -205,9 +196,29 @@ def _plan(
         if any(lacking) and item.latent_key not in seen:
             seen.add(item.latent_key)
             plain, flipped = lacking
-            jobs.append(Job(sample, placement, plain, flipped, _interpolation(subset, recipe)))
-    _refuse(unfit, "")
+            jobs.append(Job(sample, placement, plain, flipped, interpolation(subset, recipe)))
     return tuple(items), jobs
+
+
+def placed(dataset: Dataset, recipe: LatentRecipe) -> list[tuple[Subset, Sample, Size, Placement]]:
+    """Every picture with its size and its place in a bucket, in the order of a cached dataset's items.
+
+    Raises:
+        ValueError: pictures do not fit the buckets; names them.
+    """
+    found, unfit = [], []
+    sizes = [
+        stored_size(sample.path) if recipe.kohya else sample.size for _, sample in dataset.samples()
+    ]
+    pictures = list(zip(dataset.samples(), sizes, strict=True))
+    for more, ((subset, sample), size) in product((None, *recipe.more_buckets), pictures):
+        try:
+            placement = assign(size, more or subset.buckets or recipe.buckets)
+            found.append((subset, sample, size, placement))
+        except ValueError as error:
+            unfit.append(f"{sample.path.name}: {error}")
+    _refuse(unfit, "")
+    return found
 
 
 def _item(
@@ -216,7 +227,7 @@ def _item(
     def key(flipped: bool) -> str:
         return digest(
             RECIPE, sample.digest, placement[:3], flipped, recipe.vae_fingerprint,
-            _interpolation(subset, recipe), recipe.kohya,
+            interpolation(subset, recipe), recipe.kohya,
         )  # fmt: skip
 
     flips = recipe.flip if subset.flip is None else subset.flip
@@ -241,7 +252,8 @@ def _item(
     )
 
 
-def _interpolation(subset: Subset, recipe: LatentRecipe) -> Interpolation | None:
+def interpolation(subset: Subset, recipe: LatentRecipe) -> Interpolation | None:
+    """How a subset's pictures are resized; None: as suits each."""
     return subset.interpolation or recipe.interpolation
 
 

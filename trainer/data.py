@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from . import cache, rng, texts
+from . import cache, masks, rng, texts
 from .batches import BatchItem, epoch_batches
 from .cache import CachedDataset, CachedItem
 from .caption_rules import CaptionOptions
@@ -24,34 +26,29 @@ VAE_SCALE = 0.13025
 @dataclass(frozen=True)
 class Batch:
     """One micro batch. latents: [B, 4, h, w] scaled float32; context: [B, T, C]; y: [B, Y];
-    weights: [B] float32; items: what was drawn, for the random draws of each sample."""
+    weights: [B] float32; items: what was drawn, for the random draws of each sample;
+    mask: [B, h, w] float32 in 0..1 under masked loss, of the latents' size or a multiple."""
 
     latents: Tensor
     context: Tensor
     y: Tensor
     weights: Tensor
     items: tuple[BatchItem, ...]
+    mask: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(
-            self.latents.to(device),
-            self.context.to(device),
-            self.y.to(device),
-            self.weights.to(device),
-            self.items,
-        )
+        return self._each(lambda tensor: tensor.to(device), self.items)
 
     def split(self, size: int) -> Iterator[Batch]:
         """Pieces of at most `size` samples, in order."""
         for start in range(0, len(self.items), size):
             part = slice(start, start + size)
-            yield Batch(
-                self.latents[part],
-                self.context[part],
-                self.y[part],
-                self.weights[part],
-                self.items[part],
-            )
+            yield self._each(operator.itemgetter(part), self.items[part])
+
+    def _each(self, change: Callable[[Tensor], Tensor], items: tuple[BatchItem, ...]) -> Batch:
+        """The batch with every tensor changed."""
+        tensors = {n: change(v) for n, v in vars(self).items() if isinstance(v, Tensor)}
+        return dataclasses.replace(self, **tensors, items=items)
 
 
 class PlannedStep(NamedTuple):
@@ -66,13 +63,15 @@ class TrainingData:
     """Batches of a cached dataset in the order that (seed, epoch) fixes.
 
     ``window`` holds encodings of texts that are not on disk, context [T, C] and pooled [P]: those of
-    captions that differ from showing to showing (see caption_window).
+    captions that differ from showing to showing (see caption_window). ``masks`` holds the store's key
+    of every item's mask, or None (see masks); empty without masked loss.
     """
 
     def __init__(
         self, dataset: CachedDataset, text_fingerprint: str, store: Store | None = None
     ) -> None:
         self.window: dict[str, tuple[Tensor, Tensor]] = {}
+        self.masks: tuple[str | None, ...] = ()
         self._dataset = dataset
         self._text_fingerprint = text_fingerprint
         self._store = Store(dataset.store_root) if store is None else store
@@ -119,6 +118,7 @@ class TrainingData:
             y=size_vector(torch.stack(pooled), sizes),
             weights=torch.tensor(weights, dtype=torch.float32),
             items=tuple(items),
+            mask=torch.stack([self._mask(item) for item in items]) if self.masks else None,
         )
 
     def varies(self, captions: CaptionOptions) -> bool:
@@ -152,10 +152,23 @@ class TrainingData:
         latents = self._store.load(cache.KIND, key)
         text = self._encoded(item.caption if drawn.text is None else drawn.text)
         if latents is None or text is None:
-            what = "latents" if latents is None else "encoded caption"
-            raise ValueError(
-                f"The cached {what} of {item.name} vanished from {self._store.root} while training. "
-                "Queue again: Cache Latents makes it anew when one of its inputs changed."
-            )
+            raise self._vanished("latents" if latents is None else "encoded caption", item)
         numbers = (*size.original_hw, *size.crop_tl, *size.target_hw)
         return latents["latents"], *text, numbers, item.weight
+
+    def _mask(self, drawn: BatchItem) -> Tensor:
+        """[h, w]; ones where the picture has no mask."""
+        item, key = self._dataset.items[drawn.item_index], self.masks[drawn.item_index]
+        if key is None:
+            width, height = item.bucket
+            return torch.ones(height // masks.LATENT_PIXELS, width // masks.LATENT_PIXELS)
+        stored = self._store.load(masks.KIND, key)
+        if stored is None:
+            raise self._vanished("mask", item)
+        return stored["mask"].flip(-1) if drawn.flipped else stored["mask"]
+
+    def _vanished(self, what: str, item: CachedItem) -> ValueError:
+        return ValueError(
+            f"The cached {what} of {item.name} vanished from {self._store.root} while training. "
+            "Queue again: Cache Latents makes it anew when one of its inputs changed."
+        )

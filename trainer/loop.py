@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
+from torch import Tensor
 
+from .bands import BandLosses
 from .batches import BatchItem
 from .config import TrainConfig
 from .data import Batch, TrainingData
@@ -40,6 +41,8 @@ class StepEvent:
     timed: int
     """How many steps these seconds are for: all but those that an earlier attempt did."""
     warning: str | None = None
+    bands: tuple[float, ...] = ()
+    """The mean loss of the latest showings by band of timesteps (see bands); NaN where none has been."""
 
 
 class Observer(Protocol):
@@ -101,6 +104,7 @@ class Loop:
             compute_dtype=model.dtype,
         )
         self._guard = Guard()
+        self._bands = BandLosses(len(model.schedule))
         self._losses: list[float] = []
         self._good = 0
         self._is_whole = True
@@ -109,10 +113,16 @@ class Loop:
             network.load(start.network)
             self._optimiser.load(start.optimiser)
             self._guard.load(start.guard)
+            self._bands.load(start.bands)
 
     def averaged(self) -> AbstractContextManager[None]:
         """For previews and saving in the middle: the adapters as they are used (see Optimiser.averaged)."""
         return self._optimiser.averaged()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The LoRA as it would be used now, by kohya key: copies on the CPU."""
+        with self.averaged():
+            return self._network.state_dict()
 
     def state(self) -> State | None:
         """Where the run stands after its last step; None while a step is being applied."""
@@ -125,6 +135,7 @@ class Loop:
             network=self._network.state_dict(),
             optimiser=self._optimiser.state(),
             guard=self._guard.state(),
+            bands=self._bands.state(),
         )
 
     def run(self) -> Outcome:
@@ -188,12 +199,14 @@ class Loop:
             return None
         return Dropout(config.lora, config.seed, epoch, batch.items)
 
-    def _loss(self, batch: Batch, epoch: int) -> torch.Tensor:
+    def _loss(self, batch: Batch, epoch: int) -> Tensor:
         model = self._model
         draws = draw(batch, self._config, epoch, len(model.schedule))
-        return sample_losses(
+        losses = sample_losses(
             model, batch.to(model.device), draws.to(model.device), self._config.loss
-        ).mean()
+        )
+        self._bands.add(draws.timesteps, losses)
+        return losses.mean()
 
     def _event(
         self,
@@ -216,6 +229,7 @@ class Loop:
             seconds=seconds,
             timed=timed,
             warning=self._guard.alarm(),
+            bands=self._bands.means(),
         )
 
 

@@ -37,6 +37,8 @@ class LossConfig(Settings):
     min_timestep: int = 0
     max_timestep: int = 1000
     """Timesteps are drawn from min_timestep up to, but without, max_timestep."""
+    masked: bool = False
+    """Each part of a picture counts as much as its mask says (see masks); without one all counts."""
     zero_terminal_snr: ZeroTerminalSnr = "model"
     """`model`: the MODEL's own schedule; `on`: rescaled so that the last timestep is pure noise."""
 

@@ -8,7 +8,7 @@ import os
 import pickle
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +32,7 @@ class State:
     """What is known after ``step`` optimiser steps. Draws need nothing: they are functions of the step.
 
     ``losses`` of all steps; ``good``: how many were applied; ``network``: kohya keys -> tensors;
-    ``optimiser`` and ``guard``: what these give and take back.
+    ``optimiser``, ``guard`` and ``bands``: what these give and take back.
     """
 
     step: int
@@ -41,6 +41,7 @@ class State:
     network: dict[str, Tensor]
     optimiser: dict[str, Any]
     guard: dict[str, Any]
+    bands: list[list[float]] = field(default_factory=list)
 
 
 class StateFiles:

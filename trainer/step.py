@@ -103,7 +103,6 @@ def sample_losses(
     config: LossConfig,
     *,
     noisy: Tensor | None = None,
-    mask: Tensor | None = None,
 ) -> Tensor:
     """The loss of every sample of a batch, [B] float32, with gradients to the adapters.
 
@@ -121,4 +120,6 @@ def sample_losses(
         batch.y.to(model.dtype),
     )
     target = schedule.target(batch.latents, draws.noise, timesteps)
-    return per_sample(answer, target, timesteps, schedule, config, weights=batch.weights, mask=mask)
+    return per_sample(
+        answer, target, timesteps, schedule, config, weights=batch.weights, mask=batch.mask
+    )

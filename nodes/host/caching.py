@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,15 @@ from ...trainer.cache import CachedDataset, LatentRecipe, cache_latents
 from ...trainer.cache_settings import CacheSettings
 from ...trainer.caption_rules import CaptionOptions
 from ...trainer.dataset import Dataset
+from ...trainer.masks import cache_masks
 from ...trainer.store import Store
 from ...trainer.texts import cache_texts
 from . import images, text
 from .clearing import keep_within
 from .files import cache_store
 from .progress import NodeProgress, check_interrupt
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,29 @@ def encode_pictures(
         batch_size=batch_size,
         on_image=on_image,
     )
+
+
+def make_masks(cached: CachedDataset, store: Store, node_id: str | None) -> tuple[str | None, ...]:
+    """The store's key of every picture's mask, for masked loss; says how many there are."""
+    bar = NodeProgress(len(cached.items), node_id)
+
+    def on_mask(done: int, total: int, name: str) -> None:
+        check_interrupt()
+        bar.update(len(cached.items) - total + done, f"masks {done}/{total}: {name}")
+
+    keys = cache_masks(cached, store, on_mask)
+    from_files = sum(item.mask_digest is not None for item in cached.items)
+    found = sum(key is not None for key in keys)
+    log.info(
+        "LoRA Loop: masked loss: %d mask(s) from files, %d from transparency, %d without",
+        from_files, found - from_files, len(keys) - found,
+    )  # fmt: skip
+    if not found:
+        log.warning(
+            "LoRA Loop: masked is on and nothing has a mask: put masks into a folder named masks beside "
+            "the pictures, each with its picture's name, or use pictures with transparency."
+        )
+    return keys
 
 
 def encode_captions(

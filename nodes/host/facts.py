@@ -6,20 +6,24 @@ import time
 from itertools import takewhile
 
 from ...trainer.batches import batches_per_epoch, epoch_ends
-from ...trainer.loop import Outcome
 from ...trainer.metadata import RunFacts, describe
 from . import unet
 from .request import Request
 
 
-def metadata(request: Request, outcome: Outcome, started: float) -> dict[str, str]:
-    """kohya's metadata of a training that began at ``started`` (unix seconds) and ends now."""
+def epochs(request: Request, steps: int) -> int:
+    """How many epochs that many steps take, the last one maybe in part."""
+    finished = takewhile(lambda end: end < steps, epoch_ends(request.cached, request.config))
+    return 1 + sum(1 for _ in finished)
+
+
+def metadata(request: Request, steps: int, started: float) -> dict[str, str]:
+    """kohya's metadata of ``steps`` of a training that began at ``started`` (unix seconds); it is now."""
     cached, config = request.cached, request.config
-    finished = takewhile(lambda end: end < outcome.steps, epoch_ends(cached, config))
     schedule = unet.schedule(request.patcher, config.loss)
     facts = RunFacts(
-        steps=outcome.steps,
-        epochs=1 + sum(1 for _ in finished),
+        steps=steps,
+        epochs=epochs(request, steps),
         batches_per_epoch=batches_per_epoch(cached, config.batch_size),
         started=started,
         finished=time.time(),

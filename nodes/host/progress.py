@@ -10,9 +10,13 @@ import comfy.model_management as mm
 import comfy.utils
 from PIL import Image
 
+from ...trainer.bands import describe
 from ...trainer.loop import StepEvent
 
+log = logging.getLogger(__name__)
+
 PREVIEW_PIXELS = 768
+LOG_STEPS = 100
 
 line = logging.getLogger(f"{__name__}.line")
 """Told what a node would show when there is no browser to show it in."""
@@ -47,6 +51,16 @@ class NodeProgress:
 def check_interrupt() -> None:
     """Raise ComfyUI's own exception when the user pressed cancel."""
     mm.throw_exception_if_processing_interrupted()
+
+
+class BandLog:
+    """Says the loss by timestep in the log, every hundred steps and at the end."""
+
+    def on_step(self, event: StepEvent) -> None:
+        """Told after every step."""
+        if event.step % LOG_STEPS == 0 or event.step == event.steps:
+            found = describe(event.bands)
+            log.info("LoRA Loop: step %d, loss by timestep: %s", event.step, found)
 
 
 def step_text(event: StepEvent) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ...trainer.adapters import check_installed
 from ...trainer.cache import CachedDataset
+from ...trainer.checkpoint_config import CheckpointConfig
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from . import text, unet
@@ -24,6 +26,7 @@ class Request:
     previews: PreviewSettings | None = None
     prefetch: bool = False
     node_id: str | None = None
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     @property
     def wants_previews(self) -> bool:
@@ -43,6 +46,7 @@ class Request:
         """Raise ValueError for whatever would fail later: nothing has been done yet."""
         unet.check_trainable(self.patcher)
         self.config.loss.check_prediction(unet.prediction(self.patcher))
+        check_installed(self.config.lora.algorithm)
         if self.clip is not None:
             text.check_clip(self.clip)
         elif self.cached.text_fingerprint is None:

@@ -24,14 +24,14 @@ from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
 from ...trainer.targets import find_targets
 from ...trainer.weights import Lookahead, Weights
-from . import folders, memory, text, unet
-from .caching import encode_captions, encode_pictures
+from . import checkpoints, folders, memory, text, unet
+from .caching import encode_captions, encode_pictures, make_masks
 from .facts import metadata
 from .files import cache_store
 from .fingerprint import fingerprint
 from .planning import memory_plan
 from .previews import PreviewBook
-from .progress import NodeProgress, check_interrupt, step_text
+from .progress import BandLog, NodeProgress, check_interrupt, step_text
 from .registry import REGISTRY
 from .request import Request
 from .sampling import Previewer
@@ -92,6 +92,8 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
             "after Cache Latents ran, or Caption Settings give captions that it did not encode. "
             "Connect VAE and CLIP to Train, or restart ComfyUI, and queue again."
         )
+    if request.config.loss.masked:
+        data.masks = make_masks(cached, store, request.node_id)
 
 
 class Follower(Protocol):
@@ -141,7 +143,7 @@ class _Training:
         if outcome.stopped:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
-        lora = LoraModel(tensors, metadata(self._request, outcome, started))
+        lora = LoraModel(tensors, metadata(self._request, outcome.steps, started))
         return self._folder.save(lora, outcome.losses, outcome.stopped)
 
     def _train(self) -> tuple[Outcome, dict[str, Tensor]]:
@@ -150,7 +152,7 @@ class _Training:
             self._encode_captions()
         with training_session(), ExitStack() as stack:
             targets = find_targets(self._unet, self._config.lora)
-            network = Network(targets, self._config.seed, device)
+            network = Network(targets, self._config.seed, device, self._weights)
             parameters = sum(p.numel() for p in network.parameters())
             self._folder.check_space(parameters, averaged=self._config.optimiser.ema_decay > 0)
             self._memory = memory_plan(self._request, parameters)
@@ -173,15 +175,21 @@ class _Training:
                 self._memory.micro_batch,
                 self._start,
             )
-            states = StateKeeper(self._folder.states, self._loop, self.first)
-            self._followers: list[Follower] = [states]
+            self._states = StateKeeper(self._folder.states, self._loop, self.first)
+            self._followers: list[Follower] = [
+                *checkpoints.follow(
+                    self._request, self._folder.path, self._loop, self._data, self.first
+                ),
+                self._states,
+                BandLog(),
+            ]
             self._start = None  # its tensors are in the network now
             try:
                 if self._is_due(self.first) and not self._book.has(self.first):
                     self._preview(self.first)  # of the start, or it was cancelled meanwhile
                 outcome = self._loop.run()
             except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
-                states.save()
+                self._states.save()
                 raise
             return outcome, network.state_dict()
 

@@ -13,7 +13,11 @@ from pack.trainer.optim import Optimiser, ParameterGroup
 from pack.trainer.optimisers import KINDS, OptimiserType, check_arguments, parse_arguments
 
 NAMES = get_args(OptimiserType)
-INSTALLED = [name for name in NAMES if "bitsandbytes" not in KINDS[name].module]
+INSTALLED = [
+    name
+    for name in NAMES
+    if KINDS[name].package not in ("bitsandbytes", "prodigy-plus-schedule-free")
+]
 
 
 def toy():

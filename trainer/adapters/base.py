@@ -1,0 +1,100 @@
+"""What all kinds of adapters share: they add to a frozen layer's output and know how to be limited."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..dropout import Dropout
+from ..rng import generator
+from ..targets import Target
+from ..weights import Weights
+
+Forward = Callable[..., Tensor]
+
+
+class Adapter(nn.Module, ABC):
+    """An adapter of one layer. Its factors are float32 parameters, used in the input's dtype."""
+
+    ups: tuple[str, ...] = ()
+    """Names of the factors that LoRA+ lets learn faster."""
+    steady: tuple[str, ...] = ()
+    """Names of the factors that weight decay leaves alone."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self.key = target.key
+        self.alpha = target.alpha
+        self.scale = target.alpha / target.rank
+        self.shape = target.shape
+        self.dropout: Dropout | None = None
+        layer = target.module
+        self.geometry = (
+            {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+            if isinstance(layer, nn.Conv2d)
+            else {}
+        )
+        """Arguments of the layer's convolution; a linear layer has none."""
+
+    @abstractmethod
+    def factors(self) -> dict[str, nn.Parameter]:
+        """What is trained, by its name in the file after the layer's key."""
+
+    @abstractmethod
+    def initialise(self, seed: int) -> None:
+        """Draw the factors so that nothing is added yet: a pure function of seed, key and name."""
+
+    @abstractmethod
+    def plain(self, x: Tensor) -> Tensor:
+        """What is added for the input of the layer, kept for backward as autograd likes."""
+
+    @abstractmethod
+    def change(self) -> Tensor:
+        """The change of the layer's weight, float32 and in its shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the adapter adds for the input of its layer."""
+        return self.plain(x)
+
+    def around(self, frozen: Forward, module: nn.Module, weights: Weights) -> Forward:
+        """The forward of the layer with the adapter, given that of the frozen layer."""
+        return lambda x: frozen(x) + self(x)
+
+    def drop(self, dropout: Dropout | None) -> None:
+        """From now on go without what ``dropout`` says."""
+        self.dropout = dropout
+
+    def norm(self) -> Tensor:
+        """The Frobenius norm of the change, a scalar on the adapter's device."""
+        return self.change().norm()
+
+    def limit_norm(self, most: float) -> Tensor:
+        """Shrink all factors alike where the change is longer than ``most``; its length before."""
+        norm, factors = self.norm(), self.factors().values()
+        ratio = (most / norm).clamp(max=1.0).pow(1 / len(factors))  # norm 0: infinite, so 1
+        for factor in factors:
+            factor.mul_(ratio)
+        return norm
+
+
+def parameter(shape: tuple[int, ...], device: torch.device) -> nn.Parameter:
+    """A factor of zeros, float32."""
+    return nn.Parameter(torch.zeros(shape, dtype=torch.float32, device=device))
+
+
+@torch.no_grad()
+def draw_uniform(factor: nn.Parameter, seed: int, name: str, key: str) -> None:
+    """Kaiming uniform with a = sqrt(5), as kohya: uniform in +-1/sqrt(fan_in)."""
+    bound = 1.0 / factor[0].numel() ** 0.5
+    values = torch.rand(factor.shape, generator=generator(seed, name, key))
+    factor.copy_((values * 2 - 1) * bound)
+
+
+@torch.no_grad()
+def draw_normal(factor: nn.Parameter, seed: int, name: str, key: str, std: float) -> None:
+    """Normal with mean 0."""
+    values = torch.randn(factor.shape, generator=generator(seed, name, key))
+    factor.copy_(values * std)
