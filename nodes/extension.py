@@ -11,6 +11,7 @@ from .dataset import LoadDataset
 from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDatasets
 from .files import SaveCaptions, TidyDataset
 from .filters import FilterTags
+from .host.stopping import add_routes
 from .identity import IdentityTags
 from .kohya import ImportKohyaConfig
 from .latents import CacheLatents
@@ -57,6 +58,10 @@ NODES: list[type[io.ComfyNode]] = [
 
 class LoraLoop(ComfyExtension):
     """What ComfyUI asks for the nodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        add_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -128,6 +128,13 @@ class Train(io.ComfyNode):
                     max=1000000,
                 ),
                 field(
+                    io.Boolean,
+                    "continue_stopped",
+                    "After Stop and keep: off gives what was kept, on trains the remaining steps.",
+                    default=False,
+                    advanced=True,
+                ),
+                field(
                     RunSettingsSocket,
                     "run_settings",
                     "From Import kohya Config: goes before the widgets from steps to checkpointing. "
@@ -164,6 +171,7 @@ class Train(io.ComfyNode):
         model: Any,
         cache: CachedDataset,
         prefetch_weights: bool,
+        continue_stopped: bool,
         clip: Any = None,
         vae: Any = None,
         lora_settings: LoraConfig | None = None,
@@ -183,7 +191,7 @@ class Train(io.ComfyNode):
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(),
+            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped,
         )  # fmt: skip
         result, book = train_lora(request)
         trained, _ = apply_lora(model, None, result.lora, 1.0)

@@ -15,6 +15,7 @@ from .atomic import write_atomically
 from .config import TrainConfig
 from .digests import digest
 from .lock import folder_lock
+from .loop import Outcome
 from .lora_file import LoraModel, read_lora, write_lora
 from .state import KEPT, StateFiles
 
@@ -96,22 +97,27 @@ class RunFolder:
 
     def find(self, steps: int) -> Result | None:
         """The result of exactly that many steps, if it is on disk and whole."""
-        lora_path, report_path = self._files(steps)
-        try:
-            losses = tuple(json.loads(report_path.read_text("utf-8"))["losses"])
-            lora = read_lora(lora_path)
-        except (OSError, ValueError, LookupError, TypeError) as problem:
-            if lora_path.exists():
-                log.warning("LoRA Loop: the result in %s is not usable (%s)", self.path, problem)
-            return None
-        return Result(lora, losses, lora_path, trained=False)
+        return self._read(_stem("steps", steps))
 
-    def save(self, lora: LoraModel, losses: tuple[float, ...], stopped: str | None) -> Result:
-        """Write the result. A run that stopped early is kept under the steps that it did."""
-        lora_path, report_path = self._files(len(losses), stopped is not None)
-        write_lora(lora_path, lora, lora.metadata, "fp32")
-        write_json(report_path, {"losses": losses, "stopped": stopped})
-        return Result(lora, losses, lora_path, stopped)
+    def find_kept(self, steps: int) -> Result | None:
+        """What was kept when a run of exactly that many steps was stopped on purpose, the furthest."""
+        for report in sorted(self.path.glob("kept-*.json"), reverse=True):
+            found = self._read(report.stem, asked=steps)
+            if found is not None:
+                return found
+        return None
+
+    def save(self, lora: LoraModel, outcome: Outcome, asked: int) -> Result:
+        """Write the result of a run that was ``asked`` for so many steps.
+
+        What was stopped on purpose can be found by `find_kept`; what was lost only lies there.
+        """
+        kind = "stopped" if outcome.lost else "kept" if outcome.stopped else "steps"
+        path = self.path / f"{_stem(kind, outcome.steps)}.safetensors"
+        write_lora(path, lora, lora.metadata, "fp32")
+        report = {"losses": outcome.losses, "stopped": outcome.stopped, "asked": asked}
+        write_json(path.with_suffix(".json"), report)
+        return Result(lora, outcome.losses, path, outcome.stopped)
 
     def nearest(self) -> str | None:
         """Which inputs differ from the most similar other run, as a sentence; None if there is none."""
@@ -132,9 +138,23 @@ class RunFolder:
         what = ", ".join(changed) if changed else "number of steps"
         return f"this run differs from {folder.name} in: {what}"
 
-    def _files(self, steps: int, stopped: bool = False) -> tuple[Path, Path]:
-        stem = f"{'stopped' if stopped else 'steps'}-{steps:08}"
-        return self.path / f"{stem}.safetensors", self.path / f"{stem}.json"
+    def _read(self, stem: str, asked: int | None = None) -> Result | None:
+        """A result that is whole and, if told so, of a run that was asked for so many steps."""
+        path = self.path / f"{stem}.safetensors"
+        try:
+            report = json.loads(path.with_suffix(".json").read_text("utf-8"))
+            if asked is not None and report["asked"] != asked:
+                return None
+            losses, stopped = tuple(report["losses"]), report.get("stopped")
+            return Result(read_lora(path), losses, path, stopped, trained=False)
+        except (OSError, ValueError, LookupError, TypeError) as problem:
+            if path.exists():
+                log.warning("LoRA Loop: the result in %s is not usable (%s)", self.path, problem)
+            return None
+
+
+def _stem(kind: str, steps: int) -> str:
+    return f"{kind}-{steps:08}"
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -39,13 +39,18 @@ class NodeProgress:
 
     def say(self, text: str) -> None:
         """Show a line of text on the node."""
-        server: Any = sys.modules.get("server")
-        instance = getattr(getattr(server, "PromptServer", None), "instance", None)
+        server = prompt_server()
         shown = text.encode("utf-8", "replace").decode()  # a file's name may be no text
-        if instance is not None and self._node_id is not None:
-            instance.send_progress_text(shown, self._node_id)
+        if server is not None and self._node_id is not None:
+            server.send_progress_text(shown, self._node_id)
         else:
             line.info(shown)
+
+
+def prompt_server() -> Any:
+    """ComfyUI's server; None in a process without one."""
+    server: Any = sys.modules.get("server")
+    return getattr(getattr(server, "PromptServer", None), "instance", None)
 
 
 def check_interrupt() -> None:

@@ -27,6 +27,8 @@ class Request:
     prefetch: bool = False
     node_id: str | None = None
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    continue_stopped: bool = False
+    """Go on with a run that was stopped and kept, rather than bring back what was kept."""
 
     @property
     def wants_previews(self) -> bool:

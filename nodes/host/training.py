@@ -36,6 +36,7 @@ from .registry import REGISTRY
 from .request import Request
 from .sampling import Previewer
 from .session import training_session
+from .stopping import TRAININGS
 from .weights import ComfyWeights
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
     found = folder.find(request.config.steps)
+    if found is None and not request.continue_stopped:
+        found = folder.find_kept(request.config.steps)
     if found is not None:
         log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
         return found, book
@@ -74,7 +77,8 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
             log.info("LoRA Loop: run %s goes on after step %d", folder.path.name, training.first)
         else:
             log.info("LoRA Loop: new run %s%s", folder.path.name, f"; {nearest}" if nearest else "")
-        return training.run(), book
+        with TRAININGS.running(request.node_id) as stop:
+            return training.run(stop), book
 
 
 def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
@@ -125,7 +129,8 @@ class _Training:
         self._previewer: Previewer | None = None
         self._captions = CaptionWindow(data, request.config, start=self.first)
 
-    def run(self) -> Result:
+    def run(self, stop: Follower) -> Result:
+        """Train and save; ``stop`` may end it early."""
         started = time.time()
         if self._request.wants_previews:
             settings = self._request.previews
@@ -134,7 +139,7 @@ class _Training:
                 self._patcher, self._request.clip, self._request.vae, settings
             )
         try:
-            outcome, tensors = self._train()
+            outcome, tensors = self._train(stop)
         except BaseException as error:
             memory.explain_out_of_memory(error)
             raise
@@ -144,9 +149,9 @@ class _Training:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
         lora = LoraModel(tensors, metadata(self._request, outcome.steps, started))
-        return self._folder.save(lora, outcome.losses, outcome.stopped)
+        return self._folder.save(lora, outcome, self._config.steps)
 
-    def _train(self) -> tuple[Outcome, dict[str, Tensor]]:
+    def _train(self, stop: Follower) -> tuple[Outcome, dict[str, Tensor]]:
         device = self._patcher.load_device
         if self._captions.is_due(self.first):
             self._encode_captions()
@@ -182,6 +187,7 @@ class _Training:
                 ),
                 self._states,
                 BandLog(),
+                stop,
             ]
             self._start = None  # its tensors are in the network now
             try:
@@ -196,16 +202,19 @@ class _Training:
     def before_batch(self) -> None:
         check_interrupt()
 
-    def on_step(self, event: StepEvent) -> None:
+    def on_step(self, event: StepEvent) -> str | None:
         if event.warning:
             log.warning("LoRA Loop: %s", event.warning)
-        for follower in self._followers:
-            follower.on_step(event)
-        if self._captions.is_due(event.step):
+        reasons = [follower.on_step(event) for follower in self._followers]
+        stopped = next(filter(None, reasons), None)
+        if stopped:
+            self._states.save()
+        elif self._captions.is_due(event.step):
             with self._outside():
                 self._encode_captions()
         picture = self._preview(event.step) if self._is_due(event.step) else None
         self._progress.update(event.step, event.warning or step_text(event), picture)
+        return stopped
 
     def _is_due(self, step: int) -> bool:
         settings = self._request.previews
