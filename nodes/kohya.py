@@ -11,6 +11,7 @@ from .schema import field, node, output
 from .sockets import (
     BucketSettingsSocket,
     CaptionSettingsSocket,
+    CheckpointSettingsSocket,
     DatasetSocket,
     LoraSettingsSocket,
     LossSettingsSocket,
@@ -83,6 +84,11 @@ class ImportKohyaConfig(io.ComfyNode):
                     PreviewSettingsSocket, "preview settings", "Prompts and cadence, for Train."
                 ),
                 output(
+                    CheckpointSettingsSocket,
+                    "checkpoint settings",
+                    "LoRA files on the way, for Train.",
+                ),
+                output(
                     io.String,
                     "report",
                     "What was set, what was ignored and why, what is unlike kohya, and the pictures.",
@@ -102,5 +108,5 @@ class ImportKohyaConfig(io.ComfyNode):
         train, report = found.config.train, found.report
         return io.NodeOutput(
             found.dataset, found.config.cache, train, train.lora, train.optimiser, train.loss,
-            train.captions, found.previews, report, ui={"text": [report]},
+            train.captions, found.previews, found.config.checkpoints, report, ui={"text": [report]},
         )  # fmt: skip

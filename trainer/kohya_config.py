@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from .cache_settings import CacheSettings
 from .checked import Problems
+from .checkpoint_config import CheckpointConfig
 from .config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from .kohya_dataset import FolderPlan, plan_folders
 from .kohya_file import KohyaFile, checked, parse, read_text
@@ -50,8 +51,6 @@ class Files:
     base_strengths: tuple[float, ...] = ()
     predicts_v: bool = False
     output_dir: str = ""
-    output_name: str = "last"
-    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class KohyaConfig:
     cache: CacheSettings
     folders: tuple[FolderPlan, ...]
     previews: Mapping[str, Any]
+    checkpoints: CheckpointConfig
     files: Files
     report: str
 
@@ -91,12 +91,13 @@ def import_config(source: Source, locate: Locate) -> KohyaConfig:
             captions=settings["captions"],
             **settings["train"],
         )
+        checkpoints = CheckpointConfig(**settings["checkpoints"])
     except ValueError as error:
         raise ValueError(f"{source.name}: {error}") from error
     cache = CacheSettings(texts=TextRecipe(**settings["texts"]), **settings["cache"])
-    previews = settings["previews"]
+    previews, files = settings["previews"], Files(**settings["files"])
     said = report(file.arguments, values, folders)
-    return KohyaConfig(train, cache, folders, previews, Files(**settings["files"]), said)
+    return KohyaConfig(train, cache, folders, previews, checkpoints, files, said)
 
 
 def _dataset_tables(
@@ -147,6 +148,7 @@ def _settings(
     found["captions"] = main.captions
     found["cache"] |= {"buckets": main.buckets, "flip": main.flip, "kohya": True}
     found["texts"]["chunks"] = f"kohya {values['max_token_length']}"
+    found["loss"]["masked"] |= any(folder.alpha_mask for folder in folders)
     found["loss"]["zero_terminal_snr"] = "on" if values["zero_terminal_snr"] else "model"
     found["train"] |= {
         "batch_size": _batch_size(folders),
@@ -156,10 +158,8 @@ def _settings(
     found["previews"] |= _previews(values, locate)
     strengths = values["base_weights_multiplier"]
     missing = len(values["base_weights"]) - len(strengths)
-    found["files"] |= {
-        "base_strengths": (*strengths, *[1.0] * missing),
-        "precision": _PRECISIONS[values["save_precision"]],
-    }
+    found["files"]["base_strengths"] = (*strengths, *[1.0] * missing)
+    found["checkpoints"]["precision"] = _PRECISIONS[values["save_precision"]]
     return found
 
 

@@ -38,10 +38,11 @@ _SUBSET = frozenset({
     *_AUGMENTS, *_IGNORED,
 })  # fmt: skip
 _DATASET = _SUBSET | (BUCKETS.keys() - {"max_resolution"}) | {"batch_size"}
+_MASKS = frozenset({"alpha_mask", "conditioning_data_dir"})
 _ALLOWED = {
     "general": _DATASET,
     "datasets": _DATASET | {"subsets"},
-    "subsets": _SUBSET | {"image_dir", "is_reg"},
+    "subsets": _SUBSET | _MASKS | {"image_dir", "is_reg"},
 }
 """Which names each kind of table may hold."""
 
@@ -52,7 +53,7 @@ class FolderPlan(NamedTuple):
     """One folder of pictures and what kohya does with it.
 
     ``numbered``: its sub-folders named ``<repeats>_<name>`` are read (train_data_dir), else only the
-    pictures directly in it.
+    pictures directly in it. ``masks`` is a folder of masks by the pictures' names, or "".
     """
 
     path: str
@@ -67,6 +68,8 @@ class FolderPlan(NamedTuple):
     captions: CaptionOptions
     buckets: BucketSettings
     batch_size: int
+    masks: str
+    alpha_mask: bool
 
 
 def plan_folders(values: Mapping[str, Any], tables: Mapping[str, Any]) -> tuple[FolderPlan, ...]:
@@ -171,6 +174,8 @@ def _plan(
         captions=CaptionOptions(**{_field(key): find(name) for name, key in CAPTIONS.items()}),
         buckets=BucketSettings(**{**buckets, "resolution": resolution}),
         batch_size=find("batch_size"),
+        masks="" if is_reg else find("conditioning_data_dir"),
+        alpha_mask=find("alpha_mask"),
     )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .dataset import Dataset, Problem
+from .dataset import Dataset, Problem, Sample
 from .digests import digest
 from .file_index import FileIndex
 from .folders import absolute, folder_stamp
+from .formats import stem
 from .kohya_dataset import FolderPlan
 from .scan import scan_folder
 from .subsets import SubsetOptions, merged, with_options
@@ -26,14 +27,19 @@ def read_folders(plans: Sequence[FolderPlan], find: Find, index: FileIndex) -> D
     Raises:
         ValueError: a folder is missing or has no usable picture.
     """
-    main = plans[0]
-    return merged(_read(plan, main, find(plan.path), index) for plan in plans)
+    main, found = plans[0], []
+    for plan in plans:
+        dataset = _read(plan, main, find(plan.path), index)
+        found.append(_masked(dataset, find(plan.masks), index) if plan.masks else dataset)
+    return merged(found)
 
 
 def folders_stamp(plans: Sequence[FolderPlan], find: Find) -> str:
     """Changes with every file of the folders that is read; opens none."""
-    stamps = [folder_stamp(find(plan.path), None, plan.extension) for plan in plans]
-    return digest([*stamps])
+    masks = [folder_stamp(find(plan.masks)) for plan in plans if plan.masks]
+    return digest(
+        [*(folder_stamp(find(plan.path), None, plan.extension) for plan in plans), *masks]
+    )
 
 
 def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) -> Dataset:
@@ -56,6 +62,25 @@ def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) ->
             buckets=None if plan.buckets == main.buckets else plan.buckets,
         ),
     )
+
+
+def _masked(dataset: Dataset, folder: Path, index: FileIndex) -> Dataset:
+    """Every picture with the mask of its name; kohya as well stops where one is missing."""
+    masks = {stem(mask.path.name): mask for _, mask in scan_folder(folder, index=index).samples()}
+    lacking = [
+        sample.path.name for _, sample in dataset.samples() if stem(sample.path.name) not in masks
+    ]
+    if lacking:
+        raise ValueError(
+            f"conditioning_data_dir {folder} has no mask for {lacking[0]}"
+            + (f" and {len(lacking) - 1} others." if lacking[1:] else ".")
+        )
+
+    def with_mask(sample: Sample) -> Sample:
+        mask = masks[stem(sample.path.name)]
+        return replace(sample, mask=mask.path, mask_digest=mask.digest)
+
+    return dataset.replace_samples(with_mask)
 
 
 def _as_kohya(dataset: Dataset, folder: Path, numbered: bool) -> Dataset:

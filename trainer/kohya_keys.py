@@ -37,7 +37,7 @@ MODEL = {
 
 NETWORK = {
     "network_module": Key("text", "networks.lora"),
-    "LoRA_type": Key("text", "Standard"),
+    "LoRA_type": Key("text", ""),
     "network_dim": Key("whole number", 4, "lora.rank"),
     "network_alpha": Key("number", 1.0, "lora.alpha"),
     "network_dropout": Key("number", 0.0, "lora.dropout"),
@@ -60,6 +60,7 @@ OPTIMISER = {
     "lr_decay_steps": Key("length", 0.0, "optimiser.decay_steps"),
     "lr_scheduler_num_cycles": Key("whole number", 1, "optimiser.cycles"),
     "lr_scheduler_power": Key("number", 1.0, "optimiser.power"),
+    "lr_scheduler_timescale": Key("whole number", 0, "optimiser.timescale"),
     "lr_scheduler_min_lr_ratio": Key("number", 0.0, "optimiser.min_lr_ratio"),
 }
 
@@ -88,6 +89,8 @@ LOSS = {
     "multires_noise_discount": Key("number", 0.3, "loss.multires_discount"),
     "ip_noise_gamma": Key("number", 0.0, "loss.ip_noise_gamma"),
     "ip_noise_gamma_random_strength": Key("switch", OFF, "loss.ip_noise_gamma_random_strength"),
+    "masked_loss": Key("switch", OFF, "loss.masked"),
+    "alpha_mask": Key("switch", OFF),
     "zero_terminal_snr": Key("switch", OFF),
     "min_timestep": Key("whole number", 0, "loss.min_timestep"),
     "max_timestep": Key("whole number", 1000, "loss.max_timestep"),
@@ -122,6 +125,7 @@ BUCKETS = {
 DATA = {
     "train_data_dir": Key("text", ""),
     "reg_data_dir": Key("text", ""),
+    "conditioning_data_dir": Key("text", ""),
     "dataset_config": Key("text", ""),
     "dataset_repeats": Key("whole number", 1),
     "caption_extension": Key("text", ".caption"),
@@ -156,7 +160,12 @@ PREVIEWS = {
 
 OUTPUT = {
     "output_dir": Key("text", "", "files.output_dir"),
-    "output_name": Key("text", "last", "files.output_name"),
+    "output_name": Key("text", "", "checkpoints.name"),
+    "save_every_n_epochs": Key("whole number", 0, "checkpoints.every_epochs"),
+    "save_every_n_steps": Key("whole number", 0, "checkpoints.every_steps"),
+    "save_n_epoch_ratio": Key("whole number", 0, "checkpoints.epoch_ratio"),
+    "save_last_n_epochs": Key("whole number", 0, "checkpoints.keep_last_epochs"),
+    "save_last_n_steps": Key("whole number", 0, "checkpoints.keep_last_steps"),
     "save_precision": Key("text", "float", choices=("float", "fp16", "bf16")),
     "save_model_as": Key("text", "safetensors", choices=("safetensors",)),
 }

@@ -9,6 +9,13 @@ from .checked import Problems
 from .optimiser_config import LrSchedule
 from .optimisers import ADAMW_ALIKE, OptimiserType, is_relative, parse_arguments
 
+SCHEDULE_ARGUMENTS = {
+    "piecewise_constant": {"step_rules": "step_rules"},
+    "polynomial": {"lr_end": "end_rate"},
+    "warmup_stable_decay": {"warmup_type": "warmup_shape", "decay_type": "decay_shape"},
+}
+"""What lr_scheduler_args may hold for each schedule, and the field that it is."""
+
 _BY_LOWER_CASE = {name.lower(): name for name in get_args(OptimiserType)}
 
 
@@ -69,17 +76,21 @@ def _adamw(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schedule(values: Mapping[str, Any], kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    name, warmup = values["lr_scheduler"], values["lr_warmup_steps"]
-    if values["lr_scheduler_args"]:
-        raise ValueError(
-            "lr_scheduler_args are not taken; write lr_scheduler_num_cycles, lr_scheduler_power, "
-            "lr_scheduler_min_lr_ratio and the like instead"
-        )
-    if kind.endswith("ScheduleFree") or is_relative(kind, given):
+    name = values["lr_scheduler"]
+    if is_relative(kind, given):
         return {"schedule": "constant", "warmup": 0.0}
     if name == "constant_with_warmup":
         name = "constant"
     if name not in get_args(LrSchedule):
         known = ", ".join(("constant_with_warmup", *get_args(LrSchedule)))
         raise ValueError(f"lr_scheduler is {name!r}; it must be one of {known}")
-    return {"schedule": name, "warmup": warmup}
+    try:
+        arguments = parse_arguments(values["lr_scheduler_args"])
+    except ValueError as error:
+        raise ValueError(f"lr_scheduler_args: {error}") from error
+    fields = SCHEDULE_ARGUMENTS.get(name, {})
+    unknown = sorted(arguments.keys() - fields.keys())
+    if unknown:
+        known = f"has {', '.join(fields)}" if fields else "has none"
+        raise ValueError(f"lr_scheduler_args has {unknown[0]}; {name} {known} there")
+    return {"schedule": name, **{fields[key]: value for key, value in arguments.items()}}

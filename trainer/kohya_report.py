@@ -77,6 +77,14 @@ def _differences(
         yield f"resolution is {RESOLUTION} where nothing says it; kohya stops with an error"
     if values["max_resolution"] not in (None, values["resolution"] or values["max_resolution"]):
         yield "max_resolution is another than resolution, which goes before"
+    yield from _data_differences(values, folders)
+    if arguments and not values["gradient_checkpointing"]:
+        yield "without gradient_checkpointing blocks are recomputed only where memory demands it"
+    if values["sample_prompts"]:
+        yield "preview prompts without --d have seed 1, so that they can be compared; kohya draws one"
+
+
+def _data_differences(values: Mapping[str, Any], folders: Sequence[FolderPlan]) -> Iterator[str]:
     if any(folder.is_reg for folder in folders):
         yield (
             "all regularisation pictures take turns; kohya leaves out those beyond the number of "
@@ -84,15 +92,18 @@ def _differences(
         )
     if len({folder.buckets for folder in folders}) > 1:
         yield "a batch may hold pictures of several [[datasets]] when their sizes are the same"
+    if any(folder.alpha_mask for folder in folders) or values["masked_loss"]:
+        yield (
+            "the alpha channel of any picture is its mask where it has no other; in kohya only under "
+            "alpha_mask of its subset"
+        )
+    if values["train_data_dir"] and not folders[0].numbered:
+        yield "the dataset toml goes before train_data_dir and reg_data_dir, as in kohya"
     if values["cache_text_encoder_outputs"] and _changes_captions(folders):
         yield (
             "cached captions are shown with prefix, suffix, shuffling, dropout and wildcards; kohya "
             "refuses that or leaves it out"
         )
-    if arguments and not values["gradient_checkpointing"]:
-        yield "without gradient_checkpointing blocks are recomputed only where memory demands it"
-    if values["sample_prompts"]:
-        yield "preview prompts without --d have seed 1, so that they can be compared; kohya draws one"
 
 
 def _changes_captions(folders: Sequence[FolderPlan]) -> bool:

@@ -99,9 +99,6 @@ REFUSED: dict[str, Refusal] = {
     "lr_scheduler_type": Refusal(
         "", "a scheduler is not loaded by its class; choose one by lr_scheduler"
     ),
-    "lr_scheduler_timescale": Refusal(
-        None, "inverse_sqrt has the warm-up's length as its time scale; remove it"
-    ),
     "log_with": Refusal("tensorboard", "nothing is sent to wandb; write tensorboard or remove it"),
     "resume": Refusal("", _RESUME),
     "resume_from_huggingface": Refusal(False, _RESUME),
@@ -145,20 +142,12 @@ NOT_YET: dict[str, Refusal] = {
     "network_weights": Refusal("", _LATER),
     "dim_from_weights": Refusal(False, _LATER),
     "text_encoder_lr": Refusal((), _LATER),
-    "masked_loss": Refusal(False, _LATER),
-    "alpha_mask": Refusal(False, _LATER),
-    "conditioning_data_dir": Refusal("", _LATER),
     "sample_every_n_epochs": Refusal(0, _LATER),
     "validation_seed": Refusal(None, _LATER),
     "validation_split": Refusal(0.0, _LATER),
     "validate_every_n_steps": Refusal(0, _LATER),
     "validate_every_n_epochs": Refusal(0, _LATER),
     "max_validation_steps": Refusal(0, _LATER),
-    "save_every_n_epochs": Refusal(0, _LATER),
-    "save_every_n_steps": Refusal(0, _LATER),
-    "save_n_epoch_ratio": Refusal(0, _LATER),
-    "save_last_n_epochs": Refusal(0, _LATER),
-    "save_last_n_steps": Refusal(0, _LATER),
     "no_metadata": Refusal(False, _LATER),
     "training_comment": Refusal("", _LATER),
     "metadata_title": Refusal("", _LATER),

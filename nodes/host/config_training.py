@@ -17,6 +17,8 @@ import folder_paths
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
+from ...trainer.atomic import write_atomically
+from ...trainer.checkpoints import FOLDER as CHECKPOINTS
 from ...trainer.kohya_config import Files
 from ...trainer.lora_file import save_user_lora
 from . import unet
@@ -26,6 +28,9 @@ from .request import Request
 from .training import train_lora
 
 log = logging.getLogger(__name__)
+
+LAST_NAME = "last"
+"""kohya's name of the LoRA where the config has no output_name."""
 
 GOES_ON = "The state is saved: the same command goes on from there."
 
@@ -81,7 +86,7 @@ def locate_new(name: str, directory: Path) -> Path:
 
 
 def _train(imported: Imported, loaded: Loaded, output: Path) -> Path:
-    config, files = imported.config, imported.config.files
+    config = imported.config
     cache = CacheRequest(imported.dataset, loaded.vae, loaded.clip, config.cache)
     cached, report = build_cache(cache)
     log.info("%s", report)
@@ -92,12 +97,20 @@ def _train(imported: Imported, loaded: Loaded, output: Path) -> Path:
         loaded.clip,
         loaded.vae,
         imported.previews if imported.previews.wanted else None,
+        checkpoints=config.checkpoints,
     )
     result, _ = train_lora(request)
     log.info("%s", result.summary())
-    return save_user_lora(
-        output, files.output_name, result.lora, result.lora.metadata, precision=files.precision
-    )
+    _copy_checkpoints(result.path.parent / CHECKPOINTS, output)
+    name, precision = config.checkpoints.name or LAST_NAME, config.checkpoints.precision
+    return save_user_lora(output, name, result.lora, result.lora.metadata, precision=precision)
+
+
+def _copy_checkpoints(folder: Path, output: Path) -> None:
+    """The checkpoints beside the LoRA, as kohya has them; a file of that name stays."""
+    for path in sorted(folder.glob("*.safetensors")):
+        if not (output / path.name).exists():
+            write_atomically(output / path.name, path.read_bytes())
 
 
 def load(files: Files, checkpoint: str, places: Sequence[Path]) -> Loaded:

@@ -30,4 +30,5 @@ def settings_of(config):
         "cache": config.cache,
         "buckets": config.cache.buckets,
         "texts": config.cache.texts,
+        "checkpoints": config.checkpoints,
     }

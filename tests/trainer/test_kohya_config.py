@@ -7,6 +7,8 @@ from pack.trainer.config import LoraConfig
 from pack.trainer.kohya_unused import NOT_YET, REFUSED
 from pack.trainer.prompts import parse_prompts
 
+LYCORIS = 'network_module = "lycoris.kohya"\n'
+
 
 def test_sections_are_put_together():
     flat = imported("network_dim = 7\nlearning_rate = 1e-3\n")
@@ -35,11 +37,17 @@ def test_sections_are_put_together():
         ('optimizer_args = ["nonsense=1"]', "AdamW has no argument nonsense"),
         ('use_8bit_adam = true\noptimizer_type = "Lion"', "use_8bit_adam contradicts"),
         ('lr_scheduler = "wave"', "lr_scheduler is 'wave'; it must be one of constant_with_warmup"),
-        ('network_args = ["conv_dims=4"]', "network_args has conv_dims; understood are"),
+        ('network_args = ["conv_dims=4"]', "network_args has conv_dims; of networks.lora are understood"),
         ('network_args = ["conv_dim"]', "'conv_dim' is not of the form key=value"),
         ('network_args = ["dropout=a"]', "network_args dropout is 'a'; it must be a number"),
         ('network_args = ["block_alphas=1,2"]', "block_alphas has no effect without block_dims"),
-        ('network_module = "networks.dylora"', "only networks.lora"),
+        ('network_module = "networks.dylora"', "networks.lora and lycoris.kohya can be trained"),
+        ('LoRA_type = "LyCORIS/LoHa"', "LoRA_type 'LyCORIS/LoHa' contradicts network_module"),
+        (LYCORIS + 'network_args = ["algo=oft"]', "algo is 'oft'; it must be one of lora, locon"),
+        (LYCORIS + 'network_args = ["preset=attn-mlp"]', "only full is understood"),
+        (LYCORIS + 'network_args = ["dora_wd=True"]', "add wd_on_output=False"),
+        (LYCORIS + 'network_args = ["dora_wd=maybe"]', "dora_wd is 'maybe'; it must be True or False"),
+        ('lr_scheduler_args = ["lr_end=1"]', "lr_scheduler_args has lr_end; constant has none there"),
         ("min_timestep = 900\nmax_timestep = 100", "timesteps are 900 to 100"),
         ('save_model_as = "ckpt"', "it must be one of safetensors"),
         ('dataset_config = "x.toml"\n[[datasets]]', r"has \[\[datasets\]\] and names dataset_config"),
@@ -113,11 +121,20 @@ def test_warm_up_in_steps_or_as_a_share(lines, warmup):
     assert (optimiser.schedule, optimiser.warmup) == ("cosine", warmup)
 
 
-@pytest.mark.parametrize("kind", ["AdamWScheduleFree", "Adafactor"])
-def test_optimisers_that_have_a_schedule_of_their_own(kind):
-    lines = f'optimizer_type = "{kind}"\nlr_scheduler = "cosine"\nlr_warmup_steps = 9'
+def test_adafactor_has_a_schedule_of_its_own():
+    lines = 'optimizer_type = "Adafactor"\nlr_scheduler = "adafactor:1e-3"\nlr_warmup_steps = 9'
     optimiser = imported(lines).train.optimiser
     assert (optimiser.schedule, optimiser.warmup) == ("constant", 0.0)
+    with pytest.raises(ValueError, match="lr_scheduler is 'adafactor:1e-3'"):
+        imported(lines + '\noptimizer_args = ["relative_step=False"]')
+
+
+def test_lycoris_adapts_convolutions_at_the_rank_of_the_rest():
+    lora = imported(LYCORIS + "network_dim = 8\nnetwork_alpha = 4").train.lora
+    assert lora == LoraConfig(8, 4.0, conv_rank=8, conv_alpha=4.0)
+    lines = LYCORIS + 'network_dim = 8\nnetwork_args = ["algo=lokr", "conv_dim=2", "conv_alpha=1"]'
+    lora = imported(lines).train.lora
+    assert lora == LoraConfig(8, 1.0, conv_rank=2, conv_alpha=1.0, algorithm="lokr")
 
 
 def test_alphas_of_kohya():

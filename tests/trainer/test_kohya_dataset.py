@@ -143,6 +143,27 @@ def test_a_train_data_dir_without_numbers_is_taken_as_it_is(pictures):
     assert (subset.name, len(subset.samples), subset.repeats) == ("dogs", 2, 1)
 
 
+def test_masks_of_a_folder_of_their_own(pictures):
+    tables = TABLES.replace("num_repeats = 3", 'conditioning_data_dir = "birds"')
+    config = imported(dataset=tables, lines="train_batch_size = 4\nmasked_loss = true")
+    cats, dogs, birds = read(config, pictures).subsets
+    assert [sample.mask for sample in cats.samples] == [
+        pictures / "birds" / name for name in ("a.png", "b.png")
+    ]
+    found = {sample.path.name: sample.digest for sample in birds.samples}
+    assert {s.path.name: s.mask_digest for s in cats.samples} == found
+    assert all(sample.mask is None for sample in dogs.samples)
+    (pictures / "birds" / "b.png").unlink()
+    with pytest.raises(ValueError, match=r"has no mask for b\.png"):
+        read(config, pictures)
+
+
+def test_the_alpha_mask_of_a_subset_masks_the_loss():
+    tables = TABLES.replace("num_repeats = 3", "alpha_mask = true")
+    assert imported(dataset=tables, lines="train_batch_size = 4").train.loss.masked
+    assert imported("alpha_mask = true").train.loss.masked
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.txt"])
 def test_the_stamp_sees_every_file(pictures, name):
     config = imported(COMMAND_LINE, dataset=TABLES)

@@ -48,6 +48,8 @@ def test_the_report_says_why_something_is_ignored(name):
     assert imported(f"{name} = true").train == imported("").train
 
 
+LYCORIS = 'network_module = "lycoris.kohya"\n'
+
 VALUES = {
     "lora.rank": ("network_dim = 7", 7),
     "lora.alpha": ("network_alpha = 3", 3.0),
@@ -76,6 +78,10 @@ VALUES = {
         'network_args = ["mid_lr_weight=.5,.25,.125"]',
         (*[1.0] * 10, 0.5, 0.25, 0.125, *[1.0] * 10),
     ),
+    "lora.rank_stabilised": (f'{LYCORIS}network_args = ["rs_lora=True"]', True),
+    "lora.algorithm": (f'{LYCORIS}network_args = ["algo=loha"]', "loha"),
+    "lora.lokr_factor": (f'{LYCORIS}network_args = ["algo=lokr", "factor=8"]', 8),
+    "lora.dora": (f'{LYCORIS}network_args = ["dora_wd=True", "wd_on_output=False"]', True),
     "optimiser.learning_rate": ("learning_rate = 1e-4", 1e-4),
     "optimiser.schedule": ('lr_scheduler = "cosine"', "cosine"),
     "optimiser.warmup": ('lr_scheduler = "constant_with_warmup"\nlr_warmup_steps = 10', 10.0),
@@ -88,6 +94,23 @@ VALUES = {
     "optimiser.power": ("lr_scheduler_power = 2", 2.0),
     "optimiser.min_lr_ratio": ("lr_scheduler_min_lr_ratio = 0.1", 0.1),
     "optimiser.decay_steps": ("lr_decay_steps = 0.2", 0.2),
+    "optimiser.timescale": ("lr_scheduler_timescale = 50", 50),
+    "optimiser.step_rules": (
+        """lr_scheduler = "piecewise_constant"\nlr_scheduler_args = ["step_rules='1:10,0.1'"]""",
+        "1:10,0.1",
+    ),
+    "optimiser.end_rate": (
+        'lr_scheduler = "polynomial"\nlr_scheduler_args = ["lr_end=1e-8"]',
+        1e-8,
+    ),
+    "optimiser.warmup_shape": (
+        """lr_scheduler = "warmup_stable_decay"\nlr_scheduler_args = ["warmup_type='cosine'"]""",
+        "cosine",
+    ),
+    "optimiser.decay_shape": (
+        """lr_scheduler = "warmup_stable_decay"\nlr_scheduler_args = ["decay_type='linear'"]""",
+        "linear",
+    ),
     "optimiser.type": ('optimizer_type = "lion"', "Lion"),
     "optimiser.arguments": (
         'optimizer_type = "Prodigy"\nlearning_rate = 1\noptimizer_args = ["d_coef=2"]',
@@ -116,6 +139,7 @@ VALUES = {
     "loss.ip_noise_gamma_random_strength": ("ip_noise_gamma_random_strength = true", True),
     "loss.min_timestep": ("min_timestep = 10", 10),
     "loss.max_timestep": ("max_timestep = 900", 900),
+    "loss.masked": ("masked_loss = true", True),
     "loss.zero_terminal_snr": ("zero_terminal_snr = true", "on"),
     "captions.shuffle": ("shuffle_caption = true", True),
     "captions.keep_tokens": ("keep_tokens = 2", 2),
@@ -140,12 +164,19 @@ VALUES = {
     "cache.batch_size": ("vae_batch_size = 4", 4),
     "texts.chunks": ("max_token_length = 225", "kohya 225"),
     "texts.weighted": ("weighted_captions = true", True),
+    "checkpoints.name": ('output_name = "mine"', "mine"),
+    "checkpoints.every_steps": ("save_every_n_steps = 100", 100),
+    "checkpoints.every_epochs": ("save_every_n_epochs = 1", 1),
+    "checkpoints.epoch_ratio": ("save_n_epoch_ratio = 5", 5),
+    "checkpoints.keep_last_steps": ("save_last_n_steps = 300", 300),
+    "checkpoints.keep_last_epochs": ("save_last_n_epochs = 3", 3),
+    "checkpoints.precision": ('save_precision = "bf16"', "bf16"),
 }
 """For each field of our settings, arguments that set it, and to what."""
 
 OURS_ONLY = {
-    "lora.rank_stabilised",
     "optimiser.ema_decay",
+    "checkpoints.every_minutes",
     "cache.kohya",  # always on for a config
     "cache.more_resolutions",
 }
