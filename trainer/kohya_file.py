@@ -32,8 +32,10 @@ class KohyaFile(NamedTuple):
 
 
 def read_text(path: Path) -> str:
-    """The text of a config file. ValueError when it is missing, not text, or larger than a config is."""
+    """The text of a config file. ValueError when it is missing, no file, no text, or larger than a config."""
     try:
+        if path.exists() and not path.is_file():  # reading a device might never end
+            raise ValueError(f"{path} is no file.")
         if path.stat().st_size > _LARGEST:
             raise ValueError(f"{path} is too large for a config file.")
         return decode_text(path.read_bytes(), path)

@@ -21,6 +21,7 @@ save_precision = "fp16"
 resolution = "64,64"
 max_resolution = "64,64"
 caption_extension = ".txt"
+save_every_n_epochs = 1
 train_batch_size = 2
 gradient_accumulation_steps = 1
 cache_latents = true

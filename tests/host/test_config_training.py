@@ -1,12 +1,14 @@
 """A kohya config from the command line: the same LoRA as the graph makes, kept, gone on with, previewed."""
 
 import signal
+import sys
 from pathlib import Path
 
 import folder_paths
 import pytest
 import torch
 
+from pack import headless
 from pack.nodes.host import config_training, folders, training
 from pack.nodes.host.config_training import ConfigRun
 from pack.nodes.host.importing import ImportRequest
@@ -14,6 +16,7 @@ from pack.nodes.kohya import ImportKohyaConfig
 from pack.nodes.latents import CacheLatents
 from pack.nodes.train import Train
 from pack.tests.host import kohya_scene
+from pack.tests.host.conftest import COMFYUI
 from pack.trainer.lora_file import read_lora
 
 
@@ -63,6 +66,8 @@ def test_the_users_config_trains_as_in_the_graph(
     config = kohya_scene.write_config(tmp_path / "one", tiny_checkpoint, optimiser, length)
     path = run(config)
     assert path == tmp_path / "one" / "data" / "output" / "name.safetensors"
+    names = ["name-000001.safetensors"] if steps > 4 else []  # the last epoch's is the result
+    assert sorted(p.name for p in path.parent.glob("*-*.safetensors")) == names
     saved = read_lora(path)
     assert saved.metadata["ss_steps"] == str(steps)
     assert all(value.dtype == torch.float16 for value in saved.values())
@@ -102,7 +107,7 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path, tiny_checkpoint, monke
         with pytest.raises(config_training.mm.InterruptProcessingException):
             run(config)
     assert signal.getsignal(signal.SIGINT) is handler
-    steps = []
+    steps: list[str] = []
     monkeypatch.setattr(
         training.NodeProgress, "update",
         lambda self, done, text="", picture=None: steps.append(text.split(" ·")[0]),
@@ -130,3 +135,20 @@ def test_what_it_says_when_it_cannot(tmp_path, tiny_checkpoint):
     assert run(config, output=tmp_path / "elsewhere").parent == tmp_path / "elsewhere"
     with pytest.raises(ValueError, match=r"checkpoint 'nothing\.safetensors' is not there"):
         run(config, output=tmp_path / "elsewhere", checkpoint="nothing.safetensors")
+
+
+def test_the_command(tmp_path, tiny_checkpoint, monkeypatch, capsys, base_directory):
+    """`headless.py train`, in this process, where ComfyUI knows the tiny SDXL."""
+    monkeypatch.setenv("COMFYUI_PATH", COMFYUI)
+    config = kohya_scene.write_config(tmp_path, tiny_checkpoint)
+    arguments = ["train", "--config", "config.toml", "--directory", str(tmp_path)]
+    path_before = list(sys.path)
+    try:
+        assert headless.main(arguments) == 0
+        told = capsys.readouterr()
+        assert told.out.splitlines()[-1] == str(tmp_path / "data/output/name.safetensors")
+        config.write_text("network_dmi = 4\n" + config.read_text(), "utf-8")
+        assert headless.main(arguments) == 1
+        assert "network_dmi is no argument" in capsys.readouterr().err
+    finally:
+        sys.path[:] = path_before
