@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from pack import headless
-from pack.nodes.host import config_training, folders, training
+from pack.nodes.host import config_training, folders, training, unet
 from pack.nodes.host.config_training import ConfigRun
+from pack.nodes.host.fingerprint import fingerprint
 from pack.nodes.host.importing import ImportRequest
 from pack.nodes.kohya import ImportKohyaConfig
 from pack.nodes.latents import CacheLatents
 from pack.nodes.train import Train
 from pack.tests.host import kohya_scene
 from pack.tests.host.conftest import COMFYUI
+from pack.trainer.kohya_config import Files
 from pack.trainer.lora_file import read_lora
 
 
@@ -152,3 +154,19 @@ def test_the_command(tmp_path, tiny_checkpoint, monkeypatch, capsys, base_direct
         assert "network_dmi is no argument" in capsys.readouterr().err
     finally:
         sys.path[:] = path_before
+
+
+def test_what_the_checkpoint_is_loaded_with(tmp_path, tiny_checkpoint, monkeypatch):
+    config = kohya_scene.write_config(tmp_path, tiny_checkpoint)
+    lora = run(config)
+    plain = Files(checkpoint=str(tiny_checkpoint))
+    mended = Files(
+        str(tiny_checkpoint), str(tiny_checkpoint), (str(lora),), (0.5,), predicts_v=True
+    )
+    with torch.inference_mode():
+        before, after = (config_training.load(files, "", (tmp_path,)) for files in (plain, mended))
+    assert (unet.prediction(before.model), unet.prediction(after.model)) == ("epsilon", "v")
+    assert not before.model.patches
+    ((strength, *_),) = next(iter(after.model.patches.values()))
+    assert strength == 0.5
+    assert fingerprint(before.model) != fingerprint(after.model)
