@@ -25,6 +25,7 @@ from .plot import PlotLoss
 from .previews import PreviewNode
 from .tagging import WD14Tag
 from .train import Train
+from .validation_settings import ValidationSettings
 
 NODES: list[type[io.ComfyNode]] = [
     LoadDataset,
@@ -49,6 +50,7 @@ NODES: list[type[io.ComfyNode]] = [
     CaptionSettings,
     PreviewNode,
     CheckpointSettings,
+    ValidationSettings,
     Train,
     ApplyLora,
     SaveLora,

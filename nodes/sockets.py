@@ -10,7 +10,13 @@ from ..trainer.cache import CachedDataset
 from ..trainer.cache_settings import CacheSettings
 from ..trainer.caption_rules import CaptionOptions
 from ..trainer.checkpoint_config import CheckpointConfig
-from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from ..trainer.config import (
+    LoraConfig,
+    LossConfig,
+    OptimiserConfig,
+    TrainConfig,
+    ValidationConfig,
+)
 from ..trainer.dataset import Dataset
 from ..trainer.lora_file import LoraModel
 from .host.sampling import PreviewSettings
@@ -35,6 +41,7 @@ SOCKETS = (
     Socket("LORA_LOOP_BUCKET_SETTINGS", CacheSettings, "LoraLoopImportKohyaConfig"),
     Socket("LORA_LOOP_RUN_SETTINGS", TrainConfig, "LoraLoopImportKohyaConfig"),
     Socket("LORA_LOOP_CHECKPOINT_SETTINGS", CheckpointConfig, "LoraLoopCheckpointSettings"),
+    Socket("LORA_LOOP_VALIDATION_SETTINGS", ValidationConfig, "LoraLoopValidationSettings"),
     Socket("LORA_MODEL", LoraModel, "LoraLoopTrain"),  # ComfyUI's own type
     Socket("LOSS_MAP", dict, "LoraLoopTrain"),  # ComfyUI's own type
 )
@@ -50,6 +57,7 @@ SOCKETS = (
     BucketSettingsSocket,
     RunSettingsSocket,
     CheckpointSettingsSocket,
+    ValidationSettingsSocket,
     LoraModelSocket,
     LossMapSocket,
 ) = (io.Custom(socket.type) for socket in SOCKETS)

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
 from ..trainer.checkpoint_config import CheckpointConfig
-from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
 from .host.apply import apply_lora
 from .host.images import empty_image
 from .host.request import Request, preview_problem
@@ -27,6 +27,7 @@ from .sockets import (
     OptimiserSettingsSocket,
     PreviewSettingsSocket,
     RunSettingsSocket,
+    ValidationSettingsSocket,
 )
 
 ABSENT = object()
@@ -46,6 +47,11 @@ SETTINGS = (
         CheckpointSettingsSocket,
         "checkpoint_settings",
         "LoRA files on the way; without it none are written.",
+    ),
+    (
+        ValidationSettingsSocket,
+        "validation_settings",
+        "Held-out pictures, when to stop, what is best; without it all pictures are trained on.",
     ),
 )
 
@@ -152,6 +158,11 @@ class Train(io.ComfyNode):
                     "All previews, in order of steps; grey when there are none.",
                 ),
                 output(io.String, "path", "The LoRA's file in the run's folder."),
+                output(
+                    LoraModelSocket,
+                    "best",
+                    "The LoRA of the best validation; the last one unless keep_best is on.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -181,6 +192,7 @@ class Train(io.ComfyNode):
         caption_settings: CaptionOptions | None = None,
         run_settings: TrainConfig | None = None,
         checkpoint_settings: CheckpointConfig | None = None,
+        validation_settings: ValidationConfig | None = None,
         **values: Any,
     ) -> io.NodeOutput:
         config = (run_settings or TrainConfig(**values)).having(
@@ -188,6 +200,7 @@ class Train(io.ComfyNode):
             optimiser=optimiser_settings,
             loss=loss_settings,
             captions=caption_settings,
+            validation=validation_settings,
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
@@ -199,8 +212,9 @@ class Train(io.ComfyNode):
         return io.NodeOutput(
             result.lora,
             trained,
-            {"loss": list(result.losses)},
+            result.loss_map(),
             empty_image() if pictures is None else pictures,
             str(result.path),
+            result.lora if result.best is None else result.best,
             ui={"images": book.results(), "text": [result.summary()]},
         )

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .adapters.base import Forward
 from .frozen import frozen_forward
 from .network import Network
 from .weights import Weights
@@ -44,9 +45,15 @@ def leaf_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Repla
         if frozen is None:
             continue
         adapter = adapters.get(module)
-        forward = frozen if adapter is None else adapter.around(frozen, module, weights)
+        forward = frozen
+        if adapter is not None:
+            forward = _switched(network, adapter.around(frozen, module, weights), frozen)
         plan.append(Replacement(name, module, forward))
     return plan
+
+
+def _switched(network: Network, adapted: Forward, frozen: Forward) -> Forward:
+    return lambda *inputs: (adapted if network.is_on else frozen)(*inputs)
 
 
 def checkpoint_plan(unet: nn.Module) -> list[Replacement]:

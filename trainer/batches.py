@@ -18,13 +18,17 @@ _FLIP_CHANCE = 0.5
 class BatchItem(NamedTuple):
     """One showing of one picture: its place in ``cached.items``, which repeat, and whether mirrored.
 
-    ``text`` is what this showing makes of the caption; None: the caption as it stands.
+    ``text`` is what this showing makes of the caption; None: the caption as it stands. ``class_text``
+    is that with the trigger replaced, where prior preservation asks for it; ``preserves``: the target
+    is the model's own answer (see preservation).
     """
 
     item_index: int
     repeat: int
     flipped: bool
     text: str | None = None
+    class_text: str | None = None
+    preserves: bool = False
 
 
 def epoch_batches(
@@ -90,9 +94,10 @@ def with_steps(config: TrainConfig, cached: CachedDataset) -> TrainConfig:
 
 
 def _show(cached: CachedDataset, index: int, repeat: int, seed: int, epoch: int) -> BatchItem:
-    can_flip = cached.items[index].flipped_key is not None
+    item = cached.items[index]
+    can_flip = item.flipped_key is not None
     flipped = can_flip and rng.uniform(seed, "flip", epoch, index, repeat) < _FLIP_CHANCE
-    return BatchItem(index, repeat, flipped)
+    return BatchItem(index, repeat, flipped, preserves=item.preserves)
 
 
 def _by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tuple[int, int]]]:

@@ -68,6 +68,7 @@ class Subset:
 
     ``captions``, ``flip``, ``interpolation`` and ``buckets`` are None where the whole training's setting holds.
     Each of ``optional_tags`` is left out of a caption with chance ``optional_rate`` at every showing.
+    ``preserves``: the model shall go on answering for these pictures as it did (see preservation).
     """
 
     name: str
@@ -82,6 +83,7 @@ class Subset:
     optional_tags: tuple[str, ...] = ()
     optional_rate: float = 0.5
     buckets: BucketSettings | None = None
+    preserves: bool = False
 
 
 CaptionSource = Mapping[Path, str] | Callable[[Sample], str]

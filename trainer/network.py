@@ -34,6 +34,8 @@ class Network:
             )
         device = device or torch.device("cpu")
         self.targets = targets
+        self.is_on = True
+        """Whether the layers answer with their adapters."""
         self.adapters = {
             target.key: make_adapter(target, seed, device, weights) for target in targets
         }
@@ -67,6 +69,15 @@ class Network:
         finally:
             for adapter in self.adapters.values():
                 adapter.drop(None)
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """While open, the layers answer as the model has them, without any adapter."""
+        self.is_on = False
+        try:
+            yield
+        finally:
+            self.is_on = True
 
     @torch.no_grad()
     def limit_norms(self, most: float) -> Tensor:

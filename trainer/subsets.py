@@ -18,7 +18,8 @@ class SubsetOptions:
 
     ``repeats`` 0, ``captions``, ``flip``, ``interpolation`` and ``buckets`` None leave what is there.
     ``loss_weight`` multiplies the weights of the pictures (kohya's prior_loss_weight for
-    regularisation pictures).
+    regularisation pictures). ``preserve``: the target is the model's own answer, with the LoRA off
+    (kohya's diff_output_preservation).
     """
 
     repeats: int = 0
@@ -28,6 +29,7 @@ class SubsetOptions:
     interpolation: Interpolation | None = None
     captions: CaptionOptions | None = None
     buckets: BucketSettings | None = None
+    preserve: bool = False
 
     def __post_init__(self) -> None:
         if self.repeats < 0 or self.loss_weight < 0:
@@ -65,4 +67,5 @@ def _changed(subset: Subset, options: SubsetOptions) -> Subset:
         interpolation=options.interpolation or subset.interpolation,
         captions=options.captions or subset.captions,
         buckets=options.buckets or subset.buckets,
+        preserves=options.preserve or subset.preserves,
     )
