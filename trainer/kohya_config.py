@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from .cache_settings import CacheSettings
 from .checked import Problems
 from .checkpoint_config import CheckpointConfig
-from .config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from .config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
 from .kohya_dataset import FolderPlan, plan_folders
 from .kohya_file import KohyaFile, checked, parse, read_text
 from .kohya_keys import HONOURED
@@ -89,6 +89,7 @@ def import_config(source: Source, locate: Locate) -> KohyaConfig:
             optimiser=OptimiserConfig(**settings["optimiser"]),
             loss=LossConfig(**settings["loss"]),
             captions=settings["captions"],
+            validation=ValidationConfig(**settings["validation"]),
             **settings["train"],
         )
         checkpoints = CheckpointConfig(**settings["checkpoints"])
@@ -151,10 +152,11 @@ def _settings(
     found["loss"]["masked"] |= any(folder.alpha_mask for folder in folders)
     found["loss"]["zero_terminal_snr"] = "on" if values["zero_terminal_snr"] else "model"
     found["train"] |= {
-        "batch_size": _batch_size(folders),
+        "batch_size": _alike(folders, "batch_size", "batch sizes"),
         "seed": values["seed"] or 0,
         "checkpointing": "full" if values["gradient_checkpointing"] else "auto",
     }
+    found["validation"] = _validation(found["validation"], folders)
     found["previews"] |= _previews(values, locate)
     strengths = values["base_weights_multiplier"]
     missing = len(values["base_weights"]) - len(strengths)
@@ -181,10 +183,24 @@ def _previews(values: Mapping[str, Any], locate: Locate) -> dict[str, Any]:
     return {**found, "every": values["sample_every_n_steps"], "prompts": prompts}
 
 
-def _batch_size(folders: tuple[FolderPlan, ...]) -> int:
-    sizes = {folder.batch_size for folder in folders}
-    if len(sizes) > 1:
+def _validation(given: Mapping[str, Any], folders: tuple[FolderPlan, ...]) -> dict[str, Any]:
+    """kohya validates after every epoch unless told otherwise; without a share of pictures, never."""
+    share, seed = _alike(folders, "held_out", "validation splits and seeds")
+    if not share:
+        return {}
+    if not 0 < share < 1:
+        raise ValueError(f"validation_split is {share:g}; it must be a share below 1")
+    every_epochs = given["every_epochs"] or 1
+    return {**given, "held_out": share, "seed": seed, "every_epochs": every_epochs}
+
+
+def _alike(folders: tuple[FolderPlan, ...], field: str, what: str) -> Any:
+    """What all folders must have in common, because a training has one."""
+    found = {
+        getattr(folder, field) for folder in folders if field == "batch_size" or not folder.is_reg
+    }
+    if len(found) > 1:
         raise ValueError(
-            f"the datasets have batch sizes {', '.join(map(str, sorted(sizes)))}; give all the same"
+            f"the datasets have {what} {', '.join(map(str, sorted(found)))}; give all the same"
         )
-    return sizes.pop()
+    return found.pop()

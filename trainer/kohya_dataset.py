@@ -27,6 +27,7 @@ _ROWS: dict[str, Key] = {
     "class_tokens": Key("text", ""),
     "image_dir": Key("text", ""),
     "is_reg": Key("switch", False),
+    "custom_attributes": Key("table", {}),
 }
 _COMMAND_LINE = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}
 """Names that are others on the command line."""
@@ -34,10 +35,12 @@ _COMMAND_LINE = {"batch_size": "train_batch_size", "num_repeats": "dataset_repea
 _AUGMENTS = frozenset({"color_aug", "random_crop", "face_crop_aug_range"})
 _IGNORED = frozenset({"cache_info"})
 _SUBSET = frozenset({
-    *CAPTIONS, "num_repeats", "flip_aug", "resize_interpolation", "caption_extension", "class_tokens",
+    *CAPTIONS, "num_repeats", "custom_attributes", "flip_aug", "resize_interpolation", "caption_extension", "class_tokens",
     *_AUGMENTS, *_IGNORED,
 })  # fmt: skip
-_DATASET = _SUBSET | (BUCKETS.keys() - {"max_resolution"}) | {"batch_size"}
+_DATASET = _SUBSET | (BUCKETS.keys() - {"max_resolution"}) | {
+    "batch_size", "validation_split", "validation_seed",
+}  # fmt: skip
 _MASKS = frozenset({"alpha_mask", "conditioning_data_dir"})
 _ALLOWED = {
     "general": _DATASET,
@@ -45,6 +48,8 @@ _ALLOWED = {
     "subsets": _SUBSET | _MASKS | {"image_dir", "is_reg"},
 }
 """Which names each kind of table may hold."""
+
+PRESERVATION = "diff_output_preservation"
 
 _INTERPOLATIONS: dict[str, Interpolation] = {"linear": "bilinear", "cubic": "bicubic"}
 
@@ -70,6 +75,9 @@ class FolderPlan(NamedTuple):
     batch_size: int
     masks: str
     alpha_mask: bool
+    preserves: bool
+    held_out: tuple[float, int]
+    """kohya's validation_split and validation_seed."""
 
 
 def plan_folders(values: Mapping[str, Any], tables: Mapping[str, Any]) -> tuple[FolderPlan, ...]:
@@ -176,7 +184,18 @@ def _plan(
         batch_size=find("batch_size"),
         masks="" if is_reg else find("conditioning_data_dir"),
         alpha_mask=find("alpha_mask"),
+        preserves=_preserves(find("custom_attributes")),
+        held_out=(find("validation_split"), find("validation_seed") or values["seed"] or 0),
     )
+
+
+def _preserves(attributes: Mapping[str, Any]) -> bool:
+    unknown_names = sorted(attributes.keys() - {PRESERVATION})
+    if unknown_names:
+        raise ValueError(
+            f"custom_attributes has {unknown_names[0]}; only {PRESERVATION} is understood"
+        )
+    return bool(attributes.get(PRESERVATION, False))
 
 
 def _field(key: Key) -> str:

@@ -166,4 +166,5 @@ _READ = {
     "number or list": _numbers,
     "length": _length,
     "size": _size,
+    "table": lambda value: value if isinstance(value, dict) else None,
 }

@@ -59,6 +59,7 @@ def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) ->
             flip=None if plan.flip == main.flip else plan.flip,
             interpolation=plan.interpolation,
             captions=None if plan.captions == main.captions else plan.captions,
+            preserve=plan.preserves,
             buckets=None if plan.buckets == main.buckets else plan.buckets,
         ),
     )

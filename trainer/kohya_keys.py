@@ -11,7 +11,15 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal[
-    "switch", "whole number", "number", "text", "list of texts", "number or list", "length", "size"
+    "switch",
+    "whole number",
+    "number",
+    "text",
+    "list of texts",
+    "number or list",
+    "length",
+    "size",
+    "table",
 ]
 """What a value must be. A length is in steps, or a fraction of all steps; a size is `1024` or `W,H`."""
 
@@ -151,6 +159,14 @@ CACHES = {
     "weighted_captions": Key("switch", OFF, "texts.weighted"),
 }
 
+VALIDATION = {
+    "validation_split": Key("number", 0.0, "validation.held_out"),
+    "validation_seed": Key("whole number", None, "validation.seed"),
+    "validate_every_n_steps": Key("whole number", 0, "validation.every"),
+    "validate_every_n_epochs": Key("whole number", 0, "validation.every_epochs"),
+    "max_validation_steps": Key("whole number", 0, "validation.max_pictures"),
+}
+
 PREVIEWS = {
     "sample_prompts": Key("text", ""),
     "sample_every_n_steps": Key("whole number", 0),
@@ -172,6 +188,6 @@ OUTPUT = {
 
 HONOURED: dict[str, Key] = {
     **MODEL, **NETWORK, **OPTIMISER, **STEPS, **LOSS, **CAPTIONS, **BUCKETS, **DATA, **CACHES,
-    **PREVIEWS, **OUTPUT,
+    **VALIDATION, **PREVIEWS, **OUTPUT,
 }  # fmt: skip
 """Every argument that is honoured. LoRA_type and max_resolution are those of kohya's graphical front end."""

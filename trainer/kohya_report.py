@@ -8,13 +8,13 @@ from typing import Any
 
 from .buckets import BucketSettings
 from .caption_rules import CaptionOptions
-from .config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from .config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
 from .kohya_dataset import RESOLUTION, FolderPlan
 from .kohya_keys import HONOURED
 from .kohya_unused import IGNORED, REPLACED
 
 _OURS = {
-    "lora": LoraConfig, "optimiser": OptimiserConfig, "loss": LossConfig, "train": TrainConfig,
+    "lora": LoraConfig, "optimiser": OptimiserConfig, "loss": LossConfig, "train": TrainConfig, "validation": ValidationConfig,
     "captions": CaptionOptions, "buckets": BucketSettings,
 }  # fmt: skip
 
@@ -99,6 +99,11 @@ def _data_differences(values: Mapping[str, Any], folders: Sequence[FolderPlan]) 
         )
     if values["train_data_dir"] and not folders[0].numbered:
         yield "the dataset toml goes before train_data_dir and reg_data_dir, as in kohya"
+    if values["validation_split"]:
+        yield (
+            "held-out pictures are measured on eight timesteps as a difference to step 0, and "
+            "max_validation_steps counts pictures"
+        )
     if values["cache_text_encoder_outputs"] and _changes_captions(folders):
         yield (
             "cached captions are shown with prefix, suffix, shuffling, dropout and wildcards; kohya "

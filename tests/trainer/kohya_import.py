@@ -30,5 +30,6 @@ def settings_of(config):
         "cache": config.cache,
         "buckets": config.cache.buckets,
         "texts": config.cache.texts,
+        "validation": config.train.validation,
         "checkpoints": config.checkpoints,
     }

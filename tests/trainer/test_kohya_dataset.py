@@ -7,7 +7,7 @@ from PIL import Image
 
 from pack.tests.trainer.kohya_import import imported
 from pack.trainer.caption_rules import CaptionOptions
-from pack.trainer.config import TrainConfig
+from pack.trainer.config import TrainConfig, ValidationConfig
 from pack.trainer.file_index import FileIndex
 from pack.trainer.kohya_folders import folders_stamp, read_folders
 from pack.trainer.texts import TextRecipe
@@ -156,6 +156,26 @@ def test_masks_of_a_folder_of_their_own(pictures):
     (pictures / "birds" / "b.png").unlink()
     with pytest.raises(ValueError, match=r"has no mask for b\.png"):
         read(config, pictures)
+
+
+def test_pictures_for_which_the_model_shall_stay_as_it_is(pictures):
+    tables = TABLES.replace(
+        "is_reg = true", "is_reg = true\ncustom_attributes.diff_output_preservation = true"
+    )
+    config = imported(dataset=tables, lines="train_batch_size = 4")
+    assert [subset.preserves for subset in read(config, pictures).subsets] == [False, True, False]
+    with pytest.raises(ValueError, match="custom_attributes has other; only diff_output"):
+        imported(dataset=tables.replace("diff_output_preservation", "other"))
+
+
+def test_validation_is_of_the_datasets_too():
+    tables = TABLES.replace("[general]", "[general]\nvalidation_split = 0.25")
+    validation = imported("seed = 3\ntrain_batch_size = 4", dataset=tables).train.validation
+    assert validation == ValidationConfig(0.25, every=0, every_epochs=1, seed=3)
+    with pytest.raises(ValueError, match=r"validation splits and seeds .*give all the same"):
+        imported(dataset=TABLES.replace("keep_tokens = 2", "validation_split = 0.5"))
+    with pytest.raises(ValueError, match="validation_split is 2; it must be a share below 1"):
+        imported("validation_split = 2")
 
 
 def test_the_alpha_mask_of_a_subset_masks_the_loss():

@@ -164,6 +164,11 @@ VALUES = {
     "cache.batch_size": ("vae_batch_size = 4", 4),
     "texts.chunks": ("max_token_length = 225", "kohya 225"),
     "texts.weighted": ("weighted_captions = true", True),
+    "validation.held_out": ("validation_split = 0.1\nvalidate_every_n_epochs = 1", 0.1),
+    "validation.every": ("validation_split = 0.1\nvalidate_every_n_steps = 50", 50),
+    "validation.every_epochs": ("validation_split = 0.1\nvalidate_every_n_epochs = 3", 3),
+    "validation.max_pictures": ("validation_split = 0.1\nmax_validation_steps = 4", 4),
+    "validation.seed": ("validation_split = 0.1\nvalidation_seed = 9", 9),
     "checkpoints.name": ('output_name = "mine"', "mine"),
     "checkpoints.every_steps": ("save_every_n_steps = 100", 100),
     "checkpoints.every_epochs": ("save_every_n_epochs = 1", 1),
@@ -177,6 +182,11 @@ VALUES = {
 OURS_ONLY = {
     "optimiser.ema_decay",
     "checkpoints.every_minutes",
+    "validation.patience",
+    "validation.keep_best",
+    "validation.timesteps",
+    "loss.preservation",
+    "loss.preservation_class",
     "cache.kohya",  # always on for a config
     "cache.more_resolutions",
 }
@@ -185,6 +195,7 @@ OURS_ONLY = {
 
 HOLDERS = {
     "train.lora", "train.optimiser", "train.loss", "train.captions", "cache.buckets", "cache.texts",
+    "train.validation",
 }  # fmt: skip
 """Fields that hold a settings class of the list."""
 
