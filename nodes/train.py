@@ -14,6 +14,7 @@ from .host.apply import apply_lora
 from .host.images import empty_image
 from .host.request import Request, preview_problem
 from .host.sampling import PreviewSettings
+from .host.seen import read_seen
 from .host.training import train_lora
 from .schema import field, node, output, setting
 from .sockets import (
@@ -78,7 +79,7 @@ class Train(io.ComfyNode):
                     "Encodes captions that Cache Latents did not, and preview prompts.",
                     optional=True,
                 ),
-                field(io.Vae, "vae", "Decodes previews.", optional=True),
+                field(io.Vae, "vae", "Decodes previews and what the model saw.", optional=True),
                 *(field(socket, name, text, optional=True) for socket, name, text in SETTINGS),
                 setting(
                     TrainConfig,
@@ -155,13 +156,26 @@ class Train(io.ComfyNode):
                 output(
                     io.Image,
                     "previews",
-                    "All previews, in order of steps; grey when there are none.",
+                    "All previews, in order of steps, or a sheet per prompt when there are several "
+                    "strengths; grey when there are none.",
                 ),
                 output(io.String, "path", "The LoRA's file in the run's folder."),
                 output(
                     LoraModelSocket,
                     "best",
                     "The LoRA of the best validation; the last one unless keep_best is on.",
+                ),
+                output(
+                    io.Image,
+                    "seen",
+                    "What the model saw: the pictures of the first step, decoded from the cache as "
+                    "cropped and flipped; grey without a VAE.",
+                ),
+                output(
+                    io.String,
+                    "seen_captions",
+                    "The texts of the first step, as shuffled and dropped, with each picture's name "
+                    "and bucket.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -216,5 +230,6 @@ class Train(io.ComfyNode):
             empty_image() if pictures is None else pictures,
             str(result.path),
             result.lora if result.best is None else result.best,
+            *read_seen(result.path.parent),
             ui={"images": book.results(), "text": [result.summary()]},
         )

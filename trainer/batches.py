@@ -81,6 +81,14 @@ def epoch_ends(cached: CachedDataset, config: TrainConfig) -> Iterator[int]:
         yield done
 
 
+def ended_epoch(cached: CachedDataset, config: TrainConfig, step: int) -> int:
+    """The epoch, counted from 1, that ends with optimiser step ``step``; 0 when none does."""
+    number, end = next(
+        found for found in enumerate(epoch_ends(cached, config), 1) if found[1] >= step
+    )
+    return number if end == step else 0
+
+
 def with_steps(config: TrainConfig, cached: CachedDataset) -> TrainConfig:
     """The config with the ``steps`` that its ``epochs`` come to with this data; as it is without epochs.
 

@@ -147,6 +147,15 @@ class TrainingData:
             class_y=class_y,
         )
 
+    def latents(self, drawn: BatchItem) -> Tensor:
+        """The unscaled latents [4, h, w] of a showing; raises ValueError when they are gone."""
+        item = self._dataset.items[drawn.item_index]
+        key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
+        stored = self._store.load(cache.KIND, key)
+        if stored is None:
+            raise self._vanished("latents", item)
+        return stored["latents"]
+
     def varies(self, captions: CaptionOptions) -> bool:
         """Whether a picture's text differs from showing to showing."""
         return any(item.plain_text(captions) is None for item in self._dataset.items)
@@ -174,13 +183,10 @@ class TrainingData:
     def _row(self, drawn: BatchItem) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...], float]:
         item = self._dataset.items[drawn.item_index]
         size = item.flipped_conditioning if drawn.flipped else item.conditioning
-        key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
-        latents = self._store.load(cache.KIND, key)
-        if latents is None:
-            raise self._vanished("latents", item)
+        latents = self.latents(drawn)
         text = self._encoding(drawn, item.caption if drawn.text is None else drawn.text)
         numbers = (*size.original_hw, *size.crop_tl, *size.target_hw)
-        return latents["latents"], *text, numbers, item.weight
+        return latents, *text, numbers, item.weight
 
     def _encoding(self, drawn: BatchItem, text: str) -> tuple[Tensor, Tensor]:
         """Context [T, C] and pooled [P] of a text of this showing."""

@@ -180,7 +180,11 @@ def _previews(values: Mapping[str, Any], locate: Locate) -> dict[str, Any]:
         return {**found, "every": 0}
     path = locate(values["sample_prompts"], "sample_prompts")
     prompts = prompt_lines(read_text(path), path.suffix)
-    return {**found, "every": values["sample_every_n_steps"], "prompts": prompts}
+    cadence = {
+        "every": max(0, values["sample_every_n_steps"]),
+        "every_epochs": max(0, values["sample_every_n_epochs"]),
+    }
+    return {**found, **cadence, "prompts": prompts}
 
 
 def _validation(given: Mapping[str, Any], folders: tuple[FolderPlan, ...]) -> dict[str, Any]:

@@ -170,6 +170,7 @@ VALIDATION = {
 PREVIEWS = {
     "sample_prompts": Key("text", ""),
     "sample_every_n_steps": Key("whole number", 0),
+    "sample_every_n_epochs": Key("whole number", 0),
     "sample_at_first": Key("switch", OFF, "previews.at_start"),
     "sample_sampler": Key("text", "ddim", "previews.sampler"),
 }

@@ -142,7 +142,6 @@ NOT_YET: dict[str, Refusal] = {
     "network_weights": Refusal("", _LATER),
     "dim_from_weights": Refusal(False, _LATER),
     "text_encoder_lr": Refusal((), _LATER),
-    "sample_every_n_epochs": Refusal(0, _LATER),
     "no_metadata": Refusal(False, _LATER),
     "training_comment": Refusal("", _LATER),
     "metadata_title": Refusal("", _LATER),

@@ -105,10 +105,6 @@ class LoraConfig(Settings):
             f"{kind} has no up factors that could learn faster: set loraplus_ratio to 0",
         )
         problems.need(
-            not (self.dora and self.max_norm),
-            "max_norm would not limit what DoRA does to the lengths: turn off dora or max_norm",
-        )
-        problems.need(
             self.lokr_factor == -1 or self.lokr_factor >= 1,
             f"lokr_factor is {self.lokr_factor}; it must be -1 or at least 1",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .config import TrainConfig
+from .config import LoraConfig, TrainConfig
 
 GIB = 1024**3
 SAVED_PER_SAMPLE = 6.11 * GIB
@@ -14,6 +14,11 @@ CHECKPOINTED_PER_SAMPLE = 0.48 * GIB
 """The same when transformer blocks and resnets are recomputed."""
 TRANSIENT_PER_SAMPLE = 0.4 * GIB
 """Largest block while it is computed or recomputed, attention included."""
+LARGEST_CHANGE = 1280 * 2560 * 3 * 3 * 4
+"""Bytes of the change of SDXL's largest adapted weight in float32, a convolution's."""
+CHANGES_AT_ONCE = {"lora": 0, "loha": 5, "lokr": 0}
+"""How many tensors of that size a kind of adapter has at most, forward or backward (profiled)."""
+CHANGES_OF_DORA = 2
 BYTES_PER_PARAMETER = 16
 """float32 weight, gradient and AdamW's two moments."""
 BYTES_PER_AVERAGE = 4
@@ -47,6 +52,12 @@ def reserve_bytes(
     return int(parameters * BYTES_PER_PARAMETER + per_sample * micro_batch)
 
 
+def rebuilding_bytes(lora: LoraConfig) -> int:
+    """Bytes for the changes of weights that LoHa and DoRA put together, one layer at a time."""
+    changes = max(CHANGES_AT_ONCE[lora.algorithm], CHANGES_OF_DORA if lora.dora else 0)
+    return changes * LARGEST_CHANGE
+
+
 def plan_memory(
     config: TrainConfig, parameters: int, pixels: int, itemsize: int, available: int | None
 ) -> MemoryPlan:
@@ -57,11 +68,16 @@ def plan_memory(
     """
     average = parameters * BYTES_PER_AVERAGE if config.optimiser.ema_decay else 0
     checkpoint_choices = {"auto": (False, True), "off": (False,), "full": (True,)}
+    rebuilding = rebuilding_bytes(config.lora)
     plans = []
     for checkpointing in checkpoint_choices[config.checkpointing]:
         for micro_batch in dict.fromkeys((config.batch_size, 1)):
-            need = average + reserve_bytes(
-                parameters, pixels, micro_batch, itemsize, checkpointing=checkpointing
+            need = (
+                average
+                + rebuilding
+                + reserve_bytes(
+                    parameters, pixels, micro_batch, itemsize, checkpointing=checkpointing
+                )
             )
             fits = available is None or need <= available
             plans.append(MemoryPlan(checkpointing, micro_batch, need, fits))

@@ -82,7 +82,7 @@ def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
         "ss_optimizer": _optimiser(optimiser),
         "ss_max_grad_norm": optimiser.max_grad_norm,
         "ss_gradient_accumulation_steps": config.accumulation,
-        "ss_network_module": "networks.lora",
+        "ss_network_module": "lycoris.kohya" if _is_lycoris(lora) else "networks.lora",
         "ss_network_dim": lora.rank,
         "ss_network_alpha": lora.alpha,
         **({"ss_network_args": json.dumps(network_args)} if network_args else {}),
@@ -105,10 +105,20 @@ def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
     }
 
 
+def _is_lycoris(lora: LoraConfig) -> bool:
+    """Whether it is what LyCORIS makes, and not kohya itself."""
+    return lora.algorithm != "lora" or lora.dora
+
+
 def _network_args(lora: LoraConfig) -> dict[str, str]:
-    """kohya's network_args, all values text; only those that were set."""
+    """kohya's network_args, or those of LyCORIS, all values text; only those that were set."""
     rates = lora.block_rates[1:-1]
+    is_lycoris = _is_lycoris(lora)
     found: dict[str, object] = {
+        "algo": lora.algorithm if is_lycoris else None,
+        "factor": lora.lokr_factor if lora.algorithm == "lokr" else None,
+        "dora_wd": lora.dora,
+        "wd_on_output": "False" if lora.dora else None,
         "conv_dim": lora.conv_rank,
         "conv_alpha": lora.conv_alpha if lora.conv_rank else None,
         "rank_dropout": lora.rank_dropout,
@@ -121,7 +131,7 @@ def _network_args(lora: LoraConfig) -> dict[str, str]:
         "down_lr_weight": rates[:SIDE],
         "mid_lr_weight": rates[SIDE : SIDE + MIDDLE],
         "up_lr_weight": rates[SIDE + MIDDLE :],
-        "rank_stabilised": lora.rank_stabilised,
+        "rs_lora" if is_lycoris else "rank_stabilised": lora.rank_stabilised,
     }
     return {
         name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

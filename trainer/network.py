@@ -34,8 +34,8 @@ class Network:
             )
         device = device or torch.device("cpu")
         self.targets = targets
-        self.is_on = True
-        """Whether the layers answer with their adapters."""
+        self.strength = 1.0
+        """How far layers are adapted; see `at_strength`."""
         self.adapters = {
             target.key: make_adapter(target, seed, device, weights) for target in targets
         }
@@ -71,13 +71,13 @@ class Network:
                 adapter.drop(None)
 
     @contextmanager
-    def off(self) -> Iterator[None]:
-        """While open, the layers answer as the model has them, without any adapter."""
-        self.is_on = False
+    def at_strength(self, strength: float) -> Iterator[None]:
+        """While open, the adapters act as a LoRA that is loaded at ``strength``; 0: as if absent."""
+        self.strength = strength
         try:
             yield
         finally:
-            self.is_on = True
+            self.strength = 1.0
 
     @torch.no_grad()
     def limit_norms(self, most: float) -> Tensor:

@@ -47,5 +47,5 @@ def _base_answer(
     model: Model, network: Network, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor
 ) -> Tensor:
     """What the model answers without the adapters, [B, 4, h, w] float32, without gradients."""
-    with torch.no_grad(), network.off():
+    with torch.no_grad(), network.at_strength(0.0):
         return model.answer(noisy, timesteps, context, y).float()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
-from ...trainer.batches import with_steps
+from ...trainer.batches import ended_epoch, with_steps
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
 from ...trainer.held_out import split
@@ -37,6 +37,7 @@ from .progress import BandLog, NodeProgress, check_interrupt, step_text
 from .registry import REGISTRY
 from .request import Request
 from .sampling import Previewer
+from .seen import record_seen
 from .session import training_session
 from .stopping import TRAININGS
 from .watching import Watching
@@ -76,6 +77,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         _complete_cache(dataclasses.replace(request, cached=parts.both), whole, store)
         request = dataclasses.replace(request, cached=parts.training)
         data, held_out = whole.parts(parts.training, parts.held_out)
+        record_seen(request, data, folder.path)
         watching = Watching(request, held_out, parts, folder)
         training = _Training(request, data, book, folder, watching)
         if training.first:
@@ -168,7 +170,7 @@ class _Training:
             self._encode_captions()
         with training_session(), ExitStack() as stack:
             targets = find_targets(self._unet, self._config.lora)
-            network = Network(targets, self._config.seed, device, self._weights)
+            self._network = network = Network(targets, self._config.seed, device, self._weights)
             parameters = sum(p.numel() for p in network.parameters())
             self._folder.check_space(
                 parameters,
@@ -207,7 +209,8 @@ class _Training:
             ]
             self._start = None  # its tensors are in the network now
             try:
-                if self._is_due(self.first) and not self._book.has(self.first):
+                epoch = ended_epoch(self._request.cached, self._config, self.first)
+                if self._is_due(self.first, epoch) and not self._book.has(self.first):
                     self._preview(self.first)  # of the start, or it was cancelled meanwhile
                 outcome = self._loop.run()
             except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
@@ -228,20 +231,21 @@ class _Training:
         elif self._captions.is_due(event.step):
             with self._outside():
                 self._encode_captions()
-        picture = self._preview(event.step) if self._is_due(event.step) else None
+        epoch = event.epoch if event.ends_epoch else 0
+        picture = self._preview(event.step) if self._is_due(event.step, epoch) else None
         self._progress.update(event.step, event.warning or step_text(event), picture)
         return stopped
 
-    def _is_due(self, step: int) -> bool:
+    def _is_due(self, step: int, epoch: int) -> bool:
         settings = self._request.previews
-        return self._previewer is not None and settings is not None and settings.is_due(step)
+        return self._previewer is not None and settings is not None and settings.is_due(step, epoch)
 
     def _preview(self, step: int) -> Any:
         """Sample with the live adapters."""
         assert self._previewer is not None
         with self._outside(), self._loop.averaged():
-            pictures = self._previewer.sample()
-        return self._book.add(step, pictures)
+            pictures = self._previewer.sample(self._network.at_strength)
+        return self._book.add(step, pictures, self._previewer.strengths)
 
     def _encode_captions(self) -> None:
         """Encode the texts of the coming steps, in inference mode."""

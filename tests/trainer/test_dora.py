@@ -118,6 +118,16 @@ def test_weight_decay_leaves_the_lengths_alone():
             torch.testing.assert_close(value, before[key] * factor)
 
 
+def test_norms_are_limited_before_the_lengths():
+    adapter, _, _ = make("lora", dora=True)
+    before = {name: factor.detach().clone() for name, factor in adapter.factors().items()}
+    with torch.no_grad():
+        norm = adapter.limit_norm(0.1)
+    assert float(norm) > 0.1
+    assert float(adapter.inner.change().detach().norm()) == pytest.approx(0.1, rel=1e-4)
+    assert torch.equal(adapter.magnitude, before["dora_scale"])
+
+
 def test_a_column_of_zeros_stays_finite():
     adapter, _, x = make("lora", dora=True, spread=0.0)
     dead = nn.Linear(12, 18).requires_grad_(False)

@@ -155,12 +155,13 @@ def test_alphas_of_kohya():
 )  # fmt: skip
 def test_prompts_of_every_kind_of_file(tmp_path, name, text):
     (tmp_path / name).write_text(text, "utf-8")
-    lines = f'sample_prompts = "{name}"\nsample_every_n_steps = 100\nsample_sampler = "dpmsolver++"'
+    lines = f'sample_prompts = "{name}"\nsample_every_n_steps = 100\nsample_every_n_epochs = 2\nsample_sampler = "dpmsolver++"'
     previews = imported(lines, folder=tmp_path).previews
     first, second = parse_prompts("\n".join(previews["prompts"]))
     assert (first.text, first.width, first.seed, first.negative) == ("a cat", 640, 42, "bad")
     assert second.text == "free" and not second.negative
-    assert (previews["every"], previews["sampler"]) == (100, "dpmpp_2m")
+    assert (previews["every"], previews["every_epochs"]) == (100, 2)
+    assert previews["sampler"] == "dpmpp_2m"
     assert (previews["width"], previews["steps"], previews["cfg"]) == (512, 30, 7.5)
 
 

@@ -183,6 +183,25 @@ def test_without_private_keys_no_folder_file_or_tag_is_left(config, cached, fact
     assert written["ss_network_dim"] == "8"
 
 
+LYCORIS = {
+    "loha": ({"algorithm": "loha", "rank_stabilised": True}, {"algo": "loha", "rs_lora": "True"}),
+    "lokr": ({"algorithm": "lokr"}, {"algo": "lokr", "factor": "-1"}),
+    "lokr 8": (
+        {"algorithm": "lokr", "lokr_factor": 8, "conv_rank": 4},
+        {"algo": "lokr", "factor": "8", "conv_dim": "4", "conv_alpha": "1.0"},
+    ),
+    "dora": ({"dora": True}, {"algo": "lora", "dora_wd": "True", "wd_on_output": "False"}),
+}
+
+
+@pytest.mark.parametrize("kind", LYCORIS)
+def test_other_kinds_say_what_lycoris_says(config, cached, facts, kind):
+    settings, arguments = LYCORIS[kind]
+    written = describe(dataclasses.replace(config, lora=LoraConfig(**settings)), cached, facts)
+    assert written["ss_network_module"] == "lycoris.kohya"
+    assert json.loads(written["ss_network_args"]) == arguments
+
+
 def test_network_arguments_have_kohyas_names(config, cached, facts):
     rates = (1.0, *[0.5] * 9, 1.0, 0.0, 1.0, *[2.0] * 9, 1.0)
     lora = LoraConfig(

@@ -184,10 +184,10 @@ def steps(run, config):
 
 def test_the_adapters_are_on_again_whatever_happens(tmp_path):
     run = Run(make(tmp_path), config_with(LOSS))
-    with pytest.raises(RuntimeError), run.network.off():
-        assert not run.network.is_on
+    with pytest.raises(RuntimeError), run.network.at_strength(0.0):
+        assert run.network.strength == 0.0
         raise RuntimeError
-    assert run.network.is_on
+    assert run.network.strength == 1.0
 
 
 def test_a_mask_covers_the_picture_and_not_what_is_preserved(tmp_path):

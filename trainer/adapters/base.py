@@ -1,4 +1,4 @@
-"""What all kinds of adapters share: they add to a frozen layer's output and know how to be limited."""
+"""What all kinds of adapters share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Forward = Callable[..., Tensor]
 
 
 class Adapter(nn.Module, ABC):
-    """An adapter of one layer. Its factors are float32 parameters, used in the input's dtype."""
+    """An adapter of one layer, whatever it does to it. Its factors are float32 parameters."""
 
     ups: tuple[str, ...] = ()
     """Names of the factors that LoRA+ lets learn faster."""
@@ -28,9 +28,35 @@ class Adapter(nn.Module, ABC):
         super().__init__()
         self.key = target.key
         self.alpha = target.alpha
+        self.dropout: Dropout | None = None
+
+    @abstractmethod
+    def factors(self) -> dict[str, nn.Parameter]:
+        """What is trained, by its name in the file after the layer's key."""
+
+    @abstractmethod
+    def around(self, frozen: Forward, module: nn.Module, weights: Weights) -> Forward:
+        """The forward of the layer ``module`` with the adapter, given that of the frozen layer."""
+
+    @abstractmethod
+    def limit_norm(self, most: float) -> Tensor:
+        """Shrink the factors where their change of the weight is longer than ``most``.
+
+        Gives its length before, the Frobenius norm, a scalar on the adapter's device.
+        """
+
+    def drop(self, dropout: Dropout | None) -> None:
+        """From now on go without what ``dropout`` says."""
+        self.dropout = dropout
+
+
+class Additive(Adapter):
+    """An adapter that adds to the output of its layer: one that adds to its weight."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
         self.scale = target.alpha / target.rank
         self.shape = target.shape
-        self.dropout: Dropout | None = None
         layer = target.module
         self.geometry = (
             {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
@@ -40,43 +66,33 @@ class Adapter(nn.Module, ABC):
         """Arguments of the layer's convolution; a linear layer has none."""
 
     @abstractmethod
-    def factors(self) -> dict[str, nn.Parameter]:
-        """What is trained, by its name in the file after the layer's key."""
-
-    @abstractmethod
     def initialise(self, seed: int) -> None:
         """Draw the factors so that nothing is added yet: a pure function of seed, key and name."""
 
     @abstractmethod
     def plain(self, x: Tensor) -> Tensor:
-        """What is added for the input of the layer, kept for backward as autograd likes."""
+        """What is added for the input of the layer, in its dtype; autograd keeps what it likes."""
 
     @abstractmethod
     def change(self) -> Tensor:
-        """The change of the layer's weight, float32 and in its shape."""
+        """The change of the layer's weight, float32 and in its shape; a tensor of its own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the adapter adds for the input of its layer."""
+        """What is added for the input of the layer."""
         return self.plain(x)
 
     def around(self, frozen: Forward, module: nn.Module, weights: Weights) -> Forward:
-        """The forward of the layer with the adapter, given that of the frozen layer."""
         return lambda x: frozen(x) + self(x)
 
-    def drop(self, dropout: Dropout | None) -> None:
-        """From now on go without what ``dropout`` says."""
-        self.dropout = dropout
-
     def norm(self) -> Tensor:
-        """The Frobenius norm of the change, a scalar on the adapter's device."""
+        """The Frobenius norm of the change."""
         return self.change().norm()
 
     def limit_norm(self, most: float) -> Tensor:
-        """Shrink all factors alike where the change is longer than ``most``; its length before."""
         norm, factors = self.norm(), self.factors().values()
         ratio = (most / norm).clamp(max=1.0).pow(1 / len(factors))  # norm 0: infinite, so 1
         for factor in factors:
-            factor.mul_(ratio)
+            factor.mul_(ratio)  # all alike
         return norm
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..dropout import Dropout
 from ..targets import Target
 from ..weights import Weights
-from .base import Adapter, Forward
+from .base import Adapter, Additive, Forward
 from .rebuilt import recomputed
 
 SCALE = "dora_scale"
@@ -25,7 +25,7 @@ class Dora(Adapter):
 
     steady = (SCALE,)  # towards 0 it would shrink the frozen weight
 
-    def __init__(self, target: Target, inner: Adapter, weights: Weights) -> None:
+    def __init__(self, target: Target, inner: Additive, weights: Weights) -> None:
         super().__init__(target)
         self.inner = inner
         self.ups = inner.ups
@@ -37,14 +37,8 @@ class Dora(Adapter):
     def factors(self) -> dict[str, nn.Parameter]:
         return {**self.inner.factors(), SCALE: self.magnitude}
 
-    def initialise(self, seed: int) -> None:
-        """Nothing: the inner adapter is there already, and the lengths are those of the weight."""
-
-    def change(self) -> Tensor:
-        return self.inner.change()
-
-    def plain(self, x: Tensor) -> Tensor:
-        return self.inner.plain(x)
+    def limit_norm(self, most: float) -> Tensor:
+        return self.inner.limit_norm(most)
 
     def drop(self, dropout: Dropout | None) -> None:
         super().drop(dropout)
@@ -77,6 +71,6 @@ class Dora(Adapter):
         """The lengths of the columns of the changed weight, float32 [1, in(, 1, 1)]."""
         changed = self.inner.change()
         with weights.borrow(module, dtype, device) as (weight, _):
-            changed = changed + weight
+            changed += weight
         axes = [axis for axis in range(changed.dim()) if axis != 1]
         return torch.linalg.vector_norm(changed, dim=axes, keepdim=True).clamp(min=EPSILON)

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..targets import Target
-from .base import Adapter, draw_uniform, parameter
+from .base import Additive, draw_uniform, parameter
 
 
-class Lora(Adapter):
+class Lora(Additive):
     """down [r, in(, k, k)], up [out, r(, 1, 1)]."""
 
     ups = ("lora_up.weight",)
@@ -37,7 +37,7 @@ class Lora(Adapter):
         return output if self.dropout is None else self.dropout.output(self.key, output)
 
     def change(self) -> Tensor:
-        return (self.up.flatten(1) @ self.down.flatten(1)).view(self.shape) * self.scale
+        return ((self.up.flatten(1) * self.scale) @ self.down.flatten(1)).view(self.shape)
 
     def norm(self) -> Tensor:
         """Found without making the product of the factors. Source: kohya's scale_weight_norms."""

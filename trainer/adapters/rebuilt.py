@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Adapter
+from .base import Additive
 
 PACKAGE = "lycoris-lora"
 
@@ -45,7 +45,7 @@ def recomputed(function: Callable[[Tensor], Any], x: Tensor, factors: Iterable[T
     return _Recomputed.apply(function, x, *factors)
 
 
-class Rebuilt(Adapter):
+class Rebuilt(Additive):
     """A kind whose factors only together say what is added: there are no ranks in the middle to drop.
 
     Rank dropout leaves out channels of what is added instead, as LyCORIS does.
