@@ -27,6 +27,7 @@ from .sockets import (
     LossSettingsSocket,
     OptimiserSettingsSocket,
     PreviewSettingsSocket,
+    RunSettingsSocket,
     ValidationSettingsSocket,
 )
 
@@ -149,6 +150,13 @@ class Train(io.ComfyNode):
                     default="",
                     advanced=True,
                 ),
+                field(
+                    RunSettingsSocket,
+                    "run_settings",
+                    "From Import kohya Config: goes before the widgets from steps to checkpointing. "
+                    "Settings that are not connected come from it, too.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -207,17 +215,17 @@ class Train(io.ComfyNode):
         loss_settings: LossConfig | None = None,
         preview_settings: PreviewSettings | None = None,
         caption_settings: CaptionOptions | None = None,
+        run_settings: TrainConfig | None = None,
         checkpoint_settings: CheckpointConfig | None = None,
         validation_settings: ValidationConfig | None = None,
         **values: Any,
     ) -> io.NodeOutput:
-        config = TrainConfig(
-            lora=lora_settings or LoraConfig(),
-            optimiser=optimiser_settings or OptimiserConfig(),
-            loss=loss_settings or LossConfig(),
-            captions=caption_settings or CaptionOptions(),
-            validation=validation_settings or ValidationConfig(),
-            **values,
+        config = (run_settings or TrainConfig(**values)).having(
+            lora=lora_settings,
+            optimiser=optimiser_settings,
+            loss=loss_settings,
+            captions=caption_settings,
+            validation=validation_settings,
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
