@@ -173,8 +173,8 @@ class _Training:
         if outcome.stopped:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
-        lora = LoraModel(tensors, metadata(self._request, outcome.steps, started))
-        return self._watching.book.save(lora, outcome)
+        about = metadata(self._request, outcome.steps, started, self._folder.path)
+        return self._watching.book.save(LoraModel(tensors, about), outcome)
 
     def _train(self, stop: Follower) -> tuple[Outcome, dict[str, Tensor]]:
         device = self._patcher.load_device
