@@ -24,6 +24,7 @@ from .plot import PlotLoss
 from .previews import PreviewNode
 from .tagging import WD14Tag
 from .train import Train
+from .validation_settings import ValidationSettings
 
 NODES: list[type[io.ComfyNode]] = [
     LoadDataset,
@@ -47,6 +48,7 @@ NODES: list[type[io.ComfyNode]] = [
     CaptionSettings,
     PreviewNode,
     CheckpointSettings,
+    ValidationSettings,
     Train,
     ApplyLora,
     SaveLora,

@@ -166,6 +166,24 @@ class LossSettings(io.ComfyNode):
                 ),
                 setting(
                     LossConfig,
+                    "preservation",
+                    "Keep what the model knows, without further pictures: for every picture the caption "
+                    "without the trigger shall give what the model itself answers. 1 is usual, 0 turns it "
+                    "off. Steps take about twice as long.",
+                    min=0.0,
+                    max=100.0,
+                    step=0.05,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "preservation_class",
+                    "preservation: what stands for the trigger in that caption, such as woman; empty "
+                    "leaves it out.",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
                     "zero_terminal_snr",
                     "model: as the MODEL has it. on: rescale the noise schedule so that the last timestep "
                     "is pure noise (kohya: zero_terminal_snr), for v-prediction.",

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
 from ..trainer.checkpoint_config import CheckpointConfig
-from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig
+from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, ValidationConfig
 from ..trainer.dataset import Dataset
 from ..trainer.lora_file import LoraModel
 from .host.sampling import PreviewSettings
@@ -32,6 +32,7 @@ SOCKETS = (
     Socket("LORA_LOOP_CAPTION_SETTINGS", CaptionOptions, "LoraLoopCaptionSettings"),
     Socket("LORA_LOOP_PREVIEW_SETTINGS", PreviewSettings, "LoraLoopPreviewSettings"),
     Socket("LORA_LOOP_CHECKPOINT_SETTINGS", CheckpointConfig, "LoraLoopCheckpointSettings"),
+    Socket("LORA_LOOP_VALIDATION_SETTINGS", ValidationConfig, "LoraLoopValidationSettings"),
     Socket("LORA_MODEL", LoraModel, "LoraLoopTrain"),  # ComfyUI's own type
     Socket("LOSS_MAP", dict, "LoraLoopTrain"),  # ComfyUI's own type
 )
@@ -45,6 +46,7 @@ SOCKETS = (
     CaptionSettingsSocket,
     PreviewSettingsSocket,
     CheckpointSettingsSocket,
+    ValidationSettingsSocket,
     LoraModelSocket,
     LossMapSocket,
 ) = (io.Custom(socket.type) for socket in SOCKETS)

@@ -9,11 +9,12 @@ from comfy_api.latest import io
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
 from ..trainer.checkpoint_config import CheckpointConfig
-from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
 from .host.apply import apply_lora
 from .host.images import empty_image
 from .host.request import Request, preview_problem
 from .host.sampling import PreviewSettings
+from .host.seen import read_seen
 from .host.training import train_lora
 from .schema import field, node, output, setting
 from .sockets import (
@@ -26,6 +27,7 @@ from .sockets import (
     LossSettingsSocket,
     OptimiserSettingsSocket,
     PreviewSettingsSocket,
+    ValidationSettingsSocket,
 )
 
 ABSENT = object()
@@ -45,6 +47,11 @@ SETTINGS = (
         CheckpointSettingsSocket,
         "checkpoint_settings",
         "LoRA files on the way; without it none are written.",
+    ),
+    (
+        ValidationSettingsSocket,
+        "validation_settings",
+        "Held-out pictures, when to stop, what is best; without it all pictures are trained on.",
     ),
 )
 
@@ -71,7 +78,7 @@ class Train(io.ComfyNode):
                     "Encodes captions that Cache Latents did not, and preview prompts.",
                     optional=True,
                 ),
-                field(io.Vae, "vae", "Decodes previews.", optional=True),
+                field(io.Vae, "vae", "Decodes previews and what the model saw.", optional=True),
                 *(field(socket, name, text, optional=True) for socket, name, text in SETTINGS),
                 setting(
                     TrainConfig,
@@ -141,9 +148,27 @@ class Train(io.ComfyNode):
                 output(
                     io.Image,
                     "previews",
-                    "All previews, in order of steps; grey when there are none.",
+                    "All previews, in order of steps, or a sheet per prompt when there are several "
+                    "strengths; grey when there are none.",
                 ),
                 output(io.String, "path", "The LoRA's file in the run's folder."),
+                output(
+                    LoraModelSocket,
+                    "best",
+                    "The LoRA of the best validation; the last one unless keep_best is on.",
+                ),
+                output(
+                    io.Image,
+                    "seen",
+                    "What the model saw: the pictures of the first step, decoded from the cache as "
+                    "cropped and flipped; grey without a VAE.",
+                ),
+                output(
+                    io.String,
+                    "seen_captions",
+                    "The texts of the first step, as shuffled and dropped, with each picture's name "
+                    "and bucket.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -172,6 +197,7 @@ class Train(io.ComfyNode):
         preview_settings: PreviewSettings | None = None,
         caption_settings: CaptionOptions | None = None,
         checkpoint_settings: CheckpointConfig | None = None,
+        validation_settings: ValidationConfig | None = None,
         **values: Any,
     ) -> io.NodeOutput:
         config = TrainConfig(
@@ -179,6 +205,7 @@ class Train(io.ComfyNode):
             optimiser=optimiser_settings or OptimiserConfig(),
             loss=loss_settings or LossConfig(),
             captions=caption_settings or CaptionOptions(),
+            validation=validation_settings or ValidationConfig(),
             **values,
         )
         request = Request(
@@ -191,8 +218,10 @@ class Train(io.ComfyNode):
         return io.NodeOutput(
             result.lora,
             trained,
-            {"loss": list(result.losses)},
+            result.loss_map(),
             empty_image() if pictures is None else pictures,
             str(result.path),
+            result.lora if result.best is None else result.best,
+            *read_seen(result.path.parent),
             ui={"images": book.results(), "text": [result.summary()]},
         )

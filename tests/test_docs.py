@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NODES = ROOT / "nodes"
 PAGES = ROOT / "js" / "docs"
-SOCKETS_OF_TRAIN = 6
+SOCKETS_OF_TRAIN = 7  # inputs that Train's schema makes from its SETTINGS table
 REQUIRED, OPTIONAL = "required", "optional"
 
 

@@ -18,13 +18,17 @@ _FLIP_CHANCE = 0.5
 class BatchItem(NamedTuple):
     """One showing of one picture: its place in ``cached.items``, which repeat, and whether mirrored.
 
-    ``text`` is what this showing makes of the caption; None: the caption as it stands.
+    ``text`` is what this showing makes of the caption; None: the caption as it stands. ``class_text``
+    is that with the trigger replaced, where prior preservation asks for it; ``preserves``: the target
+    is the model's own answer (see preservation).
     """
 
     item_index: int
     repeat: int
     flipped: bool
     text: str | None = None
+    class_text: str | None = None
+    preserves: bool = False
 
 
 def epoch_batches(
@@ -77,6 +81,14 @@ def epoch_ends(cached: CachedDataset, config: TrainConfig) -> Iterator[int]:
         yield done
 
 
+def ended_epoch(cached: CachedDataset, config: TrainConfig, step: int) -> int:
+    """The epoch, counted from 1, that ends with optimiser step ``step``; 0 when none does."""
+    number, end = next(
+        found for found in enumerate(epoch_ends(cached, config), 1) if found[1] >= step
+    )
+    return number if end == step else 0
+
+
 def with_steps(config: TrainConfig, cached: CachedDataset) -> TrainConfig:
     """The config with the ``steps`` that its ``epochs`` come to with this data; as it is without epochs.
 
@@ -90,9 +102,10 @@ def with_steps(config: TrainConfig, cached: CachedDataset) -> TrainConfig:
 
 
 def _show(cached: CachedDataset, index: int, repeat: int, seed: int, epoch: int) -> BatchItem:
-    can_flip = cached.items[index].flipped_key is not None
+    item = cached.items[index]
+    can_flip = item.flipped_key is not None
     flipped = can_flip and rng.uniform(seed, "flip", epoch, index, repeat) < _FLIP_CHANCE
-    return BatchItem(index, repeat, flipped)
+    return BatchItem(index, repeat, flipped, preserves=item.preserves)
 
 
 def _by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tuple[int, int]]]:

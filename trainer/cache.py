@@ -54,7 +54,7 @@ class LatentRecipe:
 class CachedItem:
     """One picture ready for training. ``bucket`` is (width, height); ``flipped_key`` is None without flips.
 
-    ``options``, ``optional_tags`` and ``optional_rate`` are its subset's.
+    ``options``, ``optional_tags``, ``optional_rate`` and ``preserves`` are its subset's.
     """
 
     digest: str
@@ -73,6 +73,7 @@ class CachedItem:
     options: CaptionOptions | None = None
     optional_tags: tuple[str, ...] = ()
     optional_rate: float = 0.0
+    preserves: bool = False
 
     def showing(
         self, default: CaptionOptions, draws: Draws, epoch: int, step: int, steps: int
@@ -105,7 +106,7 @@ class CachedDataset:
             [
                 [item.digest, item.latent_key, item.flipped_key, item.mask_digest],
                 [item.bucket, item.conditioning, item.flipped_conditioning],
-                [item.caption, item.repeats, item.weight, item.is_reg],
+                [item.caption, item.repeats, item.weight, item.is_reg, item.preserves],
                 [item.options and [*astuple(item.options)], item.optional_tags, item.optional_rate],
             ]
             for item in self.items
@@ -250,6 +251,7 @@ def _item(
         options=subset.captions,
         optional_tags=subset.optional_tags,
         optional_rate=subset.optional_rate if subset.optional_tags else 0.0,
+        preserves=subset.preserves,
     )
 
 

@@ -16,8 +16,16 @@ from .checked import Problems
 from .lora_config import LoraConfig
 from .loss_config import LossConfig
 from .optimiser_config import OptimiserConfig
+from .validation_config import ValidationConfig
 
-__all__ = ["RECIPE_VERSION", "LoraConfig", "LossConfig", "OptimiserConfig", "TrainConfig"]
+__all__ = [
+    "RECIPE_VERSION",
+    "LoraConfig",
+    "LossConfig",
+    "OptimiserConfig",
+    "TrainConfig",
+    "ValidationConfig",
+]
 
 RECIPE_VERSION = 1
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
@@ -41,6 +49,7 @@ class TrainConfig:
     """Recompute blocks in backward to save memory; `auto` does so only when memory demands it."""
     epochs: int = 0
     """Above 0 it goes before `steps`, which `batches.with_steps` then sets to what it comes to."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
         problems = Problems()
@@ -67,11 +76,13 @@ class TrainConfig:
         """Digest of what can change the numbers of step k (design decision 9).
 
         ``needs_horizon``: something outside the config depends on the number of steps.
-        Left out: the memory plan, and the number of steps unless a schedule or warm-up depends on it.
-        Epochs are told by the steps that they come to.
+        Left out: the memory plan, all of validation but what is held out, and the number of steps
+        unless a schedule or warm-up depends on it. Epochs are told by the steps that they come to.
         """
         recipe = self.to_dict()
-        del recipe["checkpointing"], recipe["epochs"]
+        del recipe["checkpointing"], recipe["epochs"], recipe["validation"]
+        if self.validation.held_out:
+            recipe["held_out"] = [self.validation.held_out, self.validation.seed]
         if not (needs_horizon or self.optimiser.needs_horizon or self.captions.needs_horizon):
             del recipe["steps"]
         text = json.dumps([RECIPE_VERSION, recipe], sort_keys=True)

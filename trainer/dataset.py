@@ -67,6 +67,7 @@ class Subset:
 
     ``captions``, ``flip`` and ``interpolation`` are None where the whole training's setting holds.
     Each of ``optional_tags`` is left out of a caption with chance ``optional_rate`` at every showing.
+    ``preserves``: the model shall go on answering for these pictures as it did (see preservation).
     """
 
     name: str
@@ -80,6 +81,7 @@ class Subset:
     interpolation: Interpolation | None = None
     optional_tags: tuple[str, ...] = ()
     optional_rate: float = 0.5
+    preserves: bool = False
 
 
 CaptionSource = Mapping[Path, str] | Callable[[Sample], str]

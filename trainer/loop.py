@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,8 +21,9 @@ from .guard import MAX_BAD_STEPS, Guard
 from .lr_schedule import learning_rate
 from .network import Network
 from .optim import Optimiser, StepOutcome
+from .preservation import loss_terms
 from .state import State
-from .step import Model, draw, sample_losses
+from .step import Model, draw
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,11 @@ class Loop:
             self._guard.load(start.guard)
             self._bands.load(start.bands)
 
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Of all steps so far, those before `start` too."""
+        return tuple(self._losses)
+
     def averaged(self) -> AbstractContextManager[None]:
         """For previews and saving in the middle: the adapters as they are used (see Optimiser.averaged)."""
         return self._optimiser.averaged()
@@ -188,9 +195,10 @@ class Loop:
                 with self._network.dropping(
                     self._dropout(epoch, part)
                 ):  # backward recomputes blocks
-                    loss = self._loss(part, epoch) * share
-                    self._optimiser.backward(loss / self._config.accumulation)
-                total += float(loss.detach())
+                    for term in self._terms(part, epoch):
+                        loss = term.mean() * share
+                        self._optimiser.backward(loss / self._config.accumulation)
+                        total += float(loss.detach())
         return total / len(batches)
 
     def _dropout(self, epoch: int, batch: Batch) -> Dropout | None:
@@ -199,14 +207,16 @@ class Loop:
             return None
         return Dropout(config.lora, config.seed, epoch, batch.items)
 
-    def _loss(self, batch: Batch, epoch: int) -> Tensor:
-        model = self._model
-        draws = draw(batch, self._config, epoch, len(model.schedule))
-        losses = sample_losses(
-            model, batch.to(model.device), draws.to(model.device), self._config.loss
-        )
+    def _terms(self, batch: Batch, epoch: int) -> Iterator[Tensor]:
+        """The terms of the loss, each [B], to be propagated back one after the other."""
+        model, config = self._model, self._config
+        draws = draw(batch, config, epoch, len(model.schedule))
+        there = batch.to(model.device), draws.to(model.device)
+        terms = loss_terms(model, self._network, *there, config.loss)
+        losses = next(terms)
         self._bands.add(draws.timesteps, losses)
-        return losses.mean()
+        yield losses
+        yield from terms
 
     def _event(
         self,

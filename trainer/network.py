@@ -34,6 +34,8 @@ class Network:
             )
         device = device or torch.device("cpu")
         self.targets = targets
+        self.strength = 1.0
+        """How far layers are adapted; see `at_strength`."""
         self.adapters = {
             target.key: make_adapter(target, seed, device, weights) for target in targets
         }
@@ -67,6 +69,15 @@ class Network:
         finally:
             for adapter in self.adapters.values():
                 adapter.drop(None)
+
+    @contextmanager
+    def at_strength(self, strength: float) -> Iterator[None]:
+        """While open, the adapters act as a LoRA that is loaded at ``strength``; 0: as if absent."""
+        self.strength = strength
+        try:
+            yield
+        finally:
+            self.strength = 1.0
 
     @torch.no_grad()
     def limit_norms(self, most: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from .lock import folder_lock
 from .loop import Outcome
 from .lora_file import LoraModel, read_lora, write_lora
 from .state import KEPT, StateFiles
+from .validation import Measurement
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +53,22 @@ class Result:
     stopped: str | None = None
     trained: bool = True
     """False when it came back from disk."""
+    best: LoraModel | None = None
+    """The adapters of the best validation, where these are kept."""
+    validations: tuple[Measurement, ...] = ()
+
+    def loss_map(self) -> dict[str, list[Any]]:
+        """ComfyUI's LOSS_MAP: the loss of every step, and (step, difference, error) of validations."""
+        return {"loss": list(self.losses), "validation": [tuple(one) for one in self.validations]}
 
     def summary(self) -> str:
         """One line for the node."""
         how = "trained" if self.trained else "nothing changed: the stored result of"
         text = f"{how} {len(self.losses)} steps, last loss {self.losses[-1]:.4f}, {self.path.parent.name}"
+        finite = [one for one in self.validations if math.isfinite(one.difference)]
+        if finite:
+            best = min(finite, key=lambda one: one.difference)
+            text += f"; best validation at step {best.step}: {best} against step 0"
         return f"{text}; {self.stopped}" if self.stopped else text
 
 
@@ -80,13 +93,16 @@ class RunFolder:
             write_json(self.path / DESCRIPTION, description)
             yield
 
-    def check_space(self, parameters: int, *, averaged: bool = False) -> None:
-        """Raise ValueError where the disk has no room for the states and the result of such a network.
+    def check_space(
+        self, parameters: int, *, averaged: bool = False, keep_best: bool = False
+    ) -> None:
+        """Raise ValueError where the disk has no room for the states and results of such a network.
 
         averaged: the states hold a moving average of it too.
         """
+        results = 3 if keep_best else 1  # the best is written before the one that it beats goes
         state_bytes = STATE_BYTES + RESULT_BYTES * averaged
-        needed = parameters * ((KEPT + 1) * state_bytes + RESULT_BYTES)
+        needed = parameters * ((KEPT + 1) * state_bytes + results * RESULT_BYTES)
         free = shutil.disk_usage(self.path).free
         if free < needed:
             raise ValueError(

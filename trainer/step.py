@@ -30,6 +30,11 @@ class Model:
     device: torch.device
     dtype: torch.dtype
 
+    def answer(self, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
+        """What it makes of x_t [B, 4, h, w]; timesteps: [B] int64; all cast to what it computes in."""
+        dtype = self.dtype
+        return self.predict(noisy.to(dtype), timesteps.float(), context.to(dtype), y.to(dtype))
+
 
 class Draws(NamedTuple):
     """The random part of a batch. noise: [B, 4, h, w] float32, the target's; timesteps: [B] int64.
@@ -96,6 +101,12 @@ def _generator(seed: int, epoch: int, item: BatchItem) -> torch.Generator:
     return generator(seed, "diffusion", epoch, item.item_index, item.repeat)
 
 
+def noisy_latents(schedule: Schedule, batch: Batch, draws: Draws) -> Tensor:
+    """x_t of a batch, [B, 4, h, w] float32."""
+    noise = draws.noise if draws.perturbed is None else draws.perturbed
+    return schedule.noisy(batch.latents, noise, draws.timesteps)
+
+
 def sample_losses(
     model: Model,
     batch: Batch,
@@ -103,23 +114,19 @@ def sample_losses(
     config: LossConfig,
     *,
     noisy: Tensor | None = None,
+    target: Tensor | None = None,
 ) -> Tensor:
     """The loss of every sample of a batch, [B] float32, with gradients to the adapters.
 
-    Everything lies on the model's device. noisy replaces x_t where it is already known.
+    Everything lies on the model's device. noisy replaces x_t where it is already known; target what
+    the model should answer.
     """
     schedule, timesteps = model.schedule, draws.timesteps
     if noisy is None:
-        noisy = schedule.noisy(
-            batch.latents, draws.noise if draws.perturbed is None else draws.perturbed, timesteps
-        )
-    answer = model.predict(
-        noisy.to(model.dtype),
-        timesteps.float(),
-        batch.context.to(model.dtype),
-        batch.y.to(model.dtype),
-    )
-    target = schedule.target(batch.latents, draws.noise, timesteps)
+        noisy = noisy_latents(schedule, batch, draws)
+    answer = model.answer(noisy, timesteps, batch.context, batch.y)
+    if target is None:
+        target = schedule.target(batch.latents, draws.noise, timesteps)
     return per_sample(
         answer, target, timesteps, schedule, config, weights=batch.weights, mask=batch.mask
     )

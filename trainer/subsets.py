@@ -17,7 +17,8 @@ class SubsetOptions:
 
     ``repeats`` 0, ``captions``, ``flip`` and ``interpolation`` None leave what is there.
     ``loss_weight`` multiplies the weights of the pictures (kohya's prior_loss_weight for
-    regularisation pictures).
+    regularisation pictures). ``preserve``: the target is the model's own answer, with the LoRA off
+    (kohya's diff_output_preservation).
     """
 
     repeats: int = 0
@@ -26,6 +27,7 @@ class SubsetOptions:
     flip: bool | None = None
     interpolation: Interpolation | None = None
     captions: CaptionOptions | None = None
+    preserve: bool = False
 
     def __post_init__(self) -> None:
         if self.repeats < 0 or self.loss_weight < 0:
@@ -62,4 +64,5 @@ def _changed(subset: Subset, options: SubsetOptions) -> Subset:
         flip=subset.flip if options.flip is None else options.flip,
         interpolation=options.interpolation or subset.interpolation,
         captions=options.captions or subset.captions,
+        preserves=options.preserve or subset.preserves,
     )

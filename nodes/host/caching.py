@@ -10,7 +10,8 @@ from typing import Any
 
 from ...trainer.buckets import BucketSettings
 from ...trainer.cache import CachedDataset, LatentRecipe, cache_latents
-from ...trainer.caption_rules import CaptionOptions
+from ...trainer.class_captions import lasting_texts
+from ...trainer.config import TrainConfig
 from ...trainer.dataset import Dataset
 from ...trainer.masks import cache_masks
 from ...trainer.store import Store
@@ -58,7 +59,7 @@ def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
         cached = dataclasses.replace(cached, texts=request.texts)
         if request.clip is not None:
             fingerprint = encode_captions(
-                cached, request.clip, CaptionOptions(), store, request.node_id
+                cached, request.clip, TrainConfig(), store, request.node_id
             )
             cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
         size = keep_within(request.limit_gb, cached, store)
@@ -116,7 +117,7 @@ def make_masks(cached: CachedDataset, store: Store, node_id: str | None) -> tupl
 def encode_captions(
     cached: CachedDataset,
     clip: Any,
-    options: CaptionOptions,
+    config: TrainConfig,
     store: Store,
     node_id: str | None = None,
 ) -> str:
@@ -126,14 +127,14 @@ def encode_captions(
     """
     bar = NodeProgress(len(cached.items), node_id)
     fingerprint = text.clip_fingerprint(clip, cached.texts)
-    lasting = (item.plain_text(options) for item in cached.items)
+    trigger = cached.dataset.trigger
 
     def on_text(done: int, total: int) -> None:
         check_interrupt()
-        bar.update(len(cached.items) - total + done, f"captions {done}/{total}")
+        bar.update(max(0, len(cached.items) - total) + done, f"captions {done}/{total}")
 
     cache_texts(
-        (caption for caption in lasting if caption is not None),
+        (text for item in cached.items for text in lasting_texts(item, trigger, config)),
         lambda caption: text.encode_caption(clip, caption, cached.texts),
         store,
         fingerprint,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...trainer.adapters import check_installed
 from ...trainer.cache import CachedDataset
 from ...trainer.checkpoint_config import CheckpointConfig
+from ...trainer.class_captions import trigger_notes
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
+from ...trainer.digests import digest
 from . import text, unet
 from .sampling import PreviewSettings
 
@@ -34,6 +37,13 @@ class Request:
     def wants_previews(self) -> bool:
         return self.previews is not None and self.previews.wanted
 
+    def data_identity(self) -> str:
+        """Digest of whatever in the data can change the numbers of the run."""
+        identity = dataclasses.replace(self.cached, text_fingerprint=None).identity()
+        if self.config.loss.preservation:  # replaces the trigger in captions
+            return digest(identity, self.cached.dataset.trigger)
+        return identity
+
     def notes(self) -> list[str]:
         """What is odd but allowed, as sentences for the log."""
         config = self.config
@@ -42,6 +52,7 @@ class Request:
             *unet.notes(self.patcher),
             *config.optimiser.notes(),
             *config.loss.notes(prediction),
+            *trigger_notes(self.cached, config.loss),
         ]
 
     def check(self) -> None:
@@ -59,6 +70,11 @@ class Request:
             raise ValueError(
                 "The captions differ from showing to showing (shuffle, dropout, wildcards or optional "
                 "tags) and are encoded while training: connect CLIP to Train."
+            )
+        if self.config.loss.preservation and self.clip is None:
+            raise ValueError(
+                "preservation (Noise and Loss Settings) encodes the captions once more, without the "
+                "trigger: connect CLIP to Train."
             )
         problem = preview_problem(clip=self.clip is not None, vae=self.vae is not None)
         if self.wants_previews and problem:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
-from ...trainer.batches import with_steps
+from ...trainer.batches import ended_epoch, with_steps
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
+from ...trainer.held_out import split
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora_file import LoraModel
 from ...trainer.network import Network
@@ -23,6 +24,7 @@ from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
 from ...trainer.targets import find_targets
+from ...trainer.validation_book import ValidationBook
 from ...trainer.weights import Lookahead, Weights
 from . import checkpoints, folders, memory, text, unet
 from .caching import encode_captions, encode_pictures, make_masks
@@ -35,8 +37,10 @@ from .progress import BandLog, NodeProgress, check_interrupt, step_text
 from .registry import REGISTRY
 from .request import Request
 from .sampling import Previewer
+from .seen import record_seen
 from .session import training_session
 from .stopping import TRAININGS
+from .watching import Watching
 from .weights import ComfyWeights
 
 log = logging.getLogger(__name__)
@@ -49,19 +53,18 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     (interrupt, out of memory, error) goes on to the caller with the MODEL as it was.
     """
     request.check()
-    request = dataclasses.replace(request, config=with_steps(request.config, request.cached))
+    parts = split(request.cached, request.config)
+    request = dataclasses.replace(request, config=with_steps(request.config, parts.training))
     texts = request.cached.text_fingerprint
     if request.clip is not None:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
     assert texts is not None
-    data_identity = dataclasses.replace(request.cached, text_fingerprint=None).identity()
     recipe = request.config.identity(request.cached.needs_horizon)
-    inputs = Inputs(recipe, data_identity, texts, fingerprint(request.patcher))
+    inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher))
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
-    found = folder.find(request.config.steps)
-    if found is None and not request.continue_stopped:
-        found = folder.find_kept(request.config.steps)
+    validations = ValidationBook(folder, parts.training, request.config)
+    found = validations.find(kept=not request.continue_stopped)
     if found is not None:
         log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
         return found, book
@@ -70,9 +73,13 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     nearest = folder.nearest()
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
-        data = TrainingData(request.cached, texts, store)
-        _complete_cache(request, data, store)
-        training = _Training(request, data, book, folder)
+        whole = TrainingData(parts.both, texts, store)
+        _complete_cache(dataclasses.replace(request, cached=parts.both), whole, store)
+        request = dataclasses.replace(request, cached=parts.training)
+        data, held_out = whole.parts(parts.training, parts.held_out)
+        record_seen(request, data, folder.path)
+        watching = Watching(request, held_out, parts, folder)
+        training = _Training(request, data, book, folder, watching)
         if training.first:
             log.info("LoRA Loop: run %s goes on after step %d", folder.path.name, training.first)
         else:
@@ -85,11 +92,11 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
     """Encode what the cache lacks; raises ValueError when there is nothing to encode it with."""
     cached = request.cached
     if request.clip is not None:
-        encode_captions(cached, request.clip, request.config.captions, store, request.node_id)
-    missing = data.missing(request.config.captions)
+        encode_captions(cached, request.clip, request.config, store, request.node_id)
+    missing = data.missing(request.config)
     if missing and request.vae is not None:
         encode_pictures(cached.dataset, cached.recipe, request.vae, store, node_id=request.node_id)
-        missing = data.missing(request.config.captions)
+        missing = data.missing(request.config)
     if missing:
         raise ValueError(
             f"The cache lacks {len(missing)} pictures or captions (first: {missing[0]}): it was cleared "
@@ -112,10 +119,16 @@ class _Training:
     """One training that is really done: the observer of its loop."""
 
     def __init__(
-        self, request: Request, data: TrainingData, book: PreviewBook, folder: RunFolder
+        self,
+        request: Request,
+        data: TrainingData,
+        book: PreviewBook,
+        folder: RunFolder,
+        watching: Watching,
     ) -> None:
         self._request, self._data, self._book, self._folder = request, data, book, folder
-        self._start = folder.states.latest(request.config.steps)
+        self._watching = watching
+        self._start = folder.states.latest(watching.book.reach())
         self.first = self._start.step if self._start else 0
         book.clear(self.first)
         self._config = request.config
@@ -149,7 +162,7 @@ class _Training:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
         lora = LoraModel(tensors, metadata(self._request, outcome.steps, started))
-        return self._folder.save(lora, outcome, self._config.steps)
+        return self._watching.book.save(lora, outcome)
 
     def _train(self, stop: Follower) -> tuple[Outcome, dict[str, Tensor]]:
         device = self._patcher.load_device
@@ -157,9 +170,13 @@ class _Training:
             self._encode_captions()
         with training_session(), ExitStack() as stack:
             targets = find_targets(self._unet, self._config.lora)
-            network = Network(targets, self._config.seed, device, self._weights)
+            self._network = network = Network(targets, self._config.seed, device, self._weights)
             parameters = sum(p.numel() for p in network.parameters())
-            self._folder.check_space(parameters, averaged=self._config.optimiser.ema_decay > 0)
+            self._folder.check_space(
+                parameters,
+                averaged=self._config.optimiser.ema_decay > 0,
+                keep_best=self._config.validation.keep_best,
+            )
             self._memory = memory_plan(self._request, parameters)
             log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
             self._make_room()
@@ -182,6 +199,7 @@ class _Training:
             )
             self._states = StateKeeper(self._folder.states, self._loop, self.first)
             self._followers: list[Follower] = [
+                *stack.enter_context(self._watching.follow(self._loop, model, self.before_batch)),
                 *checkpoints.follow(
                     self._request, self._folder.path, self._loop, self._data, self.first
                 ),
@@ -191,7 +209,8 @@ class _Training:
             ]
             self._start = None  # its tensors are in the network now
             try:
-                if self._is_due(self.first) and not self._book.has(self.first):
+                epoch = ended_epoch(self._request.cached, self._config, self.first)
+                if self._is_due(self.first, epoch) and not self._book.has(self.first):
                     self._preview(self.first)  # of the start, or it was cancelled meanwhile
                 outcome = self._loop.run()
             except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
@@ -212,20 +231,21 @@ class _Training:
         elif self._captions.is_due(event.step):
             with self._outside():
                 self._encode_captions()
-        picture = self._preview(event.step) if self._is_due(event.step) else None
+        epoch = event.epoch if event.ends_epoch else 0
+        picture = self._preview(event.step) if self._is_due(event.step, epoch) else None
         self._progress.update(event.step, event.warning or step_text(event), picture)
         return stopped
 
-    def _is_due(self, step: int) -> bool:
+    def _is_due(self, step: int, epoch: int) -> bool:
         settings = self._request.previews
-        return self._previewer is not None and settings is not None and settings.is_due(step)
+        return self._previewer is not None and settings is not None and settings.is_due(step, epoch)
 
     def _preview(self, step: int) -> Any:
         """Sample with the live adapters."""
         assert self._previewer is not None
         with self._outside(), self._loop.averaged():
-            pictures = self._previewer.sample()
-        return self._book.add(step, pictures)
+            pictures = self._previewer.sample(self._network.at_strength)
+        return self._book.add(step, pictures, self._previewer.strengths)
 
     def _encode_captions(self) -> None:
         """Encode the texts of the coming steps, in inference mode."""
