@@ -156,10 +156,11 @@ def test_channels_and_whole_adapters_are_dropped(kind, layer):
     expected = drop.output("a", drop.ranks("a", whole))
     adapter.drop(drop)
     assert expected.any() and not torch.equal(expected, whole)
-    torch.testing.assert_close(adapter(x), expected)
-    factors = adapter.factors().values()
+    output, factors = adapter(x), adapter.factors().values()
+    torch.testing.assert_close(output, expected)
+    adapter.drop(None)  # backward of a text encoder comes when other showings are under way
     for ours, theirs in zip(
-        gradients(adapter(x), *factors), gradients(expected, *factors), strict=True
+        gradients(output, *factors), gradients(expected, *factors), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
