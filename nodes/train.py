@@ -27,6 +27,7 @@ from .sockets import (
     LossSettingsSocket,
     OptimiserSettingsSocket,
     PreviewSettingsSocket,
+    RunSettingsSocket,
     ValidationSettingsSocket,
 )
 
@@ -75,7 +76,8 @@ class Train(io.ComfyNode):
                 field(
                     io.Clip,
                     "clip",
-                    "Encodes captions that Cache Latents did not, and preview prompts.",
+                    "Encodes captions that Cache Latents did not, and preview prompts; its text "
+                    "encoders can be trained too.",
                     optional=True,
                 ),
                 field(io.Vae, "vae", "Decodes previews and what the model saw.", optional=True),
@@ -140,6 +142,21 @@ class Train(io.ComfyNode):
                     default=False,
                     advanced=True,
                 ),
+                field(
+                    io.String,
+                    "continue_from",
+                    "The name of an earlier run (Runs lists them): begin a new run with its LoRA, after "
+                    "changes of pictures or settings. Empty: begin anew.",
+                    default="",
+                    advanced=True,
+                ),
+                field(
+                    RunSettingsSocket,
+                    "run_settings",
+                    "From Import kohya Config: goes before the widgets from steps to checkpointing. "
+                    "Settings that are not connected come from it, too.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -169,6 +186,7 @@ class Train(io.ComfyNode):
                     "The texts of the first step, as shuffled and dropped, with each picture's name "
                     "and bucket.",
                 ),
+                output(io.Clip, "clip", "The CLIP with the LoRA at strength 1.0, when connected."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -189,6 +207,7 @@ class Train(io.ComfyNode):
         cache: CachedDataset,
         prefetch_weights: bool,
         continue_stopped: bool,
+        continue_from: str,
         clip: Any = None,
         vae: Any = None,
         lora_settings: LoraConfig | None = None,
@@ -196,24 +215,24 @@ class Train(io.ComfyNode):
         loss_settings: LossConfig | None = None,
         preview_settings: PreviewSettings | None = None,
         caption_settings: CaptionOptions | None = None,
+        run_settings: TrainConfig | None = None,
         checkpoint_settings: CheckpointConfig | None = None,
         validation_settings: ValidationConfig | None = None,
         **values: Any,
     ) -> io.NodeOutput:
-        config = TrainConfig(
-            lora=lora_settings or LoraConfig(),
-            optimiser=optimiser_settings or OptimiserConfig(),
-            loss=loss_settings or LossConfig(),
-            captions=caption_settings or CaptionOptions(),
-            validation=validation_settings or ValidationConfig(),
-            **values,
+        config = (run_settings or TrainConfig(**values)).having(
+            lora=lora_settings,
+            optimiser=optimiser_settings,
+            loss=loss_settings,
+            captions=caption_settings,
+            validation=validation_settings,
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped,
+            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped, continue_from,
         )  # fmt: skip
         result, book = train_lora(request)
-        trained, _ = apply_lora(model, None, result.lora, 1.0)
+        trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
         pictures = book.images()
         return io.NodeOutput(
             result.lora,
@@ -223,5 +242,6 @@ class Train(io.ComfyNode):
             str(result.path),
             result.lora if result.best is None else result.best,
             *read_seen(result.path.parent),
+            trained_clip,
             ui={"images": book.results(), "text": [result.summary()]},
         )

@@ -75,8 +75,8 @@ def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
         "ss_seed": config.seed,
         "ss_max_train_steps": config.steps,
         "ss_learning_rate": optimiser.learning_rate,
-        "ss_unet_lr": optimiser.learning_rate,
-        "ss_text_encoder_lr": None,
+        "ss_unet_lr": optimiser.learning_rate if optimiser.train_unet else None,
+        "ss_text_encoder_lr": _text_rates(optimiser),
         "ss_lr_scheduler": optimiser.schedule,
         "ss_lr_warmup_steps": int(warmup) if warmup.is_integer() else warmup,
         "ss_optimizer": _optimiser(optimiser),
@@ -108,6 +108,14 @@ def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
 def _is_lycoris(lora: LoraConfig) -> bool:
     """Whether it is what LyCORIS makes, and not kohya itself."""
     return lora.algorithm != "lora" or lora.dora
+
+
+def _text_rates(optimiser: OptimiserConfig) -> float | list[float] | None:
+    """The text encoders' learning rate, both where they differ, None where none is trained."""
+    if not optimiser.trains_text:
+        return None
+    one, two = optimiser.text_rates
+    return one if one == two else [one, two]
 
 
 def _network_args(lora: LoraConfig) -> dict[str, str]:

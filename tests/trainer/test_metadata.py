@@ -227,3 +227,16 @@ def test_network_arguments_have_kohyas_names(config, cached, facts):
     }
     assert written["ss_network_dropout"] == "0.1"
     assert written["ss_scale_weight_norms"] == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("rates", "text", "unet"),
+    [
+        ({}, "None", "3e-05"),
+        ({"text_encoder_1_rate": 1e-5, "text_encoder_2_rate": 1e-5}, "1e-05", "3e-05"),
+        ({"text_encoder_1_rate": 1e-5, "train_unet": False}, "[1e-05, 0.0]", "None"),
+    ],
+)
+def test_the_rates_of_text_encoders_and_unet(cached, facts, rates, text, unet):
+    written = describe(TrainConfig(optimiser=OptimiserConfig(**rates)), cached, facts)
+    assert (written["ss_text_encoder_lr"], written["ss_unet_lr"]) == (text, unet)
