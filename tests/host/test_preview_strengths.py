@@ -121,12 +121,12 @@ def test_a_preview_of_an_epoch_that_was_cancelled_comes_when_it_goes_on(tiny, ca
 
 def test_a_grid_has_a_cell_for_every_place():
     red, blue = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (20, 20), "blue")
-    sheet = grid({(0, 0): red, (1, 1): blue}, ["step 1", "step 20"], ["strength 0", "strength 1"])
+    sheet = grid({(0, 0): red, (0, 1): blue}, ["step 1", "step 20"], ["strength 0", "strength 1"])
     left, top = sheet.width - 2 * 42, sheet.height - 2 * 22
     centres = {(r, c): (left + c * 42 + 20, top + r * 22 + 10) for r in (0, 1) for c in (0, 1)}
     seen = {place: sheet.getpixel(centre) for place, centre in centres.items()}
-    assert seen == {(0, 0): (255, 0, 0), (0, 1): GREY, (1, 0): GREY, (1, 1): (0, 0, 255)}
-    edge = sheet.getpixel((left + 42 + 2, top + 22 + 10))
+    assert seen == {(0, 0): (255, 0, 0), (0, 1): (0, 0, 255), (1, 0): GREY, (1, 1): GREY}
+    edge = sheet.getpixel((left + 42 + 2, top + 10))
     assert edge == GREY  # the narrow picture is not stretched
     margins = sheet.crop((0, 0, left, sheet.height)), sheet.crop((left, 0, sheet.width, top))
     assert all(max(high for _, high in margin.getextrema()) > 200 for margin in margins)

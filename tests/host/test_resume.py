@@ -86,7 +86,7 @@ def test_a_preview_that_was_cancelled_is_made_up_for(tiny, cached, monkeypatch, 
     recipe = scene.config(steps=4)
     extra = {"clip": tiny.clip, "vae": tiny.vae, "previews": PREVIEWS}
 
-    def cancelled(self):
+    def cancelled(self, at_strength):
         raise mm.InterruptProcessingException
 
     with monkeypatch.context() as patch, pytest.raises(mm.InterruptProcessingException):

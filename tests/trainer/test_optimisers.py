@@ -129,6 +129,16 @@ def test_adafactor_finds_its_rate_itself_unless_told():
     assert step(told, fixed, 0.01).learning_rate == 0.01
 
 
+def test_adafactors_warmup_asks_for_its_own_rate():
+    """kohya then sets relative_step, which transformers demands."""
+    arguments = ("relative_step=False", "warmup_init=True")
+    parameters = toy()
+    optimiser = Optimiser(
+        [ParameterGroup(parameters)], OptimiserConfig(type="Adafactor", arguments=arguments)
+    )
+    assert step(optimiser, parameters, 0.01).learning_rate < 1e-4
+
+
 def test_a_schedule_free_optimiser_is_used_where_it_averages():
     parameters = toy()
     optimiser = Optimiser(
