@@ -13,6 +13,7 @@ from .files import SaveCaptions, TidyDataset
 from .filters import FilterTags
 from .host.stopping import add_routes
 from .identity import IdentityTags
+from .kohya import ImportKohyaConfig
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
 from .lora_settings import LoraSettings
@@ -30,6 +31,7 @@ from .validation_settings import ValidationSettings
 
 NODES: list[type[io.ComfyNode]] = [
     LoadDataset,
+    ImportKohyaConfig,
     DatasetOptions,
     MergeDatasets,
     DatasetFromImages,

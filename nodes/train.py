@@ -30,6 +30,7 @@ from .sockets import (
     LossSettingsSocket,
     OptimiserSettingsSocket,
     PreviewSettingsSocket,
+    RunSettingsSocket,
     ValidationSettingsSocket,
 )
 
@@ -153,6 +154,13 @@ class Train(io.ComfyNode):
                     advanced=True,
                 ),
                 field(
+                    RunSettingsSocket,
+                    "run_settings",
+                    "From Import kohya Config: goes before the widgets from steps to checkpointing. "
+                    "Settings that are not connected come from it, too.",
+                    optional=True,
+                ),
+                field(
                     LoraModelSocket,
                     "start_from",
                     "A LoRA to go on training, from Load LoRA for Training or Train (kohya: "
@@ -217,18 +225,18 @@ class Train(io.ComfyNode):
         loss_settings: LossConfig | None = None,
         preview_settings: PreviewSettings | None = None,
         caption_settings: CaptionOptions | None = None,
+        run_settings: TrainConfig | None = None,
         checkpoint_settings: CheckpointConfig | None = None,
         validation_settings: ValidationConfig | None = None,
         start_from: Mapping[str, Tensor] | None = None,
         **values: Any,
     ) -> io.NodeOutput:
-        config = TrainConfig(
-            lora=lora_settings or LoraConfig(),
-            optimiser=optimiser_settings or OptimiserConfig(),
-            loss=loss_settings or LossConfig(),
-            captions=caption_settings or CaptionOptions(),
-            validation=validation_settings or ValidationConfig(),
-            **values,
+        config = (run_settings or TrainConfig(**values)).having(
+            lora=lora_settings,
+            optimiser=optimiser_settings,
+            loss=loss_settings,
+            captions=caption_settings,
+            validation=validation_settings,
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,

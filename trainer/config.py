@@ -73,6 +73,11 @@ class TrainConfig:
         )
         problems.finish("Train")
 
+    def having(self, **parts: Any) -> TrainConfig:
+        """The config with these parts (lora, optimiser ...) in place of its own; None leaves one."""
+        given = {name: part for name, part in parts.items() if part is not None}
+        return dataclasses.replace(self, **given)
+
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

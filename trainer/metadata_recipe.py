@@ -27,8 +27,8 @@ def _optimiser_keys(optimiser: OptimiserConfig) -> dict[str, object]:
     relative = is_relative(optimiser.type, optimiser.constructor_arguments())
     return {
         "ss_learning_rate": None if relative else rate,
-        "ss_unet_lr": None if relative or not optimiser.train_unet else rate,
-        "ss_text_encoder_lr": _text_rates(optimiser),
+        "ss_unet_lr": rate if optimiser.train_unet and not relative else None,
+        "ss_text_encoder_lr": None if relative else _text_rates(optimiser),
         "ss_lr_scheduler": f"adafactor:{rate}" if relative else _schedule(optimiser),
         "ss_lr_warmup_steps": int(warmup) if warmup.is_integer() else warmup,
         "ss_optimizer": _optimiser(optimiser),
