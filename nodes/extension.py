@@ -23,6 +23,7 @@ from .optimiser_settings import OptimiserSettings
 from .options import CaptionSettings, DatasetOptions
 from .plot import PlotLoss
 from .previews import PreviewNode
+from .runs import Runs
 from .tagging import WD14Tag
 from .train import Train
 from .validation_settings import ValidationSettings
@@ -55,6 +56,7 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyLora,
     SaveLora,
     PlotLoss,
+    Runs,
 ]
 
 

@@ -197,6 +197,34 @@ class OptimiserSettings(io.ComfyNode):
                     "How warmup_stable_decay falls.",
                     advanced=True,
                 ),
+                setting(
+                    OptimiserConfig,
+                    "text_encoder_1_rate",
+                    "Learning rate of the first text encoder, CLIP-L; 0: it is not trained. Needs CLIP "
+                    "on Train.",
+                    min=0.0,
+                    max=1.0,
+                    step=1e-6,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "text_encoder_2_rate",
+                    "Learning rate of the second text encoder, CLIP-G; 0: it is not trained. Needs CLIP "
+                    "on Train.",
+                    min=0.0,
+                    max=1.0,
+                    step=1e-6,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "train_unet",
+                    "Off trains the text encoders alone.",
+                    advanced=True,
+                ),
             ],
             outputs=[output(OptimiserSettingsSocket, "optimiser settings", "For Train.")],
         )

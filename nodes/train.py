@@ -76,7 +76,8 @@ class Train(io.ComfyNode):
                 field(
                     io.Clip,
                     "clip",
-                    "Encodes captions that Cache Latents did not, and preview prompts.",
+                    "Encodes captions that Cache Latents did not, and preview prompts; its text "
+                    "encoders can be trained too.",
                     optional=True,
                 ),
                 field(io.Vae, "vae", "Decodes previews and what the model saw.", optional=True),
@@ -142,6 +143,14 @@ class Train(io.ComfyNode):
                     advanced=True,
                 ),
                 field(
+                    io.String,
+                    "continue_from",
+                    "The name of an earlier run (Runs lists them): begin a new run with its LoRA, after "
+                    "changes of pictures or settings. Empty: begin anew.",
+                    default="",
+                    advanced=True,
+                ),
+                field(
                     RunSettingsSocket,
                     "run_settings",
                     "From Import kohya Config: goes before the widgets from steps to checkpointing. "
@@ -177,6 +186,7 @@ class Train(io.ComfyNode):
                     "The texts of the first step, as shuffled and dropped, with each picture's name "
                     "and bucket.",
                 ),
+                output(io.Clip, "clip", "The CLIP with the LoRA at strength 1.0, when connected."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -197,6 +207,7 @@ class Train(io.ComfyNode):
         cache: CachedDataset,
         prefetch_weights: bool,
         continue_stopped: bool,
+        continue_from: str,
         clip: Any = None,
         vae: Any = None,
         lora_settings: LoraConfig | None = None,
@@ -218,10 +229,10 @@ class Train(io.ComfyNode):
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped,
+            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped, continue_from,
         )  # fmt: skip
         result, book = train_lora(request)
-        trained, _ = apply_lora(model, None, result.lora, 1.0)
+        trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
         pictures = book.images()
         return io.NodeOutput(
             result.lora,
@@ -231,5 +242,6 @@ class Train(io.ComfyNode):
             str(result.path),
             result.lora if result.best is None else result.best,
             *read_seen(result.path.parent),
+            trained_clip,
             ui={"images": book.results(), "text": [result.summary()]},
         )

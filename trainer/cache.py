@@ -190,7 +190,7 @@ def _plan(
     items, jobs = [], []
     seen: set[str] = set()
     for subset, sample, size, placement in placed(dataset, recipe):
-        item = _item(subset, sample, placement, size, recipe)
+        item = cached_item(subset, sample, placement, size, recipe)
         items.append(item)
         keys = [item.latent_key, item.flipped_key]
         lacking = [None if not key or store.has(KIND, key) else key for key in keys]
@@ -202,7 +202,7 @@ def _plan(
 
 
 def placed(dataset: Dataset, recipe: LatentRecipe) -> list[tuple[Subset, Sample, Size, Placement]]:
-    """Every picture with its size and its place in a bucket, in the order of a cached dataset's items.
+    """Every picture with its size and its place in a bucket, once for each resolution.
 
     Raises:
         ValueError: pictures do not fit the buckets; names them.
@@ -222,9 +222,11 @@ def placed(dataset: Dataset, recipe: LatentRecipe) -> list[tuple[Subset, Sample,
     return found
 
 
-def _item(
+def cached_item(
     subset: Subset, sample: Sample, placement: Placement, size: Size, recipe: LatentRecipe
 ) -> CachedItem:
+    """A picture in its place, and the keys of what is made of it."""
+
     def key(flipped: bool) -> str:
         return digest(
             RECIPE, sample.digest, placement[:3], flipped, recipe.vae_fingerprint,

@@ -30,6 +30,9 @@ __all__ = [
 RECIPE_VERSION = 1
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
 
+NOT_IN_IDENTITY = ("checkpointing", "epochs", "validation")
+"""Settings that cannot change the numbers of a step; epochs are told by the steps that they come to."""
+
 Checkpointing = Literal["auto", "full", "off"]
 
 
@@ -62,10 +65,11 @@ class TrainConfig:
         problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; 0..2^63-1")
         problems.one_of("checkpointing", self.checkpointing, Checkpointing)
         kind = self.optimiser.type
+        several = self.lora.has_several_rates or self.optimiser.has_several_rates
         problems.need(
-            not (self.lora.has_several_rates and self.optimiser.finds_rate),
-            f"{kind} finds one learning rate for all: set loraplus_ratio to 0 and take away the block "
-            "learning rates, or choose another optimiser",
+            not (several and self.optimiser.finds_rate),
+            f"{kind} finds one learning rate for all: set loraplus_ratio to 0, take away the block "
+            "learning rates and give the text encoders the UNet's rate or 0, or choose another optimiser",
         )
         problems.finish("Train")
 
@@ -82,10 +86,11 @@ class TrainConfig:
 
         ``needs_horizon``: something outside the config depends on the number of steps.
         Left out: the memory plan, all of validation but what is held out, and the number of steps
-        unless a schedule or warm-up depends on it. Epochs are told by the steps that they come to.
+        unless a schedule or warm-up depends on it.
         """
         recipe = self.to_dict()
-        del recipe["checkpointing"], recipe["epochs"], recipe["validation"]
+        for name in NOT_IN_IDENTITY:
+            del recipe[name]
         if self.validation.held_out:
             recipe["held_out"] = [self.validation.held_out, self.validation.seed]
         if not (needs_horizon or self.optimiser.needs_horizon or self.captions.needs_horizon):

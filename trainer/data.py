@@ -20,6 +20,7 @@ from .config import TrainConfig
 from .size_embedding import size_vector
 from .store import Store
 
+NO_TEXT = torch.zeros((1, 0)), torch.zeros(0)
 VAE_SCALE = 0.13025
 """SDXL's latent scaling factor; the cache holds unscaled latents."""
 
@@ -29,7 +30,8 @@ class Batch:
     """One micro batch. latents: [B, 4, h, w] scaled float32; context: [B, T, C]; y: [B, Y];
     weights: [B] float32; items: what was drawn, for the random draws of each sample;
     mask: [B, h, w] float32 in 0..1 under masked loss, of the latents' size or a multiple;
-    class_context, class_y: of the captions with the trigger replaced, under prior preservation."""
+    class_context, class_y: of the captions with the trigger replaced, under prior preservation.
+    Loaded without texts, contexts are empty and y and class_y hold the sizes alone (see live_texts)."""
 
     latents: Tensor
     context: Tensor
@@ -68,23 +70,29 @@ class TrainingData:
 
     ``window`` holds encodings of texts that are not on disk, context [T, C] and pooled [P]: those of
     captions that differ from showing to showing (see caption_window). ``masks`` holds the store's key
-    of every item's mask, or None (see masks); empty without masked loss.
+    of every item's mask, or None (see masks); empty without masked loss. With ``live_texts`` no encoding
+    is ever read: texts are encoded with every batch (see live_texts).
     """
 
     def __init__(
-        self, dataset: CachedDataset, text_fingerprint: str, store: Store | None = None
+        self,
+        dataset: CachedDataset,
+        text_fingerprint: str,
+        store: Store | None = None,
+        live_texts: bool = False,
     ) -> None:
         self.window: dict[str, tuple[Tensor, Tensor]] = {}
         self.masks: tuple[str | None, ...] = ()
         self._dataset = dataset
         self._text_fingerprint = text_fingerprint
         self._store = Store(dataset.store_root) if store is None else store
+        self._live_texts = live_texts
 
     def parts(self, *datasets: CachedDataset) -> list[TrainingData]:
         """The data of datasets whose items, one after the other, are those of this one."""
         found, masks = [], self.masks
         for dataset in datasets:
-            part = TrainingData(dataset, self._text_fingerprint, self._store)
+            part = TrainingData(dataset, self._text_fingerprint, self._store, self._live_texts)
             part.masks, masks = masks[: len(dataset.items)], masks[len(dataset.items) :]
             found.append(part)
         return found
@@ -157,8 +165,10 @@ class TrainingData:
         return stored["latents"]
 
     def varies(self, captions: CaptionOptions) -> bool:
-        """Whether a picture's text differs from showing to showing."""
-        return any(item.plain_text(captions) is None for item in self._dataset.items)
+        """Whether a picture's encoded text differs from showing to showing and is needed beforehand."""
+        return not self._live_texts and any(
+            item.plain_text(captions) is None for item in self._dataset.items
+        )
 
     def missing(self, config: TrainConfig) -> list[str]:
         """Names of the pictures whose latents or lasting encoded captions are not in the cache."""
@@ -166,7 +176,8 @@ class TrainingData:
 
     def _is_cached(self, item: CachedItem, config: TrainConfig) -> bool:
         keys = [item.latent_key] + ([item.flipped_key] if item.flipped_key else [])
-        lasting = lasting_texts(item, self._dataset.dataset.trigger, config)
+        trigger = self._dataset.dataset.trigger
+        lasting = [] if self._live_texts else lasting_texts(item, trigger, config)
         return all(self._store.has(cache.KIND, key) for key in keys) and all(
             self._store.has(texts.KIND, self._text_key(text)) for text in lasting
         )
@@ -190,6 +201,8 @@ class TrainingData:
 
     def _encoding(self, drawn: BatchItem, text: str) -> tuple[Tensor, Tensor]:
         """Context [T, C] and pooled [P] of a text of this showing."""
+        if self._live_texts:
+            return NO_TEXT
         found = self._encoded(text)
         if found is None:
             raise self._vanished("encoded caption", self._dataset.items[drawn.item_index])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ def split(cached: CachedDataset, config: TrainConfig) -> Parts:
     """Take the held-out pictures out of a dataset.
 
     Chosen by content digest and seed among the training pictures, never among those for
-    regularisation; copies of a picture go together. The captions of held-out pictures become what
+    regularisation or preservation; copies of a picture go together. The captions of held-out pictures become what
     they are without shuffling and dropout, alternatives drawn once.
 
     Raises:
@@ -34,7 +34,7 @@ def split(cached: CachedDataset, config: TrainConfig) -> Parts:
     validation = config.validation
     if not validation.held_out:
         return Parts(cached, replace(cached, items=()), cached)
-    digests = {item.digest for item in cached.items if not item.is_reg}
+    digests = {item.digest for item in cached.items if _teaches(item)}
     count = _count(validation.held_out, len(digests))
     if count >= len(digests):
         raise ValueError(
@@ -45,9 +45,9 @@ def split(cached: CachedDataset, config: TrainConfig) -> Parts:
     chosen = frozenset(order[:count])
     measured = frozenset(order[: min(count, validation.max_pictures or count)])
     items = tuple(
-        _plain(item, config) for item in cached.items if not item.is_reg and item.digest in measured
+        _plain(item, config) for item in cached.items if _teaches(item) and item.digest in measured
     )
-    training = _only(cached, lambda digest, is_reg: is_reg or digest not in chosen)
+    training = _without(cached, chosen)
     both = replace(cached, items=(*training.items, *items))
     return Parts(training, replace(cached, items=items), both)
 
@@ -57,17 +57,22 @@ def _count(held_out: float, pictures: int) -> int:
     return int(held_out) if held_out >= 1 else max(1, int(held_out * pictures + 0.5))
 
 
-def _only(cached: CachedDataset, keep: Callable[[str, bool], bool]) -> CachedDataset:
-    """The pictures for which keep(digest, is_reg), also in what is known of their folders."""
+def _teaches(part: CachedItem | Subset) -> bool:
+    """Whether the model shall learn what it shows, rather than go on as before."""
+    return not (part.is_reg or part.preserves)
+
+
+def _without(cached: CachedDataset, digests: Collection[str]) -> CachedDataset:
+    """The dataset without these pictures to learn from, also in what is known of its folders."""
 
     def kept(subset: Subset) -> Subset:
-        samples = tuple(s for s in subset.samples if keep(s.digest, subset.is_reg))
-        return replace(subset, samples=samples)
+        samples = tuple(s for s in subset.samples if s.digest not in digests)
+        return replace(subset, samples=samples) if _teaches(subset) else subset
 
     subsets = tuple(kept(subset) for subset in cached.dataset.subsets)
     return replace(
         cached,
-        items=tuple(item for item in cached.items if keep(item.digest, item.is_reg)),
+        items=tuple(i for i in cached.items if not (_teaches(i) and i.digest in digests)),
         dataset=replace(cached.dataset, subsets=tuple(s for s in subsets if s.samples)),
     )
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .buckets import Placement, Size
-from .cache import CachedDataset, interpolation, placed
+from .cache import CachedDataset, CachedItem, cached_item, interpolation, placed
 from .dataset import Interpolation, Sample
 from .decoding import CHANGED
 from .digests import bytes_digest, digest
@@ -57,17 +57,21 @@ def cache_masks(
     Raises:
         ValueError: a file changed, vanished or cannot be decoded, or a mask has another shape than its picture.
     """
-    recipe = cached.recipe
-    keys = [digest(RECIPE, item.latent_key, item.mask_digest) for item in cached.items]
-    jobs = {
-        key: _Job(key, sample, size, placement, interpolation(subset, recipe), recipe.kohya)
-        for key, (subset, sample, size, placement) in zip(
-            keys, placed(cached.dataset, recipe), strict=True
-        )
-        if not store.has(KIND, key)
-    }
-    _make(list(jobs.values()), store, on_mask)
+    recipe, jobs = cached.recipe, []
+    keys = [_key(item) for item in cached.items]  # some of the dataset's pictures, in any order
+    lacking = {key for key in keys if not store.has(KIND, key)}
+    for subset, sample, size, placement in placed(cached.dataset, recipe):
+        key = _key(cached_item(subset, sample, placement, size, recipe))
+        if key in lacking:
+            lacking.remove(key)
+            how = interpolation(subset, recipe)
+            jobs.append(_Job(key, sample, size, placement, how, recipe.kohya))
+    _make(jobs, store, on_mask)
     return tuple(key if _is_used(key, store) else None for key in keys)
+
+
+def _key(item: CachedItem) -> str:
+    return digest(RECIPE, item.latent_key, item.mask_digest)
 
 
 def _make(jobs: list[_Job], store: Store, on_mask: OnMask | None) -> None:

@@ -36,6 +36,8 @@ class Network:
         self.targets = targets
         self.strength = 1.0
         """How far layers are adapted; see `at_strength`."""
+        self.dropout: Dropout | None = None
+        """What the adapters go without now; see `dropping`."""
         self.adapters = {
             target.key: make_adapter(target, seed, device, weights) for target in targets
         }
@@ -44,31 +46,41 @@ class Network:
         return [p for adapter in self.adapters.values() for p in adapter.factors().values()]
 
     def groups(self, config: LoraConfig) -> list[ParameterGroup]:
-        """The parameters by the factor on their learning rate: block by block, up factors last (LoRA+)."""
-        found: dict[tuple[int, bool, bool], ParameterGroup] = {}
+        """The parameters by the factor on their learning rate, up factors last (LoRA+).
+
+        Text encoders come first, then the UNet block by block.
+        """
+        found: dict[tuple[str, int, bool, bool], ParameterGroup] = {}
         for target in self.targets:
             adapter = self.adapters[target.key]
-            block = block_of(target.path) if config.block_rates else 0
-            rate = config.block_rates[block] if config.block_rates else 1.0
+            part = target.key.split("_")[1]  # te1, te2 or unet
+            block = block_of(target.path) if config.block_rates and target.rate is None else 0
+            rate = target.rate
+            if rate is None:
+                rate = config.block_rates[block] if config.block_rates else 1.0
             for name, parameter in adapter.factors().items():
                 is_plus = name in adapter.ups and config.loraplus_ratio > 0
                 is_steady = name in adapter.steady
                 factor = rate * config.loraplus_ratio if is_plus else rate
                 group = ParameterGroup([], factor, decays=not is_steady)
-                group = found.setdefault((block, is_plus, is_steady), group)
+                group = found.setdefault((part, block, is_plus, is_steady), group)
                 group.parameters.append(parameter)
         return [found[key] for key in sorted(found)]
 
     @contextmanager
     def dropping(self, dropout: Dropout | None) -> Iterator[None]:
         """While open, the adapters go without what ``dropout`` says."""
-        for adapter in self.adapters.values():
-            adapter.drop(dropout)
+        before = self.dropout
+        self._drop(dropout)
         try:
             yield
         finally:
-            for adapter in self.adapters.values():
-                adapter.drop(None)
+            self._drop(before)
+
+    def _drop(self, dropout: Dropout | None) -> None:
+        self.dropout = dropout
+        for adapter in self.adapters.values():
+            adapter.drop(dropout)
 
     @contextmanager
     def at_strength(self, strength: float) -> Iterator[None]:

@@ -73,6 +73,12 @@ class OptimiserConfig(Settings):
     warmup_shape: Shape = "linear"
     decay_shape: Shape = "cosine"
     """How warmup_stable_decay climbs and falls (kohya: warmup_type and decay_type)."""
+    text_encoder_1_rate: float = 0.0
+    """Learning rate of CLIP-L (kohya's first text_encoder_lr); 0: it is not trained."""
+    text_encoder_2_rate: float = 0.0
+    """Learning rate of CLIP-G (kohya's second text_encoder_lr); 0: it is not trained."""
+    train_unet: bool = True
+    """Off, with a rate for a text encoder: kohya's network_train_text_encoder_only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,6 +104,13 @@ class OptimiserConfig(Settings):
         problems.need(
             0 <= self.end_rate < self.learning_rate or self.schedule != "polynomial",
             f"end_rate is {self.end_rate}; it must lie below the learning rate, {self.learning_rate}",
+        )
+        for name in ("text_encoder_1_rate", "text_encoder_2_rate"):
+            value = getattr(self, name)
+            problems.need(0 <= value <= 10, f"{name} is {value}; it must lie in 0..10, 0 for not")
+        problems.need(
+            self.train_unet or self.trains_text,
+            "train_unet is off and both text encoder rates are 0: nothing would learn",
         )
         problems.one_of("warmup_shape", self.warmup_shape, Shape)
         problems.one_of("decay_shape", self.decay_shape, Shape)
@@ -153,6 +166,22 @@ class OptimiserConfig(Settings):
     def finds_rate(self) -> bool:
         """Whether the optimiser finds the learning rate itself, one for all parameters."""
         return self.type in ONE_RATE or is_relative(self.type, self.constructor_arguments())
+
+    @property
+    def text_rates(self) -> tuple[float, float]:
+        """The learning rates of both text encoders; 0 for one that is not trained."""
+        return self.text_encoder_1_rate, self.text_encoder_2_rate
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether a text encoder is trained."""
+        return any(self.text_rates)
+
+    @property
+    def has_several_rates(self) -> bool:
+        """Whether UNet and text encoders learn at rates of their own."""
+        rates = {rate for rate in self.text_rates if rate}
+        return len(rates | {self.learning_rate} if self.train_unet else rates) > 1
 
     @property
     def follows_schedule(self) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .config import LossConfig
 from .data import Batch
+from .live_texts import with_texts
 from .network import Network
 from .step import Draws, Model, noisy_latents, sample_losses
 
@@ -28,24 +29,33 @@ def loss_terms(
     the model's device. The additional term has the picture's weight and no mask.
     """
     noisy = noisy_latents(model.schedule, batch, draws)
-    target = None
+    worded, target = with_texts(model, batch, network), None
     kept = [row for row, item in enumerate(batch.items) if item.preserves]
     if kept:
         target = model.schedule.target(batch.latents, draws.noise, draws.timesteps).clone()
-        rows = (noisy, draws.timesteps, batch.context, batch.y)
-        target[kept] = _base_answer(model, network, *(tensor[kept] for tensor in rows))
-    yield sample_losses(model, batch, draws, config, noisy=noisy, target=target)
+        target[kept] = _base_answer(model, network, batch, noisy, draws, kept)
+    yield sample_losses(model, worded, draws, config, noisy=noisy, target=target)
+    del worded
     if batch.class_context is None or batch.class_y is None:
         return
-    other = dataclasses.replace(batch, context=batch.class_context, y=batch.class_y, mask=None)
-    target = _base_answer(model, network, noisy, draws.timesteps, other.context, other.y)
+    items = tuple(item._replace(text=item.class_text) for item in batch.items)
+    other = dataclasses.replace(
+        batch, context=batch.class_context, y=batch.class_y, mask=None, items=items
+    )
+    target = _base_answer(model, network, other, noisy, draws, list(range(len(items))))
+    other = with_texts(model, other, network)
     losses = sample_losses(model, other, draws, config, noisy=noisy, target=target)
     yield config.preservation * losses
 
 
 def _base_answer(
-    model: Model, network: Network, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor
+    model: Model, network: Network, batch: Batch, noisy: Tensor, draws: Draws, rows: list[int]
 ) -> Tensor:
-    """What the model answers without the adapters, [B, 4, h, w] float32, without gradients."""
+    """What the model answers to some rows without the adapters, those of the text encoders too.
+
+    [rows, 4, h, w] float32, without gradients.
+    """
     with torch.no_grad(), network.at_strength(0.0):
-        return model.answer(noisy, timesteps, context, y).float()
+        batch = with_texts(model, batch, network)
+        told = noisy, draws.timesteps, batch.context, batch.y
+        return model.answer(*(tensor[rows] for tensor in told)).float()

@@ -16,6 +16,7 @@ from .diffusion import Schedule
 from .loss import per_sample
 from .noise import draw_timestep, multires_noise, offset_noise
 from .rng import generator
+from .texts import Encode
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the model's answer."""
@@ -23,12 +24,16 @@ Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Model:
-    """A UNet as the trainer sees it: a callable, its schedule, where and in what it computes."""
+    """A UNet as the trainer sees it: a callable, its schedule, where and in what it computes.
+
+    ``encode``: text encoders that are trained with it; None: encodings come from the cache.
+    """
 
     predict: Predict
     schedule: Schedule
     device: torch.device
     dtype: torch.dtype
+    encode: Encode | None = None
 
     def answer(self, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
         """What it makes of x_t [B, 4, h, w]; timesteps: [B] int64; all cast to what it computes in."""

@@ -20,7 +20,7 @@ RESIDUALS = {"ResBlock", "Downsample", "Upsample"}
 
 @dataclass(frozen=True)
 class Target:
-    """A layer that gets an adapter: its path in the UNet, its kohya key, the adapter's size and kind."""
+    """A layer that gets an adapter: its path in its model, its kohya key, the adapter's size and kind."""
 
     path: str
     key: str
@@ -31,6 +31,8 @@ class Target:
     dora: bool = False
     factor: int = -1
     """LoKr's: the small factor of the layer's width; -1 for the one next to its square root."""
+    rate: float | None = None
+    """The factor on its learning rate, in a text encoder; in the UNet its block has one."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from .batches import BatchItem
 from .cache import CachedItem
 from .config import TrainConfig
 from .data import TrainingData
+from .live_texts import with_texts
 from .step import Draws, Model, sample_losses
 
 QUANTILE_95 = 1.96
@@ -65,7 +66,8 @@ class Validation:
         found = []
         with torch.no_grad():
             for index in range(len(self._items)):
-                batch = self._data.load([BatchItem(index, 0, False)])
+                batch = self._data.load([BatchItem(index, 0, False, self._items[index].caption)])
+                batch = with_texts(model, batch)
                 for part in range(self._config.validation.timesteps):
                     before_batch()
                     draws = self._draws(index, batch.latents, part, len(model.schedule))

@@ -26,6 +26,11 @@ def runs_root() -> Path:
     return output_root() / "runs"
 
 
+def reports_root() -> Path:
+    """Where reports of runs lie, for bug reports."""
+    return output_root() / "reports"
+
+
 def pictures_root() -> Path:
     """Where pictures lie that came from other nodes."""
     return output_root() / "pictures"

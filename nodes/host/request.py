@@ -13,7 +13,8 @@ from ...trainer.class_captions import trigger_notes
 from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from ...trainer.digests import digest
-from . import text, unet
+from ...trainer.origin import Origin, find_origin
+from . import folders, text, text_training, unet
 from .sampling import PreviewSettings
 
 
@@ -32,10 +33,27 @@ class Request:
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     continue_stopped: bool = False
     """Go on with a run that was stopped and kept, rather than bring back what was kept."""
+    continue_from: str = ""
+    """The name of the run whose LoRA this one begins with; empty: none."""
+
+    def origin(self) -> Origin | None:
+        """Where the run begins, if not anew; raises ValueError where it cannot begin there."""
+        if not self.continue_from.strip():
+            return None
+        return find_origin(folders.runs_root(), self.continue_from, self.config)
 
     @property
     def wants_previews(self) -> bool:
         return self.previews is not None and self.previews.wanted
+
+    @property
+    def trains_text(self) -> bool:
+        return self.config.optimiser.trains_text
+
+    @property
+    def trained(self) -> list[Any]:
+        """The patchers that training goes through: the UNet's, and that of text encoders if trained."""
+        return [self.patcher, self.clip.patcher] if self.trains_text else [self.patcher]
 
     def data_identity(self) -> str:
         """Digest of whatever in the data can change the numbers of the run."""
@@ -50,6 +68,7 @@ class Request:
         prediction = unet.prediction(self.patcher)
         return [
             *unet.notes(self.patcher),
+            *(unet.patch_notes(self.clip.patcher, "CLIP") if self.trains_text else ()),
             *config.optimiser.notes(),
             *config.loss.notes(prediction),
             *trigger_notes(self.cached, config.loss),
@@ -62,15 +81,10 @@ class Request:
         check_installed(self.config.lora.algorithm)
         if self.clip is not None:
             text.check_clip(self.clip)
-        elif self.cached.text_fingerprint is None:
-            raise ValueError(
-                "The captions are not encoded yet: connect CLIP to Cache Latents or to Train."
-            )
-        elif TrainingData(self.cached, self.cached.text_fingerprint).varies(self.config.captions):
-            raise ValueError(
-                "The captions differ from showing to showing (shuffle, dropout, wildcards or optional "
-                "tags) and are encoded while training: connect CLIP to Train."
-            )
+        if self.trains_text:
+            text_training.check_text_training(self.clip, self.patcher)
+        elif self.clip is None:
+            self._check_cached_captions()
         if self.config.loss.preservation and self.clip is None:
             raise ValueError(
                 "preservation (Noise and Loss Settings) encodes the captions once more, without the "
@@ -79,6 +93,19 @@ class Request:
         problem = preview_problem(clip=self.clip is not None, vae=self.vae is not None)
         if self.wants_previews and problem:
             raise ValueError(problem)
+
+    def _check_cached_captions(self) -> None:
+        """Refuse to go without CLIP where the cache cannot hold all encodings."""
+        fingerprint = self.cached.text_fingerprint
+        if fingerprint is None:
+            raise ValueError(
+                "The captions are not encoded yet: connect CLIP to Cache Latents or to Train."
+            )
+        if TrainingData(self.cached, fingerprint).varies(self.config.captions):
+            raise ValueError(
+                "The captions differ from showing to showing (shuffle, dropout, wildcards or optional "
+                "tags) and are encoded while training: connect CLIP to Train."
+            )
 
 
 def preview_problem(*, clip: bool, vae: bool) -> str | None:

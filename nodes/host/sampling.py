@@ -128,13 +128,18 @@ def parse_strengths(text: str) -> tuple[float, ...]:
 
 
 class Previewer:
-    """Encodes its prompts once, then samples them whenever asked. Call in inference mode."""
+    """Encodes its prompts once, then samples them whenever asked. Call in inference mode.
 
-    def __init__(self, patcher: Any, clip: Any, vae: Any, settings: PreviewSettings) -> None:
+    learns: the text encoders are trained, so prompts are encoded whenever they are sampled.
+    """
+
+    def __init__(
+        self, patcher: Any, clip: Any, vae: Any, settings: PreviewSettings, learns: bool = False
+    ) -> None:
         self._patcher, self._vae, self._scheduler = patcher, vae, settings.scheduler
         self._shots = settings.shots()
-        texts = {text for shot in self._shots for text in (shot.text, shot.negative)}
-        self._encoded = {text: conditioning(clip, text) for text in sorted(texts)}
+        self._clip, self._learns = clip, learns
+        self._encoded = {} if learns else self._encode()
         self.strengths = settings.strengths
         self._without: dict[tuple[int, float], Tensor] = {}
         """The pictures of strength 0, which are always the same."""
@@ -145,13 +150,21 @@ class Previewer:
         """IMAGEs [1, H, W, 3]: of each prompt one per strength. ``at_strength`` sets the live adapters'."""
         wanted = [(number, s) for number in range(len(self._shots)) for s in self.strengths]
         latents = {}
-        for number, strength in wanted:
-            if (number, strength) not in self._without:
-                with at_strength(strength):
+        for strength in self.strengths:
+            missing = [key for key in wanted if key[1] == strength and key not in self._without]
+            with at_strength(strength):
+                if self._learns and missing:
+                    self._encoded = self._encode()
+                for number, _ in missing:
                     latents[number, strength] = self._latents(self._shots[number])
         pictures = {key: self._vae.decode(value).float().cpu() for key, value in latents.items()}
         self._without |= {key: value for key, value in pictures.items() if key[1] == 0}
         return [(self._without | pictures)[key] for key in wanted]
+
+    def _encode(self) -> dict[str, Any]:
+        """The conditioning of all prompts, by text."""
+        texts = {text for shot in self._shots for text in (shot.text, shot.negative)}
+        return {text: conditioning(self._clip, text) for text in sorted(texts)}
 
     def _latents(self, shot: Shot) -> Tensor:
         empty = torch.zeros((1, 4, shot.height // 8, shot.width // 8))

@@ -20,13 +20,15 @@ from ...trainer.held_out import split
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora_file import LoraModel
 from ...trainer.network import Network
+from ...trainer.origin import Origin
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
+from ...trainer.step import Model
 from ...trainer.store import Store
-from ...trainer.targets import find_targets
+from ...trainer.text_targets import run_targets, text_plan
 from ...trainer.validation_book import ValidationBook
 from ...trainer.weights import Lookahead, Weights
-from . import checkpoints, folders, memory, text, unet
+from . import checkpoints, folders, memory, text, text_training, unet
 from .caching import encode_captions, encode_pictures, make_masks
 from .facts import metadata
 from .files import cache_store
@@ -60,7 +62,9 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
     assert texts is not None
     recipe = request.config.identity(request.cached.needs_horizon)
-    inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher))
+    origin = request.origin()
+    begun = origin.identity if origin else ""
+    inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher), begun)
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
     validations = ValidationBook(folder, parts.training, request.config)
@@ -70,20 +74,21 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         return found, book
     for note in request.notes():
         log.warning("LoRA Loop: %s", note)
-    nearest = folder.nearest()
+    nearest = folder.nearest(request.config, request.cached.needs_horizon)
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
-        whole = TrainingData(parts.both, texts, store)
+        whole = TrainingData(parts.both, texts, store, live_texts=request.trains_text)
         _complete_cache(dataclasses.replace(request, cached=parts.both), whole, store)
         request = dataclasses.replace(request, cached=parts.training)
         data, held_out = whole.parts(parts.training, parts.held_out)
         record_seen(request, data, folder.path)
         watching = Watching(request, held_out, parts, folder)
-        training = _Training(request, data, book, folder, watching)
+        training = _Training(request, data, book, folder, watching, origin)
         if training.first:
             log.info("LoRA Loop: run %s goes on after step %d", folder.path.name, training.first)
         else:
-            log.info("LoRA Loop: new run %s%s", folder.path.name, f"; {nearest}" if nearest else "")
+            said = [origin.describe()] if origin else [nearest] if nearest else []
+            log.info("LoRA Loop: %s", "; ".join([f"new run {folder.path.name}", *said]))
         with TRAININGS.running(request.node_id) as stop:
             return training.run(stop), book
 
@@ -91,7 +96,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
 def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
     """Encode what the cache lacks; raises ValueError when there is nothing to encode it with."""
     cached = request.cached
-    if request.clip is not None:
+    if request.clip is not None and not request.trains_text:
         encode_captions(cached, request.clip, request.config, store, request.node_id)
     missing = data.missing(request.config)
     if missing and request.vae is not None:
@@ -125,10 +130,13 @@ class _Training:
         book: PreviewBook,
         folder: RunFolder,
         watching: Watching,
+        origin: Origin | None,
     ) -> None:
         self._request, self._data, self._book, self._folder = request, data, book, folder
         self._watching = watching
         self._start = folder.states.latest(watching.book.reach())
+        if self._start is None and origin is not None:
+            self._start = origin.load()
         self.first = self._start.step if self._start else 0
         book.clear(self.first)
         self._config = request.config
@@ -149,7 +157,11 @@ class _Training:
             settings = self._request.previews
             assert settings is not None
             self._previewer = Previewer(
-                self._patcher, self._request.clip, self._request.vae, settings
+                self._patcher,
+                self._request.clip,
+                self._request.vae,
+                settings,
+                learns=self._request.trains_text,
             )
         try:
             outcome, tensors = self._train(stop)
@@ -161,15 +173,17 @@ class _Training:
         if outcome.stopped:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
-        lora = LoraModel(tensors, metadata(self._request, outcome.steps, started))
-        return self._watching.book.save(lora, outcome)
+        about = metadata(self._request, outcome.steps, started, self._folder.path)
+        return self._watching.book.save(LoraModel(tensors, about), outcome)
 
     def _train(self, stop: Follower) -> tuple[Outcome, dict[str, Tensor]]:
         device = self._patcher.load_device
         if self._captions.is_due(self.first):
             self._encode_captions()
         with training_session(), ExitStack() as stack:
-            targets = find_targets(self._unet, self._config.lora)
+            clip = self._request.clip
+            encoders = text_training.encoders(clip) if self._request.trains_text else ()
+            targets = run_targets(self._unet, encoders, self._config)
             self._network = network = Network(targets, self._config.seed, device, self._weights)
             parameters = sum(p.numel() for p in network.parameters())
             self._folder.check_space(
@@ -181,13 +195,15 @@ class _Training:
             log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
             self._make_room()
             self._leaves = leaf_plan(self._unet, network, self._weights)
+            for encoder in encoders:
+                self._leaves += text_plan(encoder, network, self._weights)
             plan = list(self._leaves)
             if self._memory.checkpointing:
                 plan += checkpoint_plan(self._unet)
             stack.callback(self._hold.close)
             self._attachment = stack.enter_context(Attachment(plan))
             self._hold_weights()
-            model = unet.training_model(self._patcher, self._config.loss)
+            model = self._model()
             self._loop = Loop(
                 model,
                 network,
@@ -200,9 +216,7 @@ class _Training:
             self._states = StateKeeper(self._folder.states, self._loop, self.first)
             self._followers: list[Follower] = [
                 *stack.enter_context(self._watching.follow(self._loop, model, self.before_batch)),
-                *checkpoints.follow(
-                    self._request, self._folder.path, self._loop, self._data, self.first
-                ),
+                *checkpoints.follow(self._request, self._folder.path, self._loop, self.first),
                 self._states,
                 BandLog(),
                 stop,
@@ -217,6 +231,14 @@ class _Training:
                 self._states.save()
                 raise
             return outcome, network.state_dict()
+
+    def _model(self) -> Model:
+        """UNet and, where they are trained, text encoders for the loop."""
+        model, request = unet.training_model(self._patcher, self._config.loss), self._request
+        if not request.trains_text:
+            return model
+        encode = text_training.live_encode(request.clip, request.cached.texts)
+        return dataclasses.replace(model, encode=encode)
 
     def before_batch(self) -> None:
         check_interrupt()
@@ -269,7 +291,7 @@ class _Training:
 
     def _make_room(self) -> None:
         with torch.inference_mode():
-            memory.make_room(self._patcher, self._memory.reserve)
+            memory.make_room(self._request.trained, self._memory.reserve)
 
     def _hold_weights(self) -> None:
         self._hold.enter_context(self._weights.hold(leaf.module for leaf in self._leaves))

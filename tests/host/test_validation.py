@@ -6,9 +6,10 @@ import comfy.model_management as mm
 import pytest
 import torch
 
-from pack.nodes.host import training, watching
-from pack.nodes.host.unet import predict, schedule
+from pack.nodes.host import folders, training, watching
+from pack.nodes.host.unet import predict
 from pack.tests.host import scene
+from pack.trainer.batches import BatchItem
 from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.config import ValidationConfig
 from pack.trainer.held_out import split
@@ -58,7 +59,7 @@ def test_it_measures_the_unet_with_the_adapters_on(tiny, cached, monkeypatch):
         """The same by hand: ComfyUI's UNet, its own sigmas, the stored latents."""
         unet, found = tiny.model.model.diffusion_model, []
         for index, _ in enumerate(validation._items):
-            batch = validation._data.load([training_item(index)])
+            batch = validation._data.load([BatchItem(index, 0, False)])
             for part in range(4):
                 draws = validation._draws(index, batch.latents, part, 1000)
                 sigma = tiny.model.get_model_object("model_sampling").sigmas[draws.timesteps]
@@ -71,13 +72,7 @@ def test_it_measures_the_unet_with_the_adapters_on(tiny, cached, monkeypatch):
                 found.append(float(((answer.float() - draws.noise) ** 2).mean()))
         return found
 
-    from pack.trainer.batches import BatchItem
-
-    def training_item(index):
-        return BatchItem(index, 0, False)
-
     monkeypatch.setattr(Validation, "losses", watch)
-    assert schedule(tiny.model).prediction == "epsilon"
     result = train(tiny, cached, config())
     assert len(seen) == 4
     for measured, by_hand in seen:
@@ -164,8 +159,6 @@ def test_cancelled_while_validating_goes_on_alike(tiny, cached, monkeypatch, tmp
     result = train(tiny, cached, config())
     (table,) = result.path.parent.glob("steps.csv")
     assert [line.split(",")[0] for line in table.read_text().splitlines()[1:]] == list("123456")
-    from pack.nodes.host import folders
-
     monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "elsewhere")
     whole = train(tiny, cached, config())
     assert result.validations == whole.validations and equal(result.best, whole.best)

@@ -12,6 +12,7 @@ from pack.trainer.config import (
     LossConfig,
     OptimiserConfig,
     TrainConfig,
+    ValidationConfig,
 )
 from pack.trainer.lr_schedule import learning_rate
 from pack.trainer.optimiser_config import LrSchedule
@@ -26,6 +27,7 @@ WRONG = {
     OptimiserConfig: {
         "learning_rate": 0.0, "schedule": "sine", "warmup": -1.0, "beta1": 1.0, "epsilon": 0.0,
         "weight_decay": -0.1, "max_grad_norm": -1.0, "cycles": 0, "min_lr_ratio": 1.5,
+        "text_encoder_1_rate": -1e-5, "text_encoder_2_rate": 11.0,
         "timescale": -1, "warmup_shape": "steep", "decay_shape": "sqrt",
     },
     LossConfig: {
@@ -212,6 +214,7 @@ def test_the_dict_makes_the_config_again():
         "optimiser": OptimiserConfig,
         "loss": LossConfig,
         "captions": CaptionOptions,
+        "validation": ValidationConfig,
     }
     again = TrainConfig(**{k: parts[k](**v) if k in parts else v for k, v in values.items()})
     assert again == config

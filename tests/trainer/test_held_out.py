@@ -75,6 +75,13 @@ def test_regularisation_pictures_are_always_shown_and_copies_go_together():
     assert sum(item.is_reg for item in found.training.items) == 20
 
 
+def test_pictures_whose_target_is_the_model_itself_are_never_held_out():
+    kept = [dataclasses.replace(make_item(n), preserves=True) for n in range(20, 40)]
+    found = parts(dataset(*TEN[:2], *kept), 1)
+    assert not any(item.preserves for item in found.held_out.items)
+    assert sum(item.preserves for item in found.training.items) == 20
+
+
 def test_a_picture_that_is_for_regularisation_too_stays_there():
     twin = dataclasses.replace(TEN[0], is_reg=True)
     found = parts(dataset(*TEN[:2], twin), 1, seed=1)

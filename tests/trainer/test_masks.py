@@ -175,3 +175,17 @@ def test_several_resolutions_have_a_mask_each(root, store):
     keys = masks.cache_masks(cached, store)
     shapes = [tuple(store.load(masks.KIND, key)["mask"].shape) for key in keys]
     assert shapes == [(8, 8), (4, 4)]
+
+
+def test_a_part_of_the_pictures_in_another_order_keeps_each_its_mask(root, store):
+    """As when some are held out for validation; what is not among them is not opened."""
+    for number in range(4):
+        write(root / f"{number}.png")
+        Image.fromarray(grey(number)).save(root / "masks" / f"{number}.png")
+    cached = cached_of(root, store)
+    part = dataclasses.replace(cached, items=(cached.items[3], cached.items[1]))
+    (root / "masks" / "0.png").unlink()
+    found = loaded(part, store)
+    assert list(found) == ["3.png", "1.png"]
+    for name, mask in found.items():
+        torch.testing.assert_close(mask, block_means(grey(int(name[0]))))

@@ -11,6 +11,7 @@ import torch
 from pack.tests.trainer.tiny_cache import FINGERPRINT, encode, make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights
+from pack.tests.trainer.watched_run import WatchedRun
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.batches import BatchItem
 from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, ValidationConfig
@@ -141,6 +142,20 @@ def test_validating_changes_no_number_of_the_training(cached, variant):
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(1))  # nor of the process's own generator
     assert len(found) == 6 and all(a != b for a, b in itertools.pairwise(found))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_is_measured_with_the_adapters_as_they_are_used(cached, tmp_path, variant):
+    watched = WatchedRun(
+        cached, dataclasses.replace(CONFIG, **VARIANTS[variant]), tmp_path / "runs"
+    )
+    result = watched.go()
+    run = watched.run
+    with Attachment(leaf_plan(run.unet, run.network, PlainWeights())):
+        after = watched.validation.losses(run.model, lambda: None)
+    before = Validated(cached).losses()
+    last = result.validations[-1]
+    assert last.step == 6 and last == Measurement.compare(6, before, after)
 
 
 def test_the_difference_is_that_of_pairs():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,20 @@ class Adapter(nn.Module, ABC):
     def drop(self, dropout: Dropout | None) -> None:
         """From now on go without what ``dropout`` says."""
         self.dropout = dropout
+
+    def with_dropout_of_now(self, function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        """The function as it is under what is dropped now, for whenever it is called again."""
+        dropout = self.dropout
+
+        def run(x: Tensor) -> Any:
+            before = self.dropout
+            self.drop(dropout)
+            try:
+                return function(x)
+            finally:
+                self.drop(before)
+
+        return run
 
 
 class Additive(Adapter):

@@ -52,7 +52,8 @@ class Dora(Adapter):
                 scaled = self._scaled(x, norms)
                 return scaled, self.inner.plain(scaled)
 
-            scaled, added = recomputed(both, x, self.factors().values())
+            again = self.with_dropout_of_now(both)
+            scaled, added = recomputed(again, x, self.factors().values())
             return frozen(scaled) + added
 
         return forward

@@ -52,7 +52,7 @@ class Rebuilt(Additive):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return recomputed(self.plain, x, self.factors().values())
+        return recomputed(self.with_dropout_of_now(self.plain), x, self.factors().values())
 
     def thinned(self, output: Tensor) -> Tensor:
         """The output without what dropout takes away."""
