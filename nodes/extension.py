@@ -13,6 +13,7 @@ from .files import SaveCaptions, TidyDataset
 from .filters import FilterTags
 from .host.stopping import add_routes
 from .identity import IdentityTags
+from .kohya import ImportKohyaConfig
 from .latents import CacheLatents
 from .lora import ApplyLora, SaveLora
 from .lora_settings import LoraSettings
@@ -22,12 +23,15 @@ from .optimiser_settings import OptimiserSettings
 from .options import CaptionSettings, DatasetOptions
 from .plot import PlotLoss
 from .previews import PreviewNode
+from .runs import Runs
+from .start import LoadLora
 from .tagging import WD14Tag
 from .train import Train
 from .validation_settings import ValidationSettings
 
 NODES: list[type[io.ComfyNode]] = [
     LoadDataset,
+    ImportKohyaConfig,
     DatasetOptions,
     MergeDatasets,
     DatasetFromImages,
@@ -50,9 +54,11 @@ NODES: list[type[io.ComfyNode]] = [
     CheckpointSettings,
     ValidationSettings,
     Train,
+    LoadLora,
     ApplyLora,
     SaveLora,
     PlotLoss,
+    Runs,
 ]
 
 

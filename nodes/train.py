@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
 from ..trainer.checkpoint_config import CheckpointConfig
 from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
+from ..trainer.start import Start
 from .host.apply import apply_lora
 from .host.images import empty_image
 from .host.request import Request, preview_problem
@@ -27,6 +30,7 @@ from .sockets import (
     LossSettingsSocket,
     OptimiserSettingsSocket,
     PreviewSettingsSocket,
+    RunSettingsSocket,
     ValidationSettingsSocket,
 )
 
@@ -141,6 +145,28 @@ class Train(io.ComfyNode):
                     default=False,
                     advanced=True,
                 ),
+                field(
+                    io.String,
+                    "continue_from",
+                    "The name of an earlier run (Runs lists them): begin a new run with its LoRA, after "
+                    "changes of pictures or settings. Empty: begin anew.",
+                    default="",
+                    advanced=True,
+                ),
+                field(
+                    RunSettingsSocket,
+                    "run_settings",
+                    "From Import kohya Config: goes before the widgets from steps to checkpointing. "
+                    "Settings that are not connected come from it, too.",
+                    optional=True,
+                ),
+                field(
+                    LoraModelSocket,
+                    "start_from",
+                    "A LoRA to go on training, from Load LoRA for Training or Train (kohya: "
+                    "network_weights); without it a new one is begun.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -191,6 +217,7 @@ class Train(io.ComfyNode):
         cache: CachedDataset,
         prefetch_weights: bool,
         continue_stopped: bool,
+        continue_from: str,
         clip: Any = None,
         vae: Any = None,
         lora_settings: LoraConfig | None = None,
@@ -198,21 +225,23 @@ class Train(io.ComfyNode):
         loss_settings: LossConfig | None = None,
         preview_settings: PreviewSettings | None = None,
         caption_settings: CaptionOptions | None = None,
+        run_settings: TrainConfig | None = None,
         checkpoint_settings: CheckpointConfig | None = None,
         validation_settings: ValidationConfig | None = None,
+        start_from: Mapping[str, Tensor] | None = None,
         **values: Any,
     ) -> io.NodeOutput:
-        config = TrainConfig(
-            lora=lora_settings or LoraConfig(),
-            optimiser=optimiser_settings or OptimiserConfig(),
-            loss=loss_settings or LossConfig(),
-            captions=caption_settings or CaptionOptions(),
-            validation=validation_settings or ValidationConfig(),
-            **values,
+        config = (run_settings or TrainConfig(**values)).having(
+            lora=lora_settings,
+            optimiser=optimiser_settings,
+            loss=loss_settings,
+            captions=caption_settings,
+            validation=validation_settings,
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped,
+            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped, continue_from,
+            None if start_from is None else Start(start_from),
         )  # fmt: skip
         result, book = train_lora(request)
         trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)

@@ -212,11 +212,10 @@ def placed(dataset: Dataset, recipe: LatentRecipe) -> list[tuple[Subset, Sample,
         stored_size(sample.path) if recipe.kohya else sample.size for _, sample in dataset.samples()
     ]
     pictures = list(zip(dataset.samples(), sizes, strict=True))
-    for buckets, ((subset, sample), size) in product(
-        (recipe.buckets, *recipe.more_buckets), pictures
-    ):
+    for more, ((subset, sample), size) in product((None, *recipe.more_buckets), pictures):
         try:
-            found.append((subset, sample, size, assign(size, buckets)))
+            placement = assign(size, more or subset.buckets or recipe.buckets)
+            found.append((subset, sample, size, placement))
         except ValueError as error:
             unfit.append(f"{sample.path.name}: {error}")
     _refuse(unfit, "")

@@ -37,6 +37,8 @@ class Checkpoints:
         self._metadata = metadata
         self._epochs_between = config.epochs_between(epochs)
         self._at = time.monotonic()
+        for partial in folder.glob(".*.tmp"):  # of a process that was killed
+            partial.unlink(missing_ok=True)
 
     def on_step(self, event: StepEvent) -> None:
         """Write what is due after a step."""

@@ -30,6 +30,9 @@ __all__ = [
 RECIPE_VERSION = 1
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
 
+NOT_IN_IDENTITY = ("checkpointing", "epochs", "validation")
+"""Settings that cannot change the numbers of a step; epochs are told by the steps that they come to."""
+
 Checkpointing = Literal["auto", "full", "off"]
 
 
@@ -70,6 +73,11 @@ class TrainConfig:
         )
         problems.finish("Train")
 
+    def having(self, **parts: Any) -> TrainConfig:
+        """The config with these parts (lora, optimiser ...) in place of its own; None leaves one."""
+        given = {name: part for name, part in parts.items() if part is not None}
+        return dataclasses.replace(self, **given)
+
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
@@ -78,10 +86,11 @@ class TrainConfig:
 
         ``needs_horizon``: something outside the config depends on the number of steps.
         Left out: the memory plan, all of validation but what is held out, and the number of steps
-        unless a schedule or warm-up depends on it. Epochs are told by the steps that they come to.
+        unless a schedule or warm-up depends on it.
         """
         recipe = self.to_dict()
-        del recipe["checkpointing"], recipe["epochs"], recipe["validation"]
+        for name in NOT_IN_IDENTITY:
+            del recipe[name]
         if self.validation.held_out:
             recipe["held_out"] = [self.validation.held_out, self.validation.seed]
         if not (needs_horizon or self.optimiser.needs_horizon or self.captions.needs_horizon):

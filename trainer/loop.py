@@ -99,6 +99,8 @@ class Loop:
         self._config = config
         self._observer = observer
         self._micro_batch = micro_batch or config.batch_size
+        if start is not None:
+            network.load(start.network)  # before a moving average of it begins
         self._optimiser = Optimiser(
             network.groups(config.lora),
             config.optimiser,
@@ -112,8 +114,8 @@ class Loop:
         self._is_whole = True
         if start is not None:
             self._losses, self._good = list(start.losses), start.good
-            network.load(start.network)
-            self._optimiser.load(start.optimiser)
+            if start.optimiser:
+                self._optimiser.load(start.optimiser)
             self._guard.load(start.guard)
             self._bands.load(start.bands)
 

@@ -18,12 +18,13 @@ from .digests import digest
 from .lock import folder_lock
 from .loop import Outcome
 from .lora_file import LoraModel, read_lora, write_lora
+from .nearest import DESCRIPTION, nearest_run
+from .run_log import logged
 from .state import KEPT, StateFiles
 from .validation import Measurement
 
 log = logging.getLogger(__name__)
 
-DESCRIPTION = "run.json"
 GIB = 1 << 30
 STATE_BYTES, RESULT_BYTES = 12, 4
 """Of each parameter: its value and two moments, as AdamW has them; and its value in the result."""
@@ -31,16 +32,19 @@ STATE_BYTES, RESULT_BYTES = 12, 4
 
 @dataclass(frozen=True)
 class Inputs:
-    """Digests of what a run is made of; two runs with equal inputs are the same run."""
+    """Digests of what a run is made of, and where it begins; two runs with equal inputs are the same run."""
 
     recipe: str
     data: str
     texts: str
     model: str
+    origin: str = ""
+    """The step of another run that this one begins with (see Origin); empty: none."""
 
     @property
     def identity(self) -> str:
-        return digest(self.recipe, self.data, self.texts, self.model)
+        begun = [self.origin] if self.origin else []
+        return digest(self.recipe, self.data, self.texts, self.model, *begun)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class RunFolder:
         Raises:
             ValueError: another living process trains in it.
         """
-        with folder_lock(self.path):
+        with folder_lock(self.path), logged(self.path):
             self.states.tidy()
             description = {"inputs": vars(self.inputs), "config": config.to_dict()}
             write_json(self.path / DESCRIPTION, description)
@@ -135,24 +139,9 @@ class RunFolder:
         write_json(path.with_suffix(".json"), report)
         return Result(lora, outcome.losses, path, outcome.stopped)
 
-    def nearest(self) -> str | None:
-        """Which inputs differ from the most similar other run, as a sentence; None if there is none."""
-        found = []
-        for description in sorted(self.path.parent.glob(f"*/{DESCRIPTION}")):
-            try:
-                other = dict(json.loads(description.read_text("utf-8"))["inputs"])
-            except (OSError, ValueError, LookupError, TypeError):
-                continue
-            changed = [
-                name for name, value in vars(self.inputs).items() if other.get(name) != value
-            ]
-            found.append((len(changed), description.stat().st_mtime, description.parent, changed))
-        if not found:
-            return None
-        fewest = min(count for count, *_ in found)
-        _, _, folder, changed = max(f for f in found if f[0] == fewest)
-        what = ", ".join(changed) if changed else "number of steps"
-        return f"this run differs from {folder.name} in: {what}"
+    def nearest(self, config: TrainConfig, needs_horizon: bool = False) -> str | None:
+        """How the most similar run differs, as a sentence; None if there is none. See `nearest_run`."""
+        return nearest_run(self.path.parent, vars(self.inputs), config, needs_horizon)
 
     def _read(self, stem: str, asked: int | None = None) -> Result | None:
         """A result that is whole and, if told so, of a run that was asked for so many steps."""

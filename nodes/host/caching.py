@@ -8,14 +8,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from ...trainer.buckets import BucketSettings
 from ...trainer.cache import CachedDataset, LatentRecipe, cache_latents
+from ...trainer.cache_settings import CacheSettings
 from ...trainer.class_captions import lasting_texts
 from ...trainer.config import TrainConfig
 from ...trainer.dataset import Dataset
 from ...trainer.masks import cache_masks
 from ...trainer.store import Store
-from ...trainer.texts import AS_PROMPTS, TextRecipe, cache_texts
+from ...trainer.texts import cache_texts
 from . import images, text
 from .clearing import keep_within
 from .files import cache_store
@@ -31,12 +31,7 @@ class CacheRequest:
     dataset: Dataset
     vae: Any
     clip: Any
-    buckets: BucketSettings
-    flip: bool = False
-    kohya: bool = False
-    batch_size: int = 1
-    more_resolutions: tuple[int, ...] = ()
-    texts: TextRecipe = AS_PROMPTS
+    settings: CacheSettings
     node_id: str | None = None
     limit_gb: float = 0.0
 
@@ -45,18 +40,19 @@ def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
     """Encode what the cache lacks; the cached dataset and a report of its buckets."""
     if request.clip is not None:
         text.check_clip(request.clip)
+    settings = request.settings
     recipe = LatentRecipe(
-        request.buckets,
+        settings.buckets,
         images.vae_fingerprint(request.vae),
-        request.flip,
-        request.kohya,
-        more_buckets=tuple(map(request.buckets.at, request.more_resolutions)),
+        settings.flip,
+        settings.kohya,
+        more_buckets=tuple(map(settings.buckets.at, settings.more_resolutions)),
     )
     with cache_store() as store:
         cached = encode_pictures(
-            request.dataset, recipe, request.vae, store, request.batch_size, request.node_id
+            request.dataset, recipe, request.vae, store, settings.batch_size, request.node_id
         )
-        cached = dataclasses.replace(cached, texts=request.texts)
+        cached = dataclasses.replace(cached, texts=settings.texts)
         if request.clip is not None:
             fingerprint = encode_captions(
                 cached, request.clip, TrainConfig(), store, request.node_id

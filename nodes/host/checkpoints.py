@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
+from itertools import takewhile
 from pathlib import Path
 
+from ...trainer.batches import epoch_ends
 from ...trainer.checkpoints import FOLDER, Checkpoints
-from ...trainer.data import TrainingData
 from ...trainer.loop import Loop
 from .facts import epochs, metadata
 from .request import Request
 
 
-def follow(
-    request: Request, run: Path, loop: Loop, data: TrainingData, first: int
-) -> list[Checkpoints]:
+def follow(request: Request, run: Path, loop: Loop, first: int) -> list[Checkpoints]:
     """Who writes the checkpoints that are asked for, in the folder of the run, nobody if none are.
 
     ``first``: the step that the run goes on from, whose checkpoint is made up for if it is missing.
@@ -27,9 +26,10 @@ def follow(
         config,
         loop,
         epochs(request, steps),
-        lambda step: metadata(request, step, started),
+        lambda step: metadata(request, step, started, run),
     )
     if first:
-        last = next(data.steps(request.config, first - 1))
-        writer.write(first, last.epoch + 1 if last.ends_epoch else 0, steps)
+        ends = takewhile(lambda end: end <= first, epoch_ends(request.cached, request.config))
+        ended = {end: epoch for epoch, end in enumerate(ends, 1)}
+        writer.write(first, ended.get(first, 0), steps)
     return [writer]

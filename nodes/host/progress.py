@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 PREVIEW_PIXELS = 768
 LOG_STEPS = 100
 
+line = logging.getLogger(f"{__name__}.line")
+"""Told what a node would show when there is no browser to show it in."""
+
 
 class NodeProgress:
     """The progress of one node. node_id: None when nobody watches (headless)."""
@@ -37,9 +40,11 @@ class NodeProgress:
     def say(self, text: str) -> None:
         """Show a line of text on the node."""
         server = prompt_server()
+        shown = text.encode("utf-8", "replace").decode()  # a file's name may be no text
         if server is not None and self._node_id is not None:
-            shown = text.encode("utf-8", "replace").decode()  # a file's name may be no text
             server.send_progress_text(shown, self._node_id)
+        else:
+            line.info(shown)
 
 
 def prompt_server() -> Any:

@@ -19,12 +19,12 @@ from ...trainer.data import TrainingData
 from ...trainer.held_out import split
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora_file import LoraModel
-from ...trainer.network import Network
+from ...trainer.origin import Origin
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.step import Model
 from ...trainer.store import Store
-from ...trainer.text_targets import run_targets, text_plan
+from ...trainer.text_targets import text_plan
 from ...trainer.validation_book import ValidationBook
 from ...trainer.weights import Lookahead, Weights
 from . import checkpoints, folders, memory, text, text_training, unet
@@ -40,6 +40,7 @@ from .request import Request
 from .sampling import Previewer
 from .seen import record_seen
 from .session import training_session
+from .starting import make_network
 from .stopping import TRAININGS
 from .watching import Watching
 from .weights import ComfyWeights
@@ -61,7 +62,9 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
     assert texts is not None
     recipe = request.config.identity(request.cached.needs_horizon)
-    inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher))
+    origin = request.origin()
+    begun = origin.identity if origin else request.start.digest() if request.start else ""
+    inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher), begun)
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
     validations = ValidationBook(folder, parts.training, request.config)
@@ -71,7 +74,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         return found, book
     for note in request.notes():
         log.warning("LoRA Loop: %s", note)
-    nearest = folder.nearest()
+    nearest = folder.nearest(request.config, request.cached.needs_horizon)
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
         whole = TrainingData(parts.both, texts, store, live_texts=request.trains_text)
@@ -80,11 +83,12 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
         data, held_out = whole.parts(parts.training, parts.held_out)
         record_seen(request, data, folder.path)
         watching = Watching(request, held_out, parts, folder)
-        training = _Training(request, data, book, folder, watching)
+        training = _Training(request, data, book, folder, watching, origin)
         if training.first:
             log.info("LoRA Loop: run %s goes on after step %d", folder.path.name, training.first)
         else:
-            log.info("LoRA Loop: new run %s%s", folder.path.name, f"; {nearest}" if nearest else "")
+            said = [origin.describe()] if origin else [nearest] if nearest else []
+            log.info("LoRA Loop: %s", "; ".join([f"new run {folder.path.name}", *said]))
         with TRAININGS.running(request.node_id) as stop:
             return training.run(stop), book
 
@@ -126,10 +130,13 @@ class _Training:
         book: PreviewBook,
         folder: RunFolder,
         watching: Watching,
+        origin: Origin | None,
     ) -> None:
         self._request, self._data, self._book, self._folder = request, data, book, folder
         self._watching = watching
         self._start = folder.states.latest(watching.book.reach())
+        if self._start is None and origin is not None:
+            self._start = origin.load()
         self.first = self._start.step if self._start else 0
         book.clear(self.first)
         self._config = request.config
@@ -166,18 +173,16 @@ class _Training:
         if outcome.stopped:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
-        lora = LoraModel(tensors, metadata(self._request, outcome.steps, started))
-        return self._watching.book.save(lora, outcome)
+        about = metadata(self._request, outcome.steps, started, self._folder.path)
+        return self._watching.book.save(LoraModel(tensors, about), outcome)
 
     def _train(self, stop: Follower) -> tuple[Outcome, dict[str, Tensor]]:
         device = self._patcher.load_device
         if self._captions.is_due(self.first):
             self._encode_captions()
         with training_session(), ExitStack() as stack:
-            clip = self._request.clip
-            encoders = text_training.encoders(clip) if self._request.trains_text else ()
-            targets = run_targets(self._unet, encoders, self._config)
-            self._network = network = Network(targets, self._config.seed, device, self._weights)
+            encoders = self._request.encoders()
+            self._network = network = make_network(self._request, encoders, device, self._weights)
             parameters = sum(p.numel() for p in network.parameters())
             self._folder.check_space(
                 parameters,
@@ -185,7 +190,9 @@ class _Training:
                 keep_best=self._config.validation.keep_best,
             )
             self._memory = memory_plan(self._request, parameters)
-            log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
+            log.info(
+                "LoRA Loop: %d adapted layers; %s", len(network.targets), self._memory.describe()
+            )
             self._make_room()
             self._leaves = leaf_plan(self._unet, network, self._weights)
             for encoder in encoders:
@@ -209,9 +216,7 @@ class _Training:
             self._states = StateKeeper(self._folder.states, self._loop, self.first)
             self._followers: list[Follower] = [
                 *stack.enter_context(self._watching.follow(self._loop, model, self.before_batch)),
-                *checkpoints.follow(
-                    self._request, self._folder.path, self._loop, self._data, self.first
-                ),
+                *checkpoints.follow(self._request, self._folder.path, self._loop, self.first),
                 self._states,
                 BandLog(),
                 stop,

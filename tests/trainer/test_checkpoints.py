@@ -2,6 +2,10 @@
 
 import contextlib
 import dataclasses
+import os
+import random
+import signal
+import time
 
 import pytest
 import torch
@@ -135,6 +139,36 @@ def test_one_that_was_cut_off_is_made_up_for(cached, tmp_path):
     train(cached, tmp_path / "run", CheckpointConfig(), stop=4)
     train(cached, tmp_path / "run", CheckpointConfig(every_steps=4))
     assert names(tmp_path / "run") == ["at-step00000004.safetensors", "at-step00000008.safetensors"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_kills_leave_the_files_of_one_piece(cached, tmp_path):
+    settings = CheckpointConfig(every_steps=3, keep_last_steps=30, every_epochs=5)
+    config = dataclasses.replace(CONFIG, steps=90)
+    whole, parts, done = tmp_path / "whole", tmp_path / "parts", tmp_path / "done"
+    train(cached, whole, settings, config)
+
+    def attempt():
+        pid = os.fork()
+        if not pid:
+            train(cached, parts, settings, config)
+            done.touch()
+            os._exit(0)
+        return pid
+
+    rng, met = random.Random(0), 0
+    while not done.exists():
+        pid = attempt()
+        if met < 12:
+            time.sleep(rng.uniform(0.05, 0.4))
+            os.kill(pid, signal.SIGKILL)
+        met += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    assert met >= 6
+    assert names(parts) == names(whole)
+    for name in names(whole):
+        expected, found = (read_lora(run / "checkpoints" / name) for run in (whole, parts))
+        assert found.metadata == expected.metadata
 
 
 def test_minutes(cached, tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import math
-import os
 from collections import namedtuple
 
 import pytest
@@ -149,7 +148,7 @@ def test_a_damaged_result_is_none(tmp_path, damage):
 
 def test_nothing_is_found_where_nothing_is(tmp_path):
     folder = RunFolder(tmp_path / "nowhere", inputs())
-    assert folder.find(3) is None and folder.nearest() is None
+    assert folder.find(3) is None and folder.nearest(CONFIG) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -167,49 +166,6 @@ def test_the_description_says_what_the_run_was_made_of(tmp_path):
     assert description["inputs"] == vars(inputs())
     assert description["config"] == json.loads(json.dumps(CONFIG.to_dict()))
     assert not [path for path in folder.path.iterdir() if path.suffix == ".tmp"]
-
-
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [
-        ({"data": "other"}, "data"),
-        ({"texts": "other"}, "texts"),
-        ({"model": "other"}, "model"),
-        ({"config": dataclasses.replace(CONFIG, seed=1)}, "recipe"),
-        ({"data": "other", "model": "other"}, "data, model"),
-    ],
-)
-def test_the_nearest_run_tells_what_differs(tmp_path, changed, named):
-    folder, _ = saved(tmp_path)
-    sentence = RunFolder(tmp_path, inputs(**changed)).nearest()
-    assert sentence == f"this run differs from {folder.path.name} in: {named}"
-
-
-def test_the_nearest_of_several_is_the_most_alike_and_then_the_latest(tmp_path):
-    saved(tmp_path, inputs(data="x", texts="x"))
-    older, _ = saved(tmp_path, inputs(data="y"))
-    newer, _ = saved(tmp_path, inputs(data="z"))
-    os.utime(older.path / DESCRIPTION, (1000, 1000))
-    os.utime(newer.path / DESCRIPTION, (2000, 2000))
-    assert (
-        RunFolder(tmp_path, inputs())
-        .nearest()
-        .startswith(f"this run differs from {newer.path.name} in: data")
-    )
-    os.utime(older.path / DESCRIPTION, (3000, 3000))
-    assert older.path.name in RunFolder(tmp_path, inputs()).nearest()
-
-
-def test_the_same_run_with_other_steps_says_so(tmp_path):
-    folder, _ = saved(tmp_path)
-    assert folder.nearest().endswith("in: number of steps")
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"inputs": 1}', "\xff"])
-def test_a_damaged_description_is_passed_over(tmp_path, text):
-    folder, _ = saved(tmp_path)
-    (folder.path / DESCRIPTION).write_text(text, "latin-1")
-    assert RunFolder(tmp_path, inputs(data="x")).nearest() is None
 
 
 def test_a_summary_says_whether_it_was_trained(tmp_path):

@@ -161,8 +161,8 @@ def test_a_run_in_pieces_ends_alike(start, cached, tmp_path, stops):
     ("first", "second", "begun", "steps", "best"),
     [
         ({"patience": 3}, {}, 5, 7, 7),  # no patience: goes on from the end
-        ({}, {"patience": 3}, None, 5, 2),  # known to have ended before: the state lies beyond
-        ({}, {"patience": 1}, None, 3, 2),
+        ({}, {"patience": 3}, 0, 5, 2),  # known to have ended before: the state lies beyond
+        ({}, {"patience": 1}, 0, 3, 2),
         ({"patience": 3}, {"patience": 4}, 5, 7, 7),
         ({"every": 1}, {"every": 2}, None, 7, 7),
         ({"every": 2}, {"every": 1}, 0, 7, 7),  # measurements lack: from the start
@@ -180,12 +180,10 @@ def test_other_settings_end_as_if_they_had_been_first(
     for path in (tmp_path / "runs").glob("*/state-00000007*"):
         path.unlink()
     found = find(cached, config(**second), tmp_path / "runs")
-    if begun is None and (second.get("patience"), second.get("every")) == (None, None):
-        assert found is not None
+    assert (found is None) is (begun is not None)
     if found is None:
         run = start(config(**second), every_state=5)
-        if begun is not None:
-            assert run.first == begun
+        assert run.first == begun
         found = run.go()
     expected = WatchedRun(cached, config(**second), tmp_path / "other", measure=sequence()).go()
     assert len(found.losses) == steps and found.losses == expected.losses
@@ -194,6 +192,12 @@ def test_other_settings_end_as_if_they_had_been_first(
     assert (found.best is None) == (not second.get("keep_best"))
     if found.best is not None:
         assert same(tensors(found.best), tensors(expected.best))
+
+
+def test_a_best_step_that_is_not_on_disk_is_done_again(start):
+    start(config(steps=5)).go()
+    again = start(config(steps=5, keep_best=True))
+    assert again.first == 0 and again.go().best.metadata["step"] == "2"
 
 
 def test_more_steps_keep_the_best_of_the_shorter_run(start, cached, tmp_path):
