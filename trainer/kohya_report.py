@@ -77,6 +77,8 @@ def _differences(
         yield f"resolution is {RESOLUTION} where nothing says it; kohya stops with an error"
     if values["max_resolution"] not in (None, values["resolution"] or values["max_resolution"]):
         yield "max_resolution is another than resolution, which goes before"
+    if len(set(values["text_encoder_lr"])) > 1:
+        yield "each text encoder has its own rate; kohya takes the first text_encoder_lr for both"
     yield from _data_differences(values, folders)
     if arguments and not values["gradient_checkpointing"]:
         yield "without gradient_checkpointing blocks are recomputed only where memory demands it"

@@ -113,6 +113,45 @@ def test_the_rate_of_the_unet_goes_before():
 
 
 @pytest.mark.parametrize(
+    ("lines", "rates"),
+    [
+        ("", (1e-4, 1e-4, 1e-4, True)),
+        ("text_encoder_lr = 5e-5", (1e-4, 5e-5, 5e-5, True)),
+        ("text_encoder_lr = [5e-5]", (1e-4, 5e-5, 5e-5, True)),
+        ("text_encoder_lr = [5e-5, 0]\nunet_lr = 2e-4", (2e-4, 5e-5, 0.0, True)),
+        ("unet_lr = 0", (1e-4, 1e-4, 1e-4, False)),
+    ],
+)
+def test_rates_of_the_text_encoders(lines, rates):
+    config = imported(f"network_train_unet_only = false\nlearning_rate = 1e-4\n{lines}")
+    found = config.train.optimiser
+    assert (
+        found.learning_rate, found.text_encoder_1_rate, found.text_encoder_2_rate, found.train_unet
+    ) == rates  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("cache_text_encoder_outputs = true", "leaves the text encoders as they are"),
+        ("text_encoder_lr = [1, 2, 3]", "text_encoder_lr has 3 numbers"),
+        ('network_args = ["loraplus_unet_lr_ratio=4"]', "LoRA\\+ ratios 4 for the UNet and 0 for"),
+    ],
+)
+def test_what_is_wrong_with_text_encoders_is_said(lines, message):
+    with pytest.raises(ValueError, match=message):
+        imported(f"network_train_unet_only = false\n{lines}")
+
+
+def test_words_for_the_metadata():
+    config = imported(
+        'metadata_usage_hint = "softly"\nmetadata_trigger_phrase = "thing"\nno_metadata = true'
+    )
+    assert config.files.words == {"modelspec.usage_hint": "softly"}
+    assert config.trigger == "thing" and config.files.bare
+
+
+@pytest.mark.parametrize(
     ("lines", "warmup"),
     [("lr_warmup_steps = 100", 100.0), ("lr_warmup_steps = 0.1", 0.1), ('lr_warmup_steps = "10%"', 0.1)],
 )  # fmt: skip

@@ -38,6 +38,10 @@ def test_what_is_ignored_is_this_and_no_more():
     assert set(REPLACED) == {
         "pretrained_model_name_or_path", "vae", "base_weights", "base_weights_multiplier",
         "v_parameterization", "output_dir", "output_name", "save_precision",
+        "no_metadata", "training_comment", "metadata_title", "metadata_author",
+        "metadata_description", "metadata_license", "metadata_tags", "metadata_usage_hint",
+        "metadata_thumbnail", "metadata_merged_from", "metadata_preprocessor",
+        "metadata_is_negative_embedding",
     }  # fmt: skip
 
 
@@ -49,6 +53,8 @@ def test_the_report_says_why_something_is_ignored(name):
 
 
 LYCORIS = 'network_module = "lycoris.kohya"\n'
+
+TEXT = "network_train_unet_only = false\n"
 
 VALUES = {
     "lora.rank": ("network_dim = 7", 7),
@@ -116,6 +122,9 @@ VALUES = {
         'optimizer_type = "Prodigy"\nlearning_rate = 1\noptimizer_args = ["d_coef=2"]',
         ("d_coef=2",),
     ),
+    "optimiser.text_encoder_1_rate": (f"{TEXT}text_encoder_lr = [1e-5, 2e-5]", 1e-5),
+    "optimiser.text_encoder_2_rate": (f"{TEXT}text_encoder_lr = [1e-5, 2e-5]", 2e-5),
+    "optimiser.train_unet": (f"{TEXT}network_train_text_encoder_only = true", False),
     "train.steps": ("max_train_steps = 77", 77),
     "train.epochs": ("max_train_epochs = 50", 50),
     "train.batch_size": ("train_batch_size = 3", 3),
@@ -169,6 +178,12 @@ VALUES = {
     "validation.every_epochs": ("validation_split = 0.1\nvalidate_every_n_epochs = 3", 3),
     "validation.max_pictures": ("validation_split = 0.1\nmax_validation_steps = 4", 4),
     "validation.seed": ("validation_split = 0.1\nvalidation_seed = 9", 9),
+    "about.title": ('metadata_title = "a"', "a"),
+    "about.author": ('metadata_author = "a"', "a"),
+    "about.description": ('metadata_description = "a"', "a"),
+    "about.license": ('metadata_license = "a"', "a"),
+    "about.tags": ('metadata_tags = "a, b"', "a, b"),
+    "about.comment": ('training_comment = "a"', "a"),
     "checkpoints.name": ('output_name = "mine"', "mine"),
     "checkpoints.every_steps": ("save_every_n_steps = 100", 100),
     "checkpoints.every_epochs": ("save_every_n_epochs = 1", 1),
