@@ -32,12 +32,9 @@ PARTS = {
     "network_misc": "network_misc.json",
     "prompts_and_names": "prompts_and_names.json",
     "tagger": "tagger/tagging.json",
-}
-"""Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
-
-NOT_YET = {
     "metadata_run": "metadata_run.json",
 }
+"""Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 
 NEED_COMFYUI = {"train", "tokens", "network_misc"}
 
@@ -50,7 +47,7 @@ def main(arguments: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     golden = commands.add_parser("golden", help="replay recorded numbers of kohya")
     golden.add_argument("directory", type=Path)
-    golden.add_argument("--part", help=f"comma-separated, of {', '.join([*PARTS, *NOT_YET])}")
+    golden.add_argument("--part", help=f"comma-separated, of {', '.join(PARTS)}")
     training = commands.add_parser("train", help="train a config.toml of kohya's trainer")
     training.add_argument("--config", required=True)
     training.add_argument("--dataset_config", "--dataset-config", default="")
@@ -114,21 +111,17 @@ def _show_progress(line: str) -> None:
 
 def replay(folder: Path, parts: list[str] | None) -> int:
     """One line per recorded case; 0 all passed, 1 one failed, 2 something is not supported yet."""
-    known = {**PARTS, **NOT_YET}
-    unknown = set(parts or ()) - known.keys()
+    unknown = set(parts or ()) - PARTS.keys()
     if unknown:
-        sys.exit(f"There is no part {', '.join(sorted(unknown))}; parts: {', '.join(known)}")
+        sys.exit(f"There is no part {', '.join(sorted(unknown))}; parts: {', '.join(PARTS)}")
     if parts is None:
-        parts = [part for part, file in known.items() if (folder / file).exists()]
+        parts = [part for part, file in PARTS.items() if (folder / file).exists()]
     if not parts:
-        sys.exit(f"{folder} holds no recorded numbers: none of {', '.join(known.values())}")
+        sys.exit(f"{folder} holds no recorded numbers: none of {', '.join(PARTS.values())}")
     return _worst({PASSED} | {_replay_part(folder, part) for part in parts})
 
 
 def _replay_part(folder: Path, part: str) -> int:
-    if part in NOT_YET:
-        print(f"not supported yet  {part}")
-        return UNSUPPORTED
     if not (folder / PARTS[part]).exists():
         sys.exit(f"{folder} has no {PARTS[part]}, which part {part} is recorded in")
     if part in NEED_COMFYUI:

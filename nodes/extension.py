@@ -24,6 +24,7 @@ from .options import CaptionSettings, DatasetOptions
 from .plot import PlotLoss
 from .previews import PreviewNode
 from .runs import Runs
+from .start import LoadLora
 from .tagging import WD14Tag
 from .train import Train
 from .validation_settings import ValidationSettings
@@ -53,6 +54,7 @@ NODES: list[type[io.ComfyNode]] = [
     CheckpointSettings,
     ValidationSettings,
     Train,
+    LoadLora,
     ApplyLora,
     SaveLora,
     PlotLoss,

@@ -208,6 +208,13 @@ class LoraSettings(io.ComfyNode):
                     max=1024,
                     advanced=True,
                 ),
+                setting(
+                    LoraConfig,
+                    "dim_from_weights",
+                    "Take layers, ranks and alphas from the LoRA at Train's start_from, instead of "
+                    "from the settings here.",
+                    advanced=True,
+                ),
             ],
             outputs=[output(LoraSettingsSocket, "lora settings", "For Train.")],
         )

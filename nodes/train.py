@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
 from ..trainer.checkpoint_config import CheckpointConfig
 from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
+from ..trainer.start import Start
 from .host.apply import apply_lora
 from .host.images import empty_image
 from .host.request import Request, preview_problem
@@ -157,6 +160,13 @@ class Train(io.ComfyNode):
                     "Settings that are not connected come from it, too.",
                     optional=True,
                 ),
+                field(
+                    LoraModelSocket,
+                    "start_from",
+                    "A LoRA to go on training, from Load LoRA for Training or Train (kohya: "
+                    "network_weights); without it a new one is begun.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -218,6 +228,7 @@ class Train(io.ComfyNode):
         run_settings: TrainConfig | None = None,
         checkpoint_settings: CheckpointConfig | None = None,
         validation_settings: ValidationConfig | None = None,
+        start_from: Mapping[str, Tensor] | None = None,
         **values: Any,
     ) -> io.NodeOutput:
         config = (run_settings or TrainConfig(**values)).having(
@@ -230,6 +241,7 @@ class Train(io.ComfyNode):
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
             cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped, continue_from,
+            None if start_from is None else Start(start_from),
         )  # fmt: skip
         result, book = train_lora(request)
         trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)

@@ -167,9 +167,9 @@ def _settings(
 
 def _untouched(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Of a dataset toml alone: whatever is not about pictures has our defaults."""
-    batch_size = settings["train"]["batch_size"]
-    parts = {"train": {"batch_size": batch_size}, "lora": {}, "optimiser": {}, "loss": {}}
-    return {**parts, "texts": {}}
+    train = {"batch_size": settings["train"]["batch_size"]}
+    loss = {"masked": settings["loss"]["masked"]}
+    return {"train": train, "loss": loss, "lora": {}, "optimiser": {}, "texts": {}}
 
 
 def _previews(values: Mapping[str, Any], locate: Locate) -> dict[str, Any]:

@@ -52,6 +52,9 @@ class LoraConfig(Settings):
     lokr_factor: int = -1
     """LyCORIS' factor of LoKr: into how many parts a layer's width is cut; -1 for about its root."""
 
+    dim_from_weights: bool = False
+    """Layers, ranks and alphas are those of the LoRA that training starts from (kohya's word)."""
+
     @property
     def has_several_rates(self) -> bool:
         """Whether parts of the adapters learn at rates of their own."""
@@ -90,6 +93,10 @@ class LoraConfig(Settings):
         )
         problems.need(self.conv_alpha > 0, f"conv_alpha is {self.conv_alpha}; must be above 0")
         self._check_kind(problems)
+        problems.need(
+            not self.dim_from_weights or (self.algorithm == "lora" and not self.dora),
+            "dim_from_weights takes the ranks of a plain LoRA: set algorithm to lora and turn off dora",
+        )
         problems.finish("LoRA settings")
 
     def _check_kind(self, problems: Problems) -> None:

@@ -206,6 +206,15 @@ def class_name(kind: str) -> str:
     return f"{cls.__module__}.{cls.__name__}"
 
 
+def own_defaults(kind: str) -> dict[str, Any]:
+    """What the optimiser's class takes where nothing is given; {} where its package is not installed."""
+    try:
+        parameters = inspect.signature(_class(KINDS[kind])).parameters
+    except ImportError:
+        return {}
+    return {name: parameter.default for name, parameter in parameters.items()}
+
+
 def is_relative(kind: str, arguments: Mapping[str, Any]) -> bool:
     """Whether Adafactor sets its own learning rate: its default, as in kohya."""
     return kind == "Adafactor" and bool(

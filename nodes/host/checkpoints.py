@@ -26,7 +26,7 @@ def follow(request: Request, run: Path, loop: Loop, first: int) -> list[Checkpoi
         config,
         loop,
         epochs(request, steps),
-        lambda step: metadata(request, step, started),
+        lambda step: metadata(request, step, started, run),
     )
     if first:
         ends = takewhile(lambda end: end <= first, epoch_ends(request.cached, request.config))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from torch import nn
 
 from ...trainer.adapters import check_installed
 from ...trainer.cache import CachedDataset
@@ -14,6 +17,7 @@ from ...trainer.config import TrainConfig
 from ...trainer.data import TrainingData
 from ...trainer.digests import digest
 from ...trainer.origin import Origin, find_origin
+from ...trainer.start import Start
 from . import folders, text, text_training, unet
 from .sampling import PreviewSettings
 
@@ -35,6 +39,8 @@ class Request:
     """Go on with a run that was stopped and kept, rather than bring back what was kept."""
     continue_from: str = ""
     """The name of the run whose LoRA this one begins with; empty: none."""
+    start: Start | None = None
+    """The LoRA that it begins with, from elsewhere."""
 
     def origin(self) -> Origin | None:
         """Where the run begins, if not anew; raises ValueError where it cannot begin there."""
@@ -85,6 +91,7 @@ class Request:
             text_training.check_text_training(self.clip, self.patcher)
         elif self.clip is None:
             self._check_cached_captions()
+        self._check_start()
         if self.config.loss.preservation and self.clip is None:
             raise ValueError(
                 "preservation (Noise and Loss Settings) encodes the captions once more, without the "
@@ -93,6 +100,26 @@ class Request:
         problem = preview_problem(clip=self.clip is not None, vae=self.vae is not None)
         if self.wants_previews and problem:
             raise ValueError(problem)
+
+    def encoders(self) -> Sequence[nn.Module]:
+        """The text encoders, where they are trained."""
+        return text_training.encoders(self.clip) if self.trains_text else ()
+
+    def _check_start(self) -> None:
+        """Refuse a LoRA to start from that does not fit the settings."""
+        if self.start is None:
+            if self.config.lora.dim_from_weights:
+                raise ValueError(
+                    "dim_from_weights takes ranks from the LoRA that training starts from: connect one "
+                    "to start_from, or turn it off in LoRA Settings."
+                )
+            return
+        if self.continue_from.strip():
+            raise ValueError(
+                "start_from and continue_from both say where to begin: disconnect the one or empty the "
+                "other."
+            )
+        self.start.targets(self.patcher.model.diffusion_model, self.encoders(), self.config)
 
     def _check_cached_captions(self) -> None:
         """Refuse to go without CLIP where the cache cannot hold all encodings."""

@@ -19,13 +19,12 @@ from ...trainer.data import TrainingData
 from ...trainer.held_out import split
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora_file import LoraModel
-from ...trainer.network import Network
 from ...trainer.origin import Origin
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.step import Model
 from ...trainer.store import Store
-from ...trainer.text_targets import run_targets, text_plan
+from ...trainer.text_targets import text_plan
 from ...trainer.validation_book import ValidationBook
 from ...trainer.weights import Lookahead, Weights
 from . import checkpoints, folders, memory, text, text_training, unet
@@ -41,6 +40,7 @@ from .request import Request
 from .sampling import Previewer
 from .seen import record_seen
 from .session import training_session
+from .starting import make_network
 from .stopping import TRAININGS
 from .watching import Watching
 from .weights import ComfyWeights
@@ -63,7 +63,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     assert texts is not None
     recipe = request.config.identity(request.cached.needs_horizon)
     origin = request.origin()
-    begun = origin.identity if origin else ""
+    begun = origin.identity if origin else request.start.digest() if request.start else ""
     inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher), begun)
     folder = RunFolder(folders.runs_root(), inputs)
     book = PreviewBook(folder.path / "previews", request.config.steps)
@@ -173,18 +173,16 @@ class _Training:
         if outcome.stopped:
             log.warning("LoRA Loop: %s", outcome.stopped)
             self._progress.say(outcome.stopped)
-        lora = LoraModel(tensors, metadata(self._request, outcome.steps, started))
-        return self._watching.book.save(lora, outcome)
+        about = metadata(self._request, outcome.steps, started, self._folder.path)
+        return self._watching.book.save(LoraModel(tensors, about), outcome)
 
     def _train(self, stop: Follower) -> tuple[Outcome, dict[str, Tensor]]:
         device = self._patcher.load_device
         if self._captions.is_due(self.first):
             self._encode_captions()
         with training_session(), ExitStack() as stack:
-            clip = self._request.clip
-            encoders = text_training.encoders(clip) if self._request.trains_text else ()
-            targets = run_targets(self._unet, encoders, self._config)
-            self._network = network = Network(targets, self._config.seed, device, self._weights)
+            encoders = self._request.encoders()
+            self._network = network = make_network(self._request, encoders, device, self._weights)
             parameters = sum(p.numel() for p in network.parameters())
             self._folder.check_space(
                 parameters,
@@ -192,7 +190,9 @@ class _Training:
                 keep_best=self._config.validation.keep_best,
             )
             self._memory = memory_plan(self._request, parameters)
-            log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
+            log.info(
+                "LoRA Loop: %d adapted layers; %s", len(network.targets), self._memory.describe()
+            )
             self._make_room()
             self._leaves = leaf_plan(self._unet, network, self._weights)
             for encoder in encoders:

@@ -41,7 +41,9 @@ class Watching:
             self._request.config.validation,
             loop,
             lambda: self._held_out.losses(model, before_batch),
-            lambda step: LoraModel(loop.tensors(), metadata(self._request, step, started)),
+            lambda step: LoraModel(
+                loop.tensors(), metadata(self._request, step, started, self._folder.path)
+            ),
         )
         validator.begin()
         history = History(self._folder.path, loop.losses, model.device, self.book.measurement)

@@ -149,26 +149,28 @@ def test_the_size_of_a_micro_batch_changes_nothing(tiny, cached, monkeypatch, tm
 
 
 def test_previews_show_the_encoders_as_they_are(tiny, cached, monkeypatch):  # noqa: F811
-    seen, original = [], Previewer.sample
+    """At step 0, 2 and 4, at strength 1 and 0."""
+    seen, original = [], Previewer._latents
 
-    def sample(self):
+    def latents(self, shot):
         [[context, extra]] = self._encoded["thing"]
         seen.append((context.clone(), extra["pooled_output"].clone()))
-        return original(self)
+        return original(self, shot)
 
-    monkeypatch.setattr(Previewer, "sample", sample)
-    previews = dataclasses.replace(PREVIEWS, at_start=True)
+    monkeypatch.setattr(Previewer, "_latents", latents)
+    previews = dataclasses.replace(PREVIEWS, at_start=True, strengths=(1.0, 0.0))
     result, _ = train(tiny, cached, recipe(), vae=tiny.vae, previews=previews)
+    start, without, middle, end = seen  # the picture without the LoRA is made once
     _, clip = apply_lora(tiny.model, tiny.clip, result.lora, 1.0)
     with torch.inference_mode():
         [[first, _]] = text.conditioning(tiny.clip, "thing")
         [[last, extra]] = text.conditioning(clip, "thing")
-    assert torch.equal(seen[0][0], first)
-    assert not torch.equal(seen[1][0], seen[2][0])
+    assert torch.equal(start[0], first) and torch.equal(without[0], first)
+    assert not torch.equal(middle[0], end[0])
     assert (last - first).abs().max() > 0.05
     # The patched weights are rounded to fp16, the live ones are not.
-    torch.testing.assert_close(seen[2][0], last, rtol=0, atol=5e-3)
-    torch.testing.assert_close(seen[2][1], extra["pooled_output"], rtol=0, atol=5e-3)
+    torch.testing.assert_close(end[0], last, rtol=0, atol=5e-3)
+    torch.testing.assert_close(end[1], extra["pooled_output"], rtol=0, atol=5e-3)
 
 
 def test_captions_are_neither_cached_nor_taken_from_the_cache(tiny, cached, monkeypatch):  # noqa: F811

@@ -221,7 +221,14 @@ def test_norms_are_limited_with_all_factors_shrunk_alike(kind, part):
     assert float(adapter.change().detach().norm()) == pytest.approx(norm * min(part, 1.0), rel=1e-4)
 
 
-def test_a_missing_or_old_package_is_said(monkeypatch):
+def test_an_old_package_is_said(monkeypatch):
+    monkeypatch.setattr("lycoris.functional.loha.diff_weight", lambda *weights, gamma=1.0: None)
+    with pytest.raises(ValueError, match=r"lycoris-lora 4 or later.*\(a version below 4\)"):
+        check_installed("loha")
+    check_installed("lokr")
+
+
+def test_a_missing_package_is_said(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "lycoris"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lycoris", None)

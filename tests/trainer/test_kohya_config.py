@@ -165,6 +165,16 @@ def test_prompts_of_every_kind_of_file(tmp_path, name, text):
     assert (previews["width"], previews["steps"], previews["cfg"]) == (512, 30, 7.5)
 
 
+def test_every_option_of_a_prompt_in_a_table(tmp_path):
+    (tmp_path / "p.json").write_text(
+        '[{"prompt": "a", "negative_prompt": "b", "width": 640, "height": 512, "seed": 4, "scale": 3.5,'
+        '"sample_steps": 9, "sample_sampler": "euler_a"}]',
+        "utf-8",
+    )
+    (line,) = imported('sample_prompts = "p.json"', folder=tmp_path).previews["prompts"]
+    assert line == "a --n b --w 640 --h 512 --d 4 --l 3.5 --s 9 --ss euler_a"
+
+
 def test_what_differs_is_said_when_it_does():
     plain = imported('resolution = "1024"\nseed = 1\ngradient_checkpointing = true').report
     assert plain.split("Unlike kohya:\n")[1].count("\n") == 0
