@@ -51,6 +51,8 @@ class Files:
     base_strengths: tuple[float, ...] = ()
     predicts_v: bool = False
     output_dir: str = ""
+    network_weights: str = ""
+    """The LoRA that training starts from."""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ REPLACED: dict[str, str] = {
     "vae": "the VAE on Cache Latents takes its place",
     "base_weights": "a Load LoRA node in front of Train takes its place",
     "base_weights_multiplier": "the strength of that Load LoRA node takes its place",
+    "network_weights": "Load LoRA for Training at start_from of Train takes its place",
     "v_parameterization": "the MODEL says what it predicts; ModelSamplingDiscrete changes it",
     "output_dir": "the LoRA goes to models/loras by Save LoRA",
     "output_name": "Save LoRA has a name of its own",
@@ -139,8 +140,6 @@ REFUSED: dict[str, Refusal] = {
 _LATER = "this version does not have it yet; remove it"
 
 NOT_YET: dict[str, Refusal] = {
-    "network_weights": Refusal("", _LATER),
-    "dim_from_weights": Refusal(False, _LATER),
     "text_encoder_lr": Refusal((), _LATER),
     "no_metadata": Refusal(False, _LATER),
     "training_comment": Refusal("", _LATER),

@@ -37,7 +37,7 @@ def test_what_is_ignored_is_this_and_no_more():
     }  # fmt: skip
     assert set(REPLACED) == {
         "pretrained_model_name_or_path", "vae", "base_weights", "base_weights_multiplier",
-        "v_parameterization", "output_dir", "output_name", "save_precision",
+        "network_weights", "v_parameterization", "output_dir", "output_name", "save_precision",
     }  # fmt: skip
 
 
@@ -59,6 +59,7 @@ VALUES = {
     "lora.rank_dropout": ('network_args = ["rank_dropout=0.2"]', 0.2),
     "lora.module_dropout": ('network_args = ["module_dropout=0.3"]', 0.3),
     "lora.loraplus_ratio": ('network_args = ["loraplus_lr_ratio=4"]', 4.0),
+    "lora.dim_from_weights": ("dim_from_weights = true", True),
     "lora.max_norm": ("scale_weight_norms = 1", 1.0),
     "lora.block_ranks": (f'network_args = ["block_dims={",".join("2" * 23)}"]', (2,) * 23),
     "lora.block_alphas": (
