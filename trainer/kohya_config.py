@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from .kohya_network import network_settings
 from .kohya_optimiser import optimiser_settings
 from .kohya_prompts import prompt_lines
 from .kohya_report import report
+from .lora_about import About
 from .lora_file import Precision
 from .prompts import SAMPLERS
 from .texts import TextRecipe
@@ -28,6 +29,9 @@ Locate = Callable[[str, str], Path]
 
 PREVIEW = {"width": 512, "height": 512, "steps": 30, "cfg": 7.5}
 """What a preview prompt has without options of its own, in kohya."""
+
+MODELSPEC = ("usage_hint", "thumbnail", "merged_from", "preprocessor", "is_negative_embedding")
+"""kohya's metadata_* that have no meaning here, and are written as they are."""
 
 _PRECISIONS: dict[str, Precision] = {"float": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
@@ -53,6 +57,11 @@ class Files:
     output_dir: str = ""
     network_weights: str = ""
     """The LoRA that training starts from."""
+    about: About = field(default_factory=About)
+    words: Mapping[str, str] = field(default_factory=dict)
+    """Further words for the LoRA's metadata, by key."""
+    bare: bool = False
+    """kohya's no_metadata: only what the file's use needs."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class KohyaConfig:
     previews: Mapping[str, Any]
     checkpoints: CheckpointConfig
     files: Files
+    trigger: str
     report: str
 
 
@@ -79,7 +89,6 @@ def import_config(source: Source, locate: Locate) -> KohyaConfig:
     file = parse(source.text, source.name)
     values = checked(file.arguments, source.name)
     values["caption_extension"] = values["caption_extention"] or values["caption_extension"]
-    values["network_train_unet_only"] |= not file.arguments
     tables = _dataset_tables(source, file, values, locate)
     try:
         folders = plan_folders(values, tables)
@@ -98,9 +107,11 @@ def import_config(source: Source, locate: Locate) -> KohyaConfig:
     except ValueError as error:
         raise ValueError(f"{source.name}: {error}") from error
     cache = CacheSettings(texts=TextRecipe(**settings["texts"]), **settings["cache"])
-    previews, files = settings["previews"], Files(**settings["files"])
-    said = report(file.arguments, values, folders)
-    return KohyaConfig(train, cache, folders, previews, checkpoints, files, said)
+    files = Files(about=About(**settings["about"]), **settings["files"])
+    trigger, said = values["metadata_trigger_phrase"], report(file.arguments, values, folders)
+    return KohyaConfig(
+        train, cache, folders, settings["previews"], checkpoints, files, trigger, said
+    )
 
 
 def _dataset_tables(
@@ -141,10 +152,6 @@ def _settings(
             found[section] |= derive(values)
         except ValueError as error:
             problems.append(str(error))
-    problems.need(
-        values["network_train_unet_only"],
-        "text encoders are not trained by this version; set network_train_unet_only = true",
-    )
     if problems:
         raise ValueError("; ".join(problems))
     main = folders[0]
@@ -162,6 +169,11 @@ def _settings(
     found["previews"] |= _previews(values, locate)
     strengths = values["base_weights_multiplier"]
     missing = len(values["base_weights"]) - len(strengths)
+    found["files"]["words"] = {
+        f"modelspec.{word}": values[f"metadata_{word}"]
+        for word in MODELSPEC
+        if values[f"metadata_{word}"]
+    }
     found["files"]["base_strengths"] = (*strengths, *[1.0] * missing)
     found["checkpoints"]["precision"] = _PRECISIONS[values["save_precision"]]
     return found
@@ -169,9 +181,9 @@ def _settings(
 
 def _untouched(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Of a dataset toml alone: whatever is not about pictures has our defaults."""
-    batch_size = settings["train"]["batch_size"]
-    parts = {"train": {"batch_size": batch_size}, "lora": {}, "optimiser": {}, "loss": {}}
-    return {**parts, "texts": {}}
+    train = {"batch_size": settings["train"]["batch_size"]}
+    loss = {"masked": settings["loss"]["masked"]}
+    return {"train": train, "loss": loss, "lora": {}, "optimiser": {}, "texts": {}}
 
 
 def _previews(values: Mapping[str, Any], locate: Locate) -> dict[str, Any]:

@@ -54,6 +54,7 @@ NETWORK = {
     "network_args": Key("list of texts", ()),
     "scale_weight_norms": Key("number", 0.0, "lora.max_norm"),
     "network_train_unet_only": Key("switch", OFF),
+    "network_train_text_encoder_only": Key("switch", OFF),
 }
 
 OPTIMISER = {
@@ -63,6 +64,7 @@ OPTIMISER = {
     "optimizer_args": Key("list of texts", ()),
     "learning_rate": Key("number", 2e-6, "optimiser.learning_rate"),
     "unet_lr": Key("number", None),
+    "text_encoder_lr": Key("number or list", ()),
     "max_grad_norm": Key("number", 1.0, "optimiser.max_grad_norm"),
     "lr_scheduler": Key("text", "constant", "optimiser.schedule"),
     "lr_scheduler_args": Key("list of texts", ()),
@@ -189,8 +191,24 @@ OUTPUT = {
     "save_model_as": Key("text", "safetensors", choices=("safetensors",)),
 }
 
+WORDS = {
+    "metadata_title": Key("text", "", "about.title"),
+    "metadata_author": Key("text", "", "about.author"),
+    "metadata_description": Key("text", "", "about.description"),
+    "metadata_license": Key("text", "", "about.license"),
+    "metadata_tags": Key("text", "", "about.tags"),
+    "training_comment": Key("text", "", "about.comment"),
+    "metadata_trigger_phrase": Key("text", ""),
+    "metadata_usage_hint": Key("text", ""),
+    "metadata_thumbnail": Key("text", ""),
+    "metadata_merged_from": Key("text", ""),
+    "metadata_preprocessor": Key("text", ""),
+    "metadata_is_negative_embedding": Key("text", ""),
+    "no_metadata": Key("switch", OFF, "files.bare"),
+}
+
 HONOURED: dict[str, Key] = {
     **MODEL, **NETWORK, **OPTIMISER, **STEPS, **LOSS, **CAPTIONS, **BUCKETS, **DATA, **CACHES,
-    **VALIDATION, **PREVIEWS, **OUTPUT,
+    **VALIDATION, **PREVIEWS, **OUTPUT, **WORDS,
 }  # fmt: skip
 """Every argument that is honoured. LoRA_type and max_resolution are those of kohya's graphical front end."""

@@ -19,7 +19,7 @@ _SHARED = ("conv_dim", "conv_alpha", "dropout", "rank_dropout", "module_dropout"
 _ARGUMENTS = {
     LORA: {
         *_SHARED, *_NEEDS_BLOCKS, *_WEIGHTS, "block_dims", "block_lr_zero_threshold",
-        "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
+        "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio",
     },
     LYCORIS: {*_SHARED, "algo", "factor", "dora_wd", "wd_on_output", "rs_lora", "preset"},
 }  # fmt: skip
@@ -52,11 +52,15 @@ def network_settings(values: Mapping[str, Any]) -> dict[str, Any]:
         "dropout": _number(given, "dropout", values["network_dropout"]),
         "rank_dropout": _number(given, "rank_dropout", 0.0),
         "module_dropout": _number(given, "module_dropout", 0.0),
-        **(_lora(given) if module == LORA else _lycoris(given, values["network_dim"], alpha)),
+        **(
+            _lora(given, values)
+            if module == LORA
+            else _lycoris(given, values["network_dim"], alpha)
+        ),
     }
 
 
-def _lora(given: Mapping[str, str]) -> dict[str, Any]:
+def _lora(given: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
     weights = [given.get(name, "") for name in _WEIGHTS]
     loose = [name for name in _NEEDS_BLOCKS if name in given]
     if loose and not ("block_dims" in given or any(weights)):
@@ -64,10 +68,17 @@ def _lora(given: Mapping[str, str]) -> dict[str, Any]:
     conv_rank = int(_number(given, "conv_dim", 0))
     threshold = _number(given, "block_lr_zero_threshold", 0.0)
     shared = _number(given, "loraplus_lr_ratio", 0.0)
+    ratio = _number(given, "loraplus_unet_lr_ratio", shared)
+    of_texts = _number(given, "loraplus_text_encoder_lr_ratio", shared)
+    if of_texts != ratio and not values["network_train_unet_only"]:
+        raise ValueError(
+            f"network_args give LoRA+ ratios {ratio:g} for the UNet and {of_texts:g} for the text "
+            "encoders; there is one for all here, loraplus_lr_ratio"
+        )
     return {
         "conv_rank": conv_rank,
         "conv_alpha": _number(given, "conv_alpha", 1.0) or float(conv_rank) or 1.0,
-        "loraplus_ratio": _number(given, "loraplus_unet_lr_ratio", shared),
+        "loraplus_ratio": ratio,
         "block_ranks": parse_ranks(given.get("block_dims", ""), "block_dims"),
         "block_alphas": parse_alphas(given.get("block_alphas", ""), "block_alphas"),
         "conv_block_ranks": parse_ranks(given.get("conv_block_dims", ""), "conv_block_dims"),

@@ -32,13 +32,34 @@ def optimiser_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     if kind in ADAMW_ALIKE:
         own = _adamw(given)
         lines = tuple(line for line in lines if line.partition("=")[0].strip() in given)
-    learning_rate = values["learning_rate"]
     return {
         "type": kind,
-        "learning_rate": learning_rate if values["unet_lr"] is None else values["unet_lr"],
+        **_rates(values),
         "arguments": lines,
         **own,
         **_schedule(values, kind, given),
+    }
+
+
+def _rates(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The learning rates of UNet and text encoders; one that is not given is learning_rate."""
+    shared, texts = values["learning_rate"], values["text_encoder_lr"]
+    unet = shared if values["unet_lr"] is None else values["unet_lr"]
+    if len(texts) > 2:
+        raise ValueError(f"text_encoder_lr has {len(texts)} numbers; SDXL has two text encoders")
+    first, second = (texts[0], texts[-1]) if texts else (shared, shared)
+    if values["network_train_unet_only"]:
+        first = second = 0.0
+    elif values["cache_text_encoder_outputs"]:
+        raise ValueError(
+            "cache_text_encoder_outputs leaves the text encoders as they are; add "
+            "network_train_unet_only = true, or take it away to train them"
+        )
+    return {
+        "learning_rate": unet or shared,
+        "text_encoder_1_rate": first,
+        "text_encoder_2_rate": second,
+        "train_unet": not values["network_train_text_encoder_only"] and unet > 0,
     }
 
 

@@ -73,10 +73,12 @@ def _differences(
         yield "no seed is given: it is 0 here, and kohya draws another at every start"
     if values["lr_scheduler"] == "constant" and values["lr_warmup_steps"]:
         yield "constant with lr_warmup_steps warms up here; kohya stops with an error"
-    if not (values["resolution"] or values["max_resolution"]):
+    if folders[0].numbered and not (values["resolution"] or values["max_resolution"]):
         yield f"resolution is {RESOLUTION} where nothing says it; kohya stops with an error"
     if values["max_resolution"] not in (None, values["resolution"] or values["max_resolution"]):
         yield "max_resolution is another than resolution, which goes before"
+    if len(set(values["text_encoder_lr"])) > 1:
+        yield "each text encoder has its own rate; kohya takes the first text_encoder_lr for both"
     yield from _data_differences(values, folders)
     if arguments and not values["gradient_checkpointing"]:
         yield "without gradient_checkpointing blocks are recomputed only where memory demands it"
@@ -99,7 +101,7 @@ def _data_differences(values: Mapping[str, Any], folders: Sequence[FolderPlan]) 
         )
     if values["train_data_dir"] and not folders[0].numbered:
         yield "the dataset toml goes before train_data_dir and reg_data_dir, as in kohya"
-    if values["validation_split"]:
+    if any(folder.held_out[0] for folder in folders):
         yield (
             "held-out pictures are measured on eight timesteps as a difference to step 0, and "
             "max_validation_steps counts pictures"

@@ -60,6 +60,8 @@ IGNORED: dict[str, str] = {
 }
 """What may stand in a config without an effect on the numbers, and why it has none."""
 
+_WORDS = "Save LoRA has words of its own"
+
 REPLACED: dict[str, str] = {
     "pretrained_model_name_or_path": "the MODEL and CLIP on Train take its place",
     "vae": "the VAE on Cache Latents takes its place",
@@ -70,6 +72,18 @@ REPLACED: dict[str, str] = {
     "output_dir": "the LoRA goes to models/loras by Save LoRA",
     "output_name": "Save LoRA has a name of its own",
     "save_precision": "Save LoRA has a precision of its own",
+    "no_metadata": "Save LoRA leaves names and tags out when private is on",
+    "metadata_title": _WORDS,
+    "metadata_author": _WORDS,
+    "metadata_description": _WORDS,
+    "metadata_license": _WORDS,
+    "metadata_tags": _WORDS,
+    "training_comment": _WORDS,
+    "metadata_usage_hint": _WORDS,
+    "metadata_thumbnail": _WORDS,
+    "metadata_merged_from": _WORDS,
+    "metadata_preprocessor": _WORDS,
+    "metadata_is_negative_embedding": _WORDS,
 }
 """What a socket or node replaces in a graph; the command line honours all of them."""
 
@@ -94,9 +108,6 @@ _BESIDE = "captions are read from files beside the pictures; make caption files 
 
 REFUSED: dict[str, Refusal] = {
     "v2": Refusal(False, "only SDXL models are trained here; remove it"),
-    "network_train_text_encoder_only": Refusal(
-        False, "a LoRA for the text encoders alone is not trained here; remove it"
-    ),
     "lr_scheduler_type": Refusal(
         "", "a scheduler is not loaded by its class; choose one by lr_scheduler"
     ),
@@ -136,22 +147,3 @@ REFUSED: dict[str, Refusal] = {
     "output_config": Refusal(False, "remove it; the run's folder keeps the whole recipe"),
 }
 """Arguments whose effect is not to be had; a value that changes nothing passes."""
-
-_LATER = "this version does not have it yet; remove it"
-
-NOT_YET: dict[str, Refusal] = {
-    "text_encoder_lr": Refusal((), _LATER),
-    "no_metadata": Refusal(False, _LATER),
-    "training_comment": Refusal("", _LATER),
-    "metadata_title": Refusal("", _LATER),
-    "metadata_author": Refusal("", _LATER),
-    "metadata_description": Refusal("", _LATER),
-    "metadata_license": Refusal("", _LATER),
-    "metadata_tags": Refusal("", _LATER),
-    "metadata_usage_hint": Refusal("", _LATER),
-    "metadata_thumbnail": Refusal("", _LATER),
-    "metadata_merged_from": Refusal("", _LATER),
-    "metadata_trigger_phrase": Refusal("", _LATER),
-    "metadata_preprocessor": Refusal("", _LATER),
-    "metadata_is_negative_embedding": Refusal("", _LATER),
-}

@@ -54,7 +54,7 @@ class Network:
         for target in self.targets:
             adapter = self.adapters[target.key]
             part = target.key.split("_")[1]  # te1, te2 or unet
-            block = block_of(target.path) if config.block_rates and target.rate is None else 0
+            block = block_of(target.path) if config.block_rates else 0
             rate = target.rate
             if rate is None:
                 rate = config.block_rates[block] if config.block_rates else 1.0

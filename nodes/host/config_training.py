@@ -20,12 +20,13 @@ from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from ...trainer.atomic import write_atomically
 from ...trainer.checkpoints import FOLDER as CHECKPOINTS
 from ...trainer.kohya_config import Files
-from ...trainer.lora_file import save_user_lora
+from ...trainer.lora_file import LoraModel, save_user_lora
 from ...trainer.start import Start
 from . import unet
 from .caching import CacheRequest, build_cache
 from .importing import Imported, ImportRequest, import_kohya, locate
 from .request import Request
+from .saving import file_metadata
 from .starting import read_kohya
 from .training import train_lora
 
@@ -33,6 +34,12 @@ log = logging.getLogger(__name__)
 
 LAST_NAME = "last"
 """kohya's name of the LoRA where the config has no output_name."""
+
+BARE = {
+    "ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha",
+    "ss_network_args",
+}  # fmt: skip
+"""What kohya's no_metadata leaves, beside the modelspec."""
 
 GOES_ON = "The state is saved: the same command goes on from there."
 
@@ -107,7 +114,20 @@ def _train(imported: Imported, loaded: Loaded, output: Path) -> Path:
     log.info("%s", result.summary())
     _copy_checkpoints(result.path.parent / CHECKPOINTS, output)
     name, precision = config.checkpoints.name or LAST_NAME, config.checkpoints.precision
-    return save_user_lora(output, name, result.lora, result.lora.metadata, precision=precision)
+    metadata = _metadata(result.lora, name, config.files)
+    return save_user_lora(output, name, result.lora, metadata, precision=precision)
+
+
+def _metadata(lora: LoraModel, name: str, files: Files) -> dict[str, str]:
+    """What the file says of itself, with the config's words."""
+    metadata = file_metadata(lora, name, files.about, thumbnail=None, hidden=None, private=False)
+    if files.bare:
+        metadata = {
+            key: value
+            for key, value in metadata.items()
+            if key in BARE or key.startswith("modelspec.")
+        }
+    return metadata | files.words
 
 
 def _copy_checkpoints(folder: Path, output: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -58,6 +58,7 @@ def import_kohya(request: ImportRequest) -> Imported:
     find = partial(locate, what="dataset folder", places=request.places())
     with file_index() as index, collection_paused():
         dataset = read_folders(config.folders, find, index)
+    dataset = replace(dataset, trigger=config.trigger)
     previews = PreviewSettings(**config.previews)
     return Imported(config, dataset, previews, f"{config.report}\n{dataset.report()}")
 

@@ -83,6 +83,22 @@ def test_the_users_config_trains_as_in_the_graph(
     assert other.name == kept.parent.name  # the same identity
 
 
+def test_text_encoders_and_the_makers_words(tmp_path, tiny_checkpoint):
+    config = kohya_scene.write_config(tmp_path, tiny_checkpoint, length="max_train_steps = 2")
+    text = config.read_text("utf-8").replace("network_train_unet_only = true", "")
+    for name in ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk"):
+        text = text.replace(f"{name} = true\n", "")
+    words = 'metadata_author = "me"\nmetadata_usage_hint = "softly"\nno_metadata = true\n'
+    config.write_text(f'{words}metadata_trigger_phrase = "thing"\n{text}', "utf-8")
+    saved = read_lora(run(config))
+    assert {key[:9] for key in saved} == {"lora_te1_", "lora_te2_", "lora_unet"}
+    known = saved.metadata
+    assert (known["modelspec.author"], known["modelspec.usage_hint"]) == ("me", "softly")
+    assert known["modelspec.trigger_phrase"] == "thing"
+    assert "ss_network_dim" in known and "ss_tag_frequency" not in known
+    assert "sshs_model_hash" in known
+
+
 def test_a_second_call_trains_nothing(tmp_path, tiny_checkpoint, monkeypatch):
     config = kohya_scene.write_config(tmp_path, tiny_checkpoint)
     first = run(config)

@@ -174,3 +174,12 @@ def test_the_metadata_is_that_of_what_was_trained_on(tiny, cached):
     result = train(tiny, cached, config())
     assert result.lora.metadata["ss_num_train_images"] == "4"
     assert len(split(cached, config()).training.items) == 4
+
+
+def test_text_encoders_that_are_trained_encode_the_held_out_captions(tiny, cached):
+    recipe = config(2)
+    trained = dataclasses.replace(recipe.optimiser, text_encoder_1_rate=1e-2)
+    result = train(tiny, cached, dataclasses.replace(recipe, optimiser=trained), clip=tiny.clip)
+    plain = train(tiny, cached, recipe)
+    assert [one.step for one in result.validations] == [2]
+    assert result.validations != plain.validations

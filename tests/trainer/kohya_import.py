@@ -1,5 +1,6 @@
 """What the tests of the kohya import share: a smallest config, and its settings by section."""
 
+import re
 from pathlib import Path
 
 from pack.trainer.kohya_config import Source, import_config
@@ -12,6 +13,9 @@ network_train_unet_only = true
 
 def imported(lines="", *, dataset=None, base=BASE, folder=None):
     """The import of the smallest config with further lines; files are found in a folder."""
+
+    for name in re.findall(r"^(\w+) =", lines, re.M):  # goes before the base
+        base = re.sub(rf"^{name} = .*\n", "", base, flags=re.M)
 
     def locate(name, what):
         return (folder or Path()) / name
@@ -31,5 +35,6 @@ def settings_of(config):
         "buckets": config.cache.buckets,
         "texts": config.cache.texts,
         "validation": config.train.validation,
+        "about": config.files.about,
         "checkpoints": config.checkpoints,
     }

@@ -135,3 +135,14 @@ def test_pictures_to_preserve_are_marked_down_to_every_showing(root, store):
     ]
     again = with_options(dataset, SubsetOptions())
     assert [subset.preserves for subset in again.subsets] == [False, True]
+
+
+def test_a_subset_has_buckets_of_its_own(root, store):
+    dataset = scan_folder(root)
+    (subset,) = dataset.subsets
+    own = dataclasses.replace(subset, buckets=BUCKETS.at(32))
+    both = dataclasses.replace(dataset, subsets=(subset, own))
+    cached = cache_latents(both, RECIPE, Encoder(), store)
+    recipes = (RECIPE, dataclasses.replace(RECIPE, buckets=BUCKETS.at(32)))
+    alone = [cache_latents(dataset, recipe, Encoder(), store) for recipe in recipes]
+    assert cached.items == tuple(item for one in alone for item in one.items)

@@ -4,7 +4,7 @@ import pytest
 
 from pack.tests.trainer.kohya_import import BASE, imported
 from pack.trainer.config import LoraConfig
-from pack.trainer.kohya_unused import NOT_YET, REFUSED
+from pack.trainer.kohya_unused import REFUSED
 from pack.trainer.prompts import parse_prompts
 
 LYCORIS = 'network_module = "lycoris.kohya"\n'
@@ -64,9 +64,9 @@ def test_everything_wrong_is_said_together():
         imported('netwrk_dim = 4\nlearning_rate = "x"\nresume = "state"\n')
 
 
-@pytest.mark.parametrize("name", {**REFUSED, **NOT_YET})
+@pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_had_is_refused_unless_it_changes_nothing(name):
-    refusal = {**REFUSED, **NOT_YET}[name]
+    refusal = REFUSED[name]
     text = "true" if refusal.default is False else '"something"'
     with pytest.raises(ValueError, match=f"{name} = .*: ") as caught:
         imported(f"{name} = {text}")
@@ -110,6 +110,45 @@ def test_optimisers_by_kohyas_names(lines, kind, arguments):
 
 def test_the_rate_of_the_unet_goes_before():
     assert imported("learning_rate = 1e-4\nunet_lr = 2e-4").train.optimiser.learning_rate == 2e-4
+
+
+@pytest.mark.parametrize(
+    ("lines", "rates"),
+    [
+        ("", (1e-4, 1e-4, 1e-4, True)),
+        ("text_encoder_lr = 5e-5", (1e-4, 5e-5, 5e-5, True)),
+        ("text_encoder_lr = [5e-5]", (1e-4, 5e-5, 5e-5, True)),
+        ("text_encoder_lr = [5e-5, 0]\nunet_lr = 2e-4", (2e-4, 5e-5, 0.0, True)),
+        ("unet_lr = 0", (1e-4, 1e-4, 1e-4, False)),
+    ],
+)
+def test_rates_of_the_text_encoders(lines, rates):
+    config = imported(f"network_train_unet_only = false\nlearning_rate = 1e-4\n{lines}")
+    found = config.train.optimiser
+    assert (
+        found.learning_rate, found.text_encoder_1_rate, found.text_encoder_2_rate, found.train_unet
+    ) == rates  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("cache_text_encoder_outputs = true", "leaves the text encoders as they are"),
+        ("text_encoder_lr = [1, 2, 3]", "text_encoder_lr has 3 numbers"),
+        ('network_args = ["loraplus_unet_lr_ratio=4"]', "LoRA\\+ ratios 4 for the UNet and 0 for"),
+    ],
+)
+def test_what_is_wrong_with_text_encoders_is_said(lines, message):
+    with pytest.raises(ValueError, match=message):
+        imported(f"network_train_unet_only = false\n{lines}")
+
+
+def test_words_for_the_metadata():
+    config = imported(
+        'metadata_usage_hint = "softly"\nmetadata_trigger_phrase = "thing"\nno_metadata = true'
+    )
+    assert config.files.words == {"modelspec.usage_hint": "softly"}
+    assert config.trigger == "thing" and config.files.bare
 
 
 @pytest.mark.parametrize(
@@ -163,6 +202,16 @@ def test_prompts_of_every_kind_of_file(tmp_path, name, text):
     assert (previews["every"], previews["every_epochs"]) == (100, 2)
     assert previews["sampler"] == "dpmpp_2m"
     assert (previews["width"], previews["steps"], previews["cfg"]) == (512, 30, 7.5)
+
+
+def test_every_option_of_a_prompt_in_a_table(tmp_path):
+    (tmp_path / "p.json").write_text(
+        '[{"prompt": "a", "negative_prompt": "b", "width": 640, "height": 512, "seed": 4, "scale": 3.5,'
+        '"sample_steps": 9, "sample_sampler": "euler_a"}]',
+        "utf-8",
+    )
+    (line,) = imported('sample_prompts = "p.json"', folder=tmp_path).previews["prompts"]
+    assert line == "a --n b --w 640 --h 512 --d 4 --l 3.5 --s 9 --ss euler_a"
 
 
 def test_what_differs_is_said_when_it_does():

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pack.tests.trainer.kohya_import import imported
 from pack.trainer.caption_rules import CaptionOptions
-from pack.trainer.config import TrainConfig, ValidationConfig
+from pack.trainer.config import LossConfig, TrainConfig, ValidationConfig
 from pack.trainer.file_index import FileIndex
 from pack.trainer.kohya_folders import folders_stamp, read_folders
 from pack.trainer.texts import TextRecipe
@@ -200,6 +200,8 @@ def test_a_dataset_toml_alone_leaves_the_rest_as_we_have_it():
     assert config.train.having(captions=CaptionOptions()) == TrainConfig(batch_size=4)
     assert config.cache.texts == TextRecipe()
     assert len(config.folders) == 3
+    masked = imported(base=TABLES.replace("num_repeats = 3", "alpha_mask = true")).train
+    assert masked.loss == LossConfig(masked=True)
     assert "this is a dataset alone" in config.report
 
 

@@ -8,14 +8,14 @@ import pytest
 from pack.tests.trainer.kohya_arguments import NAMES
 from pack.tests.trainer.kohya_import import imported, settings_of
 from pack.trainer.kohya_keys import HONOURED
-from pack.trainer.kohya_unused import IGNORED, NOT_YET, REFUSED, REPLACED
+from pack.trainer.kohya_unused import IGNORED, REFUSED, REPLACED
 
 BESIDE = {"LoRA_type", "max_resolution", "lowvram"}
 """Names in users' configs that kohya's scripts pass over."""
 
 
 def test_every_argument_has_one_row():
-    tables = (HONOURED, IGNORED, REFUSED, NOT_YET)
+    tables = (HONOURED, IGNORED, REFUSED)
     known = [name for table in tables for name in table]
     assert len(known) == len(set(known))
     assert set(known) == {*NAMES, *BESIDE}
@@ -38,6 +38,10 @@ def test_what_is_ignored_is_this_and_no_more():
     assert set(REPLACED) == {
         "pretrained_model_name_or_path", "vae", "base_weights", "base_weights_multiplier",
         "network_weights", "v_parameterization", "output_dir", "output_name", "save_precision",
+        "no_metadata", "training_comment", "metadata_title", "metadata_author",
+        "metadata_description", "metadata_license", "metadata_tags", "metadata_usage_hint",
+        "metadata_thumbnail", "metadata_merged_from", "metadata_preprocessor",
+        "metadata_is_negative_embedding",
     }  # fmt: skip
 
 
@@ -49,6 +53,8 @@ def test_the_report_says_why_something_is_ignored(name):
 
 
 LYCORIS = 'network_module = "lycoris.kohya"\n'
+
+TEXT = "network_train_unet_only = false\n"
 
 VALUES = {
     "lora.rank": ("network_dim = 7", 7),
@@ -117,6 +123,9 @@ VALUES = {
         'optimizer_type = "Prodigy"\nlearning_rate = 1\noptimizer_args = ["d_coef=2"]',
         ("d_coef=2",),
     ),
+    "optimiser.text_encoder_1_rate": (f"{TEXT}text_encoder_lr = [1e-5, 2e-5]", 1e-5),
+    "optimiser.text_encoder_2_rate": (f"{TEXT}text_encoder_lr = [1e-5, 2e-5]", 2e-5),
+    "optimiser.train_unet": (f"{TEXT}network_train_text_encoder_only = true", False),
     "train.steps": ("max_train_steps = 77", 77),
     "train.epochs": ("max_train_epochs = 50", 50),
     "train.batch_size": ("train_batch_size = 3", 3),
@@ -170,6 +179,12 @@ VALUES = {
     "validation.every_epochs": ("validation_split = 0.1\nvalidate_every_n_epochs = 3", 3),
     "validation.max_pictures": ("validation_split = 0.1\nmax_validation_steps = 4", 4),
     "validation.seed": ("validation_split = 0.1\nvalidation_seed = 9", 9),
+    "about.title": ('metadata_title = "a"', "a"),
+    "about.author": ('metadata_author = "a"', "a"),
+    "about.description": ('metadata_description = "a"', "a"),
+    "about.license": ('metadata_license = "a"', "a"),
+    "about.tags": ('metadata_tags = "a, b"', "a, b"),
+    "about.comment": ('training_comment = "a"', "a"),
     "checkpoints.name": ('output_name = "mine"', "mine"),
     "checkpoints.every_steps": ("save_every_n_steps = 100", 100),
     "checkpoints.every_epochs": ("save_every_n_epochs = 1", 1),

@@ -170,7 +170,9 @@ def test_each_showing_is_dropped_for_by_itself(encoder):
     words = batch("a", "a", "b")
     whole = Dropout(LoraConfig(dropout=0.5), 3, 1, words.items)
     with network.dropping(whole):
-        with_texts(model_of(encode), words, network)
+        full = with_texts(model_of(encode), words, network)
+        full.context.sum().backward()
+        assert float(encoder.weight.grad) == 5 * (9 + 9 + 12)
         assert {adapter.dropout for adapter in network.adapters.values()} == {whole}
     assert [text for text, _ in seen] == ["a", "a", "b"]
     for (_, dropouts), item in zip(seen, words.items, strict=True):
