@@ -55,6 +55,8 @@ class Files:
     base_strengths: tuple[float, ...] = ()
     predicts_v: bool = False
     output_dir: str = ""
+    network_weights: str = ""
+    """The LoRA that training starts from."""
     about: About = field(default_factory=About)
     words: Mapping[str, str] = field(default_factory=dict)
     """Further words for the LoRA's metadata, by key."""

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from .captions import decode_text
 from .checked import Problems
 from .kohya_keys import HONOURED, Key
-from .kohya_unused import IGNORED, NOT_YET, REFUSED
+from .kohya_unused import IGNORED, REFUSED
 
-KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED, *NOT_YET})
+KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED})
 """Every argument that a config may name."""
 
 DATASET_TABLES = ("general", "datasets")
@@ -94,7 +94,7 @@ def checked(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
                 problems.append(f"{argument} is {value!r}; {error}")
         elif argument not in KNOWN:
             problems.append(unknown(argument, KNOWN))
-        elif refusal := {**REFUSED, **NOT_YET}.get(argument):
+        elif refusal := REFUSED.get(argument):
             changes = value and value != refusal.default
             problems.need(not changes, f"{argument} = {value!r}: {refusal.advice}")
     problems.finish(name)

@@ -40,6 +40,7 @@ MODEL = {
     "vae": Key("text", "", "files.vae"),
     "base_weights": Key("list of texts", (), "files.base_weights"),
     "base_weights_multiplier": Key("number or list", ()),
+    "network_weights": Key("text", "", "files.network_weights"),
     "v_parameterization": Key("switch", OFF, "files.predicts_v"),
 }
 
@@ -48,6 +49,7 @@ NETWORK = {
     "LoRA_type": Key("text", ""),
     "network_dim": Key("whole number", 4, "lora.rank"),
     "network_alpha": Key("number", 1.0, "lora.alpha"),
+    "dim_from_weights": Key("switch", OFF, "lora.dim_from_weights"),
     "network_dropout": Key("number", 0.0, "lora.dropout"),
     "network_args": Key("list of texts", ()),
     "scale_weight_norms": Key("number", 0.0, "lora.max_norm"),

@@ -67,6 +67,7 @@ REPLACED: dict[str, str] = {
     "vae": "the VAE on Cache Latents takes its place",
     "base_weights": "a Load LoRA node in front of Train takes its place",
     "base_weights_multiplier": "the strength of that Load LoRA node takes its place",
+    "network_weights": "Load LoRA for Training at start_from of Train takes its place",
     "v_parameterization": "the MODEL says what it predicts; ModelSamplingDiscrete changes it",
     "output_dir": "the LoRA goes to models/loras by Save LoRA",
     "output_name": "Save LoRA has a name of its own",
@@ -146,10 +147,3 @@ REFUSED: dict[str, Refusal] = {
     "output_config": Refusal(False, "remove it; the run's folder keeps the whole recipe"),
 }
 """Arguments whose effect is not to be had; a value that changes nothing passes."""
-
-_LATER = "this version does not have it yet; remove it"
-
-NOT_YET: dict[str, Refusal] = {
-    "network_weights": Refusal("", _LATER),
-    "dim_from_weights": Refusal(False, _LATER),
-}

@@ -21,11 +21,13 @@ from ...trainer.atomic import write_atomically
 from ...trainer.checkpoints import FOLDER as CHECKPOINTS
 from ...trainer.kohya_config import Files
 from ...trainer.lora_file import LoraModel, save_user_lora
+from ...trainer.start import Start
 from . import unet
 from .caching import CacheRequest, build_cache
 from .importing import Imported, ImportRequest, import_kohya, locate
 from .request import Request
 from .saving import file_metadata
+from .starting import read_kohya
 from .training import train_lora
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ class Loaded(NamedTuple):
     model: Any
     clip: Any
     vae: Any
+    start: Start | None = None
 
 
 def run(job: ConfigRun) -> Path:
@@ -105,6 +108,7 @@ def _train(imported: Imported, loaded: Loaded, output: Path) -> Path:
         loaded.vae,
         imported.previews if imported.previews.wanted else None,
         checkpoints=config.checkpoints,
+        start=loaded.start,
     )
     result, _ = train_lora(request)
     log.info("%s", result.summary())
@@ -155,7 +159,10 @@ def load(files: Files, checkpoint: str, places: Sequence[Path]) -> Loaded:
         model, clip = comfy.sd.load_lora_for_models(model, clip, lora, strength, strength)
     if files.predicts_v and unet.prediction(model) != "v":
         (model,) = ModelSamplingDiscrete().patch(model, "v_prediction", False)
-    return Loaded(model, clip, vae)
+    start = None
+    if files.network_weights:
+        start = Start(read_kohya(locate(files.network_weights, "LoRA", places)))
+    return Loaded(model, clip, vae, start)
 
 
 @contextmanager

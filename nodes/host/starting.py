@@ -34,7 +34,11 @@ def load_lora(name: str) -> LoraModel:
 
     Raises ValueError when the file is missing, broken or no SDXL LoRA.
     """
-    path = _path(name)
+    return read_kohya(_path(name))
+
+
+def read_kohya(path: Path) -> LoraModel:
+    """`load_lora` for a path."""
     found = read_lora(path)
     beside = path.with_name(_CONFIG)
     config = json.loads(beside.read_text("utf-8")) if beside.is_file() else None

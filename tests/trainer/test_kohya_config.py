@@ -4,7 +4,7 @@ import pytest
 
 from pack.tests.trainer.kohya_import import BASE, imported
 from pack.trainer.config import LoraConfig
-from pack.trainer.kohya_unused import NOT_YET, REFUSED
+from pack.trainer.kohya_unused import REFUSED
 from pack.trainer.prompts import parse_prompts
 
 LYCORIS = 'network_module = "lycoris.kohya"\n'
@@ -64,9 +64,9 @@ def test_everything_wrong_is_said_together():
         imported('netwrk_dim = 4\nlearning_rate = "x"\nresume = "state"\n')
 
 
-@pytest.mark.parametrize("name", {**REFUSED, **NOT_YET})
+@pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_had_is_refused_unless_it_changes_nothing(name):
-    refusal = {**REFUSED, **NOT_YET}[name]
+    refusal = REFUSED[name]
     text = "true" if refusal.default is False else '"something"'
     with pytest.raises(ValueError, match=f"{name} = .*: ") as caught:
         imported(f"{name} = {text}")

@@ -8,14 +8,14 @@ import pytest
 from pack.tests.trainer.kohya_arguments import NAMES
 from pack.tests.trainer.kohya_import import imported, settings_of
 from pack.trainer.kohya_keys import HONOURED
-from pack.trainer.kohya_unused import IGNORED, NOT_YET, REFUSED, REPLACED
+from pack.trainer.kohya_unused import IGNORED, REFUSED, REPLACED
 
 BESIDE = {"LoRA_type", "max_resolution", "lowvram"}
 """Names in users' configs that kohya's scripts pass over."""
 
 
 def test_every_argument_has_one_row():
-    tables = (HONOURED, IGNORED, REFUSED, NOT_YET)
+    tables = (HONOURED, IGNORED, REFUSED)
     known = [name for table in tables for name in table]
     assert len(known) == len(set(known))
     assert set(known) == {*NAMES, *BESIDE}
@@ -37,7 +37,7 @@ def test_what_is_ignored_is_this_and_no_more():
     }  # fmt: skip
     assert set(REPLACED) == {
         "pretrained_model_name_or_path", "vae", "base_weights", "base_weights_multiplier",
-        "v_parameterization", "output_dir", "output_name", "save_precision",
+        "network_weights", "v_parameterization", "output_dir", "output_name", "save_precision",
         "no_metadata", "training_comment", "metadata_title", "metadata_author",
         "metadata_description", "metadata_license", "metadata_tags", "metadata_usage_hint",
         "metadata_thumbnail", "metadata_merged_from", "metadata_preprocessor",
@@ -65,6 +65,7 @@ VALUES = {
     "lora.rank_dropout": ('network_args = ["rank_dropout=0.2"]', 0.2),
     "lora.module_dropout": ('network_args = ["module_dropout=0.3"]', 0.3),
     "lora.loraplus_ratio": ('network_args = ["loraplus_lr_ratio=4"]', 4.0),
+    "lora.dim_from_weights": ("dim_from_weights = true", True),
     "lora.max_norm": ("scale_weight_norms = 1", 1.0),
     "lora.block_ranks": (f'network_args = ["block_dims={",".join("2" * 23)}"]', (2,) * 23),
     "lora.block_alphas": (
