@@ -21,20 +21,21 @@ def length(text: str) -> float:
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)
 
 
-_FLAGS = {
+FLAGS = {
     "--lr_scheduler_num_cycles": ("cycles", int),
     "--lr_scheduler_power": ("power", float),
     "--lr_scheduler_min_lr_ratio": ("min_lr_ratio", float),
     "--lr_decay_steps": ("decay_steps", length),
     "--lr_scheduler_timescale": ("timescale", int),
 }
+ARGUMENTS = "--lr_scheduler_args"
 _ARGUMENTS = {
     "step_rules": "step_rules",
     "lr_end": "end_rate",
     "warmup_type": "warmup_shape",
     "decay_type": "decay_shape",
 }
-"""Of kohya's --lr_scheduler_args, which are key=literal."""
+"""Of these, which are key=literal."""
 
 
 def cases(folder: Path) -> Iterator[Case | Unsupported]:
@@ -54,7 +55,7 @@ def _case(case: dict[str, Any]) -> Case:
     schedule = case["scheduler"].replace("constant_with_warmup", "constant")
     if schedule not in get_args(LrSchedule):
         raise Unsupported(f"lr_schedules: {case['scheduler']}")
-    settings = _settings(case["extra_args"])
+    settings = schedule_settings(case["extra_args"])
     warmup, steps = length(case["lr_warmup_steps"]), case["max_train_steps"]
     config = OptimiserConfig(
         learning_rate=case["base_lr"], schedule=schedule, warmup=warmup, **settings
@@ -67,17 +68,17 @@ def _case(case: dict[str, Any]) -> Case:
     return Case(name, largest(errors) / case["base_lr"], BOUND)
 
 
-def _settings(flags: list[str]) -> dict[str, Any]:
-    """Our settings for kohya's flags, each with one value, --lr_scheduler_args with several."""
+def schedule_settings(flags: list[str]) -> dict[str, Any]:
+    """Our settings for kohya's flags of the schedule, each with one value, ARGUMENTS with several."""
     settings: dict[str, Any] = {}
     flag = ""
     for word in flags:
         if word.startswith("--"):
             flag = word
-        elif flag in _FLAGS:
-            field, kind = _FLAGS[flag]
+        elif flag in FLAGS:
+            field, kind = FLAGS[flag]
             settings[field] = kind(word)
-        elif flag == "--lr_scheduler_args" and word.split("=")[0] in _ARGUMENTS:
+        elif flag == ARGUMENTS and word.split("=")[0] in _ARGUMENTS:
             ((name, value),) = parse_arguments([word]).items()
             settings[_ARGUMENTS[name]] = value
         else:
