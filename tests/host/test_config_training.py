@@ -99,6 +99,18 @@ def test_text_encoders_and_the_makers_words(tmp_path, tiny_checkpoint):
     assert "sshs_model_hash" in known
 
 
+def test_it_starts_from_the_weights_of_a_file(tmp_path, tiny_checkpoint):
+    first = run(kohya_scene.write_config(tmp_path / "first", tiny_checkpoint))
+    more = f'network_weights = "{first.as_posix()}"\ndim_from_weights = true\nseed = 9\n'
+    config = kohya_scene.write_config(
+        tmp_path / "second", tiny_checkpoint, length="max_train_steps = 1", more=more
+    )
+    config.write_text(config.read_text().replace("learning_rate = 3e-3", "learning_rate = 1e-9"))
+    before, after = read_lora(first), read_lora(run(config))
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in before)
+
+
 def test_a_second_call_trains_nothing(tmp_path, tiny_checkpoint, monkeypatch):
     config = kohya_scene.write_config(tmp_path, tiny_checkpoint)
     first = run(config)
