@@ -26,16 +26,16 @@ def test_resume_and_extend(server, made_small):
     assert [int(line[1]) for line in record.steps(train)][-1] == 4
     runs = {path.parent for path in set(graphs.results(server)) - before}
     (run,) = {path.parent if path.name == "checkpoints" else path for path in runs}
-    assert run.name in entry["outputs"][graphs.key(prompt, "PreviewAny")]["text"][0]
     prompt[train]["inputs"]["steps"] = 7
     with graphs.Recorder(server) as record:
-        server.run(prompt, timeout=LONGEST)
+        more = server.run(prompt, timeout=LONGEST)
     steps = [int(line[1]) for line in record.steps(train)]
     assert steps[0] > 4 and steps[-1] == 7, "it began anew"
     checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
     assert checkpoints == [f"my_lora-step{n:08}.safetensors" for n in (2, 4, 6)]
     rows = (run / "steps.csv").read_text("utf-8").splitlines()
     assert len(rows) == 1 + 7
+    assert run.name in more["outputs"][graphs.key(prompt, "PreviewAny")]["text"][0]
     saved = entry["outputs"][graphs.key(prompt, "LoraLoopSaveLora")]["text"][0]
     assert "my_lora" in saved
 
