@@ -50,7 +50,8 @@ def ways(batch: int, rank: int, stack: ExitStack) -> dict[str, tuple[Callable[[]
     from pack.trainer.attach import Attachment, checkpoint_plan
     from pack.trainer.compact_plan import compact_plan
     from pack.trainer.config import LoraConfig
-    from pack.trainer.lora import Network, find_targets
+    from pack.trainer.network import Network
+    from pack.trainer.targets import find_targets
 
     inputs = reduced_sdxl.make_inputs(batch)
     config = LoraConfig(rank=rank, alpha=float(rank))

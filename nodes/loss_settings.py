@@ -157,6 +157,13 @@ class LossSettings(io.ComfyNode):
                     max=1000,
                     advanced=True,
                 ),
+                setting(
+                    LossConfig,
+                    "zero_terminal_snr",
+                    "model: as the MODEL has it. on: rescale the noise schedule so that the last timestep "
+                    "is pure noise (kohya: zero_terminal_snr), for v-prediction.",
+                    advanced=True,
+                ),
             ],
             outputs=[output(LossSettingsSocket, "loss settings", "For Train.")],
         )

@@ -148,6 +148,17 @@ class OptimiserSettings(io.ComfyNode):
                     multiline=True,
                     advanced=True,
                 ),
+                setting(
+                    OptimiserConfig,
+                    "ema_decay",
+                    "Previews and the result show a moving average of the LoRA over the steps; 0.99 spans "
+                    "about 100 steps, 0.999 about 1000, 0 turns it off.",
+                    min=0.0,
+                    max=0.9999,
+                    step=0.001,
+                    round=False,
+                    advanced=True,
+                ),
             ],
             outputs=[output(OptimiserSettingsSocket, "optimiser settings", "For Train.")],
         )

@@ -112,6 +112,13 @@ class Train(io.ComfyNode):
                     default=False,
                     advanced=True,
                 ),
+                setting(
+                    TrainConfig,
+                    "epochs",
+                    "How often all pictures are seen, instead of steps; 0: steps counts.",
+                    min=0,
+                    max=1000000,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),

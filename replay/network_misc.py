@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..trainer.config import LoraConfig
-from ..trainer.lora import Network, find_targets
+from ..trainer.network import Network
+from ..trainer.targets import find_targets
 from .case import Case, Unsupported, largest
 from .network import lora_config
 from .train import load_unet

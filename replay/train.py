@@ -19,12 +19,13 @@ from ..trainer.attach import Attachment, leaf_plan
 from ..trainer.config import LossConfig, OptimiserConfig
 from ..trainer.data import VAE_SCALE, Batch
 from ..trainer.diffusion import Schedule
-from ..trainer.lora import Network, find_targets
 from ..trainer.lr_schedule import learning_rate
+from ..trainer.network import Network
 from ..trainer.optim import Optimiser
 from ..trainer.optimiser_config import LrSchedule
 from ..trainer.size_embedding import size_vector
 from ..trainer.step import Draws, Model, sample_losses
+from ..trainer.targets import find_targets
 from .case import Case, Unsupported, largest
 from .lr_schedules import length
 from .network import lora_config

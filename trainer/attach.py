@@ -14,8 +14,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .adapters.lora import Adapter
 from .frozen import frozen_forward
-from .lora import Adapter, Network
+from .network import Network
 from .weights import Weights
 
 CHECKPOINTED = {"BasicTransformerBlock", "ResBlock"}

@@ -1,13 +1,16 @@
 """The batch plan of an epoch: a pure function of the cached dataset, batch size, seed and epoch."""
 
+import dataclasses
 from bisect import bisect_left
 from collections import defaultdict
-from itertools import accumulate
+from collections.abc import Iterator
+from itertools import accumulate, count, islice
 from typing import NamedTuple
 
 from . import rng
 from .buckets import Size
 from .cache import CachedDataset
+from .config import TrainConfig
 
 _FLIP_CHANCE = 0.5
 
@@ -59,6 +62,33 @@ def batches_per_epoch(cached: CachedDataset, batch_size: int, epoch: int = 0) ->
     return sum(-(-len(entries) // batch_size) for entries in _by_bucket(cached, epoch).values())
 
 
+def epoch_ends(cached: CachedDataset, config: TrainConfig) -> Iterator[int]:
+    """How many optimiser steps are done at the end of the first epoch, the second, and so on for ever.
+
+    The last step of an epoch may have fewer batches than others: none is carried over, as in kohya.
+    """
+    takes_turns = any(item.is_reg for item in cached.items)
+    steps = done = 0
+    for epoch in count():
+        if epoch == 0 or takes_turns:
+            batches = batches_per_epoch(cached, config.batch_size, epoch)
+            steps = -(-batches // config.accumulation)
+        done += steps
+        yield done
+
+
+def with_steps(config: TrainConfig, cached: CachedDataset) -> TrainConfig:
+    """The config with the ``steps`` that its ``epochs`` come to with this data; as it is without epochs.
+
+    Raises:
+        ValueError: there is nothing to train on.
+    """
+    if not config.epochs:
+        return config
+    steps = next(islice(epoch_ends(cached, config), config.epochs - 1, None))
+    return dataclasses.replace(config, steps=steps)
+
+
 def _show(cached: CachedDataset, index: int, repeat: int, seed: int, epoch: int) -> BatchItem:
     can_flip = cached.items[index].flipped_key is not None
     flipped = can_flip and rng.uniform(seed, "flip", epoch, index, repeat) < _FLIP_CHANCE
@@ -77,8 +107,8 @@ def _by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tuple[int, 
     if reg:
         repeats.update(_reg_repeats(reg, sum(repeats.values()), epoch))
     groups: defaultdict[Size, list[tuple[int, int]]] = defaultdict(list)
-    for index, count in sorted(repeats.items()):
-        groups[cached.items[index].bucket] += [(index, repeat) for repeat in range(count)]
+    for index, times in sorted(repeats.items()):
+        groups[cached.items[index].bucket] += [(index, repeat) for repeat in range(times)]
     return dict(sorted(groups.items()))
 
 
@@ -89,13 +119,13 @@ def _reg_repeats(reg: list[tuple[int, int]], needed: int, epoch: int) -> dict[in
     need is met; if all do not meet it, one repeat more each, in order, until it is. In later epochs
     the walk goes on where the last one stopped.
     """
-    total = sum(count for _, count in reg)
+    total = sum(times for _, times in reg)
     if total <= needed:
         rounds, rest = divmod(needed - total, len(reg))
         start = epoch * rest
         extra = {(start + k) % len(reg) for k in range(rest)}
         return {index: n + rounds + (place in extra) for place, (index, n) in enumerate(reg)}
-    ends = [0, *accumulate(count for _, count in reg * 2)]
+    ends = [0, *accumulate(times for _, times in reg * 2)]
 
     def stop_after(first: int) -> int:
         return bisect_left(ends, ends[first] + needed)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .lora import Adapter
+from .adapters.lora import Adapter
 from .weights import Weights
 
 _aten = torch.ops.aten

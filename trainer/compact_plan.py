@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .attach import Replacement, leaf_plan
 from .compact import Layer, geglu_linear, linears, norm_silu
 from .frozen import is_linear
-from .lora import Network
+from .network import Network
 from .weights import Weights
 
 

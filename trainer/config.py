@@ -39,10 +39,13 @@ class TrainConfig:
     captions: CaptionOptions = field(default_factory=CaptionOptions)
     checkpointing: Checkpointing = "auto"
     """Recompute blocks in backward to save memory; `auto` does so only when memory demands it."""
+    epochs: int = 0
+    """Above 0 it goes before `steps`, which `batches.with_steps` then sets to what it comes to."""
 
     def __post_init__(self) -> None:
         problems = Problems()
         problems.need(self.steps >= 1, f"steps is {self.steps}; it must be 1 or more")
+        problems.need(self.epochs >= 0, f"epochs is {self.epochs}; it must be 0 or more")
         problems.need(1 <= self.batch_size <= 256, f"batch_size is {self.batch_size}; 1..256")
         problems.need(
             1 <= self.accumulation <= 1024, f"accumulation is {self.accumulation}; 1..1024"
@@ -65,9 +68,10 @@ class TrainConfig:
 
         ``needs_horizon``: something outside the config depends on the number of steps.
         Left out: the memory plan, and the number of steps unless a schedule or warm-up depends on it.
+        Epochs are told by the steps that they come to.
         """
         recipe = self.to_dict()
-        del recipe["checkpointing"]
+        del recipe["checkpointing"], recipe["epochs"]
         if not (needs_horizon or self.optimiser.needs_horizon or self.captions.needs_horizon):
             del recipe["steps"]
         text = json.dumps([RECIPE_VERSION, recipe], sort_keys=True)

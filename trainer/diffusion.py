@@ -65,6 +65,12 @@ class Schedule:
         plain = sdxl_alphas_cumprod() if rescaled else alphas_cumprod
         return cls(alphas_cumprod, plain / (1 - plain), prediction)
 
+    def with_zero_terminal(self) -> Schedule:
+        """Rescaled to zero terminal SNR, unless it is so already; the weights' SNR stays, as in kohya."""
+        if self.zero_terminal_snr:
+            return self
+        return Schedule(zero_terminal(self.alphas_cumprod), self.snr, self.prediction)
+
     def to(self, device: torch.device) -> Schedule:
         return Schedule(self.alphas_cumprod.to(device), self.snr.to(device), self.prediction)
 

@@ -16,8 +16,8 @@ from .config import TrainConfig
 from .data import Batch, TrainingData
 from .dropout import Dropout
 from .guard import MAX_BAD_STEPS, Guard
-from .lora import Network
 from .lr_schedule import learning_rate
+from .network import Network
 from .optim import Optimiser, StepOutcome
 from .state import State
 from .step import Model, draw, sample_losses
@@ -49,8 +49,11 @@ class Observer(Protocol):
         """Called before every micro batch."""
         ...
 
-    def on_step(self, event: StepEvent) -> None:
-        """Called after every optimiser step; may take its time (previews)."""
+    def on_step(self, event: StepEvent) -> str | None:
+        """Called after every optimiser step; may take its time (previews).
+
+        A sentence ends the run here, with what it has reached as its result; None goes on.
+        """
         ...
 
 
@@ -60,6 +63,8 @@ class Outcome:
 
     losses: tuple[float, ...]
     stopped: str | None = None
+    lost: bool = False
+    """It stopped because its numbers were not finite, not because anybody wanted it to."""
 
     @property
     def steps(self) -> int:
@@ -106,7 +111,7 @@ class Loop:
             self._guard.load(start.guard)
 
     def averaged(self) -> AbstractContextManager[None]:
-        """For previews and saving in the middle: the adapters where a schedule-free optimiser has them used."""
+        """For previews and saving in the middle: the adapters as they are used (see Optimiser.averaged)."""
         return self._optimiser.averaged()
 
     def state(self) -> State | None:
@@ -127,7 +132,7 @@ class Loop:
 
         Raises ValueError when no step at all gave finite numbers.
         """
-        config, before, busy = self._config, len(self._losses), 0.0
+        config, before, busy, stopped = self._config, len(self._losses), 0.0, None
         plan = itertools.islice(self._data.steps(config, before), config.steps - before)
         for step, (epoch, batches, ends_epoch) in enumerate(plan, before):
             begin = time.perf_counter()
@@ -138,20 +143,24 @@ class Loop:
             self._is_whole = True
             busy += time.perf_counter() - begin
             event = self._event(epoch, ends_epoch, rate, outcome, busy, len(self._losses) - before)
-            self._observer.on_step(event)
-            if self._guard.lost:
+            stopped = self._observer.on_step(event)
+            if stopped or self._guard.lost:
                 break
         self._optimiser.finish()
         losses = tuple(self._losses)
         if not self._good:
             raise ValueError(_useless(len(losses), config))
-        return Outcome(losses, _lost(len(losses), config) if self._guard.lost else None)
+        if self._guard.lost:
+            return Outcome(losses, _lost(len(losses), config), lost=True)
+        return Outcome(losses, stopped if len(losses) < config.steps else None)
 
     def _apply(self, loss: float, rate: float) -> StepOutcome:
         """One step with the gradients that there are, and the books about it."""
         outcome = self._optimiser.step(rate) if math.isfinite(loss) else self._optimiser.skip()
         if self._config.lora.max_norm:
             self._network.limit_norms(self._config.lora.max_norm)
+        if outcome.applied:
+            self._optimiser.average()
         self._guard.record(loss, applied=outcome.applied, excused=outcome.overflow)
         self._losses.append(loss)
         self._good += outcome.applied

@@ -9,6 +9,7 @@ from .checked import Problems, Settings
 
 LossType = Literal["l2", "l1", "huber", "smooth_l1"]
 HuberSchedule = Literal["snr", "exponential", "constant"]
+ZeroTerminalSnr = Literal["model", "on"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,15 @@ class LossConfig(Settings):
     min_timestep: int = 0
     max_timestep: int = 1000
     """Timesteps are drawn from min_timestep up to, but without, max_timestep."""
+    zero_terminal_snr: ZeroTerminalSnr = "model"
+    """`model`: the MODEL's own schedule; `on`: rescaled so that the last timestep is pure noise."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         problems = Problems()
         problems.one_of("loss_type", self.loss_type, LossType)
         problems.one_of("huber_schedule", self.huber_schedule, HuberSchedule)
+        problems.one_of("zero_terminal_snr", self.zero_terminal_snr, ZeroTerminalSnr)
         problems.need(self.huber_c > 0, f"huber_c is {self.huber_c}; it must be above 0")
         problems.need(self.huber_scale > 0, f"huber_scale is {self.huber_scale}; above 0")
         problems.need(self.min_snr_gamma >= 0, f"min_snr_gamma is {self.min_snr_gamma}; 0 or more")
@@ -81,3 +85,12 @@ class LossConfig(Settings):
             "v_pred_like is meant for noise-predicting models and this one predicts v: set it to 0",
         )
         problems.finish("Noise and Loss settings")
+
+    def notes(self, prediction: str) -> list[str]:
+        """What is allowed but hardly meant for a model that predicts this, as sentences."""
+        if self.zero_terminal_snr == "on" and prediction != "v":
+            return [
+                "zero_terminal_snr is on and this model predicts noise, of which the last timestep then "
+                "teaches nothing: it is meant for v-prediction models."
+            ]
+        return []

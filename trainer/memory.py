@@ -16,6 +16,8 @@ TRANSIENT_PER_SAMPLE = 0.4 * GIB
 """Largest block while it is computed or recomputed, attention included."""
 BYTES_PER_PARAMETER = 16
 """float32 weight, gradient and AdamW's two moments."""
+BYTES_PER_AVERAGE = 4
+"""What a moving average of the adapters adds to each parameter."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,12 @@ def plan_memory(
     parameters: trainable ones; pixels: of the largest bucket; itemsize: bytes of the compute
     dtype. Halving the batch costs less time than recomputing, so it is tried first.
     """
+    average = parameters * BYTES_PER_AVERAGE if config.optimiser.ema_decay else 0
     checkpoint_choices = {"auto": (False, True), "off": (False,), "full": (True,)}
     plans = []
     for checkpointing in checkpoint_choices[config.checkpointing]:
         for micro_batch in dict.fromkeys((config.batch_size, 1)):
-            need = reserve_bytes(
+            need = average + reserve_bytes(
                 parameters, pixels, micro_batch, itemsize, checkpointing=checkpointing
             )
             fits = available is None or need <= available

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from .config import OptimiserConfig
+from .ema import MovingAverage
 from .optimisers import is_relative, make_optimiser
 
 
@@ -57,6 +58,8 @@ class Optimiser:
         self._inner = make_optimiser(config.type, parameters, config.learning_rate, arguments)
         self._is_relative = is_relative(config.type, arguments)
         self._move_to("train")
+        decay = config.ema_decay
+        self._average = MovingAverage(self._parameters, decay) if decay else None
         self._scaler = GradScaler(
             (device or torch.device("cpu")).type, enabled=compute_dtype == torch.float16
         )
@@ -82,14 +85,22 @@ class Optimiser:
         overflow = not finite and scale > 1.0
         return StepOutcome(norm, finite, overflow, self._rate())
 
+    def average(self) -> None:
+        """Take the parameters, as an applied step has left them, into their moving average, if there is one."""
+        if self._average is not None:
+            self._average.take()
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The parameters where a schedule-free optimiser would have them used, then as before to the bit."""
-        if not hasattr(self._inner, "eval"):
+        """The parameters as they are used, then as before to the bit.
+
+        They are used where a schedule-free optimiser has its average, or at their moving average.
+        """
+        if self._average is None and not hasattr(self._inner, "eval"):
             yield
             return
         trained = [parameter.detach().clone() for parameter in self._parameters]
-        self._move_to("eval")
+        self.finish()
         try:
             yield
         finally:
@@ -100,17 +111,24 @@ class Optimiser:
 
     def state(self) -> dict[str, Any]:
         """What the next step depends on beside the parameters, for `load`."""
-        return {"optimiser": self._inner.state_dict(), "scaler": self._scaler.state_dict()}
+        state = {"optimiser": self._inner.state_dict(), "scaler": self._scaler.state_dict()}
+        if self._average is not None:
+            state["average"] = self._average.state()
+        return state
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from `state`, of an optimiser of the same kind over the same parameters."""
         self._inner.load_state_dict(state["optimiser"])
         if self._scaler.is_enabled():
             self._scaler.load_state_dict(state["scaler"])
+        if self._average is not None:
+            self._average.load(state["average"])
 
     def finish(self) -> None:
-        """Leave the parameters at the averaged point: no more steps."""
+        """Leave the parameters as they are used: no more steps."""
         self._move_to("eval")
+        if self._average is not None:
+            self._average.put()
 
     def _move_to(self, point: str) -> None:
         """Schedule-free optimisers train at one point and are used at another."""

@@ -10,6 +10,7 @@ from .optimisers import (
     ADAMW_ALIKE,
     LOW_RATE,
     OWN_RATE,
+    SCHEDULE_FREE,
     OptimiserType,
     check_arguments,
     is_relative,
@@ -57,6 +58,8 @@ class OptimiserConfig(Settings):
     type: OptimiserType = "AdamW"
     arguments: tuple[str, ...] = ()
     """kohya's optimizer_args: `key=value` with literals."""
+    ema_decay: float = 0.0
+    """Of the moving average of the adapters that is then used in their stead; 0 turns it off."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,6 +82,13 @@ class OptimiserConfig(Settings):
             0 <= self.min_lr_ratio <= 1, f"min_lr_ratio is {self.min_lr_ratio}; it must lie in 0..1"
         )
         problems.one_of("type", self.type, OptimiserType)
+        problems.need(
+            0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; it must lie in [0, 1)"
+        )
+        problems.need(
+            not self.ema_decay or self.type not in SCHEDULE_FREE,
+            f"{self.type} averages the adapters itself: set ema_decay to 0",
+        )
         if not problems:
             problems += check_arguments(self.type, self.arguments)
         problems.finish("Optimiser settings")

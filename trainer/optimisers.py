@@ -90,12 +90,13 @@ KINDS: dict[str, Kind] = {
 OWN_RATE = frozenset({"Prodigy", *_DADAPTATION, "DAdaptation", "DAdaptAdanIP"})
 """Optimisers that find the learning rate themselves: theirs is a factor and belongs near 1."""
 
+SCHEDULE_FREE = frozenset(_SCHEDULE_FREE)
+"""Optimisers that train at one point and have the average of their way as result."""
+
 LOW_RATE = 0.1
 """Up to this learning rate kohya warns with one of them."""
 
-ADAMW_ALIKE = frozenset(name for name in get_args(OptimiserType) if "AdamW" in name) - frozenset(
-    _SCHEDULE_FREE
-)
+ADAMW_ALIKE = frozenset(name for name in get_args(OptimiserType) if "AdamW" in name) - SCHEDULE_FREE
 """Those that take betas, epsilon and weight decay from the settings of their own; others from arguments."""
 
 

@@ -79,9 +79,13 @@ class RunFolder:
             write_json(self.path / DESCRIPTION, description)
             yield
 
-    def check_space(self, parameters: int) -> None:
-        """Raise ValueError where the disk has no room for the states and the result of such a network."""
-        needed = parameters * ((KEPT + 1) * STATE_BYTES + RESULT_BYTES)
+    def check_space(self, parameters: int, *, averaged: bool = False) -> None:
+        """Raise ValueError where the disk has no room for the states and the result of such a network.
+
+        averaged: the states hold a moving average of it too.
+        """
+        state_bytes = STATE_BYTES + RESULT_BYTES * averaged
+        needed = parameters * ((KEPT + 1) * state_bytes + RESULT_BYTES)
         free = shutil.disk_usage(self.path).free
         if free < needed:
             raise ValueError(

@@ -29,6 +29,16 @@ class Request:
     def wants_previews(self) -> bool:
         return self.previews is not None and self.previews.wanted
 
+    def notes(self) -> list[str]:
+        """What is odd but allowed, as sentences for the log."""
+        config = self.config
+        prediction = unet.prediction(self.patcher)
+        return [
+            *unet.notes(self.patcher),
+            *config.optimiser.notes(),
+            *config.loss.notes(prediction),
+        ]
+
     def check(self) -> None:
         """Raise ValueError for whatever would fail later: nothing has been done yet."""
         unet.check_trainable(self.patcher)

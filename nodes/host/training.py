@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
+from ...trainer.batches import with_steps
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
-from ...trainer.lora import Network, find_targets
 from ...trainer.lora_file import LoraModel
+from ...trainer.network import Network
 from ...trainer.run import Inputs, Result, RunFolder
 from ...trainer.state_keeper import StateKeeper
 from ...trainer.store import Store
+from ...trainer.targets import find_targets
 from ...trainer.weights import Lookahead, Weights
 from . import folders, memory, text, unet
 from .caching import encode_captions, encode_pictures
@@ -46,6 +48,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     (interrupt, out of memory, error) goes on to the caller with the MODEL as it was.
     """
     request.check()
+    request = dataclasses.replace(request, config=with_steps(request.config, request.cached))
     texts = request.cached.text_fingerprint
     if request.clip is not None:
         texts = text.clip_fingerprint(request.clip, request.cached.texts)
@@ -59,7 +62,7 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     if found is not None:
         log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
         return found, book
-    for note in (*unet.notes(request.patcher), *request.config.optimiser.notes()):
+    for note in request.notes():
         log.warning("LoRA Loop: %s", note)
     nearest = folder.nearest()
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
@@ -94,8 +97,8 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
 class Follower(Protocol):
     """Whoever is told of every finished step."""
 
-    def on_step(self, event: StepEvent) -> None:
-        """May raise to end the run."""
+    def on_step(self, event: StepEvent) -> str | None:
+        """A sentence ends the run with what it has reached; it may raise to cancel."""
         ...
 
 
@@ -149,7 +152,7 @@ class _Training:
             targets = find_targets(self._unet, self._config.lora)
             network = Network(targets, self._config.seed, device)
             parameters = sum(p.numel() for p in network.parameters())
-            self._folder.check_space(parameters)
+            self._folder.check_space(parameters, averaged=self._config.optimiser.ema_decay > 0)
             self._memory = memory_plan(self._request, parameters)
             log.info("LoRA Loop: %d adapted layers; %s", len(targets), self._memory.describe())
             self._make_room()
@@ -160,7 +163,7 @@ class _Training:
             stack.callback(self._hold.close)
             self._attachment = stack.enter_context(Attachment(plan))
             self._hold_weights()
-            model = unet.training_model(self._patcher)
+            model = unet.training_model(self._patcher, self._config.loss)
             self._loop = Loop(
                 model,
                 network,

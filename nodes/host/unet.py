@@ -10,6 +10,7 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 
+from ...trainer.config import LossConfig
 from ...trainer.diffusion import Prediction, Schedule
 from ...trainer.frozen import is_linear
 from ...trainer.step import Model
@@ -101,10 +102,11 @@ def prediction(patcher: Any) -> Prediction:
     return "v" if isinstance(sampling, comfy.model_sampling.V_PREDICTION) else "epsilon"
 
 
-def schedule(patcher: Any) -> Schedule:
-    """The noise schedule of the MODEL: v-prediction and zero terminal SNR need no switch."""
+def schedule(patcher: Any, config: LossConfig) -> Schedule:
+    """The noise schedule of the MODEL, rescaled to zero terminal SNR where the settings ask for it."""
     sampling = patcher.get_model_object("model_sampling")
-    return Schedule.from_sigmas(sampling.sigmas, prediction(patcher))
+    own = Schedule.from_sigmas(sampling.sigmas, prediction(patcher))
+    return own.with_zero_terminal() if config.zero_terminal_snr == "on" else own
 
 
 def compute_dtype(patcher: Any) -> torch.dtype:
@@ -123,13 +125,13 @@ def predict(unet: nn.Module, x: Tensor, timesteps: Tensor, context: Tensor, y: T
     return unet(x, timesteps, context=context, y=y, control=None, transformer_options=options)
 
 
-def training_model(patcher: Any) -> Model:
+def training_model(patcher: Any, config: LossConfig) -> Model:
     """The MODEL for the trainer; its weights stay ComfyUI's."""
     unet = patcher.model.diffusion_model
     device = patcher.load_device
     return Model(
         predict=lambda *inputs: predict(unet, *inputs),
-        schedule=schedule(patcher).to(device),
+        schedule=schedule(patcher, config).to(device),
         device=device,
         dtype=compute_dtype(patcher),
     )

@@ -3,6 +3,7 @@
 import torch
 
 from pack.nodes.host import text, unet
+from pack.trainer.config import LossConfig
 from pack.trainer.diffusion import Schedule
 from pack.trainer.size_embedding import size_vector
 from pack.trainer.texts import stack_contexts
@@ -44,16 +45,27 @@ def test_long_captions_become_whole_chunks(tiny):
 
 
 def test_the_schedule_of_an_eps_model(tiny):
-    schedule, expected = unet.schedule(tiny.model), Schedule.sdxl()
+    schedule, expected = unet.schedule(tiny.model, LossConfig()), Schedule.sdxl()
     assert schedule.prediction == "epsilon"
     assert not schedule.zero_terminal_snr
     assert (schedule.alphas_cumprod - expected.alphas_cumprod).abs().max() < 1e-6
 
 
 def test_the_schedule_of_a_v_model_with_zero_terminal_snr(tiny_v):
-    schedule = unet.schedule(tiny_v.model)
+    schedule = unet.schedule(tiny_v.model, LossConfig())
     expected = Schedule.sdxl("v", zero_terminal_snr=True)
     assert schedule.prediction == "v"
     assert schedule.zero_terminal_snr
     assert (schedule.alphas_cumprod - expected.alphas_cumprod).abs().max() < 1e-6
     assert torch.equal(schedule.snr, expected.snr)  # the weights keep the plain schedule's
+
+
+def test_zero_terminal_snr_can_be_switched_on(tiny, tiny_v):
+    """The MODEL's schedule goes through numbers of its own, so the last digits differ from kohya's."""
+    on = LossConfig(zero_terminal_snr="on")
+    schedule, expected = unet.schedule(tiny.model, on), Schedule.sdxl(zero_terminal_snr=True)
+    assert schedule.zero_terminal_snr and schedule.prediction == "epsilon"
+    assert (schedule.alphas_cumprod - expected.alphas_cumprod).abs().max() < 1e-6
+    torch.testing.assert_close(schedule.snr, expected.snr, rtol=1e-4, atol=0)
+    own = unet.schedule(tiny_v.model, LossConfig()).alphas_cumprod
+    assert torch.equal(unet.schedule(tiny_v.model, on).alphas_cumprod, own)

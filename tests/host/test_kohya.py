@@ -7,7 +7,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from pack.replay import train
 from pack.trainer.config import LoraConfig
-from pack.trainer.lora import find_targets
+from pack.trainer.targets import find_targets
 
 SDXL = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320,

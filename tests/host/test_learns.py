@@ -16,8 +16,9 @@ from pack.trainer.batches import BatchItem
 from pack.trainer.config import LossConfig
 from pack.trainer.data import TrainingData
 from pack.trainer.diffusion import Schedule
-from pack.trainer.lora import Network, find_targets
+from pack.trainer.network import Network
 from pack.trainer.step import Draws, sample_losses
+from pack.trainer.targets import find_targets
 
 STEPS = 60
 STRENGTHS = (0.0, 0.4, 0.8, 1.0)
@@ -49,7 +50,10 @@ def redness(tiny, model):
 
 def held_out_loss(tiny, cached, lora=None):
     """Mean loss of the held-out pictures with fixed noise at evenly spread timesteps."""
-    unet, model = tiny.model.model.diffusion_model, host_unet.training_model(tiny.model)
+    unet, model = (
+        tiny.model.model.diffusion_model,
+        host_unet.training_model(tiny.model, LossConfig()),
+    )
     network = Network(find_targets(unet, scene.config(rank=8).lora))
     if lora is not None:
         network.load(lora)

@@ -10,9 +10,9 @@ from pack.nodes.host import folders, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
 from pack.trainer import lock, state_keeper
+from pack.trainer.adapters.lora import Adapter
 from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.config import OptimiserConfig
-from pack.trainer.lora import Adapter
 from pack.trainer.state import StateFiles
 
 PREVIEWS = PreviewSettings(("thing",), every=2, width=64, height=64, steps=1)

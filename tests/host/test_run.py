@@ -66,6 +66,17 @@ def test_whatever_counts_trains_anew(tiny, cached, tmp_path, change):
         assert second.losses != first.losses
 
 
+def test_a_run_of_epochs_is_the_run_of_its_steps(tiny, cached):
+    """Four pictures in two buckets: so two steps an epoch."""
+    recipe = scene.config(batch_size=1, accumulation=2, epochs=3)
+    result, _ = train(tiny, cached, recipe)
+    assert (result.trained, len(result.losses)) == (True, 6)
+    assert result.lora.metadata["ss_num_epochs"] == "3"
+    assert result.lora.metadata["ss_max_train_steps"] == "6"
+    recipe = scene.config(steps=6, batch_size=1, accumulation=2)
+    assert not train(tiny, cached, recipe)[0].trained
+
+
 def test_previews_do_not_disturb_training(tiny, cached):
     plain, _ = train(tiny, cached, scene.config(seed=5))
     shutil.rmtree(plain.path.parent)  # forget the run, so that it is done again

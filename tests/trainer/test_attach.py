@@ -15,7 +15,8 @@ from pack.trainer.attach import (
 )
 from pack.trainer.config import LoraConfig
 from pack.trainer.frozen import frozen_forward
-from pack.trainer.lora import Network, find_targets
+from pack.trainer.network import Network
+from pack.trainer.targets import find_targets
 
 CONFIG = LoraConfig(rank=4, alpha=2.0, conv_rank=3)
 

@@ -33,6 +33,7 @@ WRONG = {
     },
     TrainConfig: {
         "steps": 0, "batch_size": 257, "accumulation": 0, "seed": -1, "checkpointing": "maybe",
+        "epochs": -1,
     },
 }  # fmt: skip
 

@@ -112,3 +112,12 @@ def test_a_sigma_table_of_the_model_is_neither_kept_nor_changed():
 def test_a_schedule_moves_as_a_whole():
     moved = Schedule.sdxl("v").to(torch.device("meta"))
     assert moved.alphas_cumprod.is_meta and moved.snr.is_meta and moved.prediction == "v"
+
+
+def test_a_schedule_rescaled_here_is_kohyas(golden):
+    tensors = load_file(golden / "losses.safetensors")
+    rescaled = Schedule.sdxl("v").with_zero_terminal()
+    assert torch.equal(rescaled.alphas_cumprod, tensors["ztsnr.alphas_cumprod"])
+    torch.testing.assert_close(rescaled.snr, tensors["ztsnr.all_snr"], rtol=1e-5, atol=0)
+    assert rescaled.prediction == "v"
+    assert rescaled.with_zero_terminal() is rescaled

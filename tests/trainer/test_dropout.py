@@ -5,10 +5,11 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from pack.trainer.adapters.lora import Adapter
 from pack.trainer.batches import BatchItem
 from pack.trainer.config import LoraConfig
 from pack.trainer.dropout import Dropout
-from pack.trainer.lora import Adapter, Target
+from pack.trainer.targets import Target
 
 KEY = "lora_unet_a"
 

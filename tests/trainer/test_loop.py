@@ -14,9 +14,10 @@ from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from pack.trainer.data import TrainingData
 from pack.trainer.loop import Loop
-from pack.trainer.lora import Network, find_targets
 from pack.trainer.lr_schedule import learning_rate
+from pack.trainer.network import Network
 from pack.trainer.step import draw
+from pack.trainer.targets import find_targets
 
 
 @pytest.fixture

@@ -13,9 +13,11 @@ from pack.tests.trainer.tiny_unet import (
     make_inputs,
     make_unet,
 )
+from pack.trainer.adapters.lora import Adapter
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config import LoraConfig
-from pack.trainer.lora import Adapter, Network, Target, find_targets
+from pack.trainer.network import Network
+from pack.trainer.targets import Target, find_targets
 
 PLAIN = LoraConfig(rank=4, alpha=2.0)
 CONV = LoraConfig(rank=4, alpha=2.0, conv_rank=3, conv_alpha=1.5)

@@ -10,7 +10,6 @@ from safetensors import safe_open
 from pack.tests.trainer.tiny_unet import make_unet
 from pack.trainer import lora_file
 from pack.trainer.config import LoraConfig
-from pack.trainer.lora import Network, find_targets
 from pack.trainer.lora_file import (
     LoraModel,
     check_name,
@@ -19,6 +18,8 @@ from pack.trainer.lora_file import (
     save_user_lora,
     write_lora,
 )
+from pack.trainer.network import Network
+from pack.trainer.targets import find_targets
 
 METADATA = {"ss_seed": "1", "ss_v2": "False", "modelspec.trigger_phrase": "sks cat"}
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}

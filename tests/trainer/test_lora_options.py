@@ -9,7 +9,8 @@ from torch import nn
 from pack.tests.trainer.tiny_unet import make_unet
 from pack.trainer.blocks import block_of
 from pack.trainer.config import LoraConfig
-from pack.trainer.lora import Network, find_targets
+from pack.trainer.network import Network
+from pack.trainer.targets import find_targets
 
 PLAIN = LoraConfig(rank=4, alpha=2.0)
 CONV = LoraConfig(rank=4, alpha=2.0, conv_rank=3, conv_alpha=1.5)

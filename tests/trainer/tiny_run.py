@@ -10,7 +10,8 @@ from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config import LoraConfig, OptimiserConfig, TrainConfig
 from pack.trainer.data import TrainingData
 from pack.trainer.loop import Loop
-from pack.trainer.lora import Network, find_targets
+from pack.trainer.network import Network
+from pack.trainer.targets import find_targets
 
 CONFIG = TrainConfig(
     steps=6,

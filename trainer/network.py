@@ -1,0 +1,110 @@
+"""All adapters of a run: their parameters, their groups, and their tensors by kohya's keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .adapters.lora import Adapter, initialise
+from .blocks import block_of
+from .config import LoraConfig
+from .dropout import Dropout
+from .optim import ParameterGroup
+from .targets import Target
+
+
+class Network:
+    """All adapters of a run, by kohya key."""
+
+    def __init__(
+        self,
+        targets: list[Target],
+        seed: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
+        if not targets:
+            raise ValueError(
+                "This model has no layer that a LoRA could be trained on: no SpatialTransformer "
+                "was found in its UNet. Connect an SDXL model."
+            )
+        device = device or torch.device("cpu")
+        self.targets = targets
+        self.adapters = {target.key: Adapter(target, device) for target in targets}
+        for key, adapter in self.adapters.items():
+            initialise(adapter.down, seed, key)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for adapter in self.adapters.values() for p in (adapter.down, adapter.up)]
+
+    def groups(self, config: LoraConfig) -> list[ParameterGroup]:
+        """The parameters by the factor on their learning rate: block by block, up factors last (LoRA+)."""
+        found: dict[tuple[int, bool], ParameterGroup] = {}
+        for target in self.targets:
+            adapter = self.adapters[target.key]
+            block = block_of(target.path) if config.block_rates else 0
+            rate = config.block_rates[block] if config.block_rates else 1.0
+            for is_up, parameter in ((False, adapter.down), (True, adapter.up)):
+                is_plus = is_up and config.loraplus_ratio > 0
+                factor = rate * config.loraplus_ratio if is_plus else rate
+                group = found.setdefault((block, is_plus), ParameterGroup([], factor))
+                group.parameters.append(parameter)
+        return [found[key] for key in sorted(found)]
+
+    @contextmanager
+    def dropping(self, dropout: Dropout | None) -> Iterator[None]:
+        """While open, the adapters go without what ``dropout`` says."""
+        for adapter in self.adapters.values():
+            adapter.dropout = dropout
+        try:
+            yield
+        finally:
+            for adapter in self.adapters.values():
+                adapter.dropout = None
+
+    @torch.no_grad()
+    def limit_norms(self, most: float) -> Tensor:
+        """Keep every adapter's change of weights within ``most``; their lengths before, [adapters]."""
+        return torch.stack([adapter.limit_norm(most) for adapter in self.adapters.values()])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """kohya's keys -> contiguous float32 CPU tensors, each with a storage of its own."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._named()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the factors from kohya-format tensors; raises ValueError where keys, shapes or alphas differ."""
+        own = dict(self._named())
+        missing, unknown = own.keys() - tensors.keys(), tensors.keys() - own.keys()
+        if missing or unknown:
+            raise ValueError(
+                f"The LoRA does not fit this network: {len(missing)} keys are missing and "
+                f"{len(unknown)} are unknown, e.g. {sorted(missing | unknown)[:3]}."
+            )
+        odd = [name for name, tensor in own.items() if tensors[name].shape != tensor.shape]
+        if odd:
+            raise ValueError(
+                f"The LoRA does not fit this network: {len(odd)} tensors have another shape, e.g. "
+                f"{odd[0]} is {list(tensors[odd[0]].shape)}, not {list(own[odd[0]].shape)}."
+            )
+        scaled = [
+            name
+            for name, tensor in own.items()
+            if name.endswith(".alpha") and float(tensors[name]) != float(tensor)
+        ]
+        if scaled:
+            raise ValueError(
+                f"The LoRA does not fit this network: {len(scaled)} alphas differ, e.g. {scaled[0]} "
+                f"is {float(tensors[scaled[0]]):g}, not {float(own[scaled[0]]):g}."
+            )
+        with torch.no_grad():
+            for adapter_key, adapter in self.adapters.items():
+                adapter.down.copy_(tensors[f"{adapter_key}.lora_down.weight"])
+                adapter.up.copy_(tensors[f"{adapter_key}.lora_up.weight"])
+
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        for key, adapter in self.adapters.items():
+            yield f"{key}.lora_down.weight", adapter.down
+            yield f"{key}.lora_up.weight", adapter.up
+            yield f"{key}.alpha", torch.tensor(float(adapter.alpha))
