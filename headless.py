@@ -1,6 +1,6 @@
-"""LoRA Loop without a browser: `headless.py golden DIR` replays recorded numbers.
+"""LoRA Loop without a browser: `headless.py train --config FILE` trains, `golden DIR` replays numbers.
 
-`python quickstart.py golden DIR` finds ComfyUI and an environment and calls this.
+`python quickstart.py train` and `golden` find ComfyUI and an environment and call this.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import logging
 import os
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,16 +32,13 @@ PARTS = {
     "network_misc": "network_misc.json",
     "prompts_and_names": "prompts_and_names.json",
     "tagger": "tagger/tagging.json",
+    "metadata_run": "metadata_run.json",
 }
 """Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 
-NOT_YET = {
-    "metadata_run": "metadata_run.json",
-}
-
 NEED_COMFYUI = {"train", "tokens", "network_misc"}
 
-PASSED, FAILED, UNSUPPORTED = 0, 1, 2
+PASSED, FAILED, UNSUPPORTED, STOPPED = 0, 1, 2, 130
 
 
 def main(arguments: list[str]) -> int:
@@ -48,32 +47,85 @@ def main(arguments: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     golden = commands.add_parser("golden", help="replay recorded numbers of kohya")
     golden.add_argument("directory", type=Path)
-    golden.add_argument("--part", help=f"comma-separated, of {', '.join([*PARTS, *NOT_YET])}")
+    golden.add_argument("--part", help=f"comma-separated, of {', '.join(PARTS)}")
+    training = commands.add_parser("train", help="train a config.toml of kohya's trainer")
+    training.add_argument("--config", required=True)
+    training.add_argument("--dataset_config", "--dataset-config", default="")
+    training.add_argument("--pretrained_model_name_or_path", default="")
+    training.add_argument("--output", type=Path, help="instead of the config's output_dir")
+    training.add_argument("--directory", type=Path, default=Path(), help="where paths begin")
     options = parser.parse_args(arguments)
+    if options.command == "train":
+        return train(options)
     return replay(options.directory, options.part.split(",") if options.part else None)
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train what a config says; 0 done, 1 it cannot be done, 130 stopped by Ctrl-C."""
+    _import_comfyui(cpu=None)
+    _pack()
+    host = f"{PACKAGE}.nodes.host"
+    training = importlib.import_module(f"{host}.config_training")
+    importing = importlib.import_module(f"{host}.importing")
+    interrupt = importlib.import_module("comfy.model_management").InterruptProcessingException
+    _show_progress(f"{host}.progress.line")
+    directory = options.directory.resolve()
+    config = importing.ImportRequest(options.config, options.dataset_config, bases=(directory,))
+    output = options.output and directory / options.output
+    job = training.ConfigRun(config, directory, output, options.pretrained_model_name_or_path)
+    try:
+        path = training.run(job)
+    except interrupt:
+        print(training.GOES_ON)
+        return STOPPED
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    print(path)
+    return PASSED
+
+
+class _OneLine(logging.StreamHandler[Any]):
+    """Progress in a terminal: each line takes the place of the last; elsewhere one in ten seconds."""
+
+    shown = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        is_terminal = self.stream.isatty()
+        if not is_terminal and time.monotonic() - self.shown < 10:
+            return
+        self.shown = time.monotonic()
+        self.terminator = "" if is_terminal else "\n"
+        record.msg = f"\r\x1b[K{record.msg}" if is_terminal else record.msg
+        super().emit(record)
+
+
+def _show_progress(line: str) -> None:
+    """Messages and, by the logger of that name, progress on the standard error stream."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    progress = logging.getLogger(line)
+    progress.propagate = False
+    progress.setLevel(logging.INFO)
+    progress.handlers = [_OneLine()]
 
 
 def replay(folder: Path, parts: list[str] | None) -> int:
     """One line per recorded case; 0 all passed, 1 one failed, 2 something is not supported yet."""
-    known = {**PARTS, **NOT_YET}
-    unknown = set(parts or ()) - known.keys()
+    unknown = set(parts or ()) - PARTS.keys()
     if unknown:
-        sys.exit(f"There is no part {', '.join(sorted(unknown))}; parts: {', '.join(known)}")
+        sys.exit(f"There is no part {', '.join(sorted(unknown))}; parts: {', '.join(PARTS)}")
     if parts is None:
-        parts = [part for part, file in known.items() if (folder / file).exists()]
+        parts = [part for part, file in PARTS.items() if (folder / file).exists()]
     if not parts:
-        sys.exit(f"{folder} holds no recorded numbers: none of {', '.join(known.values())}")
+        sys.exit(f"{folder} holds no recorded numbers: none of {', '.join(PARTS.values())}")
     return _worst({PASSED} | {_replay_part(folder, part) for part in parts})
 
 
 def _replay_part(folder: Path, part: str) -> int:
-    if part in NOT_YET:
-        print(f"not supported yet  {part}")
-        return UNSUPPORTED
     if not (folder / PARTS[part]).exists():
         sys.exit(f"{folder} has no {PARTS[part]}, which part {part} is recorded in")
     if part in NEED_COMFYUI:
-        _import_comfyui()
+        _import_comfyui(cpu=True)
     _pack()
     module = importlib.import_module(f"{PACKAGE}.replay.{part}")
     unsupported = importlib.import_module(f"{PACKAGE}.replay.case").Unsupported
@@ -114,19 +166,26 @@ def _pack() -> ModuleType:
     return sys.modules[PACKAGE]
 
 
-def _import_comfyui() -> None:
-    """ComfyUI's modules on the CPU, from $COMFYUI_PATH.
+def _import_comfyui(cpu: bool | None) -> None:
+    """ComfyUI's modules from $COMFYUI_PATH; ``cpu`` None: on the CPU where there is nothing else.
 
-    One thread: the recorded models are so small that more only wait for each other.
+    One thread on the CPU: the recorded models are so small that more only wait for each other.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if cpu:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     comfyui = os.environ.get("COMFYUI_PATH")
     if not comfyui:
-        sys.exit("Set COMFYUI_PATH to a ComfyUI, or start this with `python quickstart.py golden`.")
+        sys.exit("Set COMFYUI_PATH to a ComfyUI, or start this by `python quickstart.py`.")
     sys.path = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
     sys.path.insert(0, comfyui)
     cli_args = importlib.import_module("comfy.cli_args")
-    cli_args.args.cpu = True
+    cli_args.args.cpu = not _has_accelerator() if cpu is None else cpu
+
+
+def _has_accelerator() -> bool:
+    torch = importlib.import_module("torch")
+    devices = [torch.cuda, torch.backends.mps, getattr(torch, "xpu", None)]
+    return any(device is not None and device.is_available() for device in devices)
 
 
 if __name__ == "__main__":

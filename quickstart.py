@@ -1,4 +1,4 @@
-"""LoRA Loop from a clean clone: `python quickstart.py`, `... test`, `... golden DIR`.
+"""LoRA Loop from a clean clone: `python quickstart.py`, `... train`, `... test`, `... golden DIR`.
 
 Only bootstraps, on the standard library: finds or makes an environment and a ComfyUI, then hands
 over to demo/run.py (the main job), tests/tiers.py or headless.py.
@@ -10,6 +10,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import bootstrap
@@ -32,6 +33,7 @@ DEMO_MODULES = ("onnx", "skimage")
 USAGE = """\
 python quickstart.py                  train on a tiny SDXL and demo pictures, in a real ComfyUI server
 python quickstart.py --checkpoint model.safetensors --images folder --trigger word
+python quickstart.py train --config config.toml [--output folder]    a config of kohya's trainer
 python quickstart.py test [pytest arguments]
 python quickstart.py golden DIR [--part train,losses,...]
 """
@@ -41,6 +43,8 @@ def main(arguments: list[str]) -> int:
     """Run the command; its exit code."""
     if arguments[:1] == ["test"]:
         return test(arguments[1:])
+    if arguments[:1] == ["train"]:
+        return train(arguments[1:])
     if arguments[:1] == ["golden"]:
         return golden(arguments[1:])
     return main_job(arguments)
@@ -65,13 +69,23 @@ def main_job(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     comfyui = bootstrap.find_comfyui(options.comfyui)
     needs_demo = not (options.checkpoint and options.images and options.tagger)
-    python = _python_for(comfyui, needs_demo)
+    python = _python_for(
+        comfyui, DEMO_MODULES if needs_demo else (), bootstrap.DEMO if needs_demo else ()
+    )
     command = [str(python), "-m", "demo.run", "--comfyui", str(comfyui)]
     for name in ("checkpoint", "images", "trigger", "tagger", "steps", "output"):
         value = getattr(options, name)
         if value is not None:
             command += [f"--{name}", str(value)]
     return _call(command)
+
+
+def train(arguments: list[str]) -> int:
+    """Train a config.toml; paths begin in the current folder, as with kohya's scripts."""
+    comfyui = bootstrap.find_comfyui()
+    python = _python_for(comfyui, (), bootstrap.extra_packages("optimisers"))
+    command = [str(python), str(ROOT / "headless.py"), "train", *arguments]
+    return _call([*command, "--directory", str(Path.cwd())], COMFYUI_PATH=str(comfyui))
 
 
 def golden(arguments: list[str]) -> int:
@@ -99,16 +113,16 @@ def test(arguments: list[str]) -> int:
     return _call(command, COMFYUI_PATH=str(main_host), COMFYUI_OLD_PATH=str(old_host))
 
 
-def _python_for(comfyui: Path, needs_demo: bool) -> Path:
-    """ComfyUI's own Python when it has what we import, else `.venv`."""
+def _python_for(comfyui: Path, modules: Sequence[str], packages: Sequence[str]) -> Path:
+    """ComfyUI's own Python when it has what we import and `modules`, else `.venv` with `packages`."""
     own = bootstrap.own_python(comfyui)
     if own is not None:
-        missing = bootstrap.missing_modules(own, MODULES + (DEMO_MODULES if needs_demo else ()))
+        missing = bootstrap.missing_modules(own, (*MODULES, *modules))
         if not missing:
             say(f"Python of that ComfyUI: {own}")
             return own
         say(f"{own} lacks {', '.join(missing)}; using .venv instead")
-    return bootstrap.ensure_environment(comfyui, bootstrap.DEMO if needs_demo else ())
+    return bootstrap.ensure_environment(comfyui, packages)
 
 
 def _call(command: list[str], **environment: str) -> int:

@@ -112,7 +112,7 @@ def _run(work: Path) -> None:
     from pack.tagger import FilterOptions, TagOptions
     from pack.trainer.buckets import BucketSettings
     from pack.trainer.cache import LatentRecipe, cache_latents
-    from pack.trainer.caption_rules import CaptionOptions
+    from pack.trainer.config import TrainConfig
     from pack.trainer.data import TrainingData
 
     request = loading.LoadRequest(str(work / "set"), 1, "", ".txt", False, "first")
@@ -129,7 +129,7 @@ def _run(work: Path) -> None:
 
     def check() -> None:
         with files.cache_store() as store:
-            TrainingData(cached, "none", store).missing(CaptionOptions())
+            TrainingData(cached, "none", store).missing(TrainConfig())
 
     run.stage("stamp", lambda: loading.folder_stamp(request))
     dataset, _ = run.stage("load", lambda: loading.load_dataset(request))

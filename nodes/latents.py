@@ -7,12 +7,13 @@ from typing import Any, get_args
 from comfy_api.latest import io
 
 from ..trainer.buckets import BucketSettings, parse_resolutions
+from ..trainer.cache_settings import CacheSettings
 from ..trainer.dataset import Dataset
 from ..trainer.texts import AS_PROMPTS, Chunks, TextRecipe
 from .host.caching import CacheRequest, build_cache
 from .host.clearing import last_cleared
 from .schema import field, node, output, setting
-from .sockets import CacheSocket, DatasetSocket
+from .sockets import BucketSettingsSocket, CacheSocket, DatasetSocket
 
 
 class CacheLatents(io.ComfyNode):
@@ -144,6 +145,12 @@ class CacheLatents(io.ComfyNode):
                     step=1.0,
                     advanced=True,
                 ),
+                field(
+                    BucketSettingsSocket,
+                    "bucket_settings",
+                    "From Import kohya Config: goes before the widgets here, but for cache_limit_gb.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(CacheSocket, "cache", "The cached dataset, for Train."),
@@ -170,13 +177,15 @@ class CacheLatents(io.ComfyNode):
         weighted_captions: bool,
         cache_limit_gb: float,
         clip: Any = None,
+        bucket_settings: CacheSettings | None = None,
         **buckets: Any,
     ) -> io.NodeOutput:
-        settings = BucketSettings(resolution=(resolution, resolution), **buckets)
-        request = CacheRequest(
-            dataset, vae, clip, settings, flip, kohya_preprocessing, vae_batch_size,
-            parse_resolutions(more_resolutions), TextRecipe(caption_chunks, weighted_captions),
-            cls.hidden.unique_id, cache_limit_gb,
+        settings = bucket_settings or CacheSettings(
+            BucketSettings(resolution=(resolution, resolution), **buckets), flip,
+            kohya_preprocessing, vae_batch_size, parse_resolutions(more_resolutions),
+            TextRecipe(caption_chunks, weighted_captions),
         )  # fmt: skip
+        node_id = cls.hidden.unique_id
+        request = CacheRequest(dataset, vae, clip, settings, node_id, cache_limit_gb)
         cached, report = build_cache(request)
         return io.NodeOutput(cached, report, ui={"text": [report]})

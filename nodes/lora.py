@@ -8,11 +8,13 @@ from typing import Any, get_args
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..trainer.lora_about import About
 from ..trainer.lora_file import IfExists, Precision, save_user_lora
-from ..trainer.metadata import without_private
+from ..trainer.lora_formats import LoraFormat, in_format
 from .host import folders
 from .host.apply import apply_lora
-from .schema import field, node, output
+from .host.saving import file_metadata
+from .schema import field, node, output, setting
 from .sockets import LoraModelSocket
 
 STRENGTH = 0.8
@@ -65,8 +67,7 @@ class SaveLora(io.ComfyNode):
         return node(
             "SaveLora",
             display_name="Save LoRA",
-            description="Writes the LoRA in kohya's format into models/loras, with its metadata, "
-            "where ComfyUI lists it.",
+            description="Writes the LoRA into models/loras, with its metadata, where ComfyUI lists it.",
             search_aliases=["export lora", "write lora"],
             is_output_node=True,
             inputs=[
@@ -96,12 +97,43 @@ class SaveLora(io.ComfyNode):
                 field(
                     io.Boolean,
                     "private",
-                    "Leave folder names and the tag list out of the metadata.",
+                    "Leave folder names, the tag list, thumbnail and workflow out of the metadata.",
                     default=False,
+                    advanced=True,
+                ),
+                field(
+                    io.Combo,
+                    "format",
+                    "kohya is read by ComfyUI, WebUIs, kohya and diffusers. diffusers has the names of "
+                    "diffusers and peft, of which ComfyUI itself reads only a part.",
+                    options=list(get_args(LoraFormat)),
+                    default="kohya",
+                    advanced=True,
+                ),
+                setting(About, "title", "For the metadata. Empty: the file's name.", advanced=True),
+                setting(About, "author", "For the metadata.", advanced=True),
+                setting(
+                    About,
+                    "description",
+                    "For the metadata: what the LoRA shows, how to use it.",
+                    multiline=True,
+                    advanced=True,
+                ),
+                setting(About, "license", "For the metadata.", advanced=True),
+                setting(About, "tags", "For the metadata: words between commas.", advanced=True),
+                setting(
+                    About, "comment", "kohya's training_comment, for the metadata.", advanced=True
+                ),
+                field(
+                    io.Image,
+                    "thumbnail",
+                    "A picture for the metadata, such as a preview: the first one, made small.",
+                    optional=True,
                     advanced=True,
                 ),
             ],
             outputs=[output(io.String, "path", "The file that was written.")],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -112,14 +144,15 @@ class SaveLora(io.ComfyNode):
         precision: Precision,
         if_exists: IfExists,
         private: bool,
+        format: LoraFormat = "kohya",
+        thumbnail: Tensor | None = None,
+        **words: str,
     ) -> io.NodeOutput:
-        metadata = getattr(lora, "metadata", {})
-        path = save_user_lora(
-            folders.loras_folder(),
-            name,
-            lora,
-            without_private(metadata) if private else metadata,
-            precision=precision,
-            if_exists=if_exists,
+        metadata = file_metadata(
+            lora, name, About(**words), thumbnail=thumbnail, hidden=cls.hidden, private=private
         )
+        path = save_user_lora(
+            folders.loras_folder(), name, in_format(lora, format), metadata,
+            precision=precision, if_exists=if_exists,
+        )  # fmt: skip
         return io.NodeOutput(str(path), ui={"text": [f"saved {path}"]})

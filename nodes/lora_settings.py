@@ -30,7 +30,16 @@ class LoraSettings(io.ComfyNode):
             display_name="LoRA Settings",
             description="Rank and alpha of the LoRA (kohya: network_dim, network_alpha), dropout, and "
             "what differs from block to block.",
-            search_aliases=["network dim", "dropout", "block weights", "rslora", "lora+"],
+            search_aliases=[
+                "network dim",
+                "dropout",
+                "block weights",
+                "rslora",
+                "lora+",
+                "loha",
+                "lokr",
+                "dora",
+            ],
             inputs=[
                 setting(
                     LoraConfig,
@@ -176,6 +185,34 @@ class LoraSettings(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
+                    advanced=True,
+                ),
+                setting(
+                    LoraConfig,
+                    "algorithm",
+                    "What a layer's change is made of: lora, or LyCORIS' loha and lokr, which need the "
+                    "package lycoris-lora.",
+                    advanced=True,
+                ),
+                setting(
+                    LoraConfig,
+                    "dora",
+                    "DoRA: also train the lengths of the weights' columns. Slower; with any algorithm.",
+                    advanced=True,
+                ),
+                setting(
+                    LoraConfig,
+                    "lokr_factor",
+                    "LyCORIS' factor of lokr: small numbers make a large file, -1 a small one.",
+                    min=-1,
+                    max=1024,
+                    advanced=True,
+                ),
+                setting(
+                    LoraConfig,
+                    "dim_from_weights",
+                    "Take layers, ranks and alphas from the LoRA at Train's start_from, instead of "
+                    "from the settings here.",
                     advanced=True,
                 ),
             ],

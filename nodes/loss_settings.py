@@ -159,6 +159,31 @@ class LossSettings(io.ComfyNode):
                 ),
                 setting(
                     LossConfig,
+                    "masked",
+                    "Learn only what the masks show: files in a folder masks beside the pictures (white is "
+                    "learnt), else the pictures' own transparency (kohya: masked_loss, alpha_mask).",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "preservation",
+                    "Keep what the model knows, without further pictures: for every picture the caption "
+                    "without the trigger shall give what the model itself answers. 1 is usual, 0 turns it "
+                    "off. Steps take about twice as long.",
+                    min=0.0,
+                    max=100.0,
+                    step=0.05,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "preservation_class",
+                    "preservation: what stands for the trigger in that caption, such as woman; empty "
+                    "leaves it out.",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
                     "zero_terminal_snr",
                     "model: as the MODEL has it. on: rescale the noise schedule so that the last timestep "
                     "is pure noise (kohya: zero_terminal_snr), for v-prediction.",

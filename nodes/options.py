@@ -194,6 +194,13 @@ class DatasetOptions(io.ComfyNode):
                     default=AUTOMATIC,
                     advanced=True,
                 ),
+                setting(
+                    SubsetOptions,
+                    "preserve",
+                    "The model shall go on answering for these pictures as it does without the LoRA (kohya: "
+                    "diff_output_preservation). For regularisation pictures.",
+                    advanced=True,
+                ),
             ],
             outputs=[output(DatasetSocket, "dataset", "The dataset with the options.")],
         )

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..trainer.loss_plot import draw_loss
+from ..trainer.validation import Measurement
 from .host.images import to_image
 from .schema import field, node, output
 from .sockets import LossMapSocket
@@ -20,7 +21,8 @@ class PlotLoss(io.ComfyNode):
         return node(
             "PlotLoss",
             display_name="Plot Loss",
-            description="Draws the loss of every step (faint) and its moving average.",
+            description="Draws the loss of every step (faint) and its moving average, and "
+            "validations if there are any.",
             search_aliases=["loss graph", "training curve"],
             inputs=[
                 field(LossMapSocket, "loss", "The losses from Train."),
@@ -33,4 +35,5 @@ class PlotLoss(io.ComfyNode):
     @classmethod
     def execute(cls, loss: dict[str, Any], width: int, height: int) -> io.NodeOutput:
         values = [float(value) for value in loss["loss"]]
-        return io.NodeOutput(to_image(draw_loss(values, width, height)))
+        validations = [Measurement(*one) for one in loss.get("validation", [])]
+        return io.NodeOutput(to_image(draw_loss(values, width, height, validations)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host.sampling import PreviewSettings, samplers, schedulers
+from .host.sampling import PreviewSettings, parse_strengths, samplers, schedulers
 from .schema import field, node, output, setting
 from .sockets import PreviewSettingsSocket
 
@@ -92,11 +92,28 @@ class PreviewNode(io.ComfyNode):
                     "Also before the first step, to see what the model makes of the prompts.",
                     advanced=True,
                 ),
+                setting(
+                    PreviewSettings,
+                    "every_epochs",
+                    "Epochs between previews, instead of steps; 0: every counts.",
+                    min=0,
+                    max=1000000,
+                    advanced=True,
+                ),
+                field(
+                    io.String,
+                    "strengths",
+                    "Sample each prompt with the LoRA at each of these strengths, such as 0, 0.4, 0.6, "
+                    "0.8, 1: a grid. Empty: at 1 only.",
+                    default="",
+                    advanced=True,
+                ),
             ],
             outputs=[output(PreviewSettingsSocket, "preview settings", "For Train.")],
         )
 
     @classmethod
-    def execute(cls, prompts: str, **values: Any) -> io.NodeOutput:
+    def execute(cls, prompts: str, strengths: str = "", **values: Any) -> io.NodeOutput:
         lines = tuple(line.strip() for line in prompts.splitlines() if line.strip())
-        return io.NodeOutput(PreviewSettings(prompts=lines, **values))
+        settings = PreviewSettings(prompts=lines, strengths=parse_strengths(strengths), **values)
+        return io.NodeOutput(settings)

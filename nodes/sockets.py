@@ -7,8 +7,16 @@ from typing import NamedTuple
 from comfy_api.latest import io
 
 from ..trainer.cache import CachedDataset
+from ..trainer.cache_settings import CacheSettings
 from ..trainer.caption_rules import CaptionOptions
-from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig
+from ..trainer.checkpoint_config import CheckpointConfig
+from ..trainer.config import (
+    LoraConfig,
+    LossConfig,
+    OptimiserConfig,
+    TrainConfig,
+    ValidationConfig,
+)
 from ..trainer.dataset import Dataset
 from ..trainer.lora_file import LoraModel
 from .host.sampling import PreviewSettings
@@ -30,6 +38,10 @@ SOCKETS = (
     Socket("LORA_LOOP_LOSS_SETTINGS", LossConfig, "LoraLoopLossSettings"),
     Socket("LORA_LOOP_CAPTION_SETTINGS", CaptionOptions, "LoraLoopCaptionSettings"),
     Socket("LORA_LOOP_PREVIEW_SETTINGS", PreviewSettings, "LoraLoopPreviewSettings"),
+    Socket("LORA_LOOP_BUCKET_SETTINGS", CacheSettings, "LoraLoopImportKohyaConfig"),
+    Socket("LORA_LOOP_RUN_SETTINGS", TrainConfig, "LoraLoopImportKohyaConfig"),
+    Socket("LORA_LOOP_CHECKPOINT_SETTINGS", CheckpointConfig, "LoraLoopCheckpointSettings"),
+    Socket("LORA_LOOP_VALIDATION_SETTINGS", ValidationConfig, "LoraLoopValidationSettings"),
     Socket("LORA_MODEL", LoraModel, "LoraLoopTrain"),  # ComfyUI's own type
     Socket("LOSS_MAP", dict, "LoraLoopTrain"),  # ComfyUI's own type
 )
@@ -42,6 +54,10 @@ SOCKETS = (
     LossSettingsSocket,
     CaptionSettingsSocket,
     PreviewSettingsSocket,
+    BucketSettingsSocket,
+    RunSettingsSocket,
+    CheckpointSettingsSocket,
+    ValidationSettingsSocket,
     LoraModelSocket,
     LossMapSocket,
 ) = (io.Custom(socket.type) for socket in SOCKETS)

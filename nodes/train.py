@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
-from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from ..trainer.checkpoint_config import CheckpointConfig
+from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
+from ..trainer.start import Start
 from .host.apply import apply_lora
 from .host.images import empty_image
 from .host.request import Request, preview_problem
 from .host.sampling import PreviewSettings
+from .host.seen import read_seen
 from .host.training import train_lora
 from .schema import field, node, output, setting
 from .sockets import (
     CacheSocket,
     CaptionSettingsSocket,
+    CheckpointSettingsSocket,
     LoraModelSocket,
     LoraSettingsSocket,
     LossMapSocket,
     LossSettingsSocket,
     OptimiserSettingsSocket,
     PreviewSettingsSocket,
+    RunSettingsSocket,
+    ValidationSettingsSocket,
 )
 
 ABSENT = object()
@@ -38,6 +46,16 @@ SETTINGS = (
         CaptionSettingsSocket,
         "caption_settings",
         "Shuffling and dropout of captions; needs CLIP here.",
+    ),
+    (
+        CheckpointSettingsSocket,
+        "checkpoint_settings",
+        "LoRA files on the way; without it none are written.",
+    ),
+    (
+        ValidationSettingsSocket,
+        "validation_settings",
+        "Held-out pictures, when to stop, what is best; without it all pictures are trained on.",
     ),
 )
 
@@ -61,10 +79,11 @@ class Train(io.ComfyNode):
                 field(
                     io.Clip,
                     "clip",
-                    "Encodes captions that Cache Latents did not, and preview prompts.",
+                    "Encodes captions that Cache Latents did not, and preview prompts; its text "
+                    "encoders can be trained too.",
                     optional=True,
                 ),
-                field(io.Vae, "vae", "Decodes previews.", optional=True),
+                field(io.Vae, "vae", "Decodes previews and what the model saw.", optional=True),
                 *(field(socket, name, text, optional=True) for socket, name, text in SETTINGS),
                 setting(
                     TrainConfig,
@@ -119,6 +138,35 @@ class Train(io.ComfyNode):
                     min=0,
                     max=1000000,
                 ),
+                field(
+                    io.Boolean,
+                    "continue_stopped",
+                    "After Stop and keep: off gives what was kept, on trains the remaining steps.",
+                    default=False,
+                    advanced=True,
+                ),
+                field(
+                    io.String,
+                    "continue_from",
+                    "The name of an earlier run (Runs lists them): begin a new run with its LoRA, after "
+                    "changes of pictures or settings. Empty: begin anew.",
+                    default="",
+                    advanced=True,
+                ),
+                field(
+                    RunSettingsSocket,
+                    "run_settings",
+                    "From Import kohya Config: goes before the widgets from steps to checkpointing. "
+                    "Settings that are not connected come from it, too.",
+                    optional=True,
+                ),
+                field(
+                    LoraModelSocket,
+                    "start_from",
+                    "A LoRA to go on training, from Load LoRA for Training or Train (kohya: "
+                    "network_weights); without it a new one is begun.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -127,9 +175,28 @@ class Train(io.ComfyNode):
                 output(
                     io.Image,
                     "previews",
-                    "All previews, in order of steps; grey when there are none.",
+                    "All previews, in order of steps, or a sheet per prompt when there are several "
+                    "strengths; grey when there are none.",
                 ),
                 output(io.String, "path", "The LoRA's file in the run's folder."),
+                output(
+                    LoraModelSocket,
+                    "best",
+                    "The LoRA of the best validation; the last one unless keep_best is on.",
+                ),
+                output(
+                    io.Image,
+                    "seen",
+                    "What the model saw: the pictures of the first step, decoded from the cache as "
+                    "cropped and flipped; grey without a VAE.",
+                ),
+                output(
+                    io.String,
+                    "seen_captions",
+                    "The texts of the first step, as shuffled and dropped, with each picture's name "
+                    "and bucket.",
+                ),
+                output(io.Clip, "clip", "The CLIP with the LoRA at strength 1.0, when connected."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -149,6 +216,8 @@ class Train(io.ComfyNode):
         model: Any,
         cache: CachedDataset,
         prefetch_weights: bool,
+        continue_stopped: bool,
+        continue_from: str,
         clip: Any = None,
         vae: Any = None,
         lora_settings: LoraConfig | None = None,
@@ -156,27 +225,35 @@ class Train(io.ComfyNode):
         loss_settings: LossConfig | None = None,
         preview_settings: PreviewSettings | None = None,
         caption_settings: CaptionOptions | None = None,
+        run_settings: TrainConfig | None = None,
+        checkpoint_settings: CheckpointConfig | None = None,
+        validation_settings: ValidationConfig | None = None,
+        start_from: Mapping[str, Tensor] | None = None,
         **values: Any,
     ) -> io.NodeOutput:
-        config = TrainConfig(
-            lora=lora_settings or LoraConfig(),
-            optimiser=optimiser_settings or OptimiserConfig(),
-            loss=loss_settings or LossConfig(),
-            captions=caption_settings or CaptionOptions(),
-            **values,
+        config = (run_settings or TrainConfig(**values)).having(
+            lora=lora_settings,
+            optimiser=optimiser_settings,
+            loss=loss_settings,
+            captions=caption_settings,
+            validation=validation_settings,
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id,
+            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped, continue_from,
+            None if start_from is None else Start(start_from),
         )  # fmt: skip
         result, book = train_lora(request)
-        trained, _ = apply_lora(model, None, result.lora, 1.0)
+        trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
         pictures = book.images()
         return io.NodeOutput(
             result.lora,
             trained,
-            {"loss": list(result.losses)},
+            result.loss_map(),
             empty_image() if pictures is None else pictures,
             str(result.path),
+            result.lora if result.best is None else result.best,
+            *read_seen(result.path.parent),
+            trained_clip,
             ui={"images": book.results(), "text": [result.summary()]},
         )

@@ -8,7 +8,7 @@ import argparse
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,13 +77,7 @@ def _resolution(text: str) -> tuple[int, int]:
 
 def _make(root: Path, tree: dict[str, list[list[Any]]], options: argparse.Namespace) -> _Made:
     extension = f".{options.caption_extension.lstrip('.')}"
-    for folder, files in tree.items():
-        (root / folder).mkdir(parents=True)
-        for stem, width, height, caption in files:
-            Image.new("RGB", (width, height)).save(root / folder / f"{stem}.png")
-            if caption is not None:
-                path = root / folder / (stem + extension)
-                path.write_text(caption, encoding="utf-8", newline="")
+    write_tree(root, tree, extension)
     has_reg = any(folder.startswith("reg/") for folder in tree)
     dataset = scan_folder(
         root / "data", reg_root=root / "reg" if has_reg else None, caption_extension=extension
@@ -97,7 +91,7 @@ def _make(root: Path, tree: dict[str, list[list[Any]]], options: argparse.Namesp
         options.bucket_no_upscale,
     )
     cached = cache_latents(
-        dataset, LatentRecipe(settings, "none", kohya=True), _no_vae, Store(root / "cache")
+        dataset, LatentRecipe(settings, "none", kohya=True), no_vae, Store(root / "cache")
     )
     paths = [s.path.relative_to(root).as_posix() for _, s in dataset.samples()]
     batches = [
@@ -107,7 +101,19 @@ def _make(root: Path, tree: dict[str, list[list[Any]]], options: argparse.Namesp
     return _Made(dataset, cached, batches)
 
 
-def _no_vae(pixels: np.ndarray) -> Tensor:
+def write_tree(root: Path, tree: Mapping[str, Iterable[Sequence[Any]]], extension: str) -> None:
+    """Grey pictures and caption files: folder -> (stem, width, height, caption or None)."""
+    for folder, files in tree.items():
+        (root / folder).mkdir(parents=True)
+        for stem, width, height, caption in files:
+            Image.new("RGB", (width, height)).save(root / folder / f"{stem}.png")
+            if caption is not None:
+                path = root / folder / (stem + extension)
+                path.write_text(caption, encoding="utf-8", newline="")
+
+
+def no_vae(pixels: np.ndarray) -> Tensor:
+    """Latents of nothing, for a cache whose latents nobody reads."""
     count, height, width, _ = pixels.shape
     return torch.zeros(count, 4, height // 8, width // 8)
 

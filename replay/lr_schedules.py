@@ -9,17 +9,33 @@ from typing import Any, get_args
 
 from ..trainer.lr_schedule import learning_rate, span
 from ..trainer.optimiser_config import LrSchedule, OptimiserConfig
+from ..trainer.optimisers import parse_arguments
 from .case import Case, Unsupported, largest
 
 BOUND = 1e-9
 """Relative to the base learning rate."""
 
-_FLAGS = {
+
+def length(text: str) -> float:
+    """kohya's "5", "0.1" or "10%"."""
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+FLAGS = {
     "--lr_scheduler_num_cycles": ("cycles", int),
     "--lr_scheduler_power": ("power", float),
     "--lr_scheduler_min_lr_ratio": ("min_lr_ratio", float),
-    "--lr_decay_steps": ("decay_steps", float),
+    "--lr_decay_steps": ("decay_steps", length),
+    "--lr_scheduler_timescale": ("timescale", int),
 }
+ARGUMENTS = "--lr_scheduler_args"
+_ARGUMENTS = {
+    "step_rules": "step_rules",
+    "lr_end": "end_rate",
+    "warmup_type": "warmup_shape",
+    "decay_type": "decay_shape",
+}
+"""Of these, which are key=literal."""
 
 
 def cases(folder: Path) -> Iterator[Case | Unsupported]:
@@ -39,13 +55,7 @@ def _case(case: dict[str, Any]) -> Case:
     schedule = case["scheduler"].replace("constant_with_warmup", "constant")
     if schedule not in get_args(LrSchedule):
         raise Unsupported(f"lr_schedules: {case['scheduler']}")
-    extra = case["extra_args"]
-    settings = {}
-    for flag, value in zip(extra[::2], extra[1::2], strict=True):
-        if flag not in _FLAGS:
-            raise Unsupported(f"lr_schedules: {flag}")
-        field, kind = _FLAGS[flag]
-        settings[field] = kind(value)
+    settings = schedule_settings(case["extra_args"])
     warmup, steps = length(case["lr_warmup_steps"]), case["max_train_steps"]
     config = OptimiserConfig(
         learning_rate=case["base_lr"], schedule=schedule, warmup=warmup, **settings
@@ -58,6 +68,19 @@ def _case(case: dict[str, Any]) -> Case:
     return Case(name, largest(errors) / case["base_lr"], BOUND)
 
 
-def length(text: str) -> float:
-    """kohya's "5", "0.1" or "10%"."""
-    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+def schedule_settings(flags: list[str]) -> dict[str, Any]:
+    """Our settings for kohya's flags of the schedule, each with one value, ARGUMENTS with several."""
+    settings: dict[str, Any] = {}
+    flag = ""
+    for word in flags:
+        if word.startswith("--"):
+            flag = word
+        elif flag in FLAGS:
+            field, kind = FLAGS[flag]
+            settings[field] = kind(word)
+        elif flag == ARGUMENTS and word.split("=")[0] in _ARGUMENTS:
+            ((name, value),) = parse_arguments([word]).items()
+            settings[_ARGUMENTS[name]] = value
+        else:
+            raise Unsupported(f"lr_schedules: {flag}")
+    return settings

@@ -6,24 +6,19 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..trainer.config import OptimiserConfig
 from ..trainer.optim import Optimiser, ParameterGroup
-from ..trainer.optimisers import OptimiserType, class_name
+from ..trainer.optimisers import class_name, find_kind
 from .case import Case, Unsupported, largest
 
 BOUND = 1e-6
 RATE_BOUND = 1e-9
 """Relative to the recorded rate."""
-
-_NAMES = {name.lower(): name for name in get_args(OptimiserType)} | {
-    "dadaptadampreprint": "DAdaptation"
-}
-"""kohya takes names in any case."""
 
 
 def cases(folder: Path) -> Iterator[Case | Unsupported]:
@@ -39,7 +34,7 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
 
 def optimiser_kind(name: str) -> str:
     """Our name of an optimiser; Unsupported for one that is not in the table."""
-    found = _NAMES.get(name.lower())
+    found = find_kind(name)
     if found is None:
         raise Unsupported(f"optimizer_type={name}")
     return found

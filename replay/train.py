@@ -27,7 +27,7 @@ from ..trainer.size_embedding import size_vector
 from ..trainer.step import Draws, Model, sample_losses
 from ..trainer.targets import find_targets
 from .case import Case, Unsupported, largest
-from .lr_schedules import length
+from .lr_schedules import ARGUMENTS, FLAGS, length, schedule_settings
 from .network import lora_config
 from .optimizers import kohya_config, optimiser_kind
 
@@ -163,13 +163,13 @@ class _Replay:
             y=size_vector(read("pooled"), torch.cat(sizes, dim=1).tolist()),
             weights=read("loss_weights"),
             items=(),
+            mask=self.masks.get(f"{index:03}.alpha_mask"),
         )
         draws = Draws(self.steps[f"{index:03}.noise"], self.steps[f"{index:03}.timesteps"])
         noisy = None
         if self.settings.get("ip_noise_gamma"):
             noisy = self.steps[f"{index:03}.noisy_latents"]
-        mask = self.masks.get(f"{index:03}.alpha_mask")
-        return sample_losses(model, batch, draws, self.loss, noisy=noisy, mask=mask).mean()
+        return sample_losses(model, batch, draws, self.loss, noisy=noisy).mean()
 
 
 def _network_arguments(network: dict[str, Any]) -> dict[str, str]:
@@ -192,11 +192,18 @@ def optimiser_config(
         schedule=schedule,
         warmup=length(str(settings.get("lr_warmup_steps") or 0.0)),
         max_grad_norm=max_grad_norm or 0.0,
-        cycles=settings.get("lr_scheduler_num_cycles") or 1,
-        power=settings.get("lr_scheduler_power") or 1.0,
-        min_lr_ratio=settings.get("lr_scheduler_min_lr_ratio") or 0.0,
-        decay_steps=length(str(settings.get("lr_decay_steps") or 0)),
+        **schedule_settings(_flags(settings)),
     )
+
+
+def _flags(settings: dict[str, Any]) -> list[str]:
+    """The settings of the schedule that were given, as on kohya's command line."""
+    found: list[str] = []
+    for flag in (*FLAGS, ARGUMENTS):
+        value = settings.get(flag.removeprefix("--"))
+        if value:
+            found += [flag, *map(str, value if isinstance(value, list) else [value])]
+    return found
 
 
 def loss_config(settings: dict[str, Any]) -> LossConfig:

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NODES = ROOT / "nodes"
 PAGES = ROOT / "js" / "docs"
-SOCKETS_OF_TRAIN = 5  # inputs that Train's schema makes from its SETTINGS table
+SOCKETS_OF_TRAIN = 8  # those of its SETTINGS table, and run_settings
 REQUIRED, OPTIONAL = "required", "optional"
 
 

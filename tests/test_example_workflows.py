@@ -8,7 +8,13 @@ from PIL import Image
 
 from pack.demo.base import CHECKPOINT, DATASET, TAGGER
 
-NAMES = ("train_and_preview", "tag_and_clean_captions", "curate_and_tag")
+NAMES = (
+    "train_and_preview",
+    "tag_and_clean_captions",
+    "curate_and_tag",
+    "prodigy_with_previews",
+    "resume_and_extend",
+)
 TITLE = 30  # height of a node's title, above its position
 LARGEST = 300_000  # bytes of a picture
 
@@ -74,7 +80,8 @@ def test_nothing_overlaps_and_every_group_holds_nodes(workflow):
 def test_it_names_the_example_files_and_keeps_its_seeds(workflow):
     values = [v for n in workflow["nodes"] for v in n.get("widgets_values", [])]
     types = {node["type"] for node in workflow["nodes"]}
-    assert DATASET in values and TAGGER in values
+    assert DATASET in values
+    assert ("LoraLoopTag" in types) == (TAGGER in values)
     assert ("CheckpointLoaderSimple" in types) == (CHECKPOINT in values)
     assert not {"randomize", "increment", "decrement"} & {v for v in values if isinstance(v, str)}
     assert "MarkdownNote" in types

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .adapters.lora import Adapter
+from .adapters.base import Forward
 from .frozen import frozen_forward
 from .network import Network
 from .weights import Weights
@@ -45,13 +45,23 @@ def leaf_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Repla
         if frozen is None:
             continue
         adapter = adapters.get(module)
-        forward = frozen if adapter is None else _adapted(frozen, adapter)
+        forward = frozen
+        if adapter is not None:
+            forward = _at_strength(frozen, adapter.around(frozen, module, weights), network)
         plan.append(Replacement(name, module, forward))
     return plan
 
 
-def _adapted(frozen: Callable[..., Tensor], adapter: Adapter) -> Callable[..., Tensor]:
-    return lambda x: frozen(x) + adapter(x)
+def _at_strength(frozen: Forward, adapted: Forward, network: Network) -> Forward:
+    """Between the layer without its adapter and with it: what ComfyUI's loader makes of a strength."""
+
+    def forward(x: Tensor) -> Tensor:
+        if network.strength == 1.0:
+            return adapted(x)
+        without = frozen(x)
+        return without + (adapted(x) - without) * network.strength if network.strength else without
+
+    return forward
 
 
 def checkpoint_plan(unet: nn.Module) -> list[Replacement]:

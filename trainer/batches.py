@@ -18,13 +18,17 @@ _FLIP_CHANCE = 0.5
 class BatchItem(NamedTuple):
     """One showing of one picture: its place in ``cached.items``, which repeat, and whether mirrored.
 
-    ``text`` is what this showing makes of the caption; None: the caption as it stands.
+    ``text`` is what this showing makes of the caption; None: the caption as it stands. ``class_text``
+    is that with the trigger replaced, where prior preservation asks for it; ``preserves``: the target
+    is the model's own answer (see preservation).
     """
 
     item_index: int
     repeat: int
     flipped: bool
     text: str | None = None
+    class_text: str | None = None
+    preserves: bool = False
 
 
 def epoch_batches(
@@ -44,7 +48,7 @@ def epoch_batches(
             f"Batch size must be at least 1 and epoch 0, got {batch_size} and {epoch}."
         )
     batches = []
-    for bucket, entries in _by_bucket(cached, epoch).items():
+    for bucket, entries in showings_by_bucket(cached, epoch).items():
         order = rng.permutation(len(entries), seed, "order", epoch, *bucket)
         shown = [_show(cached, *entries[place], seed, epoch) for place in order]
         batches += [
@@ -59,7 +63,9 @@ def batches_per_epoch(cached: CachedDataset, batch_size: int, epoch: int = 0) ->
     Raises:
         ValueError: there is nothing but regularisation pictures, or nothing at all.
     """
-    return sum(-(-len(entries) // batch_size) for entries in _by_bucket(cached, epoch).values())
+    return sum(
+        -(-len(entries) // batch_size) for entries in showings_by_bucket(cached, epoch).values()
+    )
 
 
 def epoch_ends(cached: CachedDataset, config: TrainConfig) -> Iterator[int]:
@@ -77,6 +83,14 @@ def epoch_ends(cached: CachedDataset, config: TrainConfig) -> Iterator[int]:
         yield done
 
 
+def ended_epoch(cached: CachedDataset, config: TrainConfig, step: int) -> int:
+    """The epoch, counted from 1, that ends with optimiser step ``step``; 0 when none does."""
+    number, end = next(
+        found for found in enumerate(epoch_ends(cached, config), 1) if found[1] >= step
+    )
+    return number if end == step else 0
+
+
 def with_steps(config: TrainConfig, cached: CachedDataset) -> TrainConfig:
     """The config with the ``steps`` that its ``epochs`` come to with this data; as it is without epochs.
 
@@ -89,14 +103,12 @@ def with_steps(config: TrainConfig, cached: CachedDataset) -> TrainConfig:
     return dataclasses.replace(config, steps=steps)
 
 
-def _show(cached: CachedDataset, index: int, repeat: int, seed: int, epoch: int) -> BatchItem:
-    can_flip = cached.items[index].flipped_key is not None
-    flipped = can_flip and rng.uniform(seed, "flip", epoch, index, repeat) < _FLIP_CHANCE
-    return BatchItem(index, repeat, flipped)
+def showings_by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tuple[int, int]]]:
+    """(item, repeat) pairs of an epoch per bucket, unshuffled, buckets sorted.
 
-
-def _by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tuple[int, int]]]:
-    """(item, repeat) pairs of an epoch per bucket, unshuffled, buckets sorted."""
+    Raises:
+        ValueError: there is nothing but regularisation pictures, or nothing at all.
+    """
     repeats = {i: item.repeats for i, item in enumerate(cached.items) if not item.is_reg}
     if not repeats:
         raise ValueError(
@@ -110,6 +122,13 @@ def _by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tuple[int, 
     for index, times in sorted(repeats.items()):
         groups[cached.items[index].bucket] += [(index, repeat) for repeat in range(times)]
     return dict(sorted(groups.items()))
+
+
+def _show(cached: CachedDataset, index: int, repeat: int, seed: int, epoch: int) -> BatchItem:
+    item = cached.items[index]
+    can_flip = item.flipped_key is not None
+    flipped = can_flip and rng.uniform(seed, "flip", epoch, index, repeat) < _FLIP_CHANCE
+    return BatchItem(index, repeat, flipped, preserves=item.preserves)
 
 
 def _reg_repeats(reg: list[tuple[int, int]], needed: int, epoch: int) -> dict[int, int]:

@@ -54,7 +54,7 @@ class LatentRecipe:
 class CachedItem:
     """One picture ready for training. ``bucket`` is (width, height); ``flipped_key`` is None without flips.
 
-    ``options``, ``optional_tags`` and ``optional_rate`` are its subset's.
+    ``options``, ``optional_tags``, ``optional_rate`` and ``preserves`` are its subset's.
     """
 
     digest: str
@@ -73,6 +73,7 @@ class CachedItem:
     options: CaptionOptions | None = None
     optional_tags: tuple[str, ...] = ()
     optional_rate: float = 0.0
+    preserves: bool = False
 
     def showing(
         self, default: CaptionOptions, draws: Draws, epoch: int, step: int, steps: int
@@ -105,7 +106,7 @@ class CachedDataset:
             [
                 [item.digest, item.latent_key, item.flipped_key, item.mask_digest],
                 [item.bucket, item.conditioning, item.flipped_conditioning],
-                [item.caption, item.repeats, item.weight, item.is_reg],
+                [item.caption, item.repeats, item.weight, item.is_reg, item.preserves],
                 [item.options and [*astuple(item.options)], item.optional_tags, item.optional_rate],
             ]
             for item in self.items
@@ -186,39 +187,50 @@ def _plan(
     dataset: Dataset, recipe: LatentRecipe, store: Store
 ) -> tuple[tuple[CachedItem, ...], list[Job]]:
     """Every picture's item, and one job per distinct picture that lacks a latent."""
-    items, jobs, unfit = [], [], []
+    items, jobs = [], []
     seen: set[str] = set()
-    sizes = [
-        stored_size(sample.path) if recipe.kohya else sample.size for _, sample in dataset.samples()
-    ]
-    pictures = list(zip(dataset.samples(), sizes, strict=True))
-    for buckets, ((subset, sample), size) in product(
-        (recipe.buckets, *recipe.more_buckets), pictures
-    ):
-        try:
-            placement = assign(size, buckets)
-        except ValueError as error:
-            unfit.append(f"{sample.path.name}: {error}")
-            continue
-        item = _item(subset, sample, placement, size, recipe)
+    for subset, sample, size, placement in placed(dataset, recipe):
+        item = cached_item(subset, sample, placement, size, recipe)
         items.append(item)
         keys = [item.latent_key, item.flipped_key]
         lacking = [None if not key or store.has(KIND, key) else key for key in keys]
         if any(lacking) and item.latent_key not in seen:
             seen.add(item.latent_key)
             plain, flipped = lacking
-            jobs.append(Job(sample, placement, plain, flipped, _interpolation(subset, recipe)))
-    _refuse(unfit, "")
+            jobs.append(Job(sample, placement, plain, flipped, interpolation(subset, recipe)))
     return tuple(items), jobs
 
 
-def _item(
+def placed(dataset: Dataset, recipe: LatentRecipe) -> list[tuple[Subset, Sample, Size, Placement]]:
+    """Every picture with its size and its place in a bucket, once for each resolution.
+
+    Raises:
+        ValueError: pictures do not fit the buckets; names them.
+    """
+    found, unfit = [], []
+    sizes = [
+        stored_size(sample.path) if recipe.kohya else sample.size for _, sample in dataset.samples()
+    ]
+    pictures = list(zip(dataset.samples(), sizes, strict=True))
+    for more, ((subset, sample), size) in product((None, *recipe.more_buckets), pictures):
+        try:
+            placement = assign(size, more or subset.buckets or recipe.buckets)
+            found.append((subset, sample, size, placement))
+        except ValueError as error:
+            unfit.append(f"{sample.path.name}: {error}")
+    _refuse(unfit, "")
+    return found
+
+
+def cached_item(
     subset: Subset, sample: Sample, placement: Placement, size: Size, recipe: LatentRecipe
 ) -> CachedItem:
+    """A picture in its place, and the keys of what is made of it."""
+
     def key(flipped: bool) -> str:
         return digest(
             RECIPE, sample.digest, placement[:3], flipped, recipe.vae_fingerprint,
-            _interpolation(subset, recipe), recipe.kohya,
+            interpolation(subset, recipe), recipe.kohya,
         )  # fmt: skip
 
     flips = recipe.flip if subset.flip is None else subset.flip
@@ -240,10 +252,12 @@ def _item(
         options=subset.captions,
         optional_tags=subset.optional_tags,
         optional_rate=subset.optional_rate if subset.optional_tags else 0.0,
+        preserves=subset.preserves,
     )
 
 
-def _interpolation(subset: Subset, recipe: LatentRecipe) -> Interpolation | None:
+def interpolation(subset: Subset, recipe: LatentRecipe) -> Interpolation | None:
+    """How a subset's pictures are resized; None: as suits each."""
     return subset.interpolation or recipe.interpolation
 
 

@@ -42,7 +42,8 @@ class CaptionWindow:
         wanted: dict[str, None] = {}
         for step, (_, batches, _) in self._plan:
             self.end = step + 1
-            shown = (item.text for batch in batches for item in batch)
+            items = [item for batch in batches for item in batch]
+            shown = [text for item in items for text in (item.text, item.class_text)]
             wanted.update((text, None) for text in shown if text is not None)
             if len(wanted) >= self._texts:
                 break

@@ -16,11 +16,22 @@ from .checked import Problems
 from .lora_config import LoraConfig
 from .loss_config import LossConfig
 from .optimiser_config import OptimiserConfig
+from .validation_config import ValidationConfig
 
-__all__ = ["RECIPE_VERSION", "LoraConfig", "LossConfig", "OptimiserConfig", "TrainConfig"]
+__all__ = [
+    "RECIPE_VERSION",
+    "LoraConfig",
+    "LossConfig",
+    "OptimiserConfig",
+    "TrainConfig",
+    "ValidationConfig",
+]
 
 RECIPE_VERSION = 1
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
+
+NOT_IN_IDENTITY = ("checkpointing", "epochs", "validation")
+"""Settings that cannot change the numbers of a step; epochs are told by the steps that they come to."""
 
 Checkpointing = Literal["auto", "full", "off"]
 
@@ -41,6 +52,7 @@ class TrainConfig:
     """Recompute blocks in backward to save memory; `auto` does so only when memory demands it."""
     epochs: int = 0
     """Above 0 it goes before `steps`, which `batches.with_steps` then sets to what it comes to."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
         problems = Problems()
@@ -53,12 +65,18 @@ class TrainConfig:
         problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; 0..2^63-1")
         problems.one_of("checkpointing", self.checkpointing, Checkpointing)
         kind = self.optimiser.type
+        several = self.lora.has_several_rates or self.optimiser.has_several_rates
         problems.need(
-            not (self.lora.has_several_rates and self.optimiser.finds_rate),
-            f"{kind} finds one learning rate for all: set loraplus_ratio to 0 and take away the block "
-            "learning rates, or choose another optimiser",
+            not (several and self.optimiser.finds_rate),
+            f"{kind} finds one learning rate for all: set loraplus_ratio to 0, take away the block "
+            "learning rates and give the text encoders the UNet's rate or 0, or choose another optimiser",
         )
         problems.finish("Train")
+
+    def having(self, **parts: Any) -> TrainConfig:
+        """The config with these parts (lora, optimiser ...) in place of its own; None leaves one."""
+        given = {name: part for name, part in parts.items() if part is not None}
+        return dataclasses.replace(self, **given)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -67,11 +85,14 @@ class TrainConfig:
         """Digest of what can change the numbers of step k (design decision 9).
 
         ``needs_horizon``: something outside the config depends on the number of steps.
-        Left out: the memory plan, and the number of steps unless a schedule or warm-up depends on it.
-        Epochs are told by the steps that they come to.
+        Left out: the memory plan, all of validation but what is held out, and the number of steps
+        unless a schedule or warm-up depends on it.
         """
         recipe = self.to_dict()
-        del recipe["checkpointing"], recipe["epochs"]
+        for name in NOT_IN_IDENTITY:
+            del recipe[name]
+        if self.validation.held_out:
+            recipe["held_out"] = [self.validation.held_out, self.validation.seed]
         if not (needs_horizon or self.optimiser.needs_horizon or self.captions.needs_horizon):
             del recipe["steps"]
         text = json.dumps([RECIPE_VERSION, recipe], sort_keys=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from .buckets import BucketSettings
 from .caption_rules import CaptionOptions
 from .digests import digest
 
@@ -65,8 +66,9 @@ class Sample:
 class Subset:
     """The pictures of one folder with kohya's subset options; ``is_reg`` marks regularisation pictures.
 
-    ``captions``, ``flip`` and ``interpolation`` are None where the whole training's setting holds.
+    ``captions``, ``flip``, ``interpolation`` and ``buckets`` are None where the whole training's setting holds.
     Each of ``optional_tags`` is left out of a caption with chance ``optional_rate`` at every showing.
+    ``preserves``: the model shall go on answering for these pictures as it did (see preservation).
     """
 
     name: str
@@ -80,6 +82,8 @@ class Subset:
     interpolation: Interpolation | None = None
     optional_tags: tuple[str, ...] = ()
     optional_rate: float = 0.5
+    buckets: BucketSettings | None = None
+    preserves: bool = False
 
 
 CaptionSource = Mapping[Path, str] | Callable[[Sample], str]

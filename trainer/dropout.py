@@ -35,13 +35,18 @@ class Dropout:
         if config.dropout:
             kept = self._uniform("neurons", key, hidden, hidden.shape[1:]) >= config.dropout
             hidden = hidden * kept / (1 - config.dropout)
-        if config.rank_dropout:
-            is_picture = hidden.dim() == 4
-            ranks = hidden.shape[1] if is_picture else hidden.shape[-1]
-            kept = self._uniform("ranks", key, hidden, (ranks,)) > config.rank_dropout
-            shape = (-1, ranks, 1, 1) if is_picture else (-1, *[1] * (hidden.dim() - 2), ranks)
-            hidden = hidden * kept.view(shape) / (1 - config.rank_dropout)
-        return hidden
+        return self.ranks(key, hidden)
+
+    def ranks(self, key: str, hidden: Tensor) -> Tensor:
+        """``hidden`` without the channels that rank dropout takes; the others are scaled up."""
+        chance = self.config.rank_dropout
+        if not chance:
+            return hidden
+        is_picture = hidden.dim() == 4
+        ranks = hidden.shape[1] if is_picture else hidden.shape[-1]
+        kept = self._uniform("ranks", key, hidden, (ranks,)) > chance
+        shape = (-1, ranks, 1, 1) if is_picture else (-1, *[1] * (hidden.dim() - 2), ranks)
+        return hidden * kept.view(shape) / (1 - chance)
 
     def output(self, key: str, output: Tensor) -> Tensor:
         """What an adapter adds, without it for the samples that go without this adapter."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from .buckets import Placement, Size
 from .colours import as_shown
@@ -78,6 +78,26 @@ def load_rgb(
             return np.array(shown, dtype=np.uint8)
     except DECODE_ERRORS as error:
         raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
+
+
+def load_alpha(path: Path, data: bytes, *, kohya: bool = False) -> np.ndarray | None:
+    """The opacity of a picture, uint8 [H, W], turned as ``load_rgb`` turns it; None where all is opaque.
+
+    Raises:
+        ValueError: as ``load_rgb``.
+    """
+    try:
+        with _open(path, data) as image:
+            if not image.has_transparency_data or image.mode.startswith(
+                "I"
+            ):  # 16 bit: see as_shown
+                return None
+            with _room_for(image):
+                upright = image if kohya else ImageOps.exif_transpose(image)
+                alpha = np.array(upright.convert("RGBA").getchannel("A"))
+    except DECODE_ERRORS as error:
+        raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
+    return alpha if alpha.min() < 255 else None
 
 
 def inspect(path: Path, data: bytes) -> Size:
@@ -164,7 +184,7 @@ def explain(error: Exception) -> str:
 def resize_and_crop(
     image: np.ndarray, placement: Placement, interpolation: Interpolation | None = None
 ) -> np.ndarray:
-    """Bring uint8 RGB [H, W, 3] into its bucket, [bucket_h, bucket_w, 3], as kohya does.
+    """Bring uint8 RGB [H, W, 3] into its bucket, [bucket_h, bucket_w, 3], as kohya does; a mask [H, W] too.
 
     Without ``interpolation``: area when neither side grows, else Lanczos.
 

@@ -40,6 +40,11 @@ def folder_lock(folder: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def owner(folder: Path) -> str | None:
+    """Who holds the folder; None if nobody does, or its process is gone."""
+    return _living_owner(folder / NAME)
+
+
 def _take(path: Path) -> None:
     while True:
         try:

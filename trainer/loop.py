@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
+from torch import Tensor
 
+from .bands import BandLosses
 from .batches import BatchItem
 from .config import TrainConfig
 from .data import Batch, TrainingData
@@ -19,8 +21,9 @@ from .guard import MAX_BAD_STEPS, Guard
 from .lr_schedule import learning_rate
 from .network import Network
 from .optim import Optimiser, StepOutcome
+from .preservation import loss_terms
 from .state import State
-from .step import Model, draw, sample_losses
+from .step import Model, draw
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class StepEvent:
     timed: int
     """How many steps these seconds are for: all but those that an earlier attempt did."""
     warning: str | None = None
+    bands: tuple[float, ...] = ()
+    """The mean loss of the latest showings by band of timesteps (see bands); NaN where none has been."""
 
 
 class Observer(Protocol):
@@ -94,6 +99,8 @@ class Loop:
         self._config = config
         self._observer = observer
         self._micro_batch = micro_batch or config.batch_size
+        if start is not None:
+            network.load(start.network)  # before a moving average of it begins
         self._optimiser = Optimiser(
             network.groups(config.lora),
             config.optimiser,
@@ -101,18 +108,30 @@ class Loop:
             compute_dtype=model.dtype,
         )
         self._guard = Guard()
+        self._bands = BandLosses(len(model.schedule))
         self._losses: list[float] = []
         self._good = 0
         self._is_whole = True
         if start is not None:
             self._losses, self._good = list(start.losses), start.good
-            network.load(start.network)
-            self._optimiser.load(start.optimiser)
+            if start.optimiser:
+                self._optimiser.load(start.optimiser)
             self._guard.load(start.guard)
+            self._bands.load(start.bands)
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Of all steps so far, those before `start` too."""
+        return tuple(self._losses)
 
     def averaged(self) -> AbstractContextManager[None]:
         """For previews and saving in the middle: the adapters as they are used (see Optimiser.averaged)."""
         return self._optimiser.averaged()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The LoRA as it would be used now, by kohya key: copies on the CPU."""
+        with self.averaged():
+            return self._network.state_dict()
 
     def state(self) -> State | None:
         """Where the run stands after its last step; None while a step is being applied."""
@@ -125,6 +144,7 @@ class Loop:
             network=self._network.state_dict(),
             optimiser=self._optimiser.state(),
             guard=self._guard.state(),
+            bands=self._bands.state(),
         )
 
     def run(self) -> Outcome:
@@ -177,9 +197,10 @@ class Loop:
                 with self._network.dropping(
                     self._dropout(epoch, part)
                 ):  # backward recomputes blocks
-                    loss = self._loss(part, epoch) * share
-                    self._optimiser.backward(loss / self._config.accumulation)
-                total += float(loss.detach())
+                    for term in self._terms(part, epoch):
+                        loss = term.mean() * share
+                        self._optimiser.backward(loss / self._config.accumulation)
+                        total += float(loss.detach())
         return total / len(batches)
 
     def _dropout(self, epoch: int, batch: Batch) -> Dropout | None:
@@ -188,12 +209,16 @@ class Loop:
             return None
         return Dropout(config.lora, config.seed, epoch, batch.items)
 
-    def _loss(self, batch: Batch, epoch: int) -> torch.Tensor:
-        model = self._model
-        draws = draw(batch, self._config, epoch, len(model.schedule))
-        return sample_losses(
-            model, batch.to(model.device), draws.to(model.device), self._config.loss
-        ).mean()
+    def _terms(self, batch: Batch, epoch: int) -> Iterator[Tensor]:
+        """The terms of the loss, each [B], to be propagated back one after the other."""
+        model, config = self._model, self._config
+        draws = draw(batch, config, epoch, len(model.schedule))
+        there = batch.to(model.device), draws.to(model.device)
+        terms = loss_terms(model, self._network, *there, config.loss)
+        losses = next(terms)
+        self._bands.add(draws.timesteps, losses)
+        yield losses
+        yield from terms
 
     def _event(
         self,
@@ -216,6 +241,7 @@ class Loop:
             seconds=seconds,
             timed=timed,
             warning=self._guard.alarm(),
+            bands=self._bands.means(),
         )
 
 

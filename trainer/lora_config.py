@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from .blocks import BLOCKS
 from .checked import Problems, Settings
@@ -12,6 +13,9 @@ BY_BLOCK = (
     "block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas", "block_rates",
 )  # fmt: skip
 """Settings of the LoRA that hold a number for each block."""
+
+
+Algorithm = Literal["lora", "loha", "lokr"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,15 @@ class LoraConfig(Settings):
     conv_block_alphas: tuple[float, ...] = ()
     block_rates: tuple[float, ...] = ()
     """23 numbers each, by block (see blocks); empty: the same everywhere. Rates are factors."""
+    algorithm: Algorithm = "lora"
+    """How the change of a weight is put together: a product, a Hadamard or a Kronecker product."""
+    dora: bool = False
+    """DoRA (Liu et al. 2024): the lengths of the columns of each weight are trained as well."""
+    lokr_factor: int = -1
+    """LyCORIS' factor of LoKr: into how many parts a layer's width is cut; -1 for about its root."""
+
+    dim_from_weights: bool = False
+    """Layers, ranks and alphas are those of the LoRA that training starts from (kohya's word)."""
 
     @property
     def has_several_rates(self) -> bool:
@@ -79,4 +92,30 @@ class LoraConfig(Settings):
             0 <= self.conv_rank <= 1024, f"conv_rank is {self.conv_rank}; it must lie in 0..1024"
         )
         problems.need(self.conv_alpha > 0, f"conv_alpha is {self.conv_alpha}; must be above 0")
+        self._check_kind(problems)
+        problems.need(
+            not self.dim_from_weights or (self.algorithm == "lora" and not self.dora),
+            "dim_from_weights takes the ranks of a plain LoRA: set algorithm to lora and turn off dora",
+        )
         problems.finish("LoRA settings")
+
+    def _check_kind(self, problems: Problems) -> None:
+        """What does not go together with the kind of adapter."""
+        kind = self.algorithm
+        problems.one_of("algorithm", kind, Algorithm)
+        problems.need(
+            kind == "lora" or not self.dropout,
+            f"{kind} has no values between two factors: use rank_dropout or module_dropout, not dropout",
+        )
+        problems.need(
+            kind == "lora" or not self.loraplus_ratio,
+            f"{kind} has no up factors that could learn faster: set loraplus_ratio to 0",
+        )
+        problems.need(
+            self.lokr_factor == -1 or self.lokr_factor >= 1,
+            f"lokr_factor is {self.lokr_factor}; it must be -1 or at least 1",
+        )
+        problems.need(
+            kind == "lokr" or self.lokr_factor == -1,
+            f"lokr_factor is for lokr alone, and the algorithm is {kind}: set it to -1",
+        )

@@ -17,6 +17,9 @@ from .atomic import write_atomically
 Precision = Literal["fp16", "bf16", "fp32"]
 IfExists = Literal["number", "replace"]
 
+GRAPH_KEYS = ("prompt", "workflow")
+"""The graph that made the file, as ComfyUI writes it."""
+
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 _LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
@@ -122,7 +125,7 @@ def _same(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         found = read_lora(path)
     except ValueError:
         return False
-    described = _without_hashes(found.metadata) == _without_hashes(metadata)
+    described = _of_the_lora(found.metadata) == _of_the_lora(metadata)
     return (
         described
         and found.keys() == tensors.keys()
@@ -133,8 +136,13 @@ def _same(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     )
 
 
-def _without_hashes(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in metadata.items() if not key.startswith("sshs_")}
+def _of_the_lora(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Without hashes, and without the graph: a node that was moved makes no other LoRA."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if not key.startswith("sshs_") and key not in GRAPH_KEYS
+    }
 
 
 def _replace(

@@ -76,7 +76,8 @@ def per_sample(
     """The weighted loss of every sample, [B] float32; the batch's loss is its plain mean.
 
     prediction, target: [B, C, h, w]; timesteps: [B] int64; weights: [B];
-    mask: [B, H, W] in 0..1 at pixel size, area-resized to the latents (kohya's masked loss).
+    mask: [B, H, W] in 0..1 at the pixels' size or the latents', to which it is resized by area
+    (kohya's masked loss: what is left is not scaled up).
     """
     prediction, target = prediction.float(), target.float()
     huber = config.loss_type in ("huber", "smooth_l1")

@@ -37,6 +37,13 @@ class LossConfig(Settings):
     min_timestep: int = 0
     max_timestep: int = 1000
     """Timesteps are drawn from min_timestep up to, but without, max_timestep."""
+    preservation: float = 0.0
+    """Weight of a further term: under its caption without the trigger, a picture's noisy latents shall
+    give what the model itself answers (see preservation). 0 turns it off."""
+    preservation_class: str = ""
+    """What stands for the trigger in that caption: the word for its class, such as "woman"."""
+    masked: bool = False
+    """Each part of a picture counts as much as its mask says (see masks); without one all counts."""
     zero_terminal_snr: ZeroTerminalSnr = "model"
     """`model`: the MODEL's own schedule; `on`: rescaled so that the last timestep is pure noise."""
 
@@ -50,6 +57,7 @@ class LossConfig(Settings):
         problems.need(self.huber_scale > 0, f"huber_scale is {self.huber_scale}; above 0")
         problems.need(self.min_snr_gamma >= 0, f"min_snr_gamma is {self.min_snr_gamma}; 0 or more")
         problems.need(self.v_pred_like >= 0, f"v_pred_like is {self.v_pred_like}; 0 or more")
+        problems.need(self.preservation >= 0, f"preservation is {self.preservation}; 0 or more")
         problems.need(self.noise_offset >= 0, f"noise_offset is {self.noise_offset}; 0 or more")
         problems.need(
             self.noise_offset > 0 or not self.adaptive_noise_scale,

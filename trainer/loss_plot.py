@@ -8,25 +8,25 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .smoothing import smooth
+from .validation import QUANTILE_95, Measurement
+
 BACKGROUND, GRID, TEXT = (24, 26, 30), (52, 56, 64), (200, 204, 212)
-RAW, SMOOTH = (70, 92, 122), (255, 170, 60)
+RAW, SMOOTH, VALIDATION = (70, 92, 122), (255, 170, 60), (110, 210, 130)
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 34, 30
 GRID_LINES = 5
 
 
-def smooth(values: Sequence[float], span: int) -> list[float]:
-    """Bias-corrected exponential moving average; non-finite values are passed over."""
-    decay, total, weight, result = 1.0 - 1.0 / max(1, span), 0.0, 0.0, []
-    for value in values:
-        if math.isfinite(value):
-            total = decay * total + (1 - decay) * value
-            weight = decay * weight + (1 - decay)
-        result.append(total / weight if weight else math.nan)
-    return result
+def draw_loss(
+    losses: Sequence[float],
+    width: int = 1024,
+    height: int = 512,
+    validations: Sequence[Measurement] = (),
+) -> np.ndarray:
+    """The plot as HWC uint8 RGB; validations have a scale of their own.
 
-
-def draw_loss(losses: Sequence[float], width: int = 1024, height: int = 512) -> np.ndarray:
-    """The plot as HWC uint8 RGB. Raises ValueError when there is no finite loss to draw."""
+    Raises ValueError when there is no finite loss to draw.
+    """
     finite = [value for value in losses if math.isfinite(value)]
     if not finite:
         raise ValueError(
@@ -60,7 +60,39 @@ def draw_loss(losses: Sequence[float], width: int = 1024, height: int = 512) -> 
         draw.ellipse([x - 2, y - 2, x + 2, y + 2], fill=colour)
     title = f"loss, {len(losses)} steps; average at the end {average[-1]:.4f}"
     draw.text((LEFT, 10), title, fill=TEXT, font=font)
+    finite_ones = [one for one in validations if math.isfinite(one.difference)]
+    if finite_ones:
+        _draw_validations(draw, finite_ones, len(losses), (width, height))
     return np.asarray(image)
+
+
+def _draw_validations(
+    draw: ImageDraw.ImageDraw, found: Sequence[Measurement], steps: int, size: tuple[int, int]
+) -> None:
+    """Differences to step 0 with their 95 % intervals, the scale from the lowest to the highest or 0."""
+    width, height = size
+    ends = [
+        (one.difference - QUANTILE_95 * one.error, one.difference + QUANTILE_95 * one.error)
+        for one in found
+    ]
+    low, high = min(0.0, *(end for end, _ in ends)), max(0.0, *(end for _, end in ends))
+
+    def place(step: int, value: float) -> tuple[float, float]:
+        x = LEFT + (width - LEFT - RIGHT) * ((step - 1) / max(1, steps - 1))
+        share = (value - low) / ((high - low) or 1.0)
+        return x, TOP + (height - TOP - BOTTOM) * (1 - share)
+
+    for one, (bottom, top) in zip(found, ends, strict=True):
+        draw.line([place(one.step, bottom), place(one.step, top)], fill=VALIDATION)
+        x, y = place(one.step, one.difference)
+        draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=VALIDATION)
+    draw.line([place(one.step, one.difference) for one in found], fill=VALIDATION, width=2)
+    font = ImageFont.load_default()
+    edge = width - RIGHT - 4
+    title = f"validation {found[-1]} against step 0"
+    draw.text((edge, 10), title, fill=VALIDATION, font=font, anchor="ra")
+    draw.text((edge, TOP + 2), f"{high:+.4f}", fill=VALIDATION, font=font, anchor="ra")
+    draw.text((edge, height - BOTTOM - 14), f"{low:+.4f}", fill=VALIDATION, font=font, anchor="ra")
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

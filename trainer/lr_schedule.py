@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 
 from .config import OptimiserConfig
+from .optimiser_config import Shape
+from .step_rules import parse_step_rules
 
-POLYNOMIAL_END = 1e-7
-"""The absolute learning rate at which `polynomial` ends (transformers' default)."""
+TIMESCALE = 10_000
+"""Of `inverse_sqrt` with neither a timescale nor a warm-up (transformers' default)."""
 
 
 def span(value: float, steps: int) -> int:
@@ -21,6 +23,10 @@ def span(value: float, steps: int) -> int:
 
 def multiplier(config: OptimiserConfig, step: int, steps: int) -> float:
     """The factor on the learning rate for `step` of `steps`."""
+    if not config.follows_schedule:
+        return 1.0
+    if config.schedule == "piecewise_constant":
+        return parse_step_rules(config.step_rules).factor(step)
     warmup = span(config.warmup, steps)
     if config.schedule == "warmup_stable_decay":
         return _warmup_stable_decay(config, step, warmup, steps)
@@ -29,7 +35,7 @@ def multiplier(config: OptimiserConfig, step: int, steps: int) -> float:
     if config.schedule == "constant":
         return 1.0
     if config.schedule == "inverse_sqrt":
-        timescale = warmup or 10_000
+        timescale = config.timescale or warmup or TIMESCALE
         return 1.0 / math.sqrt((step + timescale - warmup) / timescale)
     progress = (step - warmup) / max(1, steps - warmup)
     return _decay(config, progress)
@@ -52,7 +58,7 @@ def _decay(config: OptimiserConfig, progress: float) -> float:
         if progress >= 1.0:
             return 0.0
         return max(0.0, 0.5 * (1.0 + math.cos(math.pi * ((config.cycles * progress) % 1.0))))
-    end = POLYNOMIAL_END / config.learning_rate
+    end = config.end_rate / config.learning_rate
     return (1.0 - end) * (1.0 - min(1.0, progress)) ** config.power + end
 
 
@@ -61,10 +67,23 @@ def _warmup_stable_decay(config: OptimiserConfig, step: int, warmup: int, steps:
     decay = span(config.decay_steps, steps)
     stable = steps - warmup - decay
     if step < warmup:
-        return (step / max(1, warmup)) * (1 - floor) + floor
+        return _rise(config.warmup_shape, step / warmup) * (1 - floor) + floor
     if step < warmup + stable:
         return 1.0
     if step < warmup + stable + decay:
         progress = (step - warmup - stable) / max(1, decay)
-        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress))) * (1 - floor) + floor
+        return _fall(config.decay_shape, progress, config.cycles) * (1 - floor) + floor
     return floor
+
+
+def _rise(shape: Shape, progress: float) -> float:
+    return progress if shape == "linear" else _fall(shape, 1.0 - progress)
+
+
+def _fall(shape: Shape, progress: float, cycles: int = 1) -> float:
+    """From 1 at progress 0 to 0 at 1; a cosine falls and rises again with every second half-wave."""
+    if shape == "linear":
+        return 1.0 - progress
+    if shape == "1-sqrt":
+        return 1.0 - math.sqrt(progress)
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress * cycles)))

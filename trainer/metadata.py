@@ -7,22 +7,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from .blocks import MIDDLE, SIDE
 from .cache import CachedDataset
-from .config import LoraConfig, OptimiserConfig, TrainConfig
+from .config import TrainConfig
 from .diffusion import Prediction
-from .optimisers import KINDS, class_name
-from .texts import TextRecipe
+from .lora_file import GRAPH_KEYS
+from .metadata_data import data_keys
+from .metadata_recipe import recipe_keys
 
 VERSION = "0.1.0"
 
-PRIVATE_KEYS = ("ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_tag_frequency", "ss_sd_model_name")
-"""Keys that name folders, files or tags of the user's machine."""
+PRIVATE_KEYS = (
+    "ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_datasets", "ss_tag_frequency", "ss_sd_model_name",
+    "modelspec.thumbnail", *GRAPH_KEYS,
+)  # fmt: skip
+"""Keys that name folders, files or tags of the user's machine, or show the graph or a picture."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The checkpoint that was trained on: its name, and kohya's two hashes of it ("" if not known)."""
+
+    name: str
+    sha256: str = ""
+    short_hash: str = ""
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a finished run knows beside its config. Times are unix seconds."""
+    """What a finished run knows beside its config. Times are unix seconds.
+
+    ``session``: one number for all files of the run. ``precision``: kohya's mixed_precision, that is
+    the dtype of the forward: no, fp16 or bf16. ``fp8``: the base model's weights are stored in 8 bits.
+    """
 
     steps: int
     epochs: int
@@ -32,15 +48,20 @@ class RunFacts:
     prediction: Prediction
     zero_terminal_snr: bool
     trigger: str = ""
+    session: int = 0
+    precision: str = "no"
+    fp8: bool = False
+    model: ModelFile | None = None
 
 
 def describe(config: TrainConfig, cached: CachedDataset, facts: RunFacts) -> dict[str, str]:
-    """kohya's metadata of a run, without the hashes that need the file (see lora_file)."""
+    """kohya's metadata of a run, without its name (see lora_about) and the hashes (see lora_file)."""
     values: dict[str, object] = {
         **_run_keys(facts),
-        **_recipe_keys(config, facts),
-        **_data_keys(cached, config),
-        **_modelspec_keys(cached, facts),
+        **recipe_keys(config),
+        **data_keys(cached, config),
+        **_model_keys(facts),
+        **_modelspec_keys(cached, config, facts),
         "lora_loop.version": VERSION,
         "lora_loop.config": json.dumps(config.to_dict()),
     }
@@ -50,12 +71,13 @@ def describe(config: TrainConfig, cached: CachedDataset, facts: RunFacts) -> dic
 
 
 def without_private(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The metadata without names of folders, files and tags."""
+    """The metadata without names of folders, files and tags, without graph and thumbnail."""
     return {key: value for key, value in metadata.items() if key not in PRIVATE_KEYS}
 
 
 def _run_keys(facts: RunFacts) -> dict[str, object]:
     return {
+        "ss_session_id": facts.session,
         "ss_training_started_at": facts.started,
         "ss_training_finished_at": facts.finished,
         "ss_steps": facts.steps,
@@ -65,137 +87,43 @@ def _run_keys(facts: RunFacts) -> dict[str, object]:
     }
 
 
-def _recipe_keys(config: TrainConfig, facts: RunFacts) -> dict[str, object]:
-    optimiser, loss, lora = config.optimiser, config.loss, config.lora
-    warmup = float(optimiser.warmup)
-    network_args = _network_args(lora)
-    return {
+def _model_keys(facts: RunFacts) -> dict[str, object]:
+    """The base model, and how it was computed. LoRA parameters are always float32: never full_fp16."""
+    found: dict[str, object] = {
         "ss_base_model_version": "sdxl_base_v1-0",
         "ss_v2": False,
-        "ss_seed": config.seed,
-        "ss_max_train_steps": config.steps,
-        "ss_learning_rate": optimiser.learning_rate,
-        "ss_unet_lr": optimiser.learning_rate,
-        "ss_text_encoder_lr": None,
-        "ss_lr_scheduler": optimiser.schedule,
-        "ss_lr_warmup_steps": int(warmup) if warmup.is_integer() else warmup,
-        "ss_optimizer": _optimiser(optimiser),
-        "ss_max_grad_norm": optimiser.max_grad_norm,
-        "ss_gradient_accumulation_steps": config.accumulation,
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": lora.rank,
-        "ss_network_alpha": lora.alpha,
-        **({"ss_network_args": json.dumps(network_args)} if network_args else {}),
-        "ss_network_dropout": lora.dropout or None,
-        "ss_scale_weight_norms": lora.max_norm or None,
-        "ss_loss_type": loss.loss_type,
-        "ss_huber_schedule": loss.huber_schedule,
-        "ss_huber_c": loss.huber_c,
-        "ss_huber_scale": loss.huber_scale,
-        "ss_min_snr_gamma": loss.min_snr_gamma or None,
-        "ss_debiased_estimation": loss.debiased,
-        "ss_noise_offset": loss.noise_offset or None,
-        "ss_noise_offset_random_strength": loss.noise_offset_random_strength,
-        "ss_adaptive_noise_scale": loss.adaptive_noise_scale or None,
-        "ss_multires_noise_iterations": loss.multires_iterations or None,
-        "ss_multires_noise_discount": loss.multires_discount,
-        "ss_ip_noise_gamma": loss.ip_noise_gamma or None,
-        "ss_ip_noise_gamma_random_strength": loss.ip_noise_gamma_random_strength,
+        "ss_clip_skip": None,
         "ss_zero_terminal_snr": facts.zero_terminal_snr,
+        "ss_mixed_precision": facts.precision,
+        "ss_full_fp16": False,
+        "ss_fp8_base": facts.fp8,
+        "ss_fp8_base_unet": False,
+        "ss_lowram": False,
     }
+    model = facts.model
+    if model is not None:
+        found["ss_sd_model_name"] = model.name
+        if model.sha256:
+            found["ss_sd_model_hash"] = model.short_hash
+            found["ss_new_sd_model_hash"] = model.sha256
+    return found
 
 
-def _network_args(lora: LoraConfig) -> dict[str, str]:
-    """kohya's network_args, all values text; only those that were set."""
-    rates = lora.block_rates[1:-1]
-    found: dict[str, object] = {
-        "conv_dim": lora.conv_rank,
-        "conv_alpha": lora.conv_alpha if lora.conv_rank else None,
-        "rank_dropout": lora.rank_dropout,
-        "module_dropout": lora.module_dropout,
-        "loraplus_lr_ratio": lora.loraplus_ratio,
-        "block_dims": lora.block_ranks,
-        "block_alphas": lora.block_alphas,
-        "conv_block_dims": lora.conv_block_ranks,
-        "conv_block_alphas": lora.conv_block_alphas,
-        "down_lr_weight": rates[:SIDE],
-        "mid_lr_weight": rates[SIDE : SIDE + MIDDLE],
-        "up_lr_weight": rates[SIDE + MIDDLE :],
-        "rank_stabilised": lora.rank_stabilised,
-    }
-    return {
-        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for name, value in found.items()
-        if value
-    }
-
-
-def _optimiser(config: OptimiserConfig) -> str:
-    """kohya's ``module.Class(key=value,...)``."""
-    arguments = {**KINDS[config.type].defaults, **config.constructor_arguments()}
-    given = ",".join(f"{key}={value}" for key, value in arguments.items())
-    return f"{class_name(config.type)}({given})" if given else class_name(config.type)
-
-
-def _data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:
-    dataset, buckets, captions = cached.dataset, cached.recipe.buckets, config.captions
-    folders: dict[bool, dict[str, dict[str, int]]] = {False: {}, True: {}}
-    totals = {False: 0, True: 0}
-    for subset in dataset.subsets:
-        count = len(subset.samples)
-        known = folders[subset.is_reg].setdefault(subset.name, {"n_repeats": 0, "img_count": 0})
-        known["n_repeats"] = max(subset.repeats, known["n_repeats"])
-        known["img_count"] += count
-        totals[subset.is_reg] += count * subset.repeats
-    return {
-        "ss_num_train_images": totals[False],
-        "ss_num_reg_images": totals[True],
-        "ss_batch_size_per_device": config.batch_size,
-        "ss_total_batch_size": config.batch_size,
-        "ss_resolution": buckets.resolution,
-        "ss_enable_bucket": buckets.enabled,
-        "ss_bucket_no_upscale": buckets.no_upscale,
-        "ss_min_bucket_reso": buckets.min_reso,
-        "ss_max_bucket_reso": buckets.max_reso,
-        "ss_bucket_info": json.dumps({"buckets": _bucket_counts(cached)}),
-        "ss_cache_latents": True,
-        "ss_flip_aug": cached.recipe.flip,
-        "ss_shuffle_caption": captions.shuffle,
-        "ss_keep_tokens": captions.keep_tokens,
-        "ss_caption_dropout_rate": captions.dropout,
-        "ss_caption_dropout_every_n_epochs": captions.dropout_every_n_epochs,
-        "ss_caption_tag_dropout_rate": captions.tag_dropout,
-        "ss_max_token_length": _max_token_length(cached.texts),
-        "ss_dataset_dirs": json.dumps(folders[False]),
-        "ss_reg_dataset_dirs": json.dumps(folders[True]),
-        "ss_tag_frequency": json.dumps(dataset.tag_frequency(), ensure_ascii=False),
-    }
-
-
-def _max_token_length(texts: TextRecipe) -> int | None:
-    """kohya's setting; None, its word for 75, also where ComfyUI takes as many chunks as it needs."""
-    tokens = texts.chunks.removeprefix("kohya ")
-    return int(tokens) if tokens in ("150", "225") else None
-
-
-def _bucket_counts(cached: CachedDataset) -> dict[str, dict[str, object]]:
-    counts: dict[tuple[int, int], int] = {}
-    for item in cached.items:
-        counts[item.bucket] = counts.get(item.bucket, 0) + item.repeats
-    return {
-        str(index): {"resolution": list(bucket), "count": count}
-        for index, (bucket, count) in enumerate(sorted(counts.items()))
-    }
-
-
-def _modelspec_keys(cached: CachedDataset, facts: RunFacts) -> dict[str, object]:
+def _modelspec_keys(
+    cached: CachedDataset, config: TrainConfig, facts: RunFacts
+) -> dict[str, object]:
     width, height = cached.recipe.buckets.resolution
     finished = datetime.fromtimestamp(facts.finished, tz=timezone.utc)
-    return {
+    found: dict[str, object] = {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+        "modelspec.implementation_version": f"lora-loop/{VERSION}",
         "modelspec.date": finished.replace(tzinfo=None, microsecond=0).isoformat(),
         "modelspec.resolution": f"{width}x{height}",
         "modelspec.prediction_type": "v" if facts.prediction == "v" else "epsilon",
     }
+    first, end = config.loss.min_timestep, config.loss.max_timestep
+    if (first, end) != (0, 1000):
+        found["modelspec.timestep_range"] = f"{first},{end}"
+    return found

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .adapters.lora import Adapter, initialise
+from .adapters import make_adapter
 from .blocks import block_of
 from .config import LoraConfig
 from .dropout import Dropout
 from .optim import ParameterGroup
 from .targets import Target
+from .weights import Weights
 
 
 class Network:
@@ -24,6 +25,7 @@ class Network:
         targets: list[Target],
         seed: int = 0,
         device: torch.device | None = None,
+        weights: Weights | None = None,
     ) -> None:
         if not targets:
             raise ValueError(
@@ -32,37 +34,62 @@ class Network:
             )
         device = device or torch.device("cpu")
         self.targets = targets
-        self.adapters = {target.key: Adapter(target, device) for target in targets}
-        for key, adapter in self.adapters.items():
-            initialise(adapter.down, seed, key)
+        self.strength = 1.0
+        """How far layers are adapted; see `at_strength`."""
+        self.dropout: Dropout | None = None
+        """What the adapters go without now; see `dropping`."""
+        self.adapters = {
+            target.key: make_adapter(target, seed, device, weights) for target in targets
+        }
 
     def parameters(self) -> list[nn.Parameter]:
-        return [p for adapter in self.adapters.values() for p in (adapter.down, adapter.up)]
+        return [p for adapter in self.adapters.values() for p in adapter.factors().values()]
 
     def groups(self, config: LoraConfig) -> list[ParameterGroup]:
-        """The parameters by the factor on their learning rate: block by block, up factors last (LoRA+)."""
-        found: dict[tuple[int, bool], ParameterGroup] = {}
+        """The parameters by the factor on their learning rate, up factors last (LoRA+).
+
+        Text encoders come first, then the UNet block by block.
+        """
+        found: dict[tuple[str, int, bool, bool], ParameterGroup] = {}
         for target in self.targets:
             adapter = self.adapters[target.key]
+            part = target.key.split("_")[1]  # te1, te2 or unet
             block = block_of(target.path) if config.block_rates else 0
-            rate = config.block_rates[block] if config.block_rates else 1.0
-            for is_up, parameter in ((False, adapter.down), (True, adapter.up)):
-                is_plus = is_up and config.loraplus_ratio > 0
+            rate = target.rate
+            if rate is None:
+                rate = config.block_rates[block] if config.block_rates else 1.0
+            for name, parameter in adapter.factors().items():
+                is_plus = name in adapter.ups and config.loraplus_ratio > 0
+                is_steady = name in adapter.steady
                 factor = rate * config.loraplus_ratio if is_plus else rate
-                group = found.setdefault((block, is_plus), ParameterGroup([], factor))
+                group = ParameterGroup([], factor, decays=not is_steady)
+                group = found.setdefault((part, block, is_plus, is_steady), group)
                 group.parameters.append(parameter)
         return [found[key] for key in sorted(found)]
 
     @contextmanager
     def dropping(self, dropout: Dropout | None) -> Iterator[None]:
         """While open, the adapters go without what ``dropout`` says."""
-        for adapter in self.adapters.values():
-            adapter.dropout = dropout
+        before = self.dropout
+        self._drop(dropout)
         try:
             yield
         finally:
-            for adapter in self.adapters.values():
-                adapter.dropout = None
+            self._drop(before)
+
+    def _drop(self, dropout: Dropout | None) -> None:
+        self.dropout = dropout
+        for adapter in self.adapters.values():
+            adapter.drop(dropout)
+
+    @contextmanager
+    def at_strength(self, strength: float) -> Iterator[None]:
+        """While open, the adapters act as a LoRA that is loaded at ``strength``; 0: as if absent."""
+        self.strength = strength
+        try:
+            yield
+        finally:
+            self.strength = 1.0
 
     @torch.no_grad()
     def limit_norms(self, most: float) -> Tensor:
@@ -100,11 +127,11 @@ class Network:
             )
         with torch.no_grad():
             for adapter_key, adapter in self.adapters.items():
-                adapter.down.copy_(tensors[f"{adapter_key}.lora_down.weight"])
-                adapter.up.copy_(tensors[f"{adapter_key}.lora_up.weight"])
+                for name, factor in adapter.factors().items():
+                    factor.copy_(tensors[f"{adapter_key}.{name}"])
 
     def _named(self) -> Iterator[tuple[str, Tensor]]:
         for key, adapter in self.adapters.items():
-            yield f"{key}.lora_down.weight", adapter.down
-            yield f"{key}.lora_up.weight", adapter.up
+            for name, factor in adapter.factors().items():
+                yield f"{key}.{name}", factor
             yield f"{key}.alpha", torch.tensor(float(adapter.alpha))

@@ -34,6 +34,8 @@ class ParameterGroup(NamedTuple):
 
     parameters: list[nn.Parameter]
     factor: float = 1.0
+    decays: bool = True
+    """Whether the optimiser's weight decay pulls them towards 0."""
 
 
 class Optimiser:
@@ -53,6 +55,7 @@ class Optimiser:
         arguments = config.constructor_arguments()
         parameters = [
             {"params": group.parameters, "lr": config.learning_rate * group.factor}
+            | ({} if group.decays else {"weight_decay": 0.0})
             for group in groups
         ]
         self._inner = make_optimiser(config.type, parameters, config.learning_rate, arguments)

@@ -9,6 +9,7 @@ from .checked import Problems, Settings
 from .optimisers import (
     ADAMW_ALIKE,
     LOW_RATE,
+    ONE_RATE,
     OWN_RATE,
     SCHEDULE_FREE,
     OptimiserType,
@@ -16,6 +17,7 @@ from .optimisers import (
     is_relative,
     parse_arguments,
 )
+from .step_rules import parse_step_rules
 
 LrSchedule = Literal[
     "constant",
@@ -26,10 +28,12 @@ LrSchedule = Literal[
     "cosine_with_min_lr",
     "inverse_sqrt",
     "warmup_stable_decay",
+    "piecewise_constant",
 ]
+Shape = Literal["linear", "cosine", "1-sqrt"]
 
 HORIZON_FREE: tuple[LrSchedule, ...] = ("constant", "inverse_sqrt")
-"""Learning-rate schedules whose value at step k does not depend on the number of steps."""
+"""Learning-rate schedules of which only a warm-up given as a fraction depends on the number of steps."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,21 @@ class OptimiserConfig(Settings):
     """kohya's optimizer_args: `key=value` with literals."""
     ema_decay: float = 0.0
     """Of the moving average of the adapters that is then used in their stead; 0 turns it off."""
+    timescale: int = 0
+    """Of inverse_sqrt, in steps; 0: the warm-up, or 10,000 without one."""
+    step_rules: str = ""
+    """Of piecewise_constant: factor:step for each piece and the last factor, `1:1000,0.1:2000,0.01`."""
+    end_rate: float = 1e-7
+    """The absolute learning rate at which polynomial ends (kohya: lr_end)."""
+    warmup_shape: Shape = "linear"
+    decay_shape: Shape = "cosine"
+    """How warmup_stable_decay climbs and falls (kohya: warmup_type and decay_type)."""
+    text_encoder_1_rate: float = 0.0
+    """Learning rate of CLIP-L (kohya's first text_encoder_lr); 0: it is not trained."""
+    text_encoder_2_rate: float = 0.0
+    """Learning rate of CLIP-G (kohya's second text_encoder_lr); 0: it is not trained."""
+    train_unet: bool = True
+    """Off, with a rate for a text encoder: kohya's network_train_text_encoder_only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,6 +100,25 @@ class OptimiserConfig(Settings):
         problems.need(
             0 <= self.min_lr_ratio <= 1, f"min_lr_ratio is {self.min_lr_ratio}; it must lie in 0..1"
         )
+        problems.need(self.timescale >= 0, f"timescale is {self.timescale}; it must be 0 or more")
+        problems.need(
+            0 <= self.end_rate < self.learning_rate or self.schedule != "polynomial",
+            f"end_rate is {self.end_rate}; it must lie below the learning rate, {self.learning_rate}",
+        )
+        for name in ("text_encoder_1_rate", "text_encoder_2_rate"):
+            value = getattr(self, name)
+            problems.need(0 <= value <= 10, f"{name} is {value}; it must lie in 0..10, 0 for not")
+        problems.need(
+            self.train_unet or self.trains_text,
+            "train_unet is off and both text encoder rates are 0: nothing would learn",
+        )
+        problems.one_of("warmup_shape", self.warmup_shape, Shape)
+        problems.one_of("decay_shape", self.decay_shape, Shape)
+        if self.schedule == "piecewise_constant":
+            try:
+                parse_step_rules(self.step_rules)
+            except ValueError as error:
+                problems.append(str(error))
         problems.one_of("type", self.type, OptimiserType)
         problems.need(
             0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; it must lie in [0, 1)"
@@ -95,12 +133,22 @@ class OptimiserConfig(Settings):
 
     def notes(self) -> list[str]:
         """What is allowed but hardly meant, as sentences."""
+        found = []
         if self.type in OWN_RATE and self.learning_rate <= LOW_RATE:
-            return [
+            found.append(
                 f"{self.type} finds the learning rate itself and takes yours, {self.learning_rate:g}, as "
                 "a factor: it will hardly learn. Set it to 1."
-            ]
-        return []
+            )
+        if not self.follows_schedule and (self.schedule != "constant" or self.warmup):
+            found.append(
+                f"{self.type} goes without learning-rate schedule and warm-up, as in kohya: yours do "
+                "nothing. Some have a warm-up among their arguments (warmup_steps=100)."
+            )
+        elif self.schedule == "piecewise_constant" and self.warmup:
+            found.append(
+                "piecewise_constant has no warm-up, as in kohya: give a small factor for the first steps."
+            )
+        return found
 
     def constructor_arguments(self) -> dict[str, Any]:
         """What the optimiser's class is called with beside the parameters and the learning rate."""
@@ -117,9 +165,32 @@ class OptimiserConfig(Settings):
     @property
     def finds_rate(self) -> bool:
         """Whether the optimiser finds the learning rate itself, one for all parameters."""
-        return self.type in OWN_RATE or is_relative(self.type, self.constructor_arguments())
+        return self.type in ONE_RATE or is_relative(self.type, self.constructor_arguments())
+
+    @property
+    def text_rates(self) -> tuple[float, float]:
+        """The learning rates of both text encoders; 0 for one that is not trained."""
+        return self.text_encoder_1_rate, self.text_encoder_2_rate
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether a text encoder is trained."""
+        return any(self.text_rates)
+
+    @property
+    def has_several_rates(self) -> bool:
+        """Whether UNet and text encoders learn at rates of their own."""
+        rates = {rate for rate in self.text_rates if rate}
+        return len(rates | {self.learning_rate} if self.train_unet else rates) > 1
+
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether schedule and warm-up count: schedule-free optimisers keep one rate (kohya's dummy)."""
+        return self.type not in SCHEDULE_FREE
 
     @property
     def needs_horizon(self) -> bool:
         """Whether the learning rate of a step depends on the number of steps."""
+        if not self.follows_schedule or self.schedule == "piecewise_constant":
+            return False
         return self.schedule not in HORIZON_FREE or 0 < self.warmup < 1

@@ -35,8 +35,12 @@ OptimiserType = Literal[
     "AdamWScheduleFree",
     "RAdamScheduleFree",
     "SGDScheduleFree",
+    "ProdigyPlusScheduleFree",
     "SGDNesterov",
     "SGDNesterov8bit",
+    "AdEMAMix8bit",
+    "PagedAdEMAMix8bit",
+    "ASGD",
     "Adadelta",
     "Adagrad",
     "Adam",
@@ -47,6 +51,8 @@ OptimiserType = Literal[
     "Rprop",
     "SGD",
 ]
+"""Of torch.optim, left out: LBFGS asks for several losses a step, SparseAdam for sparse gradients, Muon
+takes matrices only (the adapters of convolutions are none)."""
 
 
 class Kind(NamedTuple):
@@ -63,6 +69,7 @@ _BITSANDBYTES = {
     name: Kind("bitsandbytes.optim", name, "bitsandbytes")
     for name in (
         "AdamW8bit", "PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit", "Lion8bit", "PagedLion8bit",
+        "AdEMAMix8bit", "PagedAdEMAMix8bit",
     )
 }  # fmt: skip
 _DADAPTATION = {
@@ -72,6 +79,10 @@ _DADAPTATION = {
 _SCHEDULE_FREE = {
     name: Kind("schedulefree", name, "schedulefree")
     for name in ("AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree")
+} | {
+    "ProdigyPlusScheduleFree": Kind(
+        "prodigyplus", "ProdigyPlusScheduleFree", "prodigy-plus-schedule-free"
+    )
 }
 KINDS: dict[str, Kind] = {
     **{name: Kind("torch.optim", name) for name in get_args(OptimiserType)},
@@ -87,7 +98,10 @@ KINDS: dict[str, Kind] = {
     "SGDNesterov8bit": Kind("bitsandbytes.optim", "SGD8bit", "bitsandbytes", _NESTEROV),
 }
 
-OWN_RATE = frozenset({"Prodigy", *_DADAPTATION, "DAdaptation", "DAdaptAdanIP"})
+ONE_RATE = frozenset({"Prodigy", *_DADAPTATION, "DAdaptation", "DAdaptAdanIP"})
+"""Optimisers that find one learning rate for all parameters."""
+
+OWN_RATE = ONE_RATE | {"ProdigyPlusScheduleFree"}
 """Optimisers that find the learning rate themselves: theirs is a factor and belongs near 1."""
 
 SCHEDULE_FREE = frozenset(_SCHEDULE_FREE)
@@ -98,6 +112,22 @@ LOW_RATE = 0.1
 
 ADAMW_ALIKE = frozenset(name for name in get_args(OptimiserType) if "AdamW" in name) - SCHEDULE_FREE
 """Those that take betas, epsilon and weight decay from the settings of their own; others from arguments."""
+
+
+_NAMES = {
+    **{
+        f"{kind.module}.{kind.name}".lower(): name
+        for name, kind in KINDS.items()
+        if not kind.defaults
+    },
+    **{name.lower(): name for name in KINDS},
+    "dadaptadampreprint": "DAdaptation",
+}
+
+
+def find_kind(optimizer_type: str) -> str | None:
+    """Our name of kohya's optimizer_type, in any case, or as `package.Class`; None if it is not in the table."""
+    return _NAMES.get(optimizer_type.lower())
 
 
 def parse_arguments(lines: Iterable[str]) -> dict[str, Any]:
@@ -158,7 +188,8 @@ def make_optimiser(
     values = {**known.defaults, **arguments}
     relative = is_relative(kind, values)
     if relative:
-        groups = [{"params": group["params"]} for group in groups]
+        values["relative_step"] = True  # warmup_init asks for it, as in kohya
+        groups = [{k: v for k, v in group.items() if k != "lr"} for group in groups]
     try:
         return cls(groups, lr=None if relative else learning_rate, **values)
     except (TypeError, ValueError) as error:
@@ -173,6 +204,15 @@ def class_name(kind: str) -> str:
     except ImportError:
         return f"{known.module}.{known.name}"
     return f"{cls.__module__}.{cls.__name__}"
+
+
+def own_defaults(kind: str) -> dict[str, Any]:
+    """What the optimiser's class takes where nothing is given; {} where its package is not installed."""
+    try:
+        parameters = inspect.signature(_class(KINDS[kind])).parameters
+    except ImportError:
+        return {}
+    return {name: parameter.default for name, parameter in parameters.items()}
 
 
 def is_relative(kind: str, arguments: Mapping[str, Any]) -> bool:

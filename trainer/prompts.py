@@ -12,8 +12,9 @@ SAMPLERS = {
     "euler_a": "euler_ancestral", "k_euler": "euler", "k_euler_a": "euler_ancestral",
     "dpm_2_a": "dpm_2_ancestral", "k_dpm_2": "dpm_2", "k_dpm_2_a": "dpm_2_ancestral",
     "k_lms": "lms", "dpmsolver": "dpmpp_2m", "dpmsolver++": "dpmpp_2m", "dpmsingle": "dpmpp_2s_ancestral",
+    "pndm": "ipndm",
 }  # fmt: skip
-"""kohya's names of samplers whose name in ComfyUI is another; the singlestep solver's nearest relative."""
+"""kohya's names of samplers whose name in ComfyUI is another; of two the nearest relative."""
 
 
 class Prompt(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +16,15 @@ from .atomic import write_atomically
 from .config import TrainConfig
 from .digests import digest
 from .lock import folder_lock
+from .loop import Outcome
 from .lora_file import LoraModel, read_lora, write_lora
+from .nearest import DESCRIPTION, nearest_run
+from .run_log import logged
 from .state import KEPT, StateFiles
+from .validation import Measurement
 
 log = logging.getLogger(__name__)
 
-DESCRIPTION = "run.json"
 GIB = 1 << 30
 STATE_BYTES, RESULT_BYTES = 12, 4
 """Of each parameter: its value and two moments, as AdamW has them; and its value in the result."""
@@ -28,16 +32,19 @@ STATE_BYTES, RESULT_BYTES = 12, 4
 
 @dataclass(frozen=True)
 class Inputs:
-    """Digests of what a run is made of; two runs with equal inputs are the same run."""
+    """Digests of what a run is made of, and where it begins; two runs with equal inputs are the same run."""
 
     recipe: str
     data: str
     texts: str
     model: str
+    origin: str = ""
+    """The step of another run that this one begins with (see Origin); empty: none."""
 
     @property
     def identity(self) -> str:
-        return digest(self.recipe, self.data, self.texts, self.model)
+        begun = [self.origin] if self.origin else []
+        return digest(self.recipe, self.data, self.texts, self.model, *begun)
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,22 @@ class Result:
     stopped: str | None = None
     trained: bool = True
     """False when it came back from disk."""
+    best: LoraModel | None = None
+    """The adapters of the best validation, where these are kept."""
+    validations: tuple[Measurement, ...] = ()
+
+    def loss_map(self) -> dict[str, list[Any]]:
+        """ComfyUI's LOSS_MAP: the loss of every step, and (step, difference, error) of validations."""
+        return {"loss": list(self.losses), "validation": [tuple(one) for one in self.validations]}
 
     def summary(self) -> str:
         """One line for the node."""
         how = "trained" if self.trained else "nothing changed: the stored result of"
         text = f"{how} {len(self.losses)} steps, last loss {self.losses[-1]:.4f}, {self.path.parent.name}"
+        finite = [one for one in self.validations if math.isfinite(one.difference)]
+        if finite:
+            best = min(finite, key=lambda one: one.difference)
+            text += f"; best validation at step {best.step}: {best} against step 0"
         return f"{text}; {self.stopped}" if self.stopped else text
 
 
@@ -73,19 +91,22 @@ class RunFolder:
         Raises:
             ValueError: another living process trains in it.
         """
-        with folder_lock(self.path):
+        with folder_lock(self.path), logged(self.path):
             self.states.tidy()
             description = {"inputs": vars(self.inputs), "config": config.to_dict()}
             write_json(self.path / DESCRIPTION, description)
             yield
 
-    def check_space(self, parameters: int, *, averaged: bool = False) -> None:
-        """Raise ValueError where the disk has no room for the states and the result of such a network.
+    def check_space(
+        self, parameters: int, *, averaged: bool = False, keep_best: bool = False
+    ) -> None:
+        """Raise ValueError where the disk has no room for the states and results of such a network.
 
         averaged: the states hold a moving average of it too.
         """
+        results = 3 if keep_best else 1  # the best is written before the one that it beats goes
         state_bytes = STATE_BYTES + RESULT_BYTES * averaged
-        needed = parameters * ((KEPT + 1) * state_bytes + RESULT_BYTES)
+        needed = parameters * ((KEPT + 1) * state_bytes + results * RESULT_BYTES)
         free = shutil.disk_usage(self.path).free
         if free < needed:
             raise ValueError(
@@ -96,45 +117,49 @@ class RunFolder:
 
     def find(self, steps: int) -> Result | None:
         """The result of exactly that many steps, if it is on disk and whole."""
-        lora_path, report_path = self._files(steps)
+        return self._read(_stem("steps", steps))
+
+    def find_kept(self, steps: int) -> Result | None:
+        """What was kept when a run of exactly that many steps was stopped on purpose, the furthest."""
+        for report in sorted(self.path.glob("kept-*.json"), reverse=True):
+            found = self._read(report.stem, asked=steps)
+            if found is not None:
+                return found
+        return None
+
+    def save(self, lora: LoraModel, outcome: Outcome, asked: int) -> Result:
+        """Write the result of a run that was ``asked`` for so many steps.
+
+        What was stopped on purpose can be found by `find_kept`; what was lost only lies there.
+        """
+        kind = "stopped" if outcome.lost else "kept" if outcome.stopped else "steps"
+        path = self.path / f"{_stem(kind, outcome.steps)}.safetensors"
+        write_lora(path, lora, lora.metadata, "fp32")
+        report = {"losses": outcome.losses, "stopped": outcome.stopped, "asked": asked}
+        write_json(path.with_suffix(".json"), report)
+        return Result(lora, outcome.losses, path, outcome.stopped)
+
+    def nearest(self, config: TrainConfig, needs_horizon: bool = False) -> str | None:
+        """How the most similar run differs, as a sentence; None if there is none. See `nearest_run`."""
+        return nearest_run(self.path.parent, vars(self.inputs), config, needs_horizon)
+
+    def _read(self, stem: str, asked: int | None = None) -> Result | None:
+        """A result that is whole and, if told so, of a run that was asked for so many steps."""
+        path = self.path / f"{stem}.safetensors"
         try:
-            losses = tuple(json.loads(report_path.read_text("utf-8"))["losses"])
-            lora = read_lora(lora_path)
+            report = json.loads(path.with_suffix(".json").read_text("utf-8"))
+            if asked is not None and report["asked"] != asked:
+                return None
+            losses, stopped = tuple(report["losses"]), report.get("stopped")
+            return Result(read_lora(path), losses, path, stopped, trained=False)
         except (OSError, ValueError, LookupError, TypeError) as problem:
-            if lora_path.exists():
+            if path.exists():
                 log.warning("LoRA Loop: the result in %s is not usable (%s)", self.path, problem)
             return None
-        return Result(lora, losses, lora_path, trained=False)
 
-    def save(self, lora: LoraModel, losses: tuple[float, ...], stopped: str | None) -> Result:
-        """Write the result. A run that stopped early is kept under the steps that it did."""
-        lora_path, report_path = self._files(len(losses), stopped is not None)
-        write_lora(lora_path, lora, lora.metadata, "fp32")
-        write_json(report_path, {"losses": losses, "stopped": stopped})
-        return Result(lora, losses, lora_path, stopped)
 
-    def nearest(self) -> str | None:
-        """Which inputs differ from the most similar other run, as a sentence; None if there is none."""
-        found = []
-        for description in sorted(self.path.parent.glob(f"*/{DESCRIPTION}")):
-            try:
-                other = dict(json.loads(description.read_text("utf-8"))["inputs"])
-            except (OSError, ValueError, LookupError, TypeError):
-                continue
-            changed = [
-                name for name, value in vars(self.inputs).items() if other.get(name) != value
-            ]
-            found.append((len(changed), description.stat().st_mtime, description.parent, changed))
-        if not found:
-            return None
-        fewest = min(count for count, *_ in found)
-        _, _, folder, changed = max(f for f in found if f[0] == fewest)
-        what = ", ".join(changed) if changed else "number of steps"
-        return f"this run differs from {folder.name} in: {what}"
-
-    def _files(self, steps: int, stopped: bool = False) -> tuple[Path, Path]:
-        stem = f"{'stopped' if stopped else 'steps'}-{steps:08}"
-        return self.path / f"{stem}.safetensors", self.path / f"{stem}.json"
+def _stem(kind: str, steps: int) -> str:
+    return f"{kind}-{steps:08}"
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ import os
 import pickle
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +32,7 @@ class State:
     """What is known after ``step`` optimiser steps. Draws need nothing: they are functions of the step.
 
     ``losses`` of all steps; ``good``: how many were applied; ``network``: kohya keys -> tensors;
-    ``optimiser`` and ``guard``: what these give and take back.
+    ``optimiser``, ``guard`` and ``bands``: what these give and take back; empty: as new.
     """
 
     step: int
@@ -41,6 +41,14 @@ class State:
     network: dict[str, Tensor]
     optimiser: dict[str, Any]
     guard: dict[str, Any]
+    bands: list[list[float]] = field(default_factory=list)
+
+    @classmethod
+    def beginning(
+        cls, network: dict[str, Tensor], optimiser: dict[str, Any] | None = None
+    ) -> State:
+        """Of a run without a step yet that begins with these adapters, and maybe an optimiser's state."""
+        return cls(0, [], 0, network, optimiser or {}, {})
 
 
 class StateFiles:
@@ -76,7 +84,7 @@ class StateFiles:
         """The furthest whole state of at most ``most`` steps; a damaged one is passed over and removed."""
         for step, path in sorted(self._found(), reverse=True):
             if step <= most:
-                state = _read(path)
+                state = read_state(path)
                 if state is not None:
                     return state
                 _remove(path)
@@ -113,7 +121,8 @@ class _Hashing:
         return self._hasher.hexdigest()
 
 
-def _read(path: Path) -> State | None:
+def read_state(path: Path) -> State | None:
+    """The state in a file that `StateFiles` wrote; None, and a warning, if it is damaged."""
     match = _NAME.fullmatch(path.name)
     try:
         if match is None or file_digest(path) != match[2]:

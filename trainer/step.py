@@ -16,6 +16,7 @@ from .diffusion import Schedule
 from .loss import per_sample
 from .noise import draw_timestep, multires_noise, offset_noise
 from .rng import generator
+from .texts import Encode
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the model's answer."""
@@ -23,12 +24,21 @@ Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Model:
-    """A UNet as the trainer sees it: a callable, its schedule, where and in what it computes."""
+    """A UNet as the trainer sees it: a callable, its schedule, where and in what it computes.
+
+    ``encode``: text encoders that are trained with it; None: encodings come from the cache.
+    """
 
     predict: Predict
     schedule: Schedule
     device: torch.device
     dtype: torch.dtype
+    encode: Encode | None = None
+
+    def answer(self, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
+        """What it makes of x_t [B, 4, h, w]; timesteps: [B] int64; all cast to what it computes in."""
+        dtype = self.dtype
+        return self.predict(noisy.to(dtype), timesteps.float(), context.to(dtype), y.to(dtype))
 
 
 class Draws(NamedTuple):
@@ -96,6 +106,12 @@ def _generator(seed: int, epoch: int, item: BatchItem) -> torch.Generator:
     return generator(seed, "diffusion", epoch, item.item_index, item.repeat)
 
 
+def noisy_latents(schedule: Schedule, batch: Batch, draws: Draws) -> Tensor:
+    """x_t of a batch, [B, 4, h, w] float32."""
+    noise = draws.noise if draws.perturbed is None else draws.perturbed
+    return schedule.noisy(batch.latents, noise, draws.timesteps)
+
+
 def sample_losses(
     model: Model,
     batch: Batch,
@@ -103,22 +119,19 @@ def sample_losses(
     config: LossConfig,
     *,
     noisy: Tensor | None = None,
-    mask: Tensor | None = None,
+    target: Tensor | None = None,
 ) -> Tensor:
     """The loss of every sample of a batch, [B] float32, with gradients to the adapters.
 
-    Everything lies on the model's device. noisy replaces x_t where it is already known.
+    Everything lies on the model's device. noisy replaces x_t where it is already known; target what
+    the model should answer.
     """
     schedule, timesteps = model.schedule, draws.timesteps
     if noisy is None:
-        noisy = schedule.noisy(
-            batch.latents, draws.noise if draws.perturbed is None else draws.perturbed, timesteps
-        )
-    answer = model.predict(
-        noisy.to(model.dtype),
-        timesteps.float(),
-        batch.context.to(model.dtype),
-        batch.y.to(model.dtype),
+        noisy = noisy_latents(schedule, batch, draws)
+    answer = model.answer(noisy, timesteps, batch.context, batch.y)
+    if target is None:
+        target = schedule.target(batch.latents, draws.noise, timesteps)
+    return per_sample(
+        answer, target, timesteps, schedule, config, weights=batch.weights, mask=batch.mask
     )
-    target = schedule.target(batch.latents, draws.noise, timesteps)
-    return per_sample(answer, target, timesteps, schedule, config, weights=batch.weights, mask=mask)

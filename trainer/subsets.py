@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from .buckets import BucketSettings
 from .caption_rules import CaptionOptions
 from .dataset import Dataset, Interpolation, Sample, Subset
 
@@ -15,9 +16,10 @@ Role = Literal["as loaded", "training", "regularisation"]
 class SubsetOptions:
     """What to change about every subset of a dataset; the defaults change nothing.
 
-    ``repeats`` 0, ``captions``, ``flip`` and ``interpolation`` None leave what is there.
+    ``repeats`` 0, ``captions``, ``flip``, ``interpolation`` and ``buckets`` None leave what is there.
     ``loss_weight`` multiplies the weights of the pictures (kohya's prior_loss_weight for
-    regularisation pictures).
+    regularisation pictures). ``preserve``: the target is the model's own answer, with the LoRA off
+    (kohya's diff_output_preservation).
     """
 
     repeats: int = 0
@@ -26,6 +28,8 @@ class SubsetOptions:
     flip: bool | None = None
     interpolation: Interpolation | None = None
     captions: CaptionOptions | None = None
+    buckets: BucketSettings | None = None
+    preserve: bool = False
 
     def __post_init__(self) -> None:
         if self.repeats < 0 or self.loss_weight < 0:
@@ -62,4 +66,6 @@ def _changed(subset: Subset, options: SubsetOptions) -> Subset:
         flip=subset.flip if options.flip is None else options.flip,
         interpolation=options.interpolation or subset.interpolation,
         captions=options.captions or subset.captions,
+        buckets=options.buckets or subset.buckets,
+        preserves=options.preserve or subset.preserves,
     )

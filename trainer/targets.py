@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from .blocks import block_of
 from .config import LoraConfig
 from .frozen import is_linear
+from .lora_config import Algorithm
 
 PREFIX = "lora_unet_"
 TRANSFORMERS = {"SpatialTransformer"}
@@ -18,13 +20,27 @@ RESIDUALS = {"ResBlock", "Downsample", "Upsample"}
 
 @dataclass(frozen=True)
 class Target:
-    """A layer that gets an adapter: its path in the UNet, its kohya key, the adapter's size."""
+    """A layer that gets an adapter: its path in its model, its kohya key, the adapter's size and kind."""
 
     path: str
     key: str
     module: nn.Module
     rank: int
     alpha: float
+    algorithm: Algorithm = "lora"
+    dora: bool = False
+    factor: int = -1
+    """LoKr's: the small factor of the layer's width; -1 for the one next to its square root."""
+    rate: float | None = None
+    """The factor on its learning rate, in a text encoder; in the UNet its block has one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the layer's weight: [out, in] or [out, in, k, k]."""
+        layer: Any = self.module
+        if isinstance(layer, nn.Conv2d):
+            return layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size
+        return int(layer.out_features), int(layer.in_features)
 
 
 def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
@@ -62,4 +78,5 @@ def _target(path: str, layer: nn.Module, config: LoraConfig) -> Target | None:
     alpha = alpha or rank  # kohya: alpha 0 is no scaling
     if config.rank_stabilised:  # so that alpha / rank is alpha / sqrt(rank), in the file as well
         alpha *= math.sqrt(rank)
-    return Target(path, PREFIX + path.replace(".", "_"), layer, rank, alpha)
+    kind = config.algorithm, config.dora, config.lokr_factor
+    return Target(path, PREFIX + path.replace(".", "_"), layer, rank, alpha, *kind)

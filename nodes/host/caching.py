@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from ...trainer.buckets import BucketSettings
 from ...trainer.cache import CachedDataset, LatentRecipe, cache_latents
-from ...trainer.caption_rules import CaptionOptions
+from ...trainer.cache_settings import CacheSettings
+from ...trainer.class_captions import lasting_texts
+from ...trainer.config import TrainConfig
 from ...trainer.dataset import Dataset
+from ...trainer.masks import cache_masks
 from ...trainer.store import Store
-from ...trainer.texts import AS_PROMPTS, TextRecipe, cache_texts
+from ...trainer.texts import cache_texts
 from . import images, text
 from .clearing import keep_within
 from .files import cache_store
 from .progress import NodeProgress, check_interrupt
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,7 @@ class CacheRequest:
     dataset: Dataset
     vae: Any
     clip: Any
-    buckets: BucketSettings
-    flip: bool = False
-    kohya: bool = False
-    batch_size: int = 1
-    more_resolutions: tuple[int, ...] = ()
-    texts: TextRecipe = AS_PROMPTS
+    settings: CacheSettings
     node_id: str | None = None
     limit_gb: float = 0.0
 
@@ -40,21 +40,22 @@ def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
     """Encode what the cache lacks; the cached dataset and a report of its buckets."""
     if request.clip is not None:
         text.check_clip(request.clip)
+    settings = request.settings
     recipe = LatentRecipe(
-        request.buckets,
+        settings.buckets,
         images.vae_fingerprint(request.vae),
-        request.flip,
-        request.kohya,
-        more_buckets=tuple(map(request.buckets.at, request.more_resolutions)),
+        settings.flip,
+        settings.kohya,
+        more_buckets=tuple(map(settings.buckets.at, settings.more_resolutions)),
     )
     with cache_store() as store:
         cached = encode_pictures(
-            request.dataset, recipe, request.vae, store, request.batch_size, request.node_id
+            request.dataset, recipe, request.vae, store, settings.batch_size, request.node_id
         )
-        cached = dataclasses.replace(cached, texts=request.texts)
+        cached = dataclasses.replace(cached, texts=settings.texts)
         if request.clip is not None:
             fingerprint = encode_captions(
-                cached, request.clip, CaptionOptions(), store, request.node_id
+                cached, request.clip, TrainConfig(), store, request.node_id
             )
             cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
         size = keep_within(request.limit_gb, cached, store)
@@ -86,10 +87,33 @@ def encode_pictures(
     )
 
 
+def make_masks(cached: CachedDataset, store: Store, node_id: str | None) -> tuple[str | None, ...]:
+    """The store's key of every picture's mask, for masked loss; says how many there are."""
+    bar = NodeProgress(len(cached.items), node_id)
+
+    def on_mask(done: int, total: int, name: str) -> None:
+        check_interrupt()
+        bar.update(len(cached.items) - total + done, f"masks {done}/{total}: {name}")
+
+    keys = cache_masks(cached, store, on_mask)
+    from_files = sum(item.mask_digest is not None for item in cached.items)
+    found = sum(key is not None for key in keys)
+    log.info(
+        "LoRA Loop: masked loss: %d mask(s) from files, %d from transparency, %d without",
+        from_files, found - from_files, len(keys) - found,
+    )  # fmt: skip
+    if not found:
+        log.warning(
+            "LoRA Loop: masked is on and nothing has a mask: put masks into a folder named masks beside "
+            "the pictures, each with its picture's name, or use pictures with transparency."
+        )
+    return keys
+
+
 def encode_captions(
     cached: CachedDataset,
     clip: Any,
-    options: CaptionOptions,
+    config: TrainConfig,
     store: Store,
     node_id: str | None = None,
 ) -> str:
@@ -99,14 +123,14 @@ def encode_captions(
     """
     bar = NodeProgress(len(cached.items), node_id)
     fingerprint = text.clip_fingerprint(clip, cached.texts)
-    lasting = (item.plain_text(options) for item in cached.items)
+    trigger = cached.dataset.trigger
 
     def on_text(done: int, total: int) -> None:
         check_interrupt()
-        bar.update(len(cached.items) - total + done, f"captions {done}/{total}")
+        bar.update(max(0, len(cached.items) - total) + done, f"captions {done}/{total}")
 
     cache_texts(
-        (caption for caption in lasting if caption is not None),
+        (text for item in cached.items for text in lasting_texts(item, trigger, config)),
         lambda caption: text.encode_caption(clip, caption, cached.texts),
         store,
         fingerprint,

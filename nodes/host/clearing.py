@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...trainer import cache, texts
+from ...trainer import cache, masks, texts
 from ...trainer.cache import CachedDataset
 from ...trainer.caption_rules import CaptionOptions
 from ...trainer.clearing import Cleared, clear, prune
@@ -15,7 +15,7 @@ from .folders import cache_root
 
 CLEARABLE: dict[str, tuple[str, ...] | None] = {
     "all": None,
-    "latents": (cache.KIND,),
+    "latents": (cache.KIND, masks.KIND),
     "captions": (texts.KIND,),
     "tags": ("tags",),
     "measurements": ("monochrome", "quality"),

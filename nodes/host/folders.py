@@ -26,6 +26,11 @@ def runs_root() -> Path:
     return output_root() / "runs"
 
 
+def reports_root() -> Path:
+    """Where reports of runs lie, for bug reports."""
+    return output_root() / "reports"
+
+
 def pictures_root() -> Path:
     """Where pictures lie that came from other nodes."""
     return output_root() / "pictures"
@@ -75,7 +80,7 @@ def dataset_folder(text: str) -> Path:
             "No dataset folder is given. Type the folder of your pictures: a full path, or the name "
             "of a folder below ComfyUI's input directory."
         )
-    path = _local_path(name, Path(folder_paths.get_input_directory()), "dataset folder")
+    path = local_path(name, Path(folder_paths.get_input_directory()), "dataset folder")
     if not os.path.isdir(path):  # noqa: PTH112 - Path's own fails for names that cannot be
         raise ValueError(
             f"The dataset folder {path} does not exist. Make it and put your pictures ({NAMES}) and "
@@ -89,11 +94,11 @@ def tagger_path(text: str) -> Path:
 
     Raises ValueError for a network or device path.
     """
-    paths = [_local_path(text.strip().strip('"'), base, "tagger") for base in tagger_folders()]
+    paths = [local_path(text.strip().strip('"'), base, "tagger") for base in tagger_folders()]
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def _local_path(name: str, base: Path, what: str) -> Path:
+def local_path(name: str, base: Path, what: str) -> Path:
     """The path that a user named; one that is not absolute lies below `base`.
 
     Raises ValueError for a network or device path, in whichever way Windows lets it be written.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import comfy.model_management as mm
@@ -10,25 +11,25 @@ import comfy.model_management as mm
 log = logging.getLogger(__name__)
 
 
-def available_beside(patcher: Any) -> int | None:
-    """Bytes of the device that weights of this model and ComfyUI's own reserve leave.
+def available_beside(patchers: Sequence[Any]) -> int | None:
+    """Bytes of the device that weights of these models and ComfyUI's own reserve leave.
 
     None on a CPU, where nothing is managed.
     """
-    device = patcher.load_device
+    device = patchers[0].load_device
     if mm.is_device_cpu(device):
         return None
-    taken = patcher.model_size() + mm.minimum_inference_memory()
+    taken = sum(patcher.model_size() for patcher in patchers) + mm.minimum_inference_memory()
     return int(mm.get_total_memory(device) - taken)
 
 
-def make_room(patcher: Any, reserve: int) -> None:
-    """Load the model and leave `reserve` bytes free, moving others and, if need be, parts of it.
+def make_room(patchers: Sequence[Any], reserve: int) -> None:
+    """Load the models of one device and leave `reserve` bytes free, moving others and parts of the first.
 
     Must be called in inference mode: ComfyUI moves weights here.
     """
-    mm.load_models_gpu([patcher], memory_required=reserve)
-    device = patcher.load_device
+    mm.load_models_gpu(list(patchers), memory_required=reserve)
+    patcher, device = patchers[0], patchers[0].load_device
     if mm.is_device_cpu(device) or _is_dynamic(patcher):
         return
     short = reserve - mm.get_free_memory(device)

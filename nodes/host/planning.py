@@ -6,7 +6,7 @@ import logging
 import math
 
 from ...trainer.memory import MemoryPlan, plan_memory
-from . import memory, unet
+from . import memory, text_training, unet
 from .request import Request
 
 log = logging.getLogger(__name__)
@@ -14,12 +14,16 @@ log = logging.getLogger(__name__)
 
 def memory_plan(request: Request, parameters: int) -> MemoryPlan:
     """The plan for adapters of so many parameters; says so where parts of the model must be streamed."""
+    chunks = 0
+    if request.trains_text:
+        chunks = text_training.chunks_of_longest(request.clip, request.cached)
     plan = plan_memory(
         request.config,
         parameters=parameters,
         pixels=max(math.prod(item.bucket) for item in request.cached.items),
         itemsize=unet.compute_dtype(request.patcher).itemsize,
-        available=memory.available_beside(request.patcher),
+        available=memory.available_beside(request.trained),
+        chunks=chunks,
     )
     if not plan.fits:
         log.warning(

@@ -2,69 +2,91 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import folder_paths
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from .grid import GREY, grid, one_size
 from .images import to_image, to_pil
 
-GREY = (128, 128, 128)
+_NAME = re.compile(r"step(\d+)_(\d+)(?:_strength(-?\d+(?:\.\d+)?(?:e-\d+)?))?\.png")
+
+
+class Place(NamedTuple):
+    """Which preview a picture is, in the order of the files. prompt: its number, from 0."""
+
+    step: int
+    prompt: int
+    strength: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Of the file; the full strength goes without saying."""
+        strength = "" if self.strength == 1 else f"_strength{self.strength:g}"
+        return f"step{self.step:08}_{self.prompt}{strength}.png"
 
 
 class PreviewBook:
-    """PNG files `step00000250_0.png` in one folder, up to the last step of a run."""
+    """PNG files `step00000250_0.png` (`step00000250_0_strength0.4.png`), up to the last step of a run."""
 
     def __init__(self, folder: Path, steps: int) -> None:
         self.folder, self._steps = folder, steps
 
-    def add(self, step: int, pictures: list[Tensor]) -> Image.Image:
-        """Save the pictures, [1, H, W, 3] each, of a step; returns them side by side, for the node."""
+    def add(
+        self, step: int, pictures: Sequence[Tensor], strengths: Sequence[float] = (1.0,)
+    ) -> Image.Image:
+        """Save the pictures of a step, [1, H, W, 3] each, for every prompt one per strength.
+
+        Returns them on one sheet for the node: side by side, or a row per prompt and a column per
+        strength where there are several.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         images = [to_pil(picture[0]) for picture in pictures]
         for index, image in enumerate(images):
-            target = self.folder / f"step{step:08}_{index}.png"
+            prompt, column = divmod(index, len(strengths))
+            target = self.folder / Place(step, prompt, strengths[column]).name
             partial = target.with_suffix(".tmp")
             image.save(partial, format="PNG")
             partial.replace(target)
-        height = max(image.height for image in images)
-        sheet = Image.new("RGB", (sum(i.width for i in images), height), GREY)
-        for index, image in enumerate(images):
-            sheet.paste(image, (index * image.width, 0))
-        return sheet
+        if len(strengths) == 1:
+            return _side_by_side(images)
+        cells = {divmod(index, len(strengths)): image for index, image in enumerate(images)}
+        prompts = [f"prompt {row + 1}" for row in range(len(images) // len(strengths))]
+        return grid(cells, prompts, [f"strength {strength:g}" for strength in strengths])
 
     def has(self, step: int) -> bool:
         """Whether there are pictures of that step."""
-        return any(_step(path) == step for path in self.paths())
+        return any(place.step == step for place in self._found())
 
     def clear(self, after: int) -> None:
         """Remove the pictures of later steps, which an earlier attempt made and which come again."""
-        for path in self.paths():
-            if _step(path) > after:
+        for place, path in self._found().items():
+            if place.step > after:
                 path.unlink()
 
     def paths(self) -> list[Path]:
-        """In order of steps, then prompts."""
-        found = self.folder.glob("step*_*.png")
-        return sorted((path for path in found if _step(path) <= self._steps), key=_place)
+        """In order of steps, then prompts, then strengths."""
+        return [path for _, path in sorted(self._found().items())]
 
     def images(self) -> Tensor | None:
         """All pictures as one IMAGE batch [N, H, W, 3], None when there are none.
 
-        A batch has one size: the others are fitted into the largest, on grey.
+        Where there are several strengths, one labelled sheet per prompt: a row per step, a column
+        per strength. A batch has one size: the others are fitted into the largest, on grey.
         """
-        found = []
-        for path in self.paths():
-            with Image.open(path) as image:
-                found.append(image.convert("RGB"))
+        found = {place: _open(path) for place, path in sorted(self._found().items())}
         if not found:
             return None
-        size = max(image.width for image in found), max(image.height for image in found)
-        padded = (ImageOps.pad(i, size, color=GREY) if i.size != size else i for i in found)
-        return torch.cat([to_image(np.asarray(image)) for image in padded])
+        several = len({place.strength for place in found}) > 1
+        pictures = _sheets(found) if several else list(found.values())
+        return torch.cat([to_image(np.asarray(image)) for image in one_size(pictures)])
 
     def results(self) -> list[dict[str, str]]:
         """The pictures as ComfyUI's `ui` wants them: below the output directory."""
@@ -78,12 +100,38 @@ class PreviewBook:
             for path in self.paths()
         ]
 
+    def _found(self) -> dict[Place, Path]:
+        """The pictures up to the last step; files of other names are not ours."""
+        found = {}
+        for path in self.folder.glob("step*_*.png"):
+            match = _NAME.fullmatch(path.name)
+            place = Place(int(match[1]), int(match[2]), float(match[3] or 1)) if match else None
+            if place is not None and place.step <= self._steps:
+                found[place] = path
+        return found
 
-def _place(path: Path) -> tuple[int, int]:
-    """(step, prompt) of a picture."""
-    step, prompt = path.stem.removeprefix("step").split("_")
-    return int(step), int(prompt)
+
+def _sheets(pictures: dict[Place, Image.Image]) -> list[Image.Image]:
+    """A sheet for each prompt; what a step or strength lacks stays grey."""
+    steps = sorted({place.step for place in pictures})
+    strengths = sorted({place.strength for place in pictures})
+    rows, columns = [f"step {step}" for step in steps], [f"strength {s:g}" for s in strengths]
+    found: dict[int, dict[tuple[int, int], Image.Image]] = {}
+    for place, image in pictures.items():
+        cell = steps.index(place.step), strengths.index(place.strength)
+        found.setdefault(place.prompt, {})[cell] = image
+    return [grid(cells, rows, columns) for _, cells in sorted(found.items())]
 
 
-def _step(path: Path) -> int:
-    return _place(path)[0]
+def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    size = sum(image.width for image in images), max(image.height for image in images)
+    sheet, left = Image.new("RGB", size, GREY), 0
+    for image in images:
+        sheet.paste(image, (left, 0))
+        left += image.width
+    return sheet
+
+
+def _open(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")

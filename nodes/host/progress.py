@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -9,9 +10,16 @@ import comfy.model_management as mm
 import comfy.utils
 from PIL import Image
 
+from ...trainer.bands import describe
 from ...trainer.loop import StepEvent
 
+log = logging.getLogger(__name__)
+
 PREVIEW_PIXELS = 768
+LOG_STEPS = 100
+
+line = logging.getLogger(f"{__name__}.line")
+"""Told what a node would show when there is no browser to show it in."""
 
 
 class NodeProgress:
@@ -31,16 +39,33 @@ class NodeProgress:
 
     def say(self, text: str) -> None:
         """Show a line of text on the node."""
-        server: Any = sys.modules.get("server")
-        instance = getattr(getattr(server, "PromptServer", None), "instance", None)
-        if instance is not None and self._node_id is not None:
-            shown = text.encode("utf-8", "replace").decode()  # a file's name may be no text
-            instance.send_progress_text(shown, self._node_id)
+        server = prompt_server()
+        shown = text.encode("utf-8", "replace").decode()  # a file's name may be no text
+        if server is not None and self._node_id is not None:
+            server.send_progress_text(shown, self._node_id)
+        else:
+            line.info(shown)
+
+
+def prompt_server() -> Any:
+    """ComfyUI's server; None in a process without one."""
+    server: Any = sys.modules.get("server")
+    return getattr(getattr(server, "PromptServer", None), "instance", None)
 
 
 def check_interrupt() -> None:
     """Raise ComfyUI's own exception when the user pressed cancel."""
     mm.throw_exception_if_processing_interrupted()
+
+
+class BandLog:
+    """Says the loss by timestep in the log, every hundred steps and at the end."""
+
+    def on_step(self, event: StepEvent) -> None:
+        """Told after every step."""
+        if event.step % LOG_STEPS == 0 or event.step == event.steps:
+            found = describe(event.bands)
+            log.info("LoRA Loop: step %d, loss by timestep: %s", event.step, found)
 
 
 def step_text(event: StepEvent) -> str:

@@ -38,7 +38,7 @@ def check_trainable(patcher: Any) -> None:
             f"This MODEL takes {unet.in_channels} latent channels, as inpainting models do. "
             "Connect the plain base model and use the LoRA on the inpainting model afterwards."
         )
-    _check_layers(unet)
+    check_layers(unet)
     if getattr(patcher, "injections", None):
         raise ValueError(
             "This MODEL carries a LoRA loaded in bypass mode, which would push the adapters aside. "
@@ -61,27 +61,33 @@ def _check_sampling(sampling: Any) -> None:
         )
 
 
-def _check_layers(unet: nn.Module) -> None:
-    for name, module in unet.named_modules():
+def check_layers(model: nn.Module, what: str = "MODEL") -> None:
+    """Refuse layers of unknown kinds in a UNet or in text encoders, ``what``. Raises ValueError."""
+    for name, module in model.named_modules():
         if not (is_linear(module) or isinstance(module, nn.Conv2d)):
             continue
         source = type(module).__module__.partition(".")[0]
         if source not in ("comfy", "torch"):
             raise ValueError(
-                f"The layer {name} of this MODEL belongs to {type(module).__module__} (a GGUF "
+                f"The layer {name} of this {what} belongs to {type(module).__module__} (a GGUF "
                 "loader, say), whose weights the trainer does not know. Load the model as a "
                 "safetensors checkpoint."
             )
 
 
+def patch_notes(patcher: Any, what: str = "MODEL") -> list[str]:
+    """A sentence for the log where weights of a MODEL or CLIP, ``what``, are patched."""
+    if not patcher.patches:
+        return []
+    count = len(patcher.patches)
+    return [
+        f"{count} weights of the {what} are patched (a LoRA, say): training goes on top of them."
+    ]
+
+
 def notes(patcher: Any) -> list[str]:
     """What the MODEL carries besides its weights, as sentences for the log."""
-    found = []
-    if patcher.patches:
-        found.append(
-            f"{len(patcher.patches)} weights of the MODEL are patched (a LoRA, say): training goes "
-            "on top of them."
-        )
+    found = patch_notes(patcher)
     objects = sorted(key for key in patcher.object_patches if key != "model_sampling")
     if objects:
         found.append(f"Object patches are not trained through: {', '.join(objects)}.")

@@ -14,6 +14,7 @@ from pack.nodes.host import caching, clearing, folders, loading, text
 from pack.nodes.host.files import cache_store
 from pack.nodes.host.training import train_lora
 from pack.tests.host import scene
+from pack.trainer.cache_settings import CacheSettings
 
 OPENED: list[Path] = []
 
@@ -71,7 +72,9 @@ def build(tiny, encoded):
         encoded.clear()
         dataset, _ = load(folder)
         return caching.build_cache(
-            caching.CacheRequest(dataset, tiny.vae, tiny.clip, scene.BUCKETS, **options)
+            caching.CacheRequest(
+                dataset, tiny.vae, tiny.clip, CacheSettings(scene.BUCKETS), **options
+            )
         )
 
     return build

@@ -35,13 +35,18 @@ def trained(tiny, tmp_path):
     return result
 
 
+def inputs():
+    """x, context, y of the tiny UNet."""
+    rng = torch.Generator().manual_seed(5)
+    shapes = (1, 4, 8, 8), (1, 77, 48), (1, 32 + 1536)
+    return [torch.randn(shape, generator=rng) for shape in shapes]
+
+
 def answer(model):
     """The UNet's output of a MODEL with its patches in place."""
     import comfy.model_management as mm
 
-    rng = torch.Generator().manual_seed(5)
-    shapes = (1, 4, 8, 8), (1, 77, 48), (1, 32 + 1536)
-    x, context, y = (torch.randn(shape, generator=rng) for shape in shapes)
+    x, context, y = inputs()
     with torch.inference_mode():
         mm.load_models_gpu([model])
         unet = model.model.diffusion_model

@@ -35,9 +35,9 @@ def test_previews_show_the_averaged_weights(tiny, cached, monkeypatch):
             yield
             inside.pop()
 
-    def sampling(self):
+    def sampling(self, at_strength):
         sampled.append(bool(inside))
-        return sample(self)
+        return sample(self, at_strength)
 
     monkeypatch.setattr(Optimiser, "averaged", watched)
     monkeypatch.setattr(Previewer, "sample", sampling)

@@ -28,8 +28,8 @@ def test_options_of_a_line_go_before_the_settings():
 
 
 def test_a_sampler_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="no sampler called 'pndm'"):
-        PreviewSettings(("a --ss pndm",), **SMALL)
+    with pytest.raises(ValueError, match="no sampler called 'unheard_of'"):
+        PreviewSettings(("a --ss unheard_of",), **SMALL)
 
 
 def test_the_node_keeps_lines_and_leaves_comments_out():

@@ -148,8 +148,8 @@ def test_a_foreign_forward_is_noticed(tiny, cached, monkeypatch):
     target = tiny.model.model.diffusion_model.input_blocks[4][1].proj_in
     original = training.Previewer.sample
 
-    def sample(self):
-        pictures = original(self)
+    def sample(self, at_strength):
+        pictures = original(self, at_strength)
         target.forward = lambda x: x
         return pictures
 

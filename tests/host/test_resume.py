@@ -10,7 +10,7 @@ from pack.nodes.host import folders, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
 from pack.trainer import lock, state_keeper
-from pack.trainer.adapters.lora import Adapter
+from pack.trainer.adapters import Lora
 from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.config import OptimiserConfig
 from pack.trainer.state import StateFiles
@@ -86,7 +86,7 @@ def test_a_preview_that_was_cancelled_is_made_up_for(tiny, cached, monkeypatch, 
     recipe = scene.config(steps=4)
     extra = {"clip": tiny.clip, "vae": tiny.vae, "previews": PREVIEWS}
 
-    def cancelled(self):
+    def cancelled(self, at_strength):
         raise mm.InterruptProcessingException
 
     with monkeypatch.context() as patch, pytest.raises(mm.InterruptProcessingException):
@@ -101,7 +101,7 @@ def test_a_preview_that_was_cancelled_is_made_up_for(tiny, cached, monkeypatch, 
 
 
 def test_nothing_is_lost_when_memory_runs_out(tiny, cached, monkeypatch, elsewhere):
-    forward, calls = Adapter.forward, [0]
+    forward, calls = Lora.forward, [0]
 
     def run_out(self, x):
         calls[0] += 1
@@ -111,7 +111,7 @@ def test_nothing_is_lost_when_memory_runs_out(tiny, cached, monkeypatch, elsewhe
 
     recipe = scene.config(steps=8)
     with monkeypatch.context() as patch, pytest.raises(mm.OOM_EXCEPTION):
-        patch.setattr(Adapter, "forward", run_out)
+        patch.setattr(Lora, "forward", run_out)
         train(tiny, cached, recipe)
     (state,) = (folders.runs_root()).glob("*/state-*")
     assert 0 < int(state.name.split("-")[1]) < 8

@@ -67,14 +67,27 @@ def test_a_warm_up_of_any_notation_replays(golden, tmp_path, text, steps):
     assert [case.passed for case in edited(golden, tmp_path, change)] == [True]
 
 
+def test_arguments_of_a_scheduler_replay(golden, tmp_path):
+    def change(cases):
+        case = of(cases, "constant_with_warmup")
+        rules = ["--lr_scheduler_args", "step_rules='0.5:10,0.1'"]
+        case.update(scheduler="piecewise_constant", extra_args=rules)
+        case["lr_before_step"] = [5e-5] * 10 + [1e-5] * 20
+        root = dict(case, scheduler="inverse_sqrt", extra_args=["--lr_scheduler_timescale", "4"])
+        root["lr_before_step"] = [1e-4 * (4 / (4 + i)) ** 0.5 for i in range(30)]
+        cases[:] = [case, root]
+
+    assert [case.passed for case in edited(golden, tmp_path, change)] == [True, True]
+
+
 def test_what_is_not_built_is_named_and_the_rest_replayed(golden, tmp_path):
     def change(cases):
-        of(cases, "linear").update(scheduler="piecewise_constant")
-        of(cases, "cosine").update(extra_args=["--lr_scheduler_timescale", "3"])
+        of(cases, "linear").update(scheduler="greedy")
+        of(cases, "cosine").update(extra_args=["--lr_scheduler_args", "num_cycles=3"])
 
     cases = edited(golden, tmp_path, change)
     assert {str(case) for case in cases if isinstance(case, Unsupported)} == {
-        "lr_schedules: piecewise_constant",
-        "lr_schedules: --lr_scheduler_timescale",
+        "lr_schedules: greedy",
+        "lr_schedules: --lr_scheduler_args",
     }
     assert failed(cases) == [] and sum(isinstance(case, Case) for case in cases) > 20

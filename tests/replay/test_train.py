@@ -28,7 +28,7 @@ def replay(golden, recorded, *, network=(), settings=(), **run):
         ({"network": {"network_args": ["train_t5xxl=True"]}}, "network_args train_t5xxl"),
         ({"settings": {"optimizer_type": "Muon"}}, "optimizer_type=Muon"),
         ({"settings": {"optimizer_args": ["amsgrad"]}}, "amsgrad"),
-        ({"settings": {"lr_scheduler": "piecewise_constant"}}, "lr_scheduler=piecewise_constant"),
+        ({"settings": {"lr_scheduler": "piecewise_constant"}}, "step_rules"),
         ({"param_group_lrs": [1e-4, 1e-3]}, "several learning rates"),
     ],
 )

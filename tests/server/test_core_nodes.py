@@ -46,3 +46,25 @@ def test_loss_graph_draws_our_losses(server, prompt, object_info):
     entry = server.run(graphs.keep(prompt, "core"))
     (path,) = server.outputs(entry, "core")
     assert path.is_file()
+
+
+@pytest.mark.old_host
+def test_best_and_the_validations_go_on_to_other_nodes(server, prompt, object_info):
+    train = graphs.key(prompt, "LoraLoopTrain")
+    settings = graphs.add(
+        prompt, object_info, "validation", "LoraLoopValidationSettings",
+        held_out=1, every=1, keep_best=True,
+    )  # fmt: skip
+    prompt[train]["inputs"]["validation_settings"] = settings
+    best = object_info["LoraLoopTrain"]["output_name"].index("best")
+    graphs.add(prompt, object_info, "save", "LoraLoopSaveLora", lora=[train, best], name="best_one")
+    graphs.add(
+        prompt, object_info, "core", "LossGraphNode", loss=[train, 2], filename_prefix="graph"
+    )
+    known = graphs.results(server)
+    entry = server.run(graphs.keep(prompt, "save", "core", graphs.key(prompt, "SaveImage", "loss")))
+    new = [path.name for path in graphs.results(server).keys() - known.keys()]
+    assert any(name.startswith("best-") for name in new)
+    assert list((server.base_directory / "models" / "loras").rglob("best_one*.safetensors"))
+    (path,) = server.outputs(entry, "core")
+    assert path.is_file()

@@ -7,10 +7,12 @@ import torch
 
 from pack.tests.trainer.tiny_pictures import BUCKETS, RECIPE, Encoder, write_pictures
 from pack.trainer import cache
+from pack.trainer.batches import epoch_batches
 from pack.trainer.cache import cache_latents
 from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.scan import scan_folder
 from pack.trainer.store import Store
+from pack.trainer.subsets import SubsetOptions, merged, with_options
 
 
 @pytest.fixture
@@ -116,3 +118,31 @@ def test_only_a_fraction_of_warm_up_asks_for_the_number_of_steps(root, store):
 
     assert needs(CaptionOptions(token_warmup_steps=0.5))
     assert not needs(CaptionOptions(token_warmup_steps=5)) and not needs(None)
+
+
+def test_pictures_to_preserve_are_marked_down_to_every_showing(root, store):
+    """Through Dataset Options, a cache and an epoch: weight, role and target of each picture's showings."""
+    options = SubsetOptions(role="regularisation", loss_weight=0.25, preserve=True)
+    dataset = merged([scan_folder(root), with_options(scan_folder(root), options)])
+    cached = cache_latents(dataset, RECIPE, Encoder(), store)
+    assert [(i.is_reg, i.weight, i.preserves) for i in cached.items] == [
+        *[(False, 1.0, False)] * 5,
+        *[(True, 0.25, True)] * 5,
+    ]
+    shown = [item for batch in epoch_batches(cached, 2, 0, 0) for item in batch]
+    assert sorted((item.item_index, item.preserves) for item in shown) == [
+        (index, index >= 5) for index in range(10)
+    ]
+    again = with_options(dataset, SubsetOptions())
+    assert [subset.preserves for subset in again.subsets] == [False, True]
+
+
+def test_a_subset_has_buckets_of_its_own(root, store):
+    dataset = scan_folder(root)
+    (subset,) = dataset.subsets
+    own = dataclasses.replace(subset, buckets=BUCKETS.at(32))
+    both = dataclasses.replace(dataset, subsets=(subset, own))
+    cached = cache_latents(both, RECIPE, Encoder(), store)
+    recipes = (RECIPE, dataclasses.replace(RECIPE, buckets=BUCKETS.at(32)))
+    alone = [cache_latents(dataset, recipe, Encoder(), store) for recipe in recipes]
+    assert cached.items == tuple(item for one in alone for item in one.items)

@@ -12,6 +12,7 @@ from pack.trainer.config import (
     LossConfig,
     OptimiserConfig,
     TrainConfig,
+    ValidationConfig,
 )
 from pack.trainer.lr_schedule import learning_rate
 from pack.trainer.optimiser_config import LrSchedule
@@ -26,6 +27,8 @@ WRONG = {
     OptimiserConfig: {
         "learning_rate": 0.0, "schedule": "sine", "warmup": -1.0, "beta1": 1.0, "epsilon": 0.0,
         "weight_decay": -0.1, "max_grad_norm": -1.0, "cycles": 0, "min_lr_ratio": 1.5,
+        "text_encoder_1_rate": -1e-5, "text_encoder_2_rate": 11.0,
+        "timescale": -1, "warmup_shape": "steep", "decay_shape": "sqrt",
     },
     LossConfig: {
         "loss_type": "l3", "huber_schedule": "x", "huber_c": 0.0, "huber_scale": -1.0,
@@ -126,11 +129,34 @@ def test_weightings_of_the_other_prediction_are_refused(settings, good, bad):
 @pytest.mark.parametrize("schedule", get_args(LrSchedule))
 @pytest.mark.parametrize("warmup", [0.0, 0.25, 5.0])
 def test_needs_horizon_says_whether_a_rate_depends_on_the_number_of_steps(schedule, warmup):
-    optimiser = OptimiserConfig(schedule=schedule, warmup=warmup, decay_steps=4, min_lr_ratio=0.1)
+    optimiser = OptimiserConfig(
+        schedule=schedule, warmup=warmup, decay_steps=4, min_lr_ratio=0.1, step_rules="1:9,0.5"
+    )
     rates = {
         steps: [learning_rate(optimiser, step, steps) for step in range(20)] for steps in (20, 40)
     }
     assert (rates[20] != rates[40]) == optimiser.needs_horizon
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "step_rules is ''; give factor:step for each piece"),
+        ({"step_rules": "1:10,0.5:20"}, "step_rules is '1:10,0.5:20'; give factor:step"),
+        ({"step_rules": "1:ten,1"}, "give factor:step"),
+        ({"step_rules": "1:10,-1"}, "no factor may be below 0"),
+        ({"step_rules": "nan:10,1"}, "no factor may be below 0"),
+    ],
+)
+def test_step_rules_are_checked(settings, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        OptimiserConfig(schedule="piecewise_constant", **settings)
+    OptimiserConfig(**settings)
+
+
+def test_polynomial_must_fall():
+    with pytest.raises(ValueError, match=r"end_rate is 1e-07; it must lie below the learning rate"):
+        OptimiserConfig(schedule="polynomial", learning_rate=1e-8)
 
 
 def changed(config, **values):
@@ -188,6 +214,7 @@ def test_the_dict_makes_the_config_again():
         "optimiser": OptimiserConfig,
         "loss": LossConfig,
         "captions": CaptionOptions,
+        "validation": ValidationConfig,
     }
     again = TrainConfig(**{k: parts[k](**v) if k in parts else v for k, v in values.items()})
     assert again == config

@@ -14,15 +14,12 @@ from pack.tests.trainer.tiny_cache import (
 )
 from pack.trainer.batches import BatchItem, batches_per_epoch
 from pack.trainer.cache import KIND
-from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.config import TrainConfig
 from pack.trainer.data import VAE_SCALE, TrainingData
 from pack.trainer.size_embedding import size_vector
 from pack.trainer.store import Store
 from pack.trainer.texts import KIND as TEXT
 from pack.trainer.texts import text_key
-
-PLAIN = CaptionOptions()
 
 
 @pytest.fixture
@@ -132,13 +129,15 @@ def test_epochs_follow_one_another_and_the_order_is_the_seeds(cached):
 
 def test_missing_names_the_pictures(cached):
     data, store = TrainingData(cached, FINGERPRINT), Store(cached.store_root)
-    assert data.missing(PLAIN) == []
-    assert TrainingData(cached, "other clip").missing(PLAIN) == [item.name for item in cached.items]
+    assert data.missing(TrainConfig()) == []
+    assert TrainingData(cached, "other clip").missing(TrainConfig()) == [
+        item.name for item in cached.items
+    ]
     store.path(KIND, cached.items[3].latent_key).unlink()
     store.path(KIND, cached.items[1].flipped_key).unlink()
     text = store.path(TEXT, text_key(FINGERPRINT, "caption 5"))
     text.write_bytes(text.read_bytes()[:-1])
-    assert data.missing(PLAIN) == ["data/1.png", "data/3.png", "data/5.png"]
+    assert data.missing(TrainConfig()) == ["data/1.png", "data/3.png", "data/5.png"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from pack.trainer.adapters.lora import Adapter
+from pack.trainer.adapters import Lora
 from pack.trainer.batches import BatchItem
 from pack.trainer.config import LoraConfig
 from pack.trainer.dropout import Dropout
@@ -87,7 +87,7 @@ def test_layers_and_kinds_of_dropout_are_independent():
 @pytest.mark.parametrize("layer", [nn.Linear(6, 5), nn.Conv2d(6, 5, 3, padding=1)], ids=str)
 def test_a_recomputed_layer_drops_the_same(layer):
     torch.manual_seed(0)
-    adapter = Adapter(Target("a", KEY, layer, 16, 8.0), torch.device("cpu"))
+    adapter = Lora(Target("a", KEY, layer, 16, 8.0), torch.device("cpu"))
     nn.init.normal_(adapter.down)
     nn.init.normal_(adapter.up)
     x = torch.randn(2, 7, 6) if isinstance(layer, nn.Linear) else torch.randn(2, 6, 4, 4)

@@ -13,7 +13,7 @@ from pack.tests.trainer.tiny_unet import (
     make_inputs,
     make_unet,
 )
-from pack.trainer.adapters.lora import Adapter
+from pack.trainer.adapters import Lora
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config import LoraConfig
 from pack.trainer.network import Network
@@ -133,7 +133,7 @@ def test_a_model_without_transformers_is_refused():
 )
 def test_the_adapter_is_the_layer_with_up_times_down_as_its_weight(layer, shape):
     target = only(layer)
-    adapter = Adapter(target, torch.device("cpu"))
+    adapter = Lora(target, torch.device("cpu"))
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in adapter.parameters():
@@ -149,7 +149,7 @@ def test_the_adapter_is_the_layer_with_up_times_down_as_its_weight(layer, shape)
 
 
 def test_an_adapter_computes_in_the_dtype_of_its_input():
-    adapter = Adapter(only(nn.Linear(5, 7)), torch.device("cpu"))
+    adapter = Lora(only(nn.Linear(5, 7)), torch.device("cpu"))
     out = adapter(torch.randn(2, 5).bfloat16())
     assert out.dtype == torch.bfloat16
     out.sum().backward()
@@ -282,5 +282,5 @@ def test_a_target_is_made_of_any_layer_that_says_its_features():
 
     target = only(Quantised(), PLAIN, "SpatialTransformer")
     assert isinstance(target, Target)
-    adapter = Adapter(target, torch.device("cpu"))
+    adapter = Lora(target, torch.device("cpu"))
     assert (adapter.down.shape, adapter.up.shape) == ((4, 3), (5, 4))

@@ -11,9 +11,11 @@ from pack.trainer.loss_plot import (
     RIGHT,
     SMOOTH,
     TOP,
+    VALIDATION,
     draw_loss,
-    smooth,
 )
+from pack.trainer.smoothing import smooth
+from pack.trainer.validation import Measurement
 
 
 def where(picture, colour):
@@ -82,3 +84,29 @@ def test_odd_curves_are_drawn(losses):
 def test_nothing_to_draw_is_told(losses):
     with pytest.raises(ValueError, match="no finite loss"):
         draw_loss(losses)
+
+
+def test_validations_stand_at_their_steps_with_their_intervals():
+    losses = [0.1] * 101
+    found = [Measurement(26, -0.5, 0.0), Measurement(51, -1.0, 0.1), Measurement(76, 0.5, 0.0)]
+    rows, columns = where(draw_loss(losses, 484, 264, found), VALIDATION)
+    inside = columns < 484 - RIGHT - 60  # the scale is written at the right
+    rows, columns = rows[inside], columns[inside]
+    assert (columns.min(), columns.max()) == (LEFT + 100 - 3, LEFT + 300 + 3)
+    high, low = 0.5, -1.0 - 1.96 * 0.1
+
+    def row(value):
+        return TOP + 200 * (high - value) / (high - low)
+
+    middle = rows[columns == LEFT + 200]
+    assert middle.max() == pytest.approx(row(low), abs=2)
+    assert middle.min() == pytest.approx(row(-1.0 + 1.96 * 0.1), abs=2)
+    assert rows[columns == LEFT + 300].min() == pytest.approx(row(0.5), abs=4)
+
+
+@pytest.mark.parametrize(
+    "found", [[Measurement(1, 0.0, 0.0)], [Measurement(1, math.nan, math.nan)]]
+)
+def test_odd_validations_are_drawn(found):
+    picture = draw_loss([0.5, 0.4], validations=found)
+    assert bool(len(where(picture, VALIDATION)[0])) is math.isfinite(found[0].difference)

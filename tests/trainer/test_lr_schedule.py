@@ -4,9 +4,11 @@ from typing import get_args
 
 import pytest
 import torch
+from transformers import optimization
 
-from pack.trainer.lr_schedule import POLYNOMIAL_END, learning_rate, multiplier, span
+from pack.trainer.lr_schedule import learning_rate, multiplier, span
 from pack.trainer.optimiser_config import LrSchedule, OptimiserConfig
+from pack.trainer.optimisers import SCHEDULE_FREE
 
 STEPS = 40
 
@@ -69,7 +71,10 @@ def test_the_rates_are_those_of_pytorch(settings, scheduler):
     assert rates(**settings) == pytest.approx(torchs(scheduler), abs=1e-9 * 2e-4 + 1e-15)
 
 
-@pytest.mark.parametrize("schedule", sorted(set(get_args(LrSchedule)) - {"warmup_stable_decay"}))
+CLIMBING = sorted(set(get_args(LrSchedule)) - {"warmup_stable_decay", "piecewise_constant"})
+
+
+@pytest.mark.parametrize("schedule", CLIMBING)
 @pytest.mark.parametrize("warmup", [5.0, 0.125])
 def test_a_warm_up_climbs_from_zero_and_the_schedule_begins_after_it(schedule, warmup):
     found = rates(schedule=schedule, warmup=warmup)
@@ -81,7 +86,7 @@ def test_a_warm_up_climbs_from_zero_and_the_schedule_begins_after_it(schedule, w
 def test_polynomial_ends_at_an_absolute_rate():
     found = rates(schedule="polynomial", power=2.0)
     left = [(1 - i / STEPS) ** 2 for i in range(STEPS)]
-    assert found == pytest.approx([(2e-4 - POLYNOMIAL_END) * x + POLYNOMIAL_END for x in left])
+    assert found == pytest.approx([(2e-4 - 1e-7) * x + 1e-7 for x in left])
     config = OptimiserConfig(learning_rate=2e-4, schedule="polynomial", power=2.0)
     assert learning_rate(config, STEPS + 5, STEPS) == pytest.approx(1e-7)
 
@@ -104,7 +109,7 @@ def test_cosine_cycles_of_min_lr_are_half_waves():
 
 @pytest.mark.parametrize("schedule", get_args(LrSchedule))
 def test_past_the_end_a_rate_is_neither_negative_nor_larger(schedule):
-    config = OptimiserConfig(schedule=schedule, warmup=3, decay_steps=5)
+    config = OptimiserConfig(schedule=schedule, warmup=3, decay_steps=5, step_rules="1:9,0.5")
     config = dataclasses.replace(config, min_lr_ratio=0.1)
     assert all(0 <= multiplier(config, step, 20) <= 1 for step in range(26))
 
@@ -115,3 +120,61 @@ def test_past_the_end_a_rate_is_neither_negative_nor_larger(schedule):
 )
 def test_a_length_is_steps_or_a_fraction(value, steps, expected):
     assert span(value, steps) == expected
+
+
+TRANSFORMERS = [
+    ("linear", {}, {}),
+    ("cosine", {}, {}),
+    ("cosine_with_restarts", {"cycles": 3}, {"num_cycles": 3}),
+    ("polynomial", {"power": 2, "end_rate": 3e-6}, {"power": 2, "lr_end": 3e-6}),
+    ("inverse_sqrt", {}, {}),
+    ("inverse_sqrt", {"timescale": 20}, {"timescale": 20}),
+    (
+        "cosine_with_min_lr",
+        {"cycles": 3, "min_lr_ratio": 0.2},
+        {"num_cycles": 1.5, "min_lr_rate": 0.2},
+    ),
+    *(
+        (
+            "warmup_stable_decay",
+            {"cycles": cycles, "min_lr_ratio": 0.1, "decay_steps": 12, "warmup_shape": up, "decay_shape": down},
+            {"num_cycles": cycles / 2, "min_lr_ratio": 0.1, "num_decay_steps": 12, "warmup_type": up, "decay_type": down},
+        )
+        for cycles, up, down in [(1, "linear", "cosine"), (3, "cosine", "cosine"), (1, "1-sqrt", "linear"), (1, "linear", "1-sqrt")]
+    ),
+]  # fmt: skip
+"""Schedule, our settings, what kohya gives transformers for them."""
+
+
+@pytest.mark.parametrize(("schedule", "ours", "theirs"), TRANSFORMERS)
+@pytest.mark.parametrize("warmup", [0, 7])
+def test_the_rates_are_those_of_transformers(schedule, ours, theirs, warmup):
+    """Whose functions kohya calls."""
+    make = optimization.TYPE_TO_SCHEDULER_FUNCTION[optimization.SchedulerType(schedule)]
+    if schedule != "inverse_sqrt":
+        theirs = {**theirs, "num_training_steps": STEPS}
+    expected = torchs(lambda optimiser: make(optimiser, num_warmup_steps=warmup, **theirs))
+    assert rates(schedule=schedule, warmup=warmup, **ours) == pytest.approx(expected, abs=1e-15)
+
+
+def test_rules_hold_up_to_their_steps_in_any_order_and_know_no_warm_up():
+    """As diffusers' piecewise_constant: a factor holds while the step is below its number."""
+    expected = [2e-4] * 10 + [2e-5] * 10 + [2e-6] * 10 + [1e-6] * 10
+    for rules in ("1:10,0.1:20,0.01:30,0.005", "0.01:30, 1:10, 0.1:20, 0.005"):
+        assert rates(schedule="piecewise_constant", step_rules=rules, warmup=5) == pytest.approx(
+            expected
+        )
+    assert rates(schedule="piecewise_constant", step_rules="0.5") == [1e-4] * STEPS
+
+
+@pytest.mark.parametrize("kind", sorted(SCHEDULE_FREE))
+def test_schedule_free_optimisers_keep_one_rate(kind):
+    """kohya gives them a scheduler that does nothing."""
+    assert rates(type=kind, schedule="cosine", warmup=5) == [2e-4] * STEPS
+    config = OptimiserConfig(type=kind, learning_rate=1.0, schedule="cosine", warmup=0.5)
+    assert not config.needs_horizon
+    assert config.notes() == [
+        f"{kind} goes without learning-rate schedule and warm-up, as in kohya: yours do nothing. Some "
+        "have a warm-up among their arguments (warmup_steps=100)."
+    ]
+    assert not OptimiserConfig(type=kind, learning_rate=1.0).notes()

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from pack.trainer.config import TrainConfig
+from pack.trainer.config import LoraConfig, TrainConfig
 from pack.trainer.memory import GIB, MemoryPlan, plan_memory, reserve_bytes
 
 PIXELS = 1024 * 1024
@@ -30,6 +30,15 @@ def test_the_need_is_adapters_and_activations():
     assert need(False, 2, pixels=PIXELS // 4) - need(False, 0) == pytest.approx(
         per_sample / 2, rel=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensors"),
+    [({}, 0), ({"algorithm": "lokr"}, 0), ({"algorithm": "loha"}, 5), ({"dora": True}, 2)],
+)
+def test_changes_that_are_put_together_need_room(kind, tensors):
+    config = dataclasses.replace(CONFIG, lora=LoraConfig(**kind))
+    assert plan(None, config).reserve == need(False, 4) + tensors * 1280 * 2560 * 9 * 4
 
 
 def test_without_a_limit_nothing_is_given_up():

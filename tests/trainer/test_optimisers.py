@@ -13,7 +13,11 @@ from pack.trainer.optim import Optimiser, ParameterGroup
 from pack.trainer.optimisers import KINDS, OptimiserType, check_arguments, parse_arguments
 
 NAMES = get_args(OptimiserType)
-INSTALLED = [name for name in NAMES if "bitsandbytes" not in KINDS[name].module]
+INSTALLED = [
+    name
+    for name in NAMES
+    if KINDS[name].package not in ("bitsandbytes", "prodigy-plus-schedule-free")
+]
 
 
 def toy():
@@ -123,6 +127,16 @@ def test_adafactor_finds_its_rate_itself_unless_told():
         [ParameterGroup(fixed)], OptimiserConfig(type="Adafactor", arguments=arguments)
     )
     assert step(told, fixed, 0.01).learning_rate == 0.01
+
+
+def test_adafactors_warmup_asks_for_its_own_rate():
+    """kohya then sets relative_step, which transformers demands."""
+    arguments = ("relative_step=False", "warmup_init=True")
+    parameters = toy()
+    optimiser = Optimiser(
+        [ParameterGroup(parameters)], OptimiserConfig(type="Adafactor", arguments=arguments)
+    )
+    assert step(optimiser, parameters, 0.01).learning_rate < 1e-4
 
 
 def test_a_schedule_free_optimiser_is_used_where_it_averages():

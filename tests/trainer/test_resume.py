@@ -58,6 +58,10 @@ VARIANTS = {
     "schedule": {"optimiser": OptimiserConfig(learning_rate=1e-3, schedule="cosine", warmup=2)},
     "dropout": {"lora": LoraConfig(rank=2, alpha=2.0, dropout=0.2, rank_dropout=0.2)},
     "loraplus": {"lora": LoraConfig(rank=2, alpha=2.0, loraplus_ratio=4.0, max_norm=0.01)},
+    "loha": {"lora": LoraConfig(2, 2.0, 2, algorithm="loha", rank_dropout=0.2, max_norm=0.01)},
+    "lokr": {"lora": LoraConfig(2, 2.0, 2, algorithm="lokr", module_dropout=0.2)},
+    "dora": {"lora": LoraConfig(2, 2.0, 2, dora=True, dropout=0.2, module_dropout=0.2)},
+    "lokr with dora": {"lora": LoraConfig(2, 2.0, 2, algorithm="lokr", dora=True)},
     "noise": {"loss": LossConfig(noise_offset=0.1, multires_iterations=3, ip_noise_gamma=0.1)},
 }
 

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import math
-import os
 from collections import namedtuple
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 
 from pack.trainer import run as module
 from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.loop import Outcome
 from pack.trainer.lora_file import LoraModel
 from pack.trainer.run import DESCRIPTION, Inputs, RunFolder
 
@@ -30,10 +30,10 @@ def make_lora():
     return LoraModel(tensors, {"ss_seed": "1", "modelspec.trigger_phrase": "sks"})
 
 
-def saved(root, made_of=None, losses=LOSSES, stopped=None, config=CONFIG):
+def saved(root, made_of=None, losses=LOSSES, stopped=None, config=CONFIG, lost=False, asked=3):
     folder = RunFolder(root, made_of or inputs(config))
     with folder.open(config):
-        return folder, folder.save(make_lora(), losses, stopped)
+        return folder, folder.save(make_lora(), Outcome(losses, stopped, lost), asked)
 
 
 @pytest.mark.parametrize(
@@ -99,16 +99,28 @@ def test_only_the_result_of_as_many_steps_is_found(tmp_path):
     assert folder.find(2) is None and folder.find(4) is None
     assert RunFolder(tmp_path, inputs(model="other")).find(3) is None
     longer = (*LOSSES, 0.05)
-    folder.save(make_lora(), longer, None)
+    folder.save(make_lora(), Outcome(longer), 4)
     assert (folder.find(3).losses, folder.find(4).losses) == (LOSSES, longer)
 
 
-def test_a_run_that_stopped_early_is_kept_and_not_taken_for_a_whole_one(tmp_path):
-    folder, result = saved(tmp_path, stopped="It was lost.")
-    assert folder.find(3) is None
+def test_a_run_that_was_lost_is_not_taken_for_a_whole_one(tmp_path):
+    folder, result = saved(tmp_path, stopped="It was lost.", lost=True)
+    assert folder.find(3) is None and folder.find_kept(3) is None
     assert result.path.exists() and "It was lost." in result.summary()
-    folder.save(make_lora(), LOSSES, None)
+    folder.save(make_lora(), Outcome(LOSSES), 3)
     assert folder.find(3).losses == LOSSES and result.path.exists()
+
+
+def test_what_was_kept_is_found_by_those_who_asked_for_as_many_steps(tmp_path):
+    folder, _ = saved(tmp_path, stopped="Enough.", asked=9)
+    folder.save(make_lora(), Outcome((*LOSSES, 0.05), "Enough now."), 9)
+    folder.save(make_lora(), Outcome((*LOSSES, 0.05, 0.02), "Other."), 10)
+    found = folder.find_kept(9)
+    assert (found.losses, found.stopped) == ((*LOSSES, 0.05), "Enough now.")
+    assert not found.trained and folder.find_kept(10).stopped == "Other."
+    assert folder.find_kept(3) is None and folder.find(4) is None and folder.find(9) is None
+    found.path.unlink()  # the one before it is still there
+    assert folder.find_kept(9).losses == LOSSES
 
 
 DAMAGES = {
@@ -130,13 +142,13 @@ def test_a_damaged_result_is_none(tmp_path, damage):
     folder, result = saved(tmp_path)
     DAMAGES[damage](result.path, result.path.with_suffix(".json"))
     assert folder.find(3) is None
-    folder.save(make_lora(), LOSSES, None)
+    folder.save(make_lora(), Outcome(LOSSES), 3)
     assert folder.find(3).losses == LOSSES
 
 
 def test_nothing_is_found_where_nothing_is(tmp_path):
     folder = RunFolder(tmp_path / "nowhere", inputs())
-    assert folder.find(3) is None and folder.nearest() is None
+    assert folder.find(3) is None and folder.nearest(CONFIG) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -154,49 +166,6 @@ def test_the_description_says_what_the_run_was_made_of(tmp_path):
     assert description["inputs"] == vars(inputs())
     assert description["config"] == json.loads(json.dumps(CONFIG.to_dict()))
     assert not [path for path in folder.path.iterdir() if path.suffix == ".tmp"]
-
-
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [
-        ({"data": "other"}, "data"),
-        ({"texts": "other"}, "texts"),
-        ({"model": "other"}, "model"),
-        ({"config": dataclasses.replace(CONFIG, seed=1)}, "recipe"),
-        ({"data": "other", "model": "other"}, "data, model"),
-    ],
-)
-def test_the_nearest_run_tells_what_differs(tmp_path, changed, named):
-    folder, _ = saved(tmp_path)
-    sentence = RunFolder(tmp_path, inputs(**changed)).nearest()
-    assert sentence == f"this run differs from {folder.path.name} in: {named}"
-
-
-def test_the_nearest_of_several_is_the_most_alike_and_then_the_latest(tmp_path):
-    saved(tmp_path, inputs(data="x", texts="x"))
-    older, _ = saved(tmp_path, inputs(data="y"))
-    newer, _ = saved(tmp_path, inputs(data="z"))
-    os.utime(older.path / DESCRIPTION, (1000, 1000))
-    os.utime(newer.path / DESCRIPTION, (2000, 2000))
-    assert (
-        RunFolder(tmp_path, inputs())
-        .nearest()
-        .startswith(f"this run differs from {newer.path.name} in: data")
-    )
-    os.utime(older.path / DESCRIPTION, (3000, 3000))
-    assert older.path.name in RunFolder(tmp_path, inputs()).nearest()
-
-
-def test_the_same_run_with_other_steps_says_so(tmp_path):
-    folder, _ = saved(tmp_path)
-    assert folder.nearest().endswith("in: number of steps")
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"inputs": 1}', "\xff"])
-def test_a_damaged_description_is_passed_over(tmp_path, text):
-    folder, _ = saved(tmp_path)
-    (folder.path / DESCRIPTION).write_text(text, "latin-1")
-    assert RunFolder(tmp_path, inputs(data="x")).nearest() is None
 
 
 def test_a_summary_says_whether_it_was_trained(tmp_path):

@@ -45,7 +45,8 @@ class Run:
     ):
         self.unet = make_unet()
         self.data = TrainingData(cached, FINGERPRINT)
-        self.network = Network(find_targets(self.unet, config.lora), config.seed)
+        targets = find_targets(self.unet, config.lora)
+        self.network = Network(targets, config.seed, weights=PlainWeights())
         self.observer = observer or Observer()
         self.calls = []
         model = make_model(self.unet)

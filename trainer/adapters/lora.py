@@ -1,69 +1,46 @@
-"""LoRA adapters (Hu et al. 2021): y = frozen(x) + up(down(x)) * alpha / rank, as kohya's `networks.lora`."""
+"""LoRA (Hu et al. 2021): up(down(x)) * alpha / rank, as kohya's `networks.lora`."""
 
 from __future__ import annotations
-
-import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..dropout import Dropout
-from ..rng import generator
 from ..targets import Target
+from .base import Additive, draw_uniform, parameter
 
 
-class Adapter(nn.Module):
-    """down [r, in(, k, k)], up [out, r(, 1, 1)]: float32 parameters, used in the input's dtype."""
+class Lora(Additive):
+    """down [r, in(, k, k)], up [out, r(, 1, 1)]."""
+
+    ups = ("lora_up.weight",)
 
     def __init__(self, target: Target, device: torch.device) -> None:
-        super().__init__()
-        layer, rank = target.module, target.rank
-        self._geometry: tuple[Any, Any, Any] | None = None
-        if isinstance(layer, nn.Conv2d):
-            down = (rank, layer.in_channels // layer.groups, *layer.kernel_size)
-            up = (layer.out_channels, rank, 1, 1)
-            self._geometry = layer.stride, layer.padding, layer.dilation
-        else:
-            down = (rank, int(layer.in_features))  # type: ignore[arg-type]
-            up = (int(layer.out_features), rank)  # type: ignore[arg-type]
-        self.down = nn.Parameter(torch.empty(down, dtype=torch.float32, device=device))
-        self.up = nn.Parameter(torch.zeros(up, dtype=torch.float32, device=device))
-        self.key = target.key
-        self.alpha = target.alpha
-        self.scale = target.alpha / rank
-        self.dropout: Dropout | None = None
+        super().__init__(target)
+        width, *inner = self.shape
+        self.down = parameter((target.rank, *inner), device)
+        self.up = parameter((width, target.rank, *[1] * (len(inner) - 1)), device)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """What the adapter adds for the input of its layer."""
+    def factors(self) -> dict[str, nn.Parameter]:
+        return {"lora_down.weight": self.down, "lora_up.weight": self.up}
+
+    def initialise(self, seed: int) -> None:
+        draw_uniform(self.down, seed, "lora_down", self.key)
+
+    def plain(self, x: Tensor) -> Tensor:
         down, up = self.down.to(x.dtype), self.up.to(x.dtype)
-        geometry = self._geometry
-        hidden = F.linear(x, down) if geometry is None else F.conv2d(x, down, None, *geometry)
+        is_conv = bool(self.geometry)
+        hidden = F.conv2d(x, down, None, **self.geometry) if is_conv else F.linear(x, down)
         if self.dropout is not None:
             hidden = self.dropout.hidden(self.key, hidden)
-        output = F.linear(hidden, up) if geometry is None else F.conv2d(hidden, up)
-        output = output * self.scale
+        output = (F.conv2d(hidden, up) if is_conv else F.linear(hidden, up)) * self.scale
         return output if self.dropout is None else self.dropout.output(self.key, output)
 
-    def limit_norm(self, most: float) -> Tensor:
-        """Shrink both factors alike where the change of weights is longer than ``most``; its length before.
+    def change(self) -> Tensor:
+        return ((self.up.flatten(1) * self.scale) @ self.down.flatten(1)).view(self.shape)
 
-        The length, a scalar on the adapter's device, is the Frobenius norm of up @ down * scale, found
-        without making that product. Source: kohya's scale_weight_norms.
-        """
+    def norm(self) -> Tensor:
+        """Found without making the product of the factors. Source: kohya's scale_weight_norms."""
         down, up = self.down.flatten(1), self.up.flatten(1)
         squared = ((up.T @ up) * (down @ down.T)).sum()
-        norm = squared.clamp(min=0.0).sqrt() * abs(self.scale)
-        factor = (most / norm).clamp(max=1.0).sqrt()  # norm 0: infinite, so 1
-        self.down.mul_(factor)
-        self.up.mul_(factor)
-        return norm
-
-
-def initialise(down: nn.Parameter, seed: int, key: str) -> None:
-    """Kaiming uniform with a = sqrt(5), as kohya: uniform in +-1/sqrt(fan_in)."""
-    bound = 1.0 / math.sqrt(down[0].numel())
-    values = torch.rand(down.shape, generator=generator(seed, "lora_down", key))
-    with torch.no_grad():
-        down.copy_((values * 2 - 1) * bound)
+        return squared.clamp(min=0.0).sqrt() * abs(self.scale)

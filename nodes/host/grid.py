@@ -1,0 +1,69 @@
+"""Pictures on one sheet in rows and columns that say what they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+GREY, DARK, LIGHT = (128, 128, 128), (24, 26, 30), (220, 224, 230)
+PIXELS = 16_000_000
+"""A sheet has no more than about so many: as an IMAGE, each costs 12 bytes."""
+LETTERS = 28
+"""Letters of a font that would fill the width of a cell."""
+GAP = 2
+
+
+def grid(
+    pictures: Mapping[tuple[int, int], Image.Image], rows: Sequence[str], columns: Sequence[str]
+) -> Image.Image:
+    """The pictures by (row, column), fitted into equal cells, labels above and on the left.
+
+    A place without a picture is grey.
+    """
+    width, height = _cell(list(pictures.values()), len(rows) * len(columns))
+    font = _font(width)
+    left, top = _margins([*rows, *columns], rows, font)
+    size = left + len(columns) * (width + GAP), top + len(rows) * (height + GAP)
+    sheet = Image.new("RGB", size, DARK)
+    pen = ImageDraw.Draw(sheet)
+    for column, label in enumerate(columns):
+        pen.text((left + column * (width + GAP), top // 4), label, fill=LIGHT, font=font)
+    for row, label in enumerate(rows):
+        pen.text((top // 4, top + row * (height + GAP)), label, fill=LIGHT, font=font)
+        for column in range(len(columns)):
+            picture = pictures.get((row, column)) or Image.new("RGB", (width, height), GREY)
+            fitted = ImageOps.pad(picture, (width, height), color=GREY)
+            sheet.paste(fitted, (left + column * (width + GAP), top + row * (height + GAP)))
+    return sheet
+
+
+def one_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """Pictures fitted into the largest width and height among them, on grey."""
+    size = max(p.width for p in pictures), max(p.height for p in pictures)
+    return [ImageOps.pad(p, size, color=GREY) if p.size != size else p for p in pictures]
+
+
+def _cell(pictures: Sequence[Image.Image], count: int) -> tuple[int, int]:
+    """The size of a cell, shrunk where the sheet would be too large."""
+    width, height = max(p.width for p in pictures), max(p.height for p in pictures)
+    shrink = min(1.0, math.sqrt(PIXELS / (count * width * height)))
+    return max(1, int(width * shrink)), max(1, int(height * shrink))
+
+
+def _margins(
+    labels: Sequence[str], rows: Sequence[str], font: ImageFont.ImageFont
+) -> tuple[int, int]:
+    """(room on the left, room above) for the labels."""
+    top = max(font.getbbox(label)[3] for label in labels)
+    left = max(font.getbbox(label)[2] for label in rows)
+    return int(left + top), int(2 * top)
+
+
+def _font(width: int) -> ImageFont.ImageFont:
+    """Pillow's own font, in proportion to a cell; before Pillow 10.1 it has one size."""
+    try:
+        return ImageFont.load_default(max(10, width // LETTERS * 2))
+    except TypeError:
+        return ImageFont.load_default()

@@ -1,0 +1,70 @@
+"""Where a training starts: fresh adapters, or a LoRA out of ComfyUI's folders."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import folder_paths
+import torch
+from torch import nn
+
+from ...trainer.lora_file import LoraModel, read_lora
+from ...trainer.lora_formats import to_kohya
+from ...trainer.network import Network
+from ...trainer.text_targets import run_targets
+from ...trainer.weights import Weights
+from .request import Request
+
+log = logging.getLogger(__name__)
+
+_CONFIG = "adapter_config.json"
+"""What peft writes beside an adapter."""
+
+
+def lora_names() -> list[str]:
+    """The files that ComfyUI lists LoRAs by."""
+    return folder_paths.get_filename_list("loras")
+
+
+def load_lora(name: str) -> LoraModel:
+    """A LoRA of kohya, diffusers or peft under kohya's keys, with its metadata.
+
+    Raises ValueError when the file is missing, broken or no SDXL LoRA.
+    """
+    return read_kohya(_path(name))
+
+
+def read_kohya(path: Path) -> LoraModel:
+    """`load_lora` for a path."""
+    found = read_lora(path)
+    beside = path.with_name(_CONFIG)
+    config = json.loads(beside.read_text("utf-8")) if beside.is_file() else None
+    return LoraModel(to_kohya(found, found.metadata, config), found.metadata)
+
+
+def lora_state(name: str) -> str:
+    """Changes when the file does."""
+    stat = _path(name).stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _path(name: str) -> Path:
+    path = folder_paths.get_full_path("loras", name)
+    if path is None:
+        raise ValueError(f"There is no LoRA {name} in models/loras: choose another, or press R.")
+    return Path(path)
+
+
+def make_network(
+    request: Request, encoders: Sequence[nn.Module], device: torch.device, weights: Weights
+) -> Network:
+    """The adapters of a training before its first step; ``encoders`` are those that are trained."""
+    unet, config, start = request.patcher.model.diffusion_model, request.config, request.start
+    if start is None:
+        return Network(run_targets(unet, encoders, config), config.seed, device, weights)
+    network = Network(start.targets(unet, encoders, config), config.seed, device, weights)
+    log.info("LoRA Loop: %s", "; ".join(start.load(network)))
+    return network

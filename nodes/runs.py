@@ -1,0 +1,92 @@
+"""Runs: what was trained, the room it takes, and a report of one for a bug report."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..trainer.runs import Pruning
+from .host.runs import ACTIONS, runs
+from .schema import field, node, output, setting
+
+
+class Runs(io.ComfyNode):
+    """Lists, prunes and reports trainings."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "Runs",
+            display_name="Runs",
+            description="Lists all trainings with date, steps and size; removes old ones, or what they "
+            "could go on from; packs a report of one for a bug report.",
+            search_aliases=["training history", "delete runs", "free disk space", "bug report"],
+            is_output_node=True,
+            inputs=[
+                field(
+                    io.Combo,
+                    "action",
+                    "list: tell all runs. prune: remove old ones. report: a zip of one run with "
+                    "versions, settings, losses and log.",
+                    options=list(ACTIONS),
+                    default="list",
+                ),
+                setting(
+                    Pruning,
+                    "keep_last",
+                    "prune: the last so many runs stay.",
+                    min=0,
+                    max=100000,
+                ),
+                setting(
+                    Pruning,
+                    "older_than_days",
+                    "prune: what was worked on within so many days stays.",
+                    min=0.0,
+                    max=10000.0,
+                    step=1.0,
+                ),
+                setting(
+                    Pruning,
+                    "only_states",
+                    "prune: of finished runs only what they could go on from, which is most of "
+                    "their size; LoRAs, losses and previews stay.",
+                ),
+                field(
+                    io.Boolean,
+                    "dry_run",
+                    "prune: only tell; nothing is removed.",
+                    default=True,
+                ),
+                field(
+                    io.String,
+                    "run",
+                    "report: the name of the run, as in the list. Empty: the latest.",
+                    default="",
+                ),
+                field(
+                    io.Boolean,
+                    "with_names",
+                    "report: leave the names of folders and files in the log.",
+                    default=False,
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                output(io.String, "report", "The list, or what was done."),
+                output(io.String, "path", "The report's file, or the folder of the runs."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> int:
+        return time.time_ns()  # the disk changes, whatever the inputs say
+
+    @classmethod
+    def execute(
+        cls, action: str, dry_run: bool, run: str, with_names: bool, **rules: Any
+    ) -> io.NodeOutput:
+        report, path = runs(action, Pruning(**rules), dry_run=dry_run, name=run, names=with_names)
+        return io.NodeOutput(report, str(path), ui={"text": [report]})

@@ -1,0 +1,58 @@
+"""The workflows for going on and for looking, made small: every node and wire as they come."""
+
+import pytest
+from PIL import Image
+
+from pack.tests.server import graphs
+
+LONGEST = 300.0
+
+
+@pytest.fixture
+def made_small(request, example, dataset):
+    """A function: name of an example workflow → its prompt, small, with a seed of this test's own."""
+    return lambda name: graphs.small(example(name), request.node.name)
+
+
+def test_resume_and_extend(server, made_small):
+    prompt = made_small("resume_and_extend")
+    train = graphs.key(prompt, "LoraLoopTrain")
+    prompt[train]["inputs"]["steps"] = 4
+    graphs.inputs(prompt, "LoraLoopValidationSettings")["every"] = 2
+    graphs.inputs(prompt, "LoraLoopCheckpointSettings")["every_steps"] = 2
+    before = set(graphs.results(server))
+    with graphs.Recorder(server) as record:
+        entry = server.run(prompt, timeout=LONGEST)
+    assert [int(line[1]) for line in record.steps(train)][-1] == 4
+    runs = {path.parent for path in set(graphs.results(server)) - before}
+    (run,) = {path.parent if path.name == "checkpoints" else path for path in runs}
+    assert run.name in entry["outputs"][graphs.key(prompt, "PreviewAny")]["text"][0]
+    prompt[train]["inputs"]["steps"] = 7
+    with graphs.Recorder(server) as record:
+        server.run(prompt, timeout=LONGEST)
+    steps = [int(line[1]) for line in record.steps(train)]
+    assert steps[0] > 4 and steps[-1] == 7, "it began anew"
+    checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert checkpoints == [f"my_lora-step{n:08}.safetensors" for n in (2, 4, 6)]
+    rows = (run / "steps.csv").read_text("utf-8").splitlines()
+    assert len(rows) == 1 + 7
+    saved = entry["outputs"][graphs.key(prompt, "LoraLoopSaveLora")]["text"][0]
+    assert "my_lora" in saved
+
+
+def test_prodigy_with_previews(server, made_small):
+    pytest.importorskip("prodigyopt")
+    prompt = made_small("prodigy_with_previews")
+    train = graphs.key(prompt, "LoraLoopTrain")
+    prompt[train]["inputs"]["steps"] = 4
+    graphs.inputs(prompt, "LoraLoopOptimiserSettings")["learning_rate"] = 1.0
+    graphs.inputs(prompt, "LoraLoopPreviewSettings")["every"] = 2
+    entry = server.run(prompt, timeout=LONGEST)
+    prompts = graphs.inputs(prompt, "LoraLoopPreviewSettings")["prompts"].splitlines()
+    sheets = server.outputs(entry, graphs.key(prompt, "PreviewImage", "strengths"))
+    assert len(sheets) == len(prompts) == 2
+    with Image.open(sheets[0]) as sheet:  # two steps below each other, five strengths side by side
+        assert sheet.width > 5 * 64 and sheet.height > 2 * 64
+    assert server.outputs(entry, graphs.key(prompt, "PreviewImage", "saw"))
+    seen = entry["outputs"][graphs.key(prompt, "PreviewAny")]["text"][0]
+    assert ".png" in seen or ".jpg" in seen

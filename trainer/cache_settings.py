@@ -1,0 +1,26 @@
+"""What can be set about the cache: buckets, mirroring, and how pictures and captions are encoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .buckets import BucketSettings
+from .texts import AS_PROMPTS, TextRecipe
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """How a dataset is cached. ``kohya``: decode and condition exactly as kohya's scripts do."""
+
+    buckets: BucketSettings = BucketSettings()  # noqa: RUF009 (frozen)
+    flip: bool = False
+    kohya: bool = False
+    batch_size: int = 1
+    """Pictures encoded at a time; only speed and memory depend on it."""
+    more_resolutions: tuple[int, ...] = ()
+    """Every picture comes once more at each of these."""
+    texts: TextRecipe = AS_PROMPTS
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= 64:
+            raise ValueError(f"Cache settings: vae_batch_size is {self.batch_size}; 1..64.")

@@ -1,0 +1,57 @@
+"""What can be set about validation: which pictures are held out, how often they are measured, what follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .checked import Problems, Settings
+
+
+@dataclass(frozen=True)
+class ValidationConfig(Settings):
+    """Held-out pictures and what is made of them (kohya: validation_split and its kin).
+
+    Only what is held out can change the numbers of a step (`TrainConfig.identity`); the rest watches.
+    """
+
+    held_out: float = 0.0
+    """Below 1 the share of the training pictures that is never trained on, else their number; 0: none."""
+    every: int = 250
+    """Steps between validations (kohya: validate_every_n_steps); 0: not by steps."""
+    patience: int = 0
+    """So many validations in a row that are no better than the best end the run; 0: never."""
+    keep_best: bool = False
+    """Keep the adapters of the best validation on disk."""
+    every_epochs: int = 0
+    """Epochs between validations (kohya: validate_every_n_epochs); 0: not by epochs."""
+    timesteps: int = 8
+    """Measurements of each picture: one in each of so many equal parts of the timestep range."""
+    max_pictures: int = 0
+    """At most so many of the held-out pictures are measured (kohya: max_validation_steps); 0: all."""
+    seed: int = 0
+    """Fixes which pictures are held out, their noise and timesteps (kohya: validation_seed)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        problems = Problems()
+        for name in ("held_out", "every", "patience", "every_epochs", "max_pictures"):
+            value = getattr(self, name)
+            problems.need(value >= 0, f"{name} is {value}; it must be 0 or more")
+        problems.need(
+            self.held_out < 1 or self.held_out.is_integer(),
+            f"held_out is {self.held_out:g}; give a share below 1 or a whole number of pictures",
+        )
+        problems.need(
+            2 <= self.timesteps <= 100, f"timesteps is {self.timesteps}; it must be 2..100"
+        )
+        problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; 0..2^63-1")
+        problems.need(
+            self.is_on or not (self.patience or self.keep_best),
+            "patience and keep_best need validations: set held_out, and every or every_epochs",
+        )
+        problems.finish("Validation settings")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is measured."""
+        return self.held_out > 0 and (self.every > 0 or self.every_epochs > 0)
