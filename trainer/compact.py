@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .adapters.lora import Adapter
+from .adapters.lora import Lora
 from .weights import Weights
 
 _aten = torch.ops.aten
@@ -24,7 +24,7 @@ class Layer(NamedTuple):
     """A frozen linear layer and the LoRA beside it, if it has one."""
 
     module: nn.Module
-    adapter: Adapter | None
+    adapter: Lora | None
 
     def factors(self) -> list[Tensor]:
         """down [r, in] and up [out, r], or nothing."""

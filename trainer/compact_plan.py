@@ -2,48 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .adapters import Adapter, Lora
 from .attach import Replacement, leaf_plan
 from .compact import Layer, geglu_linear, linears, norm_silu
 from .frozen import is_linear
 from .network import Network
 from .weights import Weights
 
+Forward = Callable[..., Tensor]
+
 
 def compact_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Replacement]:
-    """The leaf plan, and over it compact transformer blocks and norms wherever they are recognised."""
-    adapters = {target.module: network.adapters[target.key] for target in network.targets}
+    """The leaf plan, and over it compact transformer blocks and norms wherever they are recognised.
 
-    def layer(module: nn.Module) -> Layer:
-        return Layer(module, adapters.get(module))
-
-    plan = leaf_plan(unet, network, weights)
+    Compact are blocks as SDXL has them whose adapters are plain LoRA, and only while nothing is
+    dropped and the adapters have their whole strength; else they compute layer by layer.
+    """
+    leaves = leaf_plan(unet, network, weights)
+    inside = _Inside(
+        {target.module: network.adapters[target.key] for target in network.targets},
+        {leaf.module: leaf.forward for leaf in leaves},
+        network,
+        weights,
+    )
+    plan = []
     for name, module in unet.named_modules():
-        if _is_transformer(module):
-            plan += _transformer(name, module, layer, weights)
+        if _is_transformer(module) and inside.is_plain(module):
+            plan += _transformer(name, module, inside)
         elif isinstance(module, nn.Sequential) and _is_norm_silu(module):
-            norm, silu = module[0], module[1]
-            plan.append(Replacement(f"{name}.0", norm, _normed(norm, weights)))
-            plan.append(Replacement(f"{name}.1", silu, _same))
-    return plan
+            plan.append(Replacement(f"{name}.0", module[0], _normed(module[0], weights)))
+            plan.append(Replacement(f"{name}.1", module[1], _same))
+    return [*leaves, *plan]
+
+
+class _Inside(NamedTuple):
+    """What compact layers are made of."""
+
+    adapters: dict[nn.Module, Adapter]
+    leaves: dict[nn.Module, Forward]
+    network: Network
+    weights: Weights
+
+    def is_plain(self, block: nn.Module) -> bool:
+        """Whether every adapter in it is a plain LoRA."""
+        found = (self.adapters.get(module) for module in block.modules())
+        return all(type(adapter) is Lora for adapter in found if adapter is not None)
+
+    def layers(self, *modules: nn.Module) -> list[Layer]:
+        adapters = (self.adapters.get(module) for module in modules)
+        pairs = zip(modules, adapters, strict=True)
+        return [Layer(module, a if isinstance(a, Lora) else None) for module, a in pairs]
+
+    def unless_plain(self, compact: Forward, module: nn.Module, norm: nn.Module) -> Forward:
+        """The compact forward where it holds, else the module's own behind its norm."""
+        own, normed, network = module.forward, self.leaves[norm], self.network
+
+        def forward(x: Tensor, *rest: Any, **options: Any) -> Tensor:
+            if network.strength == 1.0 and network.dropout is None:
+                return compact(x, *rest, **options)
+            return own(normed(x), *rest, **options)
+
+        return forward
 
 
 def _is_transformer(block: nn.Module) -> bool:
     """ComfyUI's block as SDXL has it: norm and self-attention, norm and cross-attention, norm and GEGLU."""
-    if type(block).__name__ != "BasicTransformerBlock" or getattr(block, "ff_in", False):
+    if type(block).__name__ != "BasicTransformerBlock":
         return False
-    odd = getattr(block, "disable_self_attn", False) or getattr(
-        block, "switch_temporal_ca_to_sa", False
-    )
+    odd = ("ff_in", "disable_self_attn", "switch_temporal_ca_to_sa")
     attentions = [getattr(block, name, None) for name in ("attn1", "attn2")]
     norms = [getattr(block, name, None) for name in ("norm1", "norm2", "norm3")]
     return (
-        not odd
+        not any(getattr(block, name, False) for name in odd)
         and all(_is_attention(attention) for attention in attentions)
         and all(isinstance(norm, nn.LayerNorm) for norm in norms)
         and _is_geglu(getattr(block, "ff", None))
@@ -51,11 +87,13 @@ def _is_transformer(block: nn.Module) -> bool:
 
 
 def _is_attention(module: nn.Module | None) -> bool:
-    linear = all(
-        is_linear(getattr(module, name, nn.Identity())) for name in ("to_q", "to_k", "to_v")
-    )
+    parts = [getattr(module, name, None) for name in ("to_q", "to_k", "to_v")]
     out = getattr(module, "to_out", None)
-    return linear and hasattr(module, "heads") and out is not None and is_linear(out[0])
+    return (
+        hasattr(module, "heads")
+        and isinstance(out, nn.Sequential)
+        and all(part is not None and is_linear(part) for part in (*parts, out[0]))
+    )
 
 
 def _is_geglu(module: nn.Module | None) -> bool:
@@ -74,33 +112,33 @@ def _is_norm_silu(module: nn.Sequential) -> bool:
     )
 
 
-def _transformer(
-    name: str, block: Any, layer: Callable[[nn.Module], Layer], weights: Weights
-) -> list[Replacement]:
+def _transformer(name: str, block: Any, inside: _Inside) -> list[Replacement]:
     """Each norm becomes part of the layers behind it."""
-    first, second, ff = block.attn1, block.attn2, block.ff
-    norms = [Replacement(f"{name}.norm{n}", getattr(block, f"norm{n}"), _same) for n in (1, 2, 3)]
-    return [
-        *norms,
-        Replacement(f"{name}.attn1", first, _self_attention(first, block.norm1, layer, weights)),
-        Replacement(f"{name}.attn2", second, _cross_attention(second, block.norm2, layer, weights)),
-        Replacement(f"{name}.ff", ff, _feed_forward(ff, block.norm3, layer, weights)),
-    ]
+    parts = (
+        ("attn1", "norm1", _self_attention(block.attn1, block.norm1, inside)),
+        ("attn2", "norm2", _cross_attention(block.attn2, block.norm2, inside)),
+        ("ff", "norm3", _feed_forward(block.ff, block.norm3, inside)),
+    )
+    found = []
+    for part, norm, compact in parts:
+        module, before = getattr(block, part), getattr(block, norm)
+        found.append(Replacement(f"{name}.{norm}", before, _same))
+        forward = inside.unless_plain(compact, module, before)
+        found.append(Replacement(f"{name}.{part}", module, forward))
+    return found
 
 
 def _same(x: Tensor) -> Tensor:
     return x
 
 
-def _normed(norm: nn.GroupNorm, weights: Weights) -> Callable[[Tensor], Tensor]:
+def _normed(norm: nn.GroupNorm, weights: Weights) -> Forward:
     return lambda x: norm_silu(x, norm, weights)
 
 
-def _self_attention(
-    attention: Any, norm: nn.LayerNorm, layer: Callable[[nn.Module], Layer], weights: Weights
-) -> Callable[..., Tensor]:
-    layers = [layer(module) for module in (attention.to_q, attention.to_k, attention.to_v)]
-    out = layer(attention.to_out[0])
+def _self_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside) -> Forward:
+    layers = inside.layers(attention.to_q, attention.to_k, attention.to_v)
+    out, weights = inside.layers(attention.to_out[0]), inside.weights
 
     def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
         q, k, v = linears(x, layers, weights, norm)
@@ -109,12 +147,9 @@ def _self_attention(
     return forward
 
 
-def _cross_attention(
-    attention: Any, norm: nn.LayerNorm, layer: Callable[[nn.Module], Layer], weights: Weights
-) -> Callable[..., Tensor]:
-    query = [layer(attention.to_q)]
-    pair = [layer(module) for module in (attention.to_k, attention.to_v)]
-    out = layer(attention.to_out[0])
+def _cross_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside) -> Forward:
+    query, pair = inside.layers(attention.to_q), inside.layers(attention.to_k, attention.to_v)
+    out, weights = inside.layers(attention.to_out[0]), inside.weights
 
     def forward(x: Tensor, context: Tensor, *_: Any, **__: Any) -> Tensor:
         (q,) = linears(x, query, weights, norm)
@@ -125,20 +160,18 @@ def _cross_attention(
 
 
 def _attended(
-    q: Tensor, k: Tensor, v: Tensor, heads: int, out: Layer, weights: Weights
+    q: Tensor, k: Tensor, v: Tensor, heads: int, out: Sequence[Layer], weights: Weights
 ) -> Tensor:
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
     mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    return linears(mixed, [out], weights)[0]
+    return linears(mixed, out, weights)[0]
 
 
-def _feed_forward(
-    ff: Any, norm: nn.LayerNorm, layer: Callable[[nn.Module], Layer], weights: Weights
-) -> Callable[[Tensor], Tensor]:
-    inner, outer = [layer(ff.net[0].proj)], layer(ff.net[2])
+def _feed_forward(ff: Any, norm: nn.LayerNorm, inside: _Inside) -> Forward:
+    inner, (outer,) = inside.layers(ff.net[0].proj), inside.layers(ff.net[2])
 
     def forward(x: Tensor) -> Tensor:
-        (both,) = linears(x, inner, weights, norm)
-        return geglu_linear(both, outer, weights)
+        (both,) = linears(x, inner, inside.weights, norm)
+        return geglu_linear(both, outer, inside.weights)
 
     return forward
