@@ -51,7 +51,7 @@ def norm_silu(x: Tensor, norm: nn.GroupNorm, weights: Weights) -> Tensor:
 
 class _Linears(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: ANN205
+    def forward(
         ctx: Any,
         x: Tensor,
         layers: Sequence[Layer],
@@ -66,7 +66,7 @@ class _Linears(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor):  # noqa: ANN205
+    def backward(ctx: Any, *grads: Tensor):
         x, *rest = ctx.saved_tensors
         statistics, hiddens = (rest[:2], rest[2:]) if ctx.norm is not None else ([], rest)
         normed = x if ctx.norm is None else _normalised(x, ctx.norm, ctx.weights, *statistics)
@@ -94,7 +94,7 @@ class _GegluLinear(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor):  # noqa: ANN205
+    def backward(ctx: Any, *grads: Tensor):
         x, *hidden = ctx.saved_tensors
         value, gate = x.chunk(2, -1)
         activated = F.gelu(gate)
@@ -179,9 +179,7 @@ def _forward(x: Tensor, layer: Layer, weights: Weights) -> tuple[Tensor, Tensor 
     if adapter is None:
         return output, None
     hidden = x.reshape(-1, x.shape[-1]) @ adapter.down.to(x.dtype).T
-    output.view(-1, output.shape[-1]).addmm_(
-        hidden, adapter.up.to(x.dtype).T, alpha=adapter.scale
-    )
+    output.view(-1, output.shape[-1]).addmm_(hidden, adapter.up.to(x.dtype).T, alpha=adapter.scale)
     return output, hidden
 
 

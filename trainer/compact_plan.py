@@ -35,10 +35,10 @@ def compact_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Re
     for name, module in unet.named_modules():
         if _is_transformer(module) and inside.is_plain(module):
             plan += _transformer(name, module, inside)
-        elif isinstance(module, nn.Sequential) and _is_norm_silu(module):
-            plan.append(Replacement(f"{name}.0", module[0], _normed(module[0], weights)))
-            plan.append(Replacement(f"{name}.1", module[1], _same))
-    return [*leaves, *plan]
+        elif isinstance(module, nn.Sequential):
+            plan += _norm_and_silu(name, module, weights)
+    taken = {step.module for step in plan}
+    return [*(leaf for leaf in leaves if leaf.module not in taken), *plan]
 
 
 class _Inside(NamedTuple):
@@ -106,10 +106,15 @@ def _is_geglu(module: nn.Module | None) -> bool:
     )
 
 
-def _is_norm_silu(module: nn.Sequential) -> bool:
-    return (
-        len(module) >= 2 and isinstance(module[0], nn.GroupNorm) and isinstance(module[1], nn.SiLU)
-    )
+def _norm_and_silu(name: str, module: nn.Sequential, weights: Weights) -> list[Replacement]:
+    """The beginning of a resnet's halves, and of the way out: the norm takes the activation along."""
+    norm, silu = (*module, None, None)[:2]
+    if not isinstance(norm, nn.GroupNorm) or not isinstance(silu, nn.SiLU):
+        return []
+    return [
+        Replacement(f"{name}.0", norm, lambda x: norm_silu(x, norm, weights)),
+        Replacement(f"{name}.1", silu, _same),
+    ]
 
 
 def _transformer(name: str, block: Any, inside: _Inside) -> list[Replacement]:
@@ -130,10 +135,6 @@ def _transformer(name: str, block: Any, inside: _Inside) -> list[Replacement]:
 
 def _same(x: Tensor) -> Tensor:
     return x
-
-
-def _normed(norm: nn.GroupNorm, weights: Weights) -> Forward:
-    return lambda x: norm_silu(x, norm, weights)
 
 
 def _self_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside) -> Forward:
