@@ -167,6 +167,13 @@ class Train(io.ComfyNode):
                     "network_weights); without it a new one is begun.",
                     optional=True,
                 ),
+                setting(
+                    TrainConfig,
+                    "compact",
+                    "Experimental: keep 40 % less of the activations for backward, recomputing only "
+                    "what is cheap. The result is the same but for rounding.",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),

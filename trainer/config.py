@@ -30,8 +30,8 @@ __all__ = [
 RECIPE_VERSION = 1
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
 
-NOT_IN_IDENTITY = ("checkpointing", "epochs", "validation")
-"""Settings that cannot change the numbers of a step; epochs are told by the steps that they come to."""
+NOT_IN_IDENTITY = ("checkpointing", "compact", "epochs", "validation")
+"""Settings that cannot change the numbers of a step but for rounding; epochs are told by the steps that they come to."""
 
 Checkpointing = Literal["auto", "full", "off"]
 
@@ -53,6 +53,8 @@ class TrainConfig:
     epochs: int = 0
     """Above 0 it goes before `steps`, which `batches.with_steps` then sets to what it comes to."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    compact: bool = False
+    """Keep less for backward, with the same mathematics (see compact)."""
 
     def __post_init__(self) -> None:
         problems = Problems()

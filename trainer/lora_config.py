@@ -61,6 +61,11 @@ class LoraConfig(Settings):
         return self.loraplus_ratio not in (0.0, 1.0) or len({*self.block_rates} - {0.0}) > 1
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the adapters are plain LoRA of which nothing is left out."""
+        return self.algorithm == "lora" and not self.dora and not self.drops
+
+    @property
     def drops(self) -> bool:
         """Whether anything of the adapters is left out at random."""
         return bool(self.dropout or self.rank_dropout or self.module_dropout)

@@ -10,6 +10,8 @@ GIB = 1024**3
 SAVED_PER_SAMPLE = 6.11 * GIB
 """Activations kept for backward: full SDXL, one sample of 1024 x 1024, 16-bit, frozen layers saving
 nothing. Counted on the meta device with this attachment."""
+COMPACT_PER_SAMPLE = 3.73 * GIB
+"""The same with compact layers and a plain LoRA of rank 32."""
 CHECKPOINTED_PER_SAMPLE = 0.48 * GIB
 """The same when transformer blocks and resnets are recomputed."""
 TRANSIENT_PER_SAMPLE = 0.4 * GIB
@@ -52,10 +54,12 @@ def reserve_bytes(
     itemsize: int,
     *,
     checkpointing: bool,
+    compact: bool = False,
     chunks: int = 0,
 ) -> int:
     """Bytes needed beside the frozen weights for adapters, optimiser and activations."""
-    saved = CHECKPOINTED_PER_SAMPLE if checkpointing else SAVED_PER_SAMPLE
+    kept = COMPACT_PER_SAMPLE if compact else SAVED_PER_SAMPLE
+    saved = CHECKPOINTED_PER_SAMPLE if checkpointing else kept
     per_sample = (saved + TRANSIENT_PER_SAMPLE) * (pixels / 1024**2) * (itemsize / 2)
     per_sample += chunks * TEXT_PER_CHUNK
     return int(parameters * BYTES_PER_PARAMETER + per_sample * micro_batch)
@@ -84,11 +88,14 @@ def plan_memory(
     average = parameters * BYTES_PER_AVERAGE if config.optimiser.ema_decay else 0
     checkpoint_choices = {"auto": (False, True), "off": (False,), "full": (True,)}
     rebuilding = rebuilding_bytes(config.lora)
+    compact = config.compact and config.lora.is_plain
     plans = []
     for checkpointing in checkpoint_choices[config.checkpointing]:
         for micro_batch in dict.fromkeys((config.batch_size, 1)):
             sizes = parameters, pixels, micro_batch, itemsize
-            beside = reserve_bytes(*sizes, checkpointing=checkpointing, chunks=chunks)
+            beside = reserve_bytes(
+                *sizes, checkpointing=checkpointing, compact=compact, chunks=chunks
+            )
             need = average + rebuilding + beside
             fits = available is None or need <= available
             plans.append(MemoryPlan(checkpointing, micro_batch, need, fits))

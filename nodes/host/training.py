@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from ...trainer.batches import ended_epoch, with_steps
 from ...trainer.caption_window import CaptionWindow
+from ...trainer.compact_plan import compact_plan
 from ...trainer.data import TrainingData
 from ...trainer.held_out import split
 from ...trainer.loop import Loop, Outcome, StepEvent
@@ -194,7 +195,8 @@ class _Training:
                 "LoRA Loop: %d adapted layers; %s", len(network.targets), self._memory.describe()
             )
             self._make_room()
-            self._leaves = leaf_plan(self._unet, network, self._weights)
+            plan_of = compact_plan if self._config.compact else leaf_plan
+            self._leaves = plan_of(self._unet, network, self._weights)
             for encoder in encoders:
                 self._leaves += text_plan(encoder, network, self._weights)
             plan = list(self._leaves)

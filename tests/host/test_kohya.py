@@ -6,6 +6,8 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from pack.replay import train
+from pack.trainer.attach import leaf_plan
+from pack.trainer.compact_plan import compact_plan
 from pack.trainer.config import LoraConfig
 from pack.trainer.targets import find_targets
 
@@ -19,7 +21,9 @@ SDXL = {
 }  # fmt: skip
 
 
-def test_recorded_runs(golden):
+@pytest.mark.parametrize("plan", [leaf_plan, compact_plan])
+def test_recorded_runs(golden, monkeypatch, plan):
+    monkeypatch.setattr(train, "leaf_plan", plan)
     cases = list(train.cases(golden))
     assert len(cases) == 2 + 3 * 6
     assert [case for case in cases if not case.passed] == []

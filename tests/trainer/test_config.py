@@ -181,6 +181,7 @@ def test_identity_covers_what_changes_numbers():
 def test_identity_leaves_out_the_memory_plan():
     assert not changed(TrainConfig(), checkpointing="full")
     assert not changed(TrainConfig(), checkpointing="off")
+    assert not changed(TrainConfig(), compact=True)
 
 
 def test_identity_has_the_steps_only_where_the_schedule_does():

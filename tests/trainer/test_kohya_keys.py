@@ -197,6 +197,7 @@ VALUES = {
 
 OURS_ONLY = {
     "optimiser.ema_decay",
+    "train.compact",
     "checkpoints.every_minutes",
     "validation.patience",
     "validation.keep_best",

@@ -32,6 +32,19 @@ def test_the_need_is_adapters_and_activations():
     )
 
 
+def test_compact_layers_need_less_where_the_lora_is_plain():
+    def per_sample(**lora):
+        one, two = (
+            plan(None, TrainConfig(batch_size=n, compact=True, lora=LoraConfig(**lora)))
+            for n in (1, 2)
+        )
+        return (two.reserve - one.reserve) / GIB
+
+    assert per_sample() == pytest.approx(3.73 + 0.4, rel=1e-6)
+    for lora in ({"dropout": 0.1}, {"dora": True}, {"algorithm": "loha"}):
+        assert per_sample(**lora) == pytest.approx(6.11 + 0.4, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("kind", "tensors"),
     [({}, 0), ({"algorithm": "lokr"}, 0), ({"algorithm": "loha"}, 5), ({"dora": True}, 2)],

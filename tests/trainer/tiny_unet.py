@@ -22,6 +22,7 @@ CONV_LAYERS = 23
 class CrossAttention(nn.Module):
     def __init__(self, width: int, context: int) -> None:
         super().__init__()
+        self.heads = 1
         self.to_q = nn.Linear(width, width, bias=False)
         self.to_k = nn.Linear(context, width, bias=False)
         self.to_v = nn.Linear(context, width, bias=False)

@@ -1,0 +1,72 @@
+"""SDXL's UNet with a quarter of the width and fewer blocks, random weights, for counting and timing."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+CONTEXT, POOLED = 256, 128
+
+
+class Inputs(NamedTuple):
+    """What the UNet is called with: x [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]."""
+
+    x: Tensor
+    timesteps: Tensor
+    context: Tensor
+    y: Tensor
+
+
+def make_unet(dtype: torch.dtype = torch.float32, device: str = "cpu") -> nn.Module:
+    """ComfyUI's own UNet class, width 64 instead of 320, its weights inference tensors as after loading."""
+    import comfy.ops
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet = UNetModel(**config(), dtype=dtype, device=device, operations=comfy.ops.manual_cast)
+        for name, parameter in unet.named_parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=parameter[0].numel() ** -0.5)
+            else:
+                parameter.normal_(std=0.1).add_(0.0 if name.endswith("bias") else 1.0)
+    return unet.requires_grad_(False).eval()
+
+
+def config() -> dict[str, Any]:
+    """Arguments of the UNet class: SDXL's, in small."""
+    return {
+        "image_size": 32,
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 64,
+        "num_res_blocks": 2,
+        "channel_mult": (1, 2, 4),
+        "transformer_depth": [0, 0, 1, 1, 4, 4],
+        "transformer_depth_middle": 4,
+        "transformer_depth_output": [0, 0, 0, 1, 1, 1, 4, 4, 4],
+        "context_dim": CONTEXT,
+        "adm_in_channels": POOLED,
+        "num_classes": "sequential",
+        "use_linear_in_transformer": True,
+        "num_heads": -1,
+        "num_head_channels": 64,
+        "use_spatial_transformer": True,
+    }
+
+
+def make_inputs(batch: int = 1, side: int = 32) -> Inputs:
+    """Random ones, always the same."""
+    rng = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=rng)
+
+    return Inputs(
+        normal(batch, 4, side, side),
+        torch.linspace(100.0, 900.0, batch),
+        normal(batch, 77, CONTEXT),
+        normal(batch, POOLED),
+    )

@@ -1,0 +1,57 @@
+"""Training with compact layers: the numbers of training layer by layer, through previews and resumes."""
+
+import dataclasses
+import shutil
+
+import pytest
+import torch
+
+from pack.nodes.host import training
+from pack.nodes.host.sampling import PreviewSettings
+from pack.tests.host import scene
+from pack.trainer.config import LossConfig
+
+
+@pytest.fixture
+def cached(tiny, tmp_path):
+    return scene.cache(tiny, scene.write_pictures(tmp_path / "pictures"), tmp_path / "store")
+
+
+def train(tiny, cached, recipe, **extra):
+    with torch.inference_mode():
+        result, _ = training.train_lora(scene.request(tiny, cached, recipe, **extra))
+    return result
+
+
+@pytest.mark.parametrize("settings", [{}, {"checkpointing": "full"}])
+def test_the_numbers_are_those_of_training_layer_by_layer(tiny, cached, settings):
+    recipe = scene.config(steps=4, seed=31, learning_rate=1e-3, **settings)
+    plain = train(tiny, cached, recipe)
+    shutil.rmtree(plain.path.parent)
+    previews = PreviewSettings(("thing",), every=2, width=64, height=64, steps=2, strengths=(0.0, 1.0))
+    compact = train(
+        tiny, cached, dataclasses.replace(recipe, compact=True),
+        clip=tiny.clip, vae=tiny.vae, previews=previews,
+    )  # fmt: skip
+    assert compact.losses == pytest.approx(plain.losses, rel=1e-5)
+    for key, tensor in plain.lora.items():
+        torch.testing.assert_close(compact.lora[key], tensor, rtol=1e-3, atol=2e-5)
+
+
+def test_the_models_own_answer_is_without_the_adapters(tiny, cached):
+    loss = LossConfig(preservation=0.5, preservation_class="person")
+    recipe = scene.config(steps=3, seed=32, learning_rate=1e-3, loss=loss)
+    plain = train(tiny, cached, recipe, clip=tiny.clip)
+    shutil.rmtree(plain.path.parent)
+    compact = train(tiny, cached, dataclasses.replace(recipe, compact=True), clip=tiny.clip)
+    assert compact.losses == pytest.approx(plain.losses, rel=1e-5)
+
+
+def test_pieces_are_the_whole(tiny, cached):
+    recipe = scene.config(steps=5, seed=33, compact=True)
+    whole = train(tiny, cached, recipe)
+    shutil.rmtree(whole.path.parent)
+    train(tiny, cached, dataclasses.replace(recipe, steps=2))
+    pieces = train(tiny, cached, recipe)
+    assert pieces.losses == whole.losses
+    assert all(torch.equal(pieces.lora[key], whole.lora[key]) for key in whole.lora)
