@@ -28,7 +28,9 @@ def test_the_numbers_are_those_of_training_layer_by_layer(tiny, cached, settings
     recipe = scene.config(steps=4, seed=31, learning_rate=1e-3, **settings)
     plain = train(tiny, cached, recipe)
     shutil.rmtree(plain.path.parent)
-    previews = PreviewSettings(("thing",), every=2, width=64, height=64, steps=2, strengths=(0.0, 1.0))
+    previews = PreviewSettings(
+        ("thing",), every=2, width=64, height=64, steps=2, strengths=(0.0, 1.0)
+    )
     compact = train(
         tiny, cached, dataclasses.replace(recipe, compact=True),
         clip=tiny.clip, vae=tiny.vae, previews=previews,
