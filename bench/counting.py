@@ -45,18 +45,23 @@ class Counts(NamedTuple):
 
 def count(loss: Callable[[], Tensor], weights: Iterable[Tensor]) -> Counts:
     """Counts of one forward, as ``loss`` does it, and its backward."""
-    known = {weight.untyped_storage().data_ptr() for weight in weights}
-    kept: dict[int, int] = {}
+    with FlopCounterMode(display=False, custom_mapping=MORE) as counter:
+        value, saved = kept_bytes(loss, weights)
+        value.backward()
+    return Counts(saved, counter.get_total_flops())
+
+
+def kept_bytes(forward: Callable[[], Tensor], weights: Iterable[Tensor]) -> tuple[Tensor, int]:
+    """What the forward gives, and the bytes that autograd keeps of it, weights left out."""
+    known = {weight.untyped_storage()._cdata for weight in weights}
+    kept: dict[int, Any] = {}  # the storages themselves, so that no address is used twice
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in known:
+            kept[storage._cdata] = storage
         return tensor
 
-    with FlopCounterMode(display=False, custom_mapping=MORE) as counter:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            value = loss()
-        saved = sum(kept.values())
-        value.backward()
-    return Counts(saved, counter.get_total_flops())
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        value = forward()
+    return value, sum(storage.nbytes() for storage in kept.values())

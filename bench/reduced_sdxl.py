@@ -1,4 +1,4 @@
-"""SDXL's UNet with a quarter of the width and fewer blocks, random weights, for counting and timing."""
+"""SDXL's UNet for counting and timing: in small with random weights, and full size without any."""
 
 from __future__ import annotations
 
@@ -32,6 +32,24 @@ def make_unet(dtype: torch.dtype = torch.float32, device: str = "cpu") -> nn.Mod
                 parameter.normal_(std=parameter[0].numel() ** -0.5)
             else:
                 parameter.normal_(std=0.1).add_(0.0 if name.endswith("bias") else 1.0)
+    return unet.requires_grad_(False).eval()
+
+
+def full_size() -> nn.Module:
+    """The real one on the meta device, bfloat16."""
+    import comfy.ops
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    sizes = {
+        "model_channels": 320,
+        "transformer_depth": [0, 0, 2, 2, 10, 10],
+        "transformer_depth_middle": 10,
+        "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+        "context_dim": 2048,
+        "adm_in_channels": 2816,
+    }
+    dtype, operations = torch.bfloat16, comfy.ops.disable_weight_init
+    unet = UNetModel(**config() | sizes, dtype=dtype, device="meta", operations=operations)
     return unet.requires_grad_(False).eval()
 
 

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    _import_comfyui()
+    import_comfyui()
     with ExitStack() as stack:
         rows = _measure(ways(options.batch, options.rank, stack), options.rounds)
     sys.stdout.write("{:24}{:>12}{:>10}{:>10}{:>10}\n".format(*HEAD))
@@ -105,7 +105,7 @@ def _measure(found: dict[str, tuple[Callable[[], Any], Any]], rounds: int) -> li
     ]
 
 
-def _import_comfyui() -> None:
+def import_comfyui() -> None:
     """ComfyUI's modules on the CPU, and this repository as the package `pack`."""
     comfyui = os.environ.get("COMFYUI_PATH")
     if not comfyui:
