@@ -102,9 +102,11 @@ def download(
 
 
 def _watch(transfer: _Transfer, progress: Progress | None) -> None:
-    """Wait for the transfer, reporting how much of it lies on disk."""
-    while transfer.is_alive():
+    """Wait for the transfer, reporting how much of it lies on disk: at least once, when it is over."""
+    is_over = False
+    while not is_over:
         transfer.join(POLL_SECONDS)
+        is_over = not transfer.is_alive()
         if progress is not None and transfer.error is None:
             done = _bytes_in(transfer.folder)
             progress(min(done, transfer.total) if transfer.total else done, transfer.total)
