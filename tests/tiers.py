@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,18 +42,34 @@ def main(arguments: list[str]) -> int:
         run_tool("ruff check", "ruff", "check", "."),
         run_tool("ruff format", "ruff", "format", "--check", "."),
         run_tool("pyright", "pyright"),
-        run_pytest("core", None, [*core_paths(), "-m", "not slow"], arguments),
-        run_pytest("core, slow", None, [*core_paths(), "-m", "slow"], arguments),
-        run_pytest("host", hosts["main"], ["tests/host"], arguments),
-        run_pytest("host", hosts["old"], ["tests/host", "-m", "not slow"], arguments),
-        run_pytest("server", hosts["main"], ["tests/server"], arguments),
-        run_pytest("server smoke", hosts["old"], ["tests/server", "-m", "old_host"], arguments),
+        *run_together(
+            [
+                ("core", None, [*core_paths(), "-m", "not slow"]),
+                ("host", hosts["main"], ["tests/host"]),
+                ("server", hosts["main"], ["tests/server"]),
+                ("host", hosts["old"], ["tests/host", "-m", "not slow"]),
+                ("core, slow", None, [*core_paths(), "-m", "slow"]),
+                ("server smoke", hosts["old"], ["tests/server", "-m", "old_host"]),
+            ],
+            arguments,
+        ),
         run_gpu(hosts["main"], arguments),
     ]
     say(table(rows))
     totals = [sum(row[column] for row in rows) for column in (2, 3, 4)]
     say("{} passed, {} failed, {} skipped".format(*totals))
     return 1 if totals[1] else 0
+
+
+def run_together(
+    tiers: list[tuple[str, str | None, list[str]]], arguments: list[str]
+) -> Iterator[Row]:
+    """The tiers, two at a time where there are two processors: each computes in one thread."""
+    say("\nThe tests run two tiers at a time; what each has to say comes when it is done.")
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        running = [pool.submit(run_pytest, *tier, arguments) for tier in tiers]
+        for future in as_completed(running):
+            yield future.result()
 
 
 def core_paths() -> list[str]:
@@ -80,7 +98,6 @@ def run_pytest(tier: str, comfyui: str | None, paths: list[str], arguments: list
     host = version(comfyui) if comfyui else ""
     if not (ROOT / paths[0]).is_dir():
         return Row(tier, host, 0, 0, 1, 0.0, f"not run: there is no {paths[0]}")
-    say(f"\n== {tier} {host}".rstrip())
     environment = {key: value for key, value in os.environ.items() if key != "COMFYUI_PATH"}
     environment["OMP_NUM_THREADS"] = environment.get("OMP_NUM_THREADS", "1")
     if comfyui:
@@ -89,8 +106,11 @@ def run_pytest(tier: str, comfyui: str | None, paths: list[str], arguments: list
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", *paths, f"--junitxml={report}", *arguments]
-        code = subprocess.call(command, cwd=ROOT, env=environment)
-        counts = read_report(report)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        code, counts = done.returncode, read_report(report)
+    say(f"\n== {tier} {host}\n{done.stdout.decode(errors='replace')}".rstrip())
     seconds = time.monotonic() - start
     if code == NOTHING_COLLECTED:
         return Row(tier, host, 0, 0, 1, seconds, "not run: no test was selected")

@@ -11,6 +11,8 @@ from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
 from pack.trainer.config import LossConfig
 
+pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+
 
 @pytest.fixture
 def cached(tiny, tmp_path):

@@ -16,6 +16,8 @@ from pack.trainer.config import LoraConfig
 from pack.trainer.network import Network
 from pack.trainer.targets import find_targets
 
+pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+
 
 @pytest.fixture(scope="module")
 def counts():

@@ -11,6 +11,8 @@ from pack.nodes.host.training import train_lora
 from pack.tests.host import scene
 from pack.trainer.config import LossConfig
 
+pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+
 WORD = LossConfig(preservation=1.0, preservation_class="cat")
 
 

@@ -12,6 +12,8 @@ from pack.tests.host import scene
 from pack.trainer.config import OptimiserConfig
 from pack.trainer.optim import Optimiser
 
+pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+
 
 @pytest.fixture
 def cached(tiny, tmp_path):

@@ -15,6 +15,8 @@ from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.config import OptimiserConfig
 from pack.trainer.state import StateFiles
 
+pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+
 PREVIEWS = PreviewSettings(("thing",), every=2, width=64, height=64, steps=1)
 
 

@@ -15,6 +15,8 @@ from pack.trainer.cache import KIND
 from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.store import Store
 
+pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+
 
 @pytest.fixture
 def cached(tiny, tmp_path):

@@ -14,6 +14,8 @@ from pack.trainer.lora_file import write_lora
 from pack.trainer.lora_formats import to_diffusers_lora
 from pack.trainer.start import Start
 
+pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+
 
 @pytest.fixture
 def cached(tiny, tmp_path):

@@ -14,6 +14,8 @@ from pack.trainer.checkpoint_config import CheckpointConfig
 from pack.trainer.config import OptimiserConfig, TrainConfig
 from pack.trainer.lora_file import read_lora
 
+pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+
 SCHEDULE_FREE = TrainConfig(
     steps=7, optimiser=OptimiserConfig(type="AdamWScheduleFree", learning_rate=1e-2)
 )

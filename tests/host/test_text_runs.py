@@ -23,6 +23,8 @@ from pack.trainer.config import OptimiserConfig
 from pack.trainer.store import Store
 from pack.trainer.texts import KIND
 
+pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+
 PREVIEWS = PreviewSettings(("thing",), every=2, width=64, height=64, steps=1)
 
 

@@ -15,6 +15,8 @@ from pack.trainer.config import ValidationConfig
 from pack.trainer.held_out import split
 from pack.trainer.validation import Validation
 
+pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+
 HELD_OUT = ValidationConfig(2, every=2, timesteps=4, keep_best=True)
 
 
