@@ -65,6 +65,7 @@ class Runs(io.ComfyNode):
                     "run",
                     "report: the name of the run, as in the list. Empty: the latest.",
                     default="",
+                    advanced=True,
                 ),
                 field(
                     io.Boolean,

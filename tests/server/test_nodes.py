@@ -85,7 +85,8 @@ def test_seeds_stay_as_they_are(ours):
         for name, _, options in fields(info)
         if name in ("seed", "noise_seed")
     }
-    assert seeds == {"LoraLoopTrain": False, "LoraLoopPreviewSettings": False}
+    nodes = "LoraLoopTrain", "LoraLoopPreviewSettings", "LoraLoopValidationSettings"
+    assert seeds == dict.fromkeys(nodes, False)
 
 
 def test_defaults_are_the_proven_recipe(ours):
