@@ -14,11 +14,10 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..trainer.batches import batches_per_epoch, epoch_ends
+from ..trainer.batches import batches_per_epoch, epoch_of
 from ..trainer.cache import CachedDataset, LatentRecipe, cache_latents
 from ..trainer.config import TrainConfig
 from ..trainer.dataset import Dataset
@@ -74,7 +73,7 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
     wrong = [
         name
         for name, counters in recorded.get("metadata_epoch", {}).items()
-        if _epoch(name, counters) != _epochs(config, cached, int(counters["ss_steps"]))
+        if _epoch(name, counters) != epoch_of(cached, config, int(counters["ss_steps"]))[0]
     ]
     yield Case("metadata_run epochs of checkpoints", float(len(wrong)), 0.0)
 
@@ -99,17 +98,12 @@ def _config(given: argparse.Namespace, theirs: Mapping[str, str], batches: int) 
     )
 
 
-def _epochs(config: TrainConfig, cached: CachedDataset, steps: int) -> int:
-    """The epoch, from 1, that optimiser step ``steps`` lies in."""
-    return 1 + sum(1 for _ in takewhile(lambda end: end < steps, epoch_ends(cached, config)))
-
-
 def _metadata(
     config: TrainConfig, cached: CachedDataset, given: argparse.Namespace, batches: int
 ) -> dict[str, str]:
     facts = RunFacts(
         steps=config.steps,
-        epochs=_epochs(config, cached, config.steps),
+        epochs=epoch_of(cached, config, config.steps)[0],
         batches_per_epoch=batches,
         started=0.0,
         finished=0.0,

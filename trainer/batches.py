@@ -83,12 +83,16 @@ def epoch_ends(cached: CachedDataset, config: TrainConfig) -> Iterator[int]:
         yield done
 
 
+def epoch_of(cached: CachedDataset, config: TrainConfig, step: int) -> tuple[int, bool]:
+    """The epoch, counted from 1, that optimiser step ``step`` lies in, and whether it ends with it."""
+    ends = enumerate(epoch_ends(cached, config), 1)
+    return next((number, end == step) for number, end in ends if end >= step)
+
+
 def ended_epoch(cached: CachedDataset, config: TrainConfig, step: int) -> int:
     """The epoch, counted from 1, that ends with optimiser step ``step``; 0 when none does."""
-    number, end = next(
-        found for found in enumerate(epoch_ends(cached, config), 1) if found[1] >= step
-    )
-    return number if end == step else 0
+    number, ends = epoch_of(cached, config, step)
+    return number if ends else 0
 
 
 def with_steps(config: TrainConfig, cached: CachedDataset) -> TrainConfig:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from itertools import takewhile
 from pathlib import Path
 
-from ...trainer.batches import epoch_ends
+from ...trainer.batches import ended_epoch, epoch_of
 from ...trainer.checkpoints import FOLDER, Checkpoints
 from ...trainer.loop import Loop
-from .facts import epochs, metadata
+from .facts import metadata
 from .request import Request
 
 
@@ -25,11 +24,9 @@ def follow(request: Request, run: Path, loop: Loop, first: int) -> list[Checkpoi
         run / FOLDER,
         config,
         loop,
-        epochs(request, steps),
+        epoch_of(request.cached, request.config, steps)[0],
         lambda step: metadata(request, step, started, run),
     )
     if first:
-        ends = takewhile(lambda end: end <= first, epoch_ends(request.cached, request.config))
-        ended = {end: epoch for epoch, end in enumerate(ends, 1)}
-        writer.write(first, ended.get(first, 0), steps)
+        writer.write(first, ended_epoch(request.cached, request.config, first), steps)
     return [writer]

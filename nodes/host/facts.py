@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...trainer.batches import batches_per_epoch, epoch_ends
+from ...trainer.batches import batches_per_epoch, epoch_of
 from ...trainer.dataset import FileStamp
 from ...trainer.file_index import FileFacts, FileIndex
 from ...trainer.metadata import ModelFile, RunFacts, describe
@@ -22,12 +21,6 @@ _PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 _SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".sft")
 
 
-def epochs(request: Request, steps: int) -> int:
-    """How many epochs that many steps take, the last one maybe in part."""
-    finished = takewhile(lambda end: end < steps, epoch_ends(request.cached, request.config))
-    return 1 + sum(1 for _ in finished)
-
-
 def metadata(request: Request, steps: int, started: float, run: Path) -> dict[str, str]:
     """kohya's metadata of ``steps`` of a training that began at ``started`` (unix seconds); it is now.
 
@@ -37,7 +30,7 @@ def metadata(request: Request, steps: int, started: float, run: Path) -> dict[st
     schedule = unet.schedule(patcher, config.loss)
     facts = RunFacts(
         steps=steps,
-        epochs=epochs(request, steps),
+        epochs=epoch_of(cached, config, steps)[0],
         batches_per_epoch=batches_per_epoch(cached, config.batch_size),
         started=started,
         finished=time.time(),
