@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import step
+from finding import import_comfyui
 
 GIB = 1 << 30
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1024, help="pixels a side")
     parser.add_argument("--rank", type=int, default=32)
     options = parser.parse_args()
-    step.import_comfyui()
+    import_comfyui()
     from pack.trainer.attach import leaf_plan
     from pack.trainer.compact_plan import compact_plan
 
@@ -61,7 +61,7 @@ def _kept(plan_of: Any, side: int, rank: int) -> int:
 
 
 def _flash() -> Any:
-    """Attention that keeps query, key, value, output and the logarithms of the sums, and no more."""
+    """Attention that keeps query, key, value, output and the logarithms of the sums, and no more. There is no way back."""
     import torch
 
     class Flash(torch.autograd.Function):
@@ -70,10 +70,6 @@ def _flash() -> Any:
             out = torch.empty_like(q.transpose(1, 2)).transpose(1, 2)
             ctx.save_for_backward(q, k, v, out, q.new_empty(q.shape[:3], dtype=torch.float32))
             return out
-
-        @staticmethod
-        def backward(ctx: Any, *grads: Any) -> Any:
-            raise NotImplementedError  # nothing is computed here
 
     return lambda q, k, v, *_, **__: Flash.apply(q, k, v)
 

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-import types
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 class Verdict(NamedTuple):
@@ -48,7 +44,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--half", choices=("tuning", "held out"), default="held out")
     half = parser.parse_args().half
-    _pack()
+    from finding import find_pack
+
+    find_pack()
     checks = verdicts(half)
     lines = ["| check | flawed | found | fine | wrongly found | precision | recall |"]
     lines.append("|---|---|---|---|---|---|---|")
@@ -138,13 +136,6 @@ def _near_duplicates(half: Any, least: float) -> Iterator[Verdict]:
 def _of(given: list[Verdict], kind: str, flawed: bool) -> str:
     found = [v.found for v in given if v.kind == kind and v.flawed == flawed]
     return f"{sum(found)} of {len(found)}" if found else ""
-
-
-def _pack() -> None:
-    """This repository as the package `pack`."""
-    pack = types.ModuleType("pack")
-    pack.__path__ = [str(ROOT)]
-    sys.modules["pack"] = pack
 
 
 if __name__ == "__main__":

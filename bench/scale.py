@@ -17,13 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
 MIB = 1 << 20
 SIZES = ((192, 192), (192, 128), (128, 192), (256, 112), (144, 224))
 ENDINGS = (".png", ".jpg", ".webp", ".bmp")
@@ -176,21 +174,12 @@ def _encode(pixels: Any) -> Any:
 
 
 def _import_comfyui(work: Path) -> None:
-    """ComfyUI's modules on the CPU with `work` as base directory, and this repository as `pack`."""
-    comfyui = os.environ.get("COMFYUI_PATH")
-    if not comfyui:
-        sys.exit("Set COMFYUI_PATH to a ComfyUI.")
-    sys.path = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "bench")]
-    sys.path.insert(0, comfyui)
-    pack = types.ModuleType("pack")
-    pack.__path__ = [str(ROOT)]
-    sys.modules["pack"] = pack
-    import comfy.cli_args
-
+    """ComfyUI's modules with `work` as base directory, and a tagger there."""
     for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
         (work / name).mkdir(exist_ok=True)
-    comfy.cli_args.args.cpu = True
-    comfy.cli_args.args.base_directory = str(work)
+    from finding import import_comfyui
+
+    import_comfyui(work)
     from pack.demo import tiny_tagger
 
     tagger = work / "models" / "wd14_tagger" / TAGGER

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import time
-import types
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
 HEAD = "way", "saved MiB", "GFLOP", "ms/step", "to naive"
 
 
@@ -31,6 +28,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    from finding import import_comfyui
+
     import_comfyui()
     with ExitStack() as stack:
         rows = _measure(ways(options.batch, options.rank, stack), options.rounds)
@@ -103,21 +102,6 @@ def _measure(found: dict[str, tuple[Callable[[], Any], Any]], rounds: int) -> li
         }
         for name in found
     ]
-
-
-def import_comfyui() -> None:
-    """ComfyUI's modules on the CPU, and this repository as the package `pack`."""
-    comfyui = os.environ.get("COMFYUI_PATH")
-    if not comfyui:
-        sys.exit("Set COMFYUI_PATH to a ComfyUI.")
-    sys.path = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "bench")]
-    sys.path.insert(0, comfyui)
-    pack = types.ModuleType("pack")
-    pack.__path__ = [str(ROOT)]
-    sys.modules["pack"] = pack
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu = True
 
 
 if __name__ == "__main__":

@@ -17,14 +17,12 @@ import statistics
 import sys
 import tempfile
 import time
-import types
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
 SIDE = 2048
 BATCH = 8
 
@@ -35,7 +33,9 @@ Timed = Callable[[], tuple[float, float] | None]
 def main() -> None:
     """Run all comparisons, print their tables, and write the figures if asked."""
     options = _parse()
-    _find_pack()
+    from finding import find_pack
+
+    find_pack()
     with ExitStack() as stack:
         work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         figures = _run(options, work, stack)
@@ -197,14 +197,6 @@ def _machine() -> dict[str, str]:
         "opencv": cv2.__version__,
         "pillow": PIL.__version__,
     }
-
-
-def _find_pack() -> None:
-    """This repository as the package `pack`."""
-    sys.path = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "bench")]
-    pack = types.ModuleType("pack")
-    pack.__path__ = [str(ROOT)]
-    sys.modules["pack"] = pack
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+"""This repository as the package `pack` and, where asked for, ComfyUI's modules: for the scripts here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def find_pack() -> None:
+    """Let `import pack` find this repository; its root and this folder leave `sys.path`."""
+    sys.path = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "bench")]
+    pack = types.ModuleType("pack")
+    pack.__path__ = [str(ROOT)]
+    sys.modules["pack"] = pack
+
+
+def import_comfyui(base: Path | None = None) -> None:
+    """ComfyUI's modules from $COMFYUI_PATH on the CPU, with ``base`` as base directory, and `pack`."""
+    comfyui = os.environ.get("COMFYUI_PATH")
+    if not comfyui:
+        sys.exit("Set COMFYUI_PATH to a ComfyUI.")
+    find_pack()
+    sys.path.insert(0, comfyui)
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = True
+    if base is not None:
+        comfy.cli_args.args.base_directory = str(base)
