@@ -94,3 +94,19 @@ def tiny(tiny_checkpoint, load_tiny) -> tiny_sdxl.Loaded:
 def tiny_v(tiny_v_checkpoint, load_tiny) -> tiny_sdxl.Loaded:
     """The tiny v-prediction SDXL, freshly loaded."""
     return load_tiny(tiny_v_checkpoint)
+
+
+@pytest.fixture
+def cached(tiny, tmp_path):
+    """Four red pictures with captions, latents and encodings in a store."""
+    from pack.tests.host import scene
+
+    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A function: from now on runs lie in another folder, so that nothing is found."""
+    from pack.nodes.host import folders
+
+    return lambda: monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "elsewhere")

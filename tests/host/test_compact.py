@@ -14,11 +14,6 @@ from pack.trainer.config import LossConfig
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 
 
-@pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "pictures"), tmp_path / "store")
-
-
 def train(tiny, cached, recipe, **extra):
     with torch.inference_mode():
         result, _ = training.train_lora(scene.request(tiny, cached, recipe, **extra))

@@ -8,11 +8,6 @@ from pack.tests.host import scene
 
 
 @pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
-
-
-@pytest.fixture
 def edited(tiny, cached, tmp_path):
     (tmp_path / "set" / "picture_0.txt").write_text("other words", "utf-8")
     return scene.cache(tiny, tmp_path / "set", tmp_path / "cache")

@@ -37,11 +37,6 @@ def config(kind, steps=3):
     )
 
 
-@pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
-
-
 def train(tiny, cached, recipe):
     with torch.inference_mode():
         return training.train_lora(scene.request(tiny, cached, recipe))[0]

@@ -15,11 +15,6 @@ from pack.trainer.optim import Optimiser
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 
 
-@pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
-
-
 def train(tiny, cached, optimiser, **extra):
     recipe = dataclasses.replace(scene.config(), optimiser=optimiser)
     with torch.inference_mode():

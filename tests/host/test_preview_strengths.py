@@ -23,11 +23,6 @@ SMALL = {"width": 64, "height": 64, "steps": 1}
 LEVELS = (0.0, 0.4, 0.6, 0.8, 1.0)
 
 
-@pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
-
-
 def train(tiny, cached, settings, **values):
     extra = {"clip": tiny.clip, "vae": tiny.vae, "previews": settings}
     with torch.inference_mode():

@@ -12,11 +12,6 @@ from pack.tests.host import scene
 SMALL = {"width": 64, "height": 64, "steps": 1}
 
 
-@pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
-
-
 def test_options_of_a_line_go_before_the_settings():
     settings = PreviewSettings(
         ("a --w 96 --n bad --s 2 --d 0", "b --ss euler_a --l 1"), "ugly", cfg=5, **SMALL

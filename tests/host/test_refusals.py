@@ -87,11 +87,6 @@ def test_a_clip_of_another_family(tiny):
         check_clip(lone)
 
 
-@pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
-
-
 def check(tiny, cached, recipe=None, **extra):
     scene.request(tiny, cached, recipe, **extra).check()
 

@@ -10,11 +10,6 @@ from pack.tests.host import scene
 from pack.trainer import frozen
 
 
-@pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
-
-
 def fail_in_forward(monkeypatch, error, *, in_preview=False, call=40):
     """Raise inside the UNet: its SiLU modules are called in every forward."""
     original, calls = torch.nn.SiLU.forward, [0]

@@ -20,17 +20,6 @@ pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 PREVIEWS = PreviewSettings(("thing",), every=2, width=64, height=64, steps=1)
 
 
-@pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
-
-
-@pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-    """A function: from now on runs lie in another folder, so that nothing is found."""
-    return lambda: monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "elsewhere")
-
-
 def train(tiny, cached, recipe, **extra):
     with torch.inference_mode():
         return training.train_lora(scene.request(tiny, cached, recipe, **extra))

@@ -21,11 +21,6 @@ PREVIEWS = PreviewSettings(
 )
 
 
-@pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
-
-
 def train(tiny, cached, recipe=None, **extra):
     request = scene.request(tiny, cached, recipe, **extra)
     with torch.inference_mode():

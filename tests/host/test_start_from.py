@@ -17,11 +17,6 @@ from pack.trainer.start import Start
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 
 
-@pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
-
-
 def train(tiny, cached, start=None, steps=2, **lora):
     settings = {**vars(scene.config(steps=steps)), "lora": LoraConfig(**{"rank": 4, **lora})}
     request = scene.request(tiny, cached, TrainConfig(**settings), start=start)

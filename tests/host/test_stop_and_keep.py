@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 
-from pack.nodes.host import folders, stopping, training
+from pack.nodes.host import stopping, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.nodes.host.stopping import TRAININGS
 from pack.tests.host import scene
@@ -19,17 +19,6 @@ pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 SCHEDULE_FREE = TrainConfig(
     steps=7, optimiser=OptimiserConfig(type="AdamWScheduleFree", learning_rate=1e-2)
 )
-
-
-@pytest.fixture
-def cached(tiny, tmp_path):
-    return scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
-
-
-@pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-    """A function: from now on runs lie in another folder, so that nothing is found."""
-    return lambda: monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "elsewhere")
 
 
 def train(tiny, cached, recipe, **extra):
