@@ -25,8 +25,8 @@ def split(cached: CachedDataset, config: TrainConfig) -> Parts:
     """Take the held-out pictures out of a dataset.
 
     Chosen by content digest and seed among the training pictures, never among those for
-    regularisation or preservation; copies of a picture go together. The captions of held-out pictures become what
-    they are without shuffling and dropout, alternatives drawn once.
+    regularisation or preservation; copies of a picture go together. The captions of held-out pictures
+    become what they are without shuffling and dropout, alternatives drawn once.
 
     Raises:
         ValueError: no training picture would be left.

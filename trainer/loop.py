@@ -194,9 +194,8 @@ class Loop:
             for part in batch.split(self._micro_batch):
                 self._observer.before_batch()
                 share = len(part.items) / len(batch.items)
-                with self._network.dropping(
-                    self._dropout(epoch, part)
-                ):  # backward recomputes blocks
+                dropout = self._dropout(epoch, part)
+                with self._network.dropping(dropout):  # in backward too, which recomputes blocks
                     for term in self._terms(part, epoch):
                         loss = term.mean() * share
                         self._optimiser.backward(loss / self._config.accumulation)

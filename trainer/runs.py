@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 
 from .lock import folder_lock, owner
 from .nearest import DESCRIPTION, read_description
+from .state import NAME as STATE
 
 _NAME = re.compile(r"[0-9a-f]{16}")
 _RESULT = re.compile(r"(steps|kept|stopped)-(\d{8,})\.safetensors")
-_STATE = re.compile(r"state-(\d{8,})-[0-9a-f]{32}\.pt")
 _DAY = 86400.0
 _TRIGGER = "modelspec.trigger_phrase"
 
@@ -94,7 +94,7 @@ def find_run(root: Path, name: str) -> Run | None:
         time=max((stat.st_mtime for file, stat in files), default=0.0),
         size=sum(stat.st_size for _, stat in files),
         results=_matching(path, _RESULT),
-        states=_matching(path, _STATE),
+        states=_matching(path, STATE),
         config=described["config"] if described else {},
         owner=owner(path),
     )

@@ -24,7 +24,7 @@ FORMAT = 1
 KEPT = 2
 """States of a run that stay on disk: should the last be damaged, there is one before it."""
 
-_NAME = re.compile(r"state-(\d{8,})-([0-9a-f]{32})\.pt")
+NAME = re.compile(r"state-(\d{8,})-([0-9a-f]{32})\.pt")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class StateFiles:
             _remove(path)
 
     def _found(self) -> list[tuple[int, Path]]:
-        names = ((path, _NAME.fullmatch(path.name)) for path in self._folder.glob("state-*.pt"))
+        names = ((path, NAME.fullmatch(path.name)) for path in self._folder.glob("state-*.pt"))
         return [(int(match[1]), path) for path, match in names if match]
 
     def _by_age(self) -> list[tuple[int, Path]]:
@@ -123,7 +123,7 @@ class _Hashing:
 
 def read_state(path: Path) -> State | None:
     """The state in a file that `StateFiles` wrote; None, and a warning, if it is damaged."""
-    match = _NAME.fullmatch(path.name)
+    match = NAME.fullmatch(path.name)
     try:
         if match is None or file_digest(path) != match[2]:
             raise ValueError("its contents are not those that were written")

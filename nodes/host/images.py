@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,13 @@ def to_image(array: np.ndarray) -> Tensor:
 def to_pil(image: Tensor) -> Image.Image:
     """One picture [H, W, 3] float in 0..1 -> PIL."""
     return Image.fromarray((image.float().cpu().clamp(0, 1).numpy() * 255).round().astype(np.uint8))
+
+
+def to_png(image: Image.Image) -> bytes:
+    """A PIL picture as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def empty_image() -> Tensor:

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...trainer.atomic import write_atomically
 from .grid import GREY, grid, one_size
-from .images import to_image, to_pil
+from .images import to_image, to_pil, to_png
 
 _NAME = re.compile(r"step(\d+)_(\d+)(?:_strength(-?\d+(?:\.\d+)?(?:e-\d+)?))?\.png")
 
@@ -47,14 +48,11 @@ class PreviewBook:
         Returns them on one sheet for the node: side by side, or a row per prompt and a column per
         strength where there are several.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         images = [to_pil(picture[0]) for picture in pictures]
         for index, image in enumerate(images):
             prompt, column = divmod(index, len(strengths))
-            target = self.folder / Place(step, prompt, strengths[column]).name
-            partial = target.with_suffix(".tmp")
-            image.save(partial, format="PNG")
-            partial.replace(target)
+            place = Place(step, prompt, strengths[column])
+            write_atomically(self.folder / place.name, to_png(image))
         if len(strengths) == 1:
             return _side_by_side(images)
         cells = {divmod(index, len(strengths)): image for index, image in enumerate(images)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from ...trainer.atomic import write_atomically
 from ...trainer.batches import BatchItem
 from ...trainer.data import TrainingData
 from .grid import one_size
-from .images import empty_image, to_image, to_pil
+from .images import empty_image, to_image, to_pil, to_png
 from .progress import NodeProgress, check_interrupt
 from .request import Request
 
@@ -49,7 +48,7 @@ def record_seen(request: Request, data: TrainingData, run: Path) -> None:
         if not path.exists():
             check_interrupt()
             progress.say(f"decoding what the first step shows, {number + 1}/{len(shown)}")
-            write_atomically(path, _png(request.vae.decode(data.latents(item)[None])[0]))
+            write_atomically(path, to_png(to_pil(request.vae.decode(data.latents(item)[None])[0])))
 
 
 def read_seen(run: Path) -> Seen:
@@ -68,12 +67,6 @@ def _block(request: Request, shown: BatchItem) -> str:
     width, height = item.bucket
     mirrored = ", flipped" if shown.flipped and item.flipped_key else ""
     return f"{item.name}, bucket {width} x {height}{mirrored}\n{shown.text}"
-
-
-def _png(picture: Tensor) -> bytes:
-    buffer = io.BytesIO()
-    to_pil(picture).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _open(path: Path) -> Image.Image:
