@@ -113,7 +113,7 @@ def test_it_comes_back_with_the_stored_result(tiny, cached, monkeypatch):
     assert not result.trained
     assert torch.equal(again.images, first.images) and again.captions == first.captions
     decodes = []
-    monkeypatch.setattr(seen, "_png", lambda picture: decodes.append(picture))
+    monkeypatch.setattr(seen, "to_png", lambda picture: decodes.append(picture))
     train(tiny, cached, scene.config(steps=4), vae=tiny.vae)  # goes on
     assert decodes == []
 
