@@ -1,30 +1,21 @@
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 
-from pack.trainer.buckets import BucketSettings, SizeConditioning
-from pack.trainer.cache import CachedDataset, CachedItem, LatentRecipe
+from pack.tests.trainer.golden_run import FOLDERS, make_cached, make_config, make_facts
+from pack.trainer.buckets import BucketSettings
 from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
-from pack.trainer.dataset import Dataset, FileStamp, Sample, Subset
+from pack.trainer.dataset import Dataset
 from pack.trainer.metadata import (
     PRIVATE_KEYS,
     ModelFile,
-    RunFacts,
     describe,
     without_private,
 )
-from pack.trainer.texts import AS_PROMPTS, TextRecipe
+from pack.trainer.texts import AS_PROMPTS
 from pack.trainer.validation_config import ValidationConfig
-
-FOLDERS = {
-    "2_dog": ("dog", 2, False, ["dog, bowl", "dog"]),
-    "3_sks cat": ("sks cat", 3, False, ["a cat, sitting, day", "a cat, running, night, moon", "sks cat"]),
-    "1_animal": ("animal", 1, True, ["animal", "animal"]),
-}  # fmt: skip
-"""The folders of the golden run: class tokens, repeats, whether regularisation, captions."""
 
 OURS = {"lora_loop.version", "lora_loop.config", "modelspec.trigger_phrase"}
 """Keys of our own; modelspec's is of the standard, kohya does not write it."""
@@ -37,53 +28,17 @@ def recorded(golden):
 
 @pytest.fixture
 def config():
-    """The recipe of the golden run."""
-    return TrainConfig(
-        steps=42,
-        batch_size=2,
-        seed=42,
-        lora=LoraConfig(rank=8, alpha=4, rank_dropout=0.1),
-        optimiser=OptimiserConfig(learning_rate=2e-4, schedule="cosine", warmup=2),
-        loss=LossConfig(min_snr_gamma=5, noise_offset=0.05),
-    )
+    return make_config()
 
 
 @pytest.fixture
 def cached():
-    subsets, items = [], []
-    for name, (tokens, repeats, is_reg, captions) in FOLDERS.items():
-        samples = []
-        for number, caption in enumerate(captions):
-            path = Path(name) / f"{number}.png"
-            digest = f"{name}{number}"
-            samples.append(
-                Sample(path, (128, 128), FileStamp(1, 1), digest, caption, path.with_suffix(".txt"))
-            )
-            bucket = (160, 96) if number else (128, 128)
-            size = SizeConditioning((128, 128), (0, 0), (128, 128))
-            items.append(
-                CachedItem(digest, digest, caption, bucket, size, size, digest, f"f{digest}",
-                           repeats, 1.0, is_reg, name)
-            )  # fmt: skip
-        subsets.append(Subset(name, Path(name), tokens, repeats, is_reg, tuple(samples)))
-    buckets = BucketSettings((128, 128), min_reso=64, max_reso=256, step=32)
-    recipe = LatentRecipe(buckets, "vae", flip=True)
-    dataset, texts = Dataset(tuple(subsets)), TextRecipe("kohya 225")
-    return CachedDataset(tuple(items), Path("store"), recipe, dataset, "clip", texts)
+    return make_cached()
 
 
 @pytest.fixture
 def facts():
-    return RunFacts(
-        steps=42,
-        epochs=3,
-        batches_per_epoch=14,
-        started=1795350815.3084996,
-        finished=1795350825.5552328,
-        prediction="epsilon",
-        zero_terminal_snr=False,
-        trigger="sks",
-    )
+    return make_facts()
 
 
 def test_every_key_is_kohyas_or_named_as_ours(config, cached, facts, recorded):
@@ -219,18 +174,6 @@ def test_what_is_held_out(config, cached, facts, held_out, count, split):
     assert written["ss_max_validation_steps"] == "None"
 
 
-def test_a_range_of_timesteps_and_an_adafactor_without_a_rate(config, cached, facts):
-    loss = LossConfig(min_timestep=100, max_timestep=600)
-    optimiser = OptimiserConfig(type="Adafactor", learning_rate=1e-3)
-    written = describe(dataclasses.replace(config, loss=loss, optimiser=optimiser), cached, facts)
-    assert written["modelspec.timestep_range"] == "100,600"
-    assert written["ss_lr_scheduler"] == "adafactor:0.001"
-    assert written["ss_unet_lr"] == "None"
-    warm = OptimiserConfig(schedule="constant", warmup=10)
-    written = describe(dataclasses.replace(config, optimiser=warm), cached, facts)
-    assert written["ss_lr_scheduler"] == "constant_with_warmup"
-
-
 def test_the_config_can_be_read_back(config, cached, facts):
     written = describe(config, cached, facts)
     assert json.loads(written["lora_loop.config"]) == json.loads(json.dumps(config.to_dict()))
@@ -245,63 +188,3 @@ def test_without_private_keys_no_folder_file_or_tag_is_left(config, cached, fact
     for word in (*FOLDERS, "bowl", "running", ".png"):
         assert word not in text
     assert written["ss_network_dim"] == "8"
-
-
-LYCORIS = {
-    "loha": ({"algorithm": "loha", "rank_stabilised": True}, {"algo": "loha", "rs_lora": "True"}),
-    "lokr": ({"algorithm": "lokr"}, {"algo": "lokr", "factor": "-1"}),
-    "lokr 8": (
-        {"algorithm": "lokr", "lokr_factor": 8, "conv_rank": 4},
-        {"algo": "lokr", "factor": "8", "conv_dim": "4", "conv_alpha": "1.0"},
-    ),
-    "dora": ({"dora": True}, {"algo": "lora", "dora_wd": "True", "wd_on_output": "False"}),
-}
-
-
-@pytest.mark.parametrize("kind", LYCORIS)
-def test_other_kinds_say_what_lycoris_says(config, cached, facts, kind):
-    settings, arguments = LYCORIS[kind]
-    written = describe(dataclasses.replace(config, lora=LoraConfig(**settings)), cached, facts)
-    assert written["ss_network_module"] == "lycoris.kohya"
-    assert json.loads(written["ss_network_args"]) == {**arguments, "dropout": None}
-
-
-def test_network_arguments_have_kohyas_names(config, cached, facts):
-    rates = (1.0, *[0.5] * 9, 1.0, 0.0, 1.0, *[2.0] * 9, 1.0)
-    lora = LoraConfig(
-        dropout=0.1,
-        rank_dropout=0.2,
-        module_dropout=0.3,
-        loraplus_ratio=16,
-        max_norm=1,
-        block_ranks=tuple(range(1, 24)),
-        block_alphas=(1.0,) * 23,
-        block_rates=rates,
-    )
-    written = describe(dataclasses.replace(config, lora=lora), cached, facts)
-    assert json.loads(written["ss_network_args"]) == {
-        "rank_dropout": "0.2",
-        "module_dropout": "0.3",
-        "loraplus_lr_ratio": "16.0",
-        "block_dims": ",".join(map(str, range(1, 24))),
-        "block_alphas": ",".join(["1.0"] * 23),
-        "down_lr_weight": ",".join(["0.5"] * 9),
-        "mid_lr_weight": "1.0,0.0,1.0",
-        "up_lr_weight": ",".join(["2.0"] * 9),
-        "dropout": 0.1,
-    }
-    assert written["ss_network_dropout"] == "0.1"
-    assert written["ss_scale_weight_norms"] == "1.0"
-
-
-@pytest.mark.parametrize(
-    ("rates", "text", "unet"),
-    [
-        ({}, "None", "3e-05"),
-        ({"text_encoder_1_rate": 1e-5, "text_encoder_2_rate": 1e-5}, "1e-05", "3e-05"),
-        ({"text_encoder_1_rate": 1e-5, "train_unet": False}, "[1e-05, 0.0]", "None"),
-    ],
-)
-def test_the_rates_of_text_encoders_and_unet(cached, facts, rates, text, unet):
-    written = describe(TrainConfig(optimiser=OptimiserConfig(**rates)), cached, facts)
-    assert (written["ss_text_encoder_lr"], written["ss_unet_lr"]) == (text, unet)
