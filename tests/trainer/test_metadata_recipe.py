@@ -7,7 +7,6 @@ from pack.tests.trainer.golden_run import make_cached, make_config, make_facts
 from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from pack.trainer.metadata import describe
 
-
 CONFIG, CACHED, FACTS = make_config(), make_cached(), make_facts()
 
 
