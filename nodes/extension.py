@@ -24,6 +24,7 @@ from .options import CaptionSettings, DatasetOptions
 from .plot import PlotLoss
 from .previews import PreviewNode
 from .runs import Runs
+from .speed_settings import SpeedSettings
 from .start import LoadLora
 from .tagging import WD14Tag
 from .train import Train
@@ -53,6 +54,7 @@ NODES: list[type[io.ComfyNode]] = [
     PreviewNode,
     CheckpointSettings,
     ValidationSettings,
+    SpeedSettings,
     Train,
     LoadLora,
     ApplyLora,

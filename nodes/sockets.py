@@ -14,6 +14,7 @@ from ..trainer.config import (
     LoraConfig,
     LossConfig,
     OptimiserConfig,
+    SpeedConfig,
     TrainConfig,
     ValidationConfig,
 )
@@ -42,6 +43,7 @@ SOCKETS = (
     Socket("LORA_LOOP_RUN_SETTINGS", TrainConfig, "LoraLoopImportKohyaConfig"),
     Socket("LORA_LOOP_CHECKPOINT_SETTINGS", CheckpointConfig, "LoraLoopCheckpointSettings"),
     Socket("LORA_LOOP_VALIDATION_SETTINGS", ValidationConfig, "LoraLoopValidationSettings"),
+    Socket("LORA_LOOP_SPEED_SETTINGS", SpeedConfig, "LoraLoopSpeedSettings"),
     Socket("LORA_MODEL", LoraModel, "LoraLoopTrain"),  # ComfyUI's own type
     Socket("LOSS_MAP", dict, "LoraLoopTrain"),  # ComfyUI's own type
 )
@@ -58,6 +60,7 @@ SOCKETS = (
     RunSettingsSocket,
     CheckpointSettingsSocket,
     ValidationSettingsSocket,
+    SpeedSettingsSocket,
     LoraModelSocket,
     LossMapSocket,
 ) = (io.Custom(socket.type) for socket in SOCKETS)

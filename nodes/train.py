@@ -11,7 +11,14 @@ from torch import Tensor
 from ..trainer.cache import CachedDataset
 from ..trainer.caption_rules import CaptionOptions
 from ..trainer.checkpoint_config import CheckpointConfig
-from ..trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
+from ..trainer.config import (
+    LoraConfig,
+    LossConfig,
+    OptimiserConfig,
+    SpeedConfig,
+    TrainConfig,
+    ValidationConfig,
+)
 from ..trainer.start import Start
 from .host.apply import apply_lora
 from .host.images import empty_image
@@ -31,6 +38,7 @@ from .sockets import (
     OptimiserSettingsSocket,
     PreviewSettingsSocket,
     RunSettingsSocket,
+    SpeedSettingsSocket,
     ValidationSettingsSocket,
 )
 
@@ -174,6 +182,12 @@ class Train(io.ComfyNode):
                     "what is cheap. The result is the same but for rounding.",
                     advanced=True,
                 ),
+                field(
+                    SpeedSettingsSocket,
+                    "speed_settings",
+                    "Experimental ways to be faster or smaller; without it none is used.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -235,6 +249,7 @@ class Train(io.ComfyNode):
         run_settings: TrainConfig | None = None,
         checkpoint_settings: CheckpointConfig | None = None,
         validation_settings: ValidationConfig | None = None,
+        speed_settings: SpeedConfig | None = None,
         start_from: Mapping[str, Tensor] | None = None,
         **values: Any,
     ) -> io.NodeOutput:
@@ -244,6 +259,7 @@ class Train(io.ComfyNode):
             loss=loss_settings,
             captions=caption_settings,
             validation=validation_settings,
+            speed=speed_settings,
         )
         request = Request(
             model, cache, config, clip, vae, preview_settings, prefetch_weights,

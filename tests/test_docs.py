@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NODES = ROOT / "nodes"
 PAGES = ROOT / "js" / "docs"
-SOCKETS_OF_TRAIN = 8  # those of its SETTINGS table, and run_settings
+SOCKETS_OF_TRAIN = 9  # those of its SETTINGS table, run_settings and speed_settings
 REQUIRED, OPTIONAL = "required", "optional"
 
 

@@ -16,6 +16,7 @@ from .checked import Problems
 from .lora_config import LoraConfig
 from .loss_config import LossConfig
 from .optimiser_config import OptimiserConfig
+from .speed_config import SpeedConfig
 from .validation_config import ValidationConfig
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "LoraConfig",
     "LossConfig",
     "OptimiserConfig",
+    "SpeedConfig",
     "TrainConfig",
     "ValidationConfig",
 ]
@@ -30,8 +32,11 @@ __all__ = [
 RECIPE_VERSION = 1
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
 
-NOT_IN_IDENTITY = ("checkpointing", "compact", "epochs", "validation")
+NOT_IN_IDENTITY = ("checkpointing", "compact", "epochs", "speed", "validation")
 """Settings that cannot change the numbers of a step but for rounding; epochs are told by the steps that they come to."""
+
+STILL_IN_IDENTITY = ("validation held_out", "speed frozen_weights")
+"""What counts inside of them."""
 
 Checkpointing = Literal["auto", "full", "off"]
 
@@ -55,6 +60,7 @@ class TrainConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     compact: bool = False
     """Keep less for backward, with the same mathematics (see compact)."""
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
 
     def __post_init__(self) -> None:
         problems = Problems()
@@ -87,7 +93,7 @@ class TrainConfig:
         """Digest of what can change the numbers of step k (design decision 9).
 
         ``needs_horizon``: something outside the config depends on the number of steps.
-        Left out: the memory plan, all of validation but what is held out, and the number of steps
+        Left out: how memory is spent, all of validation but what is held out, and the number of steps
         unless a schedule or warm-up depends on it.
         """
         recipe = self.to_dict()
@@ -95,6 +101,8 @@ class TrainConfig:
             del recipe[name]
         if self.validation.held_out:
             recipe["held_out"] = [self.validation.held_out, self.validation.seed]
+        if self.speed.frozen_weights != "as loaded":
+            recipe["frozen_weights"] = self.speed.frozen_weights
         if not (needs_horizon or self.optimiser.needs_horizon or self.captions.needs_horizon):
             del recipe["steps"]
         text = json.dumps([RECIPE_VERSION, recipe], sort_keys=True)

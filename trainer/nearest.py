@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .config import NOT_IN_IDENTITY, TrainConfig
+from .config import NOT_IN_IDENTITY, STILL_IN_IDENTITY, TrainConfig
 from .optimiser_config import HORIZON_FREE
 
 DESCRIPTION = "run.json"
@@ -66,7 +66,7 @@ def _differences(config: TrainConfig, other: dict[str, Any], data_needs: bool) -
     ours = dict(leaves(json.loads(json.dumps(config.to_dict()))))
     theirs = dict(leaves(other))
     for name, value in ours.items():
-        counts = name.split()[0] not in NOT_IN_IDENTITY or name == "validation held_out"
+        counts = name.split()[0] not in NOT_IN_IDENTITY or name in STILL_IN_IDENTITY
         if not counts or theirs.get(name, value) == value:
             continue
         if name != "steps":

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pack import headless
-from pack.nodes.host import config_training, folders, training, unet
+from pack.nodes.host import config_training, folders, live_training, unet
 from pack.nodes.host.config_training import ConfigRun
 from pack.nodes.host.fingerprint import fingerprint
 from pack.nodes.host.importing import ImportRequest
@@ -115,7 +115,9 @@ def test_a_second_call_trains_nothing(tmp_path, tiny_checkpoint, monkeypatch):
     config = kohya_scene.write_config(tmp_path, tiny_checkpoint)
     first = run(config)
     before = first.stat().st_mtime_ns
-    monkeypatch.setattr(training._Training, "run", lambda self: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        live_training.LiveTraining, "run", lambda self: pytest.fail("trained again")
+    )
     assert run(config) == first
     assert first.stat().st_mtime_ns == before
 
@@ -124,7 +126,7 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path, tiny_checkpoint, monke
     config = kohya_scene.write_config(tmp_path / "whole", tiny_checkpoint)
     whole = read_lora(run(config))
     config = kohya_scene.write_config(tmp_path / "halves", tiny_checkpoint)
-    update = training.NodeProgress.update
+    update = live_training.NodeProgress.update
 
     def interrupted(self, done, text="", picture=None):
         update(self, done, text, picture)
@@ -133,13 +135,13 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path, tiny_checkpoint, monke
 
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
-        patch.setattr(training.NodeProgress, "update", interrupted)
+        patch.setattr(live_training.NodeProgress, "update", interrupted)
         with pytest.raises(config_training.mm.InterruptProcessingException):
             run(config)
     assert signal.getsignal(signal.SIGINT) is handler
     steps: list[str] = []
     monkeypatch.setattr(
-        training.NodeProgress, "update",
+        live_training.NodeProgress, "update",
         lambda self, done, text="", picture=None: steps.append(text.split(" ·")[0]),
     )  # fmt: skip
     halves = read_lora(run(config))

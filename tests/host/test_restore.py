@@ -4,7 +4,7 @@ import comfy.model_management as mm
 import pytest
 import torch
 
-from pack.nodes.host import training
+from pack.nodes.host import live_training, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
 from pack.trainer import frozen
@@ -125,14 +125,14 @@ def test_a_failure_inside_a_preview(tiny, cached, monkeypatch, kind):
 
 def test_the_users_cancel_is_answered_within_a_step(tiny, cached, monkeypatch):
     steps = []
-    original = training._Training.on_step
+    original = live_training.LiveTraining.on_step
 
     def on_step(self, event):
         original(self, event)
         steps.append(event.step)
         mm.interrupt_current_processing(True)
 
-    monkeypatch.setattr(training._Training, "on_step", on_step)
+    monkeypatch.setattr(live_training.LiveTraining, "on_step", on_step)
     with pytest.raises(mm.InterruptProcessingException):
         train(tiny, cached, steps=50)
     assert steps == [1]
@@ -141,14 +141,14 @@ def test_the_users_cancel_is_answered_within_a_step(tiny, cached, monkeypatch):
 def test_a_foreign_forward_is_noticed(tiny, cached, monkeypatch):
     """Something that puts its own forward over an adapter must not pass silently."""
     target = tiny.model.model.diffusion_model.input_blocks[4][1].proj_in
-    original = training.Previewer.sample
+    original = live_training.Previewer.sample
 
     def sample(self, at_strength):
         pictures = original(self, at_strength)
         target.forward = lambda x: x
         return pictures
 
-    monkeypatch.setattr(training.Previewer, "sample", sample)
+    monkeypatch.setattr(live_training.Previewer, "sample", sample)
     with pytest.raises(RuntimeError, match=r"input_blocks\.4\.1\.proj_in"):
         train(tiny, cached, PREVIEWS)
     assert "forward" not in target.__dict__

@@ -6,7 +6,7 @@ import comfy.model_management as mm
 import pytest
 import torch
 
-from pack.nodes.host import folders, training
+from pack.nodes.host import folders, live_training, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
 from pack.trainer import lock, state_keeper
@@ -33,14 +33,14 @@ def same(one, other):
 
 def cancel_after(monkeypatch, step):
     """The user's red X while this step is the last one done."""
-    original = training._Training.on_step
+    original = live_training.LiveTraining.on_step
 
     def on_step(self, event):
         original(self, event)
         if event.step == step:
             mm.interrupt_current_processing(True)
 
-    monkeypatch.setattr(training._Training, "on_step", on_step)
+    monkeypatch.setattr(live_training.LiveTraining, "on_step", on_step)
 
 
 CAPTIONS = CaptionOptions(shuffle=True, tag_dropout=0.2)
@@ -81,7 +81,7 @@ def test_a_preview_that_was_cancelled_is_made_up_for(tiny, cached, monkeypatch, 
         raise mm.InterruptProcessingException
 
     with monkeypatch.context() as patch, pytest.raises(mm.InterruptProcessingException):
-        patch.setattr(training.Previewer, "sample", cancelled)
+        patch.setattr(live_training.Previewer, "sample", cancelled)
         train(tiny, cached, recipe, **extra)
     result, book = train(tiny, cached, recipe, **extra)
     assert [path.name for path in book.paths()] == ["step00000002_0.png", "step00000004_0.png"]
@@ -113,13 +113,13 @@ def test_nothing_is_lost_when_memory_runs_out(tiny, cached, monkeypatch, elsewhe
 
 def test_more_steps_go_on_and_fewer_do_not(tiny, cached, monkeypatch, elsewhere):
     begun = []
-    original = training._Training.__init__
+    original = live_training.LiveTraining.__init__
 
     def watch(self, *arguments):
         original(self, *arguments)
         begun.append(self.first)
 
-    monkeypatch.setattr(training._Training, "__init__", watch)
+    monkeypatch.setattr(live_training.LiveTraining, "__init__", watch)
     train(tiny, cached, scene.config(steps=3))
     longer, _ = train(tiny, cached, scene.config(steps=5))
     shorter, _ = train(tiny, cached, scene.config(steps=2))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pack.nodes.host import folders, training
+from pack.nodes.host import folders, live_training, training
 from pack.nodes.host.fingerprint import fingerprint
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
@@ -99,7 +99,7 @@ def test_a_stored_result_brings_its_previews(tiny, cached):
 
 def test_progress_texts(tiny, cached, monkeypatch):
     lines = []
-    monkeypatch.setattr(training.NodeProgress, "say", lambda self, text: lines.append(text))
+    monkeypatch.setattr(live_training.NodeProgress, "say", lambda self, text: lines.append(text))
     train(tiny, cached, scene.config(steps=3))
     steps = [line for line in lines if line.startswith("step ")]
     assert [line.split(" · ")[0] for line in steps] == ["step 1/3", "step 2/3", "step 3/3"]

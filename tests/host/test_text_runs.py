@@ -7,7 +7,7 @@ import comfy.model_management as mm
 import pytest
 import torch
 
-from pack.nodes.host import folders, text, training
+from pack.nodes.host import folders, live_training, text, text_training, training
 from pack.nodes.host.apply import apply_lora
 from pack.nodes.host.request import Request
 from pack.nodes.host.sampling import Previewer, PreviewSettings
@@ -139,9 +139,9 @@ def test_a_cancelled_run_goes_on_to_the_bit(tiny, cached, monkeypatch, tmp_path)
 def test_the_size_of_a_micro_batch_changes_nothing(tiny, cached, monkeypatch, tmp_path):  # noqa: F811
     config = recipe(steps=2, lora={"dropout": 0.3}, optimiser={"epsilon": 1e-3})
     whole, _ = train(tiny, cached, config)
-    plan = training.memory_plan
+    plan = live_training.memory_plan
     monkeypatch.setattr(
-        training, "memory_plan", lambda *a: dataclasses.replace(plan(*a), micro_batch=1)
+        live_training, "memory_plan", lambda *a: dataclasses.replace(plan(*a), micro_batch=1)
     )
     monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "elsewhere")
     parts, _ = train(tiny, cached, config)
@@ -182,7 +182,7 @@ def test_captions_are_neither_cached_nor_taken_from_the_cache(tiny, cached, monk
         encoded.append((caption, torch.is_inference_mode_enabled()))
         return plain(clip, caption, *more)
 
-    monkeypatch.setattr(training.text_training, "encode_caption", remember)
+    monkeypatch.setattr(text_training, "encode_caption", remember)
     monkeypatch.setattr(text, "encode_caption", None)
     read, load = [], Store.load
     monkeypatch.setattr(Store, "load", lambda s, kind, key: read.append(kind) or load(s, kind, key))

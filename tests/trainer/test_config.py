@@ -11,6 +11,7 @@ from pack.trainer.config import (
     LoraConfig,
     LossConfig,
     OptimiserConfig,
+    SpeedConfig,
     TrainConfig,
     ValidationConfig,
 )
@@ -216,6 +217,7 @@ def test_the_dict_makes_the_config_again():
         "loss": LossConfig,
         "captions": CaptionOptions,
         "validation": ValidationConfig,
+        "speed": SpeedConfig,
     }
     again = TrainConfig(**{k: parts[k](**v) if k in parts else v for k, v in values.items()})
     assert again == config

@@ -1,0 +1,56 @@
+"""Speed Settings: faster and smaller ways to compute the same step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..trainer.config import SpeedConfig
+from .schema import node, output, setting
+from .sockets import SpeedSettingsSocket
+
+
+class SpeedSettings(io.ComfyNode):
+    """How a step is computed: speed and memory, not results."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "SpeedSettings",
+            display_name="Speed and Memory Settings",
+            description="Experimental ways to compute a step faster or in less memory. None of them has "
+            "been measured on a card yet, so all are off by default.",
+            search_aliases=["low vram", "cuda graphs", "triton", "fp8", "int8", "block swap"],
+            inputs=[
+                setting(
+                    SpeedConfig,
+                    "cuda_graphs",
+                    "Experimental: record the step once for each bucket and replay it, so that the GPU "
+                    "never waits for Python. The result is the same.",
+                ),
+                setting(
+                    SpeedConfig,
+                    "triton_kernels",
+                    "Experimental: fewer passes over memory between the matrix products, where Triton "
+                    "is installed. The result is the same but for rounding.",
+                ),
+                setting(
+                    SpeedConfig,
+                    "stream_weights",
+                    "Experimental: the model's weights stay in RAM and come block by block, for cards "
+                    "that cannot hold them. The result is the same.",
+                ),
+                setting(
+                    SpeedConfig,
+                    "frozen_weights",
+                    "Experimental: store the model's linear layers in 8 bits while training, half the "
+                    "memory. This changes the numbers a little.",
+                ),
+            ],
+            outputs=[output(SpeedSettingsSocket, "speed settings", "For Train.")],
+        )
+
+    @classmethod
+    def execute(cls, **values: Any) -> io.NodeOutput:
+        return io.NodeOutput(SpeedConfig(**values))

@@ -1,0 +1,30 @@
+"""What can be set about speed and memory beyond checkpointing; the node reads the defaults from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .checked import Problems, Settings
+
+FrozenWeights = Literal["as loaded", "int8", "fp8"]
+
+
+@dataclass(frozen=True)
+class SpeedConfig(Settings):
+    """How a step is computed. Only ``frozen_weights`` can change its numbers beyond rounding."""
+
+    cuda_graphs: bool = False
+    """Record a step once for each bucket on the GPU and replay it (see graphs)."""
+    triton_kernels: bool = False
+    """Compute element by element with Triton where it is installed (see elementwise)."""
+    stream_weights: bool = False
+    """Keep the frozen weights in RAM and bring them block by block (see streaming)."""
+    frozen_weights: FrozenWeights = "as loaded"
+    """How the frozen linear layers are stored while training (see quantised)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        problems = Problems()
+        problems.one_of("frozen_weights", self.frozen_weights, FrozenWeights)
+        problems.finish("Speed settings")
