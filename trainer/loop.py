@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,13 +16,13 @@ from .batches import BatchItem
 from .config import TrainConfig
 from .data import Batch, TrainingData
 from .dropout import Dropout
+from .gradients import Gradients, MicroBatch
 from .guard import MAX_BAD_STEPS, Guard
 from .lr_schedule import learning_rate
 from .network import Network
 from .optim import Optimiser, StepOutcome
-from .preservation import loss_terms
 from .state import State
-from .step import Model, draw
+from .step import Draws, Model, draw
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,7 @@ class Loop:
             device=model.device,
             compute_dtype=model.dtype,
         )
+        self._gradients = Gradients(model, network, config, self._optimiser.backward)
         self._guard = Guard()
         self._bands = BandLosses(len(model.schedule))
         self._losses: list[float] = []
@@ -193,31 +193,22 @@ class Loop:
             batch = self._data.load(items)
             for part in batch.split(self._micro_batch):
                 self._observer.before_batch()
-                share = len(part.items) / len(batch.items)
-                dropout = self._dropout(epoch, part)
-                with self._network.dropping(dropout):  # in backward too, which recomputes blocks
-                    for term in self._terms(part, epoch):
-                        loss = term.mean() * share
-                        self._optimiser.backward(loss / self._config.accumulation)
-                        total += float(loss.detach())
+                draws = draw(part, self._config, epoch, len(self._model.schedule))
+                losses = self._gradients(self._micro(part, draws, epoch, len(items)))
+                self._bands.add(draws.timesteps, losses.samples)
+                total += sum(losses.terms.tolist())
         return total / len(batches)
+
+    def _micro(self, part: Batch, draws: Draws, epoch: int, whole: int) -> MicroBatch:
+        """Part of a batch of ``whole`` samples, on the model's device."""
+        there = part.to(self._model.device), draws.to(self._model.device)
+        return MicroBatch(*there, len(part.items) / whole, self._dropout(epoch, part))
 
     def _dropout(self, epoch: int, batch: Batch) -> Dropout | None:
         config = self._config
         if not config.lora.drops:
             return None
         return Dropout(config.lora, config.seed, epoch, batch.items)
-
-    def _terms(self, batch: Batch, epoch: int) -> Iterator[Tensor]:
-        """The terms of the loss, each [B], to be propagated back one after the other."""
-        model, config = self._model, self._config
-        draws = draw(batch, config, epoch, len(model.schedule))
-        there = batch.to(model.device), draws.to(model.device)
-        terms = loss_terms(model, self._network, *there, config.loss)
-        losses = next(terms)
-        self._bands.add(draws.timesteps, losses)
-        yield losses
-        yield from terms
 
     def _event(
         self,
