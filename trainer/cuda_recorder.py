@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None
         self._graphs: list[torch.cuda.CUDAGraph] = []
 
     def rehearse(self, work: Callable[[], Losses]) -> Losses:
@@ -70,7 +71,7 @@ class CudaRecorder:
         self._pool = None
         torch.cuda.empty_cache()
 
-    def _abandon(self, pool: tuple[int, int]) -> None:
+    def _abandon(self, pool: Any) -> None:
         """Tell the allocator that nothing is recorded any more.
 
         PyTorch forgets to when CUDA itself breaks a recording off, and would then never again

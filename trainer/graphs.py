@@ -7,6 +7,7 @@ gradients where they lay, and adds to the gradients. It must be dropped before a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -73,7 +74,8 @@ class Graphs:
         device: torch.device,
     ) -> None:
         self._recorder, self._weights = recorder, weights
-        self._trained, self._frozen = network.parameters(), list(modules)
+        self._trained = network.parameters()
+        self._frozen: list[Any] = list(modules)
         self._place = dtype, device
         self._shown: Counter[Any] = Counter()
         self._recordings: dict[Any, _Recording] = {}
@@ -142,16 +144,16 @@ class Graphs:
             return weight is module.weight and bias is module.bias
 
     def _is_in_place(self) -> bool:
-        """Whether nothing has moved since; else all recordings are void, for good."""
+        """Whether nothing has moved since; else recording is at an end, for it would move again."""
         if self._addresses() == self._lying:
             return True
-        self._fail("weights were moved while training")
+        self._fail("what the recordings compute with was moved")
         return False
 
     def _addresses(self) -> list[int]:
-        frozen = [t for m in self._frozen for t in (m.weight, m.bias)]
-        trained = [t for parameter in self._trained for t in (parameter, parameter.grad)]
-        return [0 if tensor is None else tensor.data_ptr() for tensor in (*frozen, *trained)]
+        frozen = (t for module in self._frozen for t in (module.weight, module.bias))
+        trained = (t for parameter in self._trained for t in (parameter, parameter.grad))
+        return [0 if t is None else t.data_ptr() for t in itertools.chain(frozen, trained)]
 
     def _fail(self, reason: str) -> None:
         self._has_failed = True
