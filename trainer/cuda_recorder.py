@@ -46,13 +46,20 @@ class CudaRecorder:
             graph, pool=self._pool, stream=side, capture_error_mode="thread_local"
         )
         try:
-            with torch.cuda.device(self._device), recording:
-                found = work()
+            with torch.cuda.device(self._device):
+                recording.__enter__()
+                try:
+                    found = work()
+                except BaseException:
+                    with suppress(RuntimeError):  # it cannot be ended where CUDA has broken it off
+                        recording.__exit__(None, None, None)
+                    raise
+                recording.__exit__(None, None, None)
         except BaseException:
-            self._abandon(self._pool)
+            self._abandon(self._pool, side.device.index)
             raise
         finally:
-            torch.cuda.set_stream(here)  # PyTorch stays on the other when CUDA broke it off
+            torch.cuda.set_stream(here)  # PyTorch stays on the other when ending fails
         self._graphs.append(graph)
 
         def replay() -> Losses:
@@ -71,7 +78,8 @@ class CudaRecorder:
         self._pool = None
         torch.cuda.empty_cache()
 
-    def _abandon(self, pool: Any) -> None:
+    @staticmethod
+    def _abandon(pool: Any, index: int) -> None:
         """Tell the allocator that nothing is recorded any more.
 
         PyTorch forgets to when CUDA itself breaks a recording off, and would then never again
@@ -79,7 +87,6 @@ class CudaRecorder:
         """
         names = ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool")
         end = next(getattr(torch._C, name) for name in names if hasattr(torch._C, name))
-        index = torch.cuda._utils._get_device_index(self._device, optional=True)
         with suppress(RuntimeError):
             end(index, pool)
             torch._C._cuda_releasePool(index, pool)

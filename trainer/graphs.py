@@ -117,12 +117,15 @@ class Graphs:
         losses = self._recorder.rehearse(lambda: compute(still))
         if not self._recordings:
             self._lying = self._addresses()
+        reason = ""
         try:
             replay = self._recorder.record(lambda: compute(still))
+            self._recordings[key] = _Recording(inputs, replay)
         except RuntimeError as error:  # also out of memory: without recordings there is more
-            self._fail(f"a step could not be recorded ({str(error).splitlines()[0]})")
+            reason = str(error).partition("\n")[0]
+        if reason:  # only now, for the error keeps tensors alive
+            self._fail(f"a step could not be recorded ({reason})")
             return losses
-        self._recordings[key] = _Recording(inputs, replay)
         if self._shown[key] == SHOWINGS:
             log.info("LoRA Loop: step recorded for %s", _describe(micro))
         return losses
