@@ -27,6 +27,8 @@ SHOWINGS = 3
 """A shape is recorded when it is shown for this time; what is rarer is not worth it."""
 MOST = 16
 """How many recordings there are at a time: each keeps some thousands of launches."""
+MOVES = 2
+"""How often things may move under recordings: the gradients do after the first step (see flat)."""
 
 Compute = Callable[[MicroBatch], Losses]
 Work = Callable[[], Losses]
@@ -79,8 +81,10 @@ class Graphs:
         self._place = dtype, device
         self._shown: Counter[Any] = Counter()
         self._recordings: dict[Any, _Recording] = {}
+        self._gradients: list[Tensor | None] = []
         self._lying: list[int] = []
-        """Where everything lay when the first of the recordings was made."""
+        """The gradients that all recordings add to, and where everything lay when they were made."""
+        self._moves = 0
         self._may_record = True
         self._has_failed = False
         self._said: set[str] = set()
@@ -89,14 +93,15 @@ class Graphs:
         """The same gradients and losses as by ``compute``, from recordings where there are some."""
 
         def run(micro: MicroBatch) -> Losses:
+            if self._recordings:
+                self._settle()
             reason = _obstacle(micro)
             if reason is not None:
                 self._say(reason)
                 return compute(micro)
             key = _key(micro)
-            recording = self._recordings.get(key)
-            if recording is not None and self._is_in_place():
-                return _replayed(recording, micro)
+            if key in self._recordings:
+                return _replayed(self._recordings[key], micro)
             self._shown[key] += 1
             if self._shown[key] >= SHOWINGS and self._is_possible():
                 return self._record(key, micro, compute)
@@ -116,6 +121,7 @@ class Graphs:
         still = _with_tensors(micro, inputs)
         losses = self._recorder.rehearse(lambda: compute(still))
         if not self._recordings:
+            self._gradients = [parameter.grad for parameter in self._trained]
             self._lying = self._addresses()
         reason = ""
         try:
@@ -146,12 +152,18 @@ class Graphs:
         with self._weights.borrow(module, *self._place) as (weight, bias):
             return weight is module.weight and bias is module.bias
 
-    def _is_in_place(self) -> bool:
-        """Whether nothing has moved since; else recording is at an end, for it would move again."""
+    def _settle(self) -> None:
+        """Put back the gradients that were taken away, and drop everything if anything has moved."""
+        pairs = zip(self._trained, self._gradients, strict=True)
+        taken = [(p, g) for p, g in pairs if p.grad is None and g is not None]
+        for parameter, gradient in taken:
+            parameter.grad = gradient.zero_()
         if self._addresses() == self._lying:
-            return True
-        self._fail("what the recordings compute with was moved")
-        return False
+            return
+        self.drop()
+        self._moves += 1
+        if self._moves > MOVES:
+            self._fail("what the recordings compute with moves again and again")
 
     def _addresses(self) -> list[int]:
         frozen = (t for module in self._frozen for t in (module.weight, module.bias))

@@ -12,18 +12,18 @@ from typing import Protocol
 from torch import Tensor
 
 from .bands import BandLosses
-from .batches import BatchItem
 from .config import TrainConfig
-from .data import Batch, TrainingData
-from .dropout import Dropout
-from .gradients import Gradients, MicroBatch
+from .data import PlannedStep, TrainingData
+from .gradients import Gradients
 from .graphs import Graphs
 from .guard import MAX_BAD_STEPS, Guard
 from .lr_schedule import learning_rate
 from .network import Network
 from .optim import Optimiser, StepOutcome
+from .preparation import Ahead, PreparedBatch, prepared_batches
 from .state import State
-from .step import Draws, Model, draw
+from .step import Model
+from .transfer import read
 
 
 @dataclass(frozen=True)
@@ -157,15 +157,16 @@ class Loop:
         """
         config, before, busy, stopped = self._config, len(self._losses), 0.0, None
         plan = itertools.islice(self._data.steps(config, before), config.steps - before)
-        for step, (epoch, batches, ends_epoch) in enumerate(plan, before):
+        coming = Ahead(prepared_batches(plan, self._data, self._model, config, self._micro_batch))
+        for step in range(before, config.steps):
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
-            loss = self._accumulate(epoch, batches)
+            planned, loss, norm = self._compute(coming)
             self._is_whole = False
-            outcome = self._apply(loss, rate)
+            outcome = self._apply(loss, norm, rate)
             self._is_whole = True
             busy += time.perf_counter() - begin
-            event = self._event(epoch, ends_epoch, rate, outcome, busy, len(self._losses) - before)
+            event = self._event(planned, rate, outcome, busy, len(self._losses) - before)
             stopped = self._observer.on_step(event)
             if stopped or self._guard.lost:
                 break
@@ -177,9 +178,36 @@ class Loop:
             return Outcome(losses, _lost(len(losses), config), lost=True)
         return Outcome(losses, stopped if len(losses) < config.steps else None)
 
-    def _apply(self, loss: float, rate: float) -> StepOutcome:
+    def _compute(self, coming: Ahead[PreparedBatch]) -> tuple[PlannedStep, float, float]:
+        """Gradients of one optimiser step, clipped: its mean loss, and the gradients' norm before that.
+
+        While the device computes a batch the next one is prepared, that of the next step too. Only
+        then it is waited for, once.
+        """
+        parts, found = [], []
+        while True:
+            batch = next(coming)
+            parts += batch.parts
+            for part in batch.parts:
+                self._observer.before_batch()
+                found += self._gradients(part.micro)
+            if batch.ends_step:
+                break
+            coming.prepare()
+        norm = self._optimiser.clip()
+        coming.prepare()
+        (norm,), *numbers = read([norm.view(1), *found])
+        total = 0.0
+        for part, terms, samples in zip(parts, numbers[::2], numbers[1::2], strict=True):
+            self._bands.add(part.timesteps, samples)
+            for term in terms:
+                total += term
+        return batch.planned, total / len(batch.planned.batches), norm
+
+    def _apply(self, loss: float, norm: float, rate: float) -> StepOutcome:
         """One step with the gradients that there are, and the books about it."""
-        outcome = self._optimiser.step(rate) if math.isfinite(loss) else self._optimiser.skip()
+        finite = math.isfinite(loss)
+        outcome = self._optimiser.step(rate, norm) if finite else self._optimiser.skip()
         if self._config.lora.max_norm:
             self._network.limit_norms(self._config.lora.max_norm)
         if outcome.applied:
@@ -189,34 +217,9 @@ class Loop:
         self._good += outcome.applied
         return outcome
 
-    def _accumulate(self, epoch: int, batches: list[tuple[BatchItem, ...]]) -> float:
-        """Forward and backward of one optimiser step; the mean loss of its batches."""
-        total = 0.0
-        for items in batches:
-            batch = self._data.load(items)
-            for part in batch.split(self._micro_batch):
-                self._observer.before_batch()
-                draws = draw(part, self._config, epoch, len(self._model.schedule))
-                losses = self._gradients(self._micro(part, draws, epoch, len(items)))
-                self._bands.add(draws.timesteps, losses.samples)
-                total += sum(losses.terms.tolist())
-        return total / len(batches)
-
-    def _micro(self, part: Batch, draws: Draws, epoch: int, whole: int) -> MicroBatch:
-        """Part of a batch of ``whole`` samples, on the model's device."""
-        there = part.to(self._model.device), draws.to(self._model.device)
-        return MicroBatch(*there, len(part.items) / whole, self._dropout(epoch, part))
-
-    def _dropout(self, epoch: int, batch: Batch) -> Dropout | None:
-        config = self._config
-        if not config.lora.drops:
-            return None
-        return Dropout(config.lora, config.seed, epoch, batch.items)
-
     def _event(
         self,
-        epoch: int,
-        ends_epoch: bool,
+        planned: PlannedStep,
         rate: float,
         outcome: StepOutcome,
         seconds: float,
@@ -225,8 +228,8 @@ class Loop:
         return StepEvent(
             step=len(self._losses),
             steps=self._config.steps,
-            epoch=epoch + 1,
-            ends_epoch=ends_epoch,
+            epoch=planned.epoch + 1,
+            ends_epoch=planned.ends_epoch,
             loss=self._losses[-1],
             learning_rate=rate if math.isnan(outcome.learning_rate) else outcome.learning_rate,
             grad_norm=outcome.grad_norm,

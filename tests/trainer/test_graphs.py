@@ -256,17 +256,40 @@ def move_adapter(scene):
 
 
 @pytest.mark.parametrize("move", [move_weight, move_bias, move_gradient, move_adapter])
-def test_nothing_is_replayed_once_anything_has_moved(move, caplog):
+def test_nothing_is_replayed_once_anything_has_moved(move):
     plain, scene = Scene(), Scene(Repeater())
     for one in (plain, scene):
-        one.run(*map(make_micro, range(5)))
-    replayed = scene.recorder.replayed
+        one.run(*map(make_micro, range(SHOWINGS)))
     move(scene)
     for one in (plain, scene):
-        one.run(*map(make_micro, range(5)))
-    assert scene.recorder.replayed == replayed > 0 and scene.recorder.freed == 1
+        one.run(make_micro(4))
+    recorder = scene.recorder
+    assert (recorder.replayed, recorder.freed, recorder.recorded) == (0, 1, 2)
+    for one in (plain, scene):
+        one.run(make_micro(5))
+    assert recorder.replayed == 1 and torch.equal(plain.gradients, scene.gradients)
+
+
+def test_what_moves_again_and_again_is_recorded_no_more(caplog):
+    plain, scene = Scene(), Scene(Repeater())
+    for seed in range(9):
+        for one in (plain, scene):
+            move_gradient(one)
+            one.run(make_micro(seed))
+    assert scene.recorder.recorded == graphs.MOVES + 1 and scene.recorder.replayed == 0
     assert torch.equal(plain.gradients, scene.gradients)
-    assert caplog.text.count("was moved") == len(caplog.records) == 1
+    assert caplog.text.count("moves again and again") == len(caplog.records) == 1
+
+
+def test_gradients_that_an_optimiser_takes_away_are_put_back():
+    plain, scene = Scene(), Scene(Repeater())
+    for step in range(6):
+        for one in (plain, scene):
+            for parameter in one.network.parameters():
+                parameter.grad = None
+            one.run(make_micro(step), make_micro(step + 9, preserves=True))
+        assert torch.equal(plain.gradients, scene.gradients)
+    assert scene.recorder.replayed == 6 - SHOWINGS and scene.recorder.freed == 0
 
 
 def test_the_log_says_once_what_is_recorded(caplog):
