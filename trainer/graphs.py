@@ -123,13 +123,13 @@ class Graphs:
         if not self._recordings:
             self._gradients = [parameter.grad for parameter in self._trained]
             self._lying = self._addresses()
-        reason = ""
+        reason = None
         try:
             replay = self._recorder.record(lambda: compute(still))
             self._recordings[key] = _Recording(inputs, replay)
         except RuntimeError as error:  # also out of memory: without recordings there is more
             reason = str(error).partition("\n")[0]
-        if reason:  # only now, for the error keeps tensors alive
+        if reason is not None:  # only now, for the error keeps tensors alive
             self._fail(f"a step could not be recorded ({reason})")
             return losses
         if self._shown[key] == SHOWINGS:

@@ -27,7 +27,7 @@ def tiny(tiny):
     """Resident and in the dtype that is computed in: else nothing could be recorded."""
     unet = tiny.model.model.diffusion_model
     with torch.inference_mode():
-        unet.to(torch.float32)
+        unet.to(torch.float32).dtype = torch.float32
     tiny.model.model.manual_cast_dtype = None
     return tiny
 

@@ -95,7 +95,7 @@ SHAPES = (
     {"side": 16},
     {"tokens": 10},
     {"count": 1, "share": 0.5},
-    {"count": 1, "share": 1.0},
+    {"count": 1},
     {"masked": True},
 )
 
@@ -107,10 +107,9 @@ def test_the_numbers_are_those_of_plain_computing_to_the_bit():
     expected, found = plain.run(*micros), recorded.run(*micros)
     for one, other in zip(expected, found, strict=True):
         assert torch.equal(one.terms, other.terms) and torch.equal(one.samples, other.samples)
-    assert torch.equal(plain.gradients, recorded.gradients) and plain.gradients.abs().sum() > 0
-    recorder = recorded.recorder
-    assert recorder.rehearsed == recorder.recorded == len(SHAPES)
-    assert recorder.replayed == len(SHAPES) * (6 - SHOWINGS)
+    assert torch.equal(plain.gradients, recorded.gradients) and plain.gradients.any()
+    assert recorded.recorder.recorded == len(SHAPES)
+    assert recorded.recorder.replayed == len(SHAPES) * (6 - SHOWINGS)
 
 
 def test_a_replay_runs_nothing_of_the_model():
@@ -123,7 +122,7 @@ def test_a_replay_runs_nothing_of_the_model():
     scene = Scene(Silent())
     scene.run(*map(make_micro, range(SHOWINGS)))
     before = scene.calls
-    scene.run(*map(make_micro, range(9)))
+    scene.run(*map(make_micro, range(4)))
     assert scene.calls == before
 
 
