@@ -7,7 +7,6 @@ gradients where they lay, and adds to the gradients. It must be dropped before a
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -166,9 +165,12 @@ class Graphs:
             self._fail("what the recordings compute with moves again and again")
 
     def _addresses(self) -> list[int]:
-        frozen = (t for module in self._frozen for t in (module.weight, module.bias))
-        trained = (t for parameter in self._trained for t in (parameter, parameter.grad))
-        return [0 if t is None else t.data_ptr() for t in itertools.chain(frozen, trained)]
+        """Of weights, adapters and gradients; asked at every replay, so without nn.Module's detours."""
+        layers = [module._parameters.values() for module in self._frozen]
+        found = [tensor for layer in layers for tensor in layer if tensor is not None]
+        found += self._trained
+        found += [p.grad for p in self._trained if p.grad is not None]
+        return [tensor.data_ptr() for tensor in found]
 
     def _fail(self, reason: str) -> None:
         self._has_failed = True

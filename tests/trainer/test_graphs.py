@@ -30,6 +30,7 @@ from pack.trainer.step import Draws
 from pack.trainer.targets import find_targets
 
 CONFIG = TrainConfig(lora=LoraConfig(rank=2, alpha=2.0), accumulation=2)
+DROPOUT = Dropout(LoraConfig(rank=2, dropout=0.5), 1, 0, (BatchItem(0, 0, False),) * 2)
 
 
 def make_micro(seed, side=8, tokens=5, count=2, share=1.0, masked=False, **item):
@@ -182,14 +183,7 @@ def test_an_error_of_the_work_itself_is_not_hidden():
     "micro, reason",
     [
         (make_micro(0, preserves=True), "prior preservation"),
-        (
-            make_micro(0)._replace(
-                dropout=Dropout(
-                    LoraConfig(rank=2, dropout=0.5), 1, 0, (BatchItem(0, 0, False),) * 2
-                )
-            ),
-            "dropped at random",
-        ),
+        (make_micro(0)._replace(dropout=DROPOUT), "dropped at random"),
     ],
 )
 def test_what_needs_python_every_time_is_never_recorded(micro, reason, caplog):
