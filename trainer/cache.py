@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
-from itertools import count, groupby, product
+from itertools import groupby, product
 from pathlib import Path
 from random import Random
 
@@ -138,14 +138,13 @@ def cache_latents(
         raise ValueError("The dataset has no pictures to cache; load a folder that has some.")
     check_unchanged(dataset)
     items, jobs = plan_latents(dataset, recipe, store)
-    numbers = count(1)
 
-    def saved(job: Job) -> None:
+    def on_saved(job: Job) -> None:
         if on_image is not None:
-            on_image(next(numbers), len(jobs), job.sample.path.name)
+            on_image(writer.saved, len(jobs), job.sample.path.name)
 
     with (
-        LatentWriter(encode, store, batch_size, saved) as writer,
+        LatentWriter(encode, store, batch_size, on_saved) as writer,
         decoded(grouped(jobs), recipe.kohya, batch_size) as pictures,
     ):
         for _, alike in groupby(pictures, key=lambda picture: picture[0].placement.bucket):

@@ -31,6 +31,8 @@ class LatentWriter:
     ) -> None:
         self._encode, self._store, self._on_saved = encode, store, on_saved
         self._batch_size = batch_size
+        self.saved = 0
+        """Pictures whose latents are on disk."""
         self._waiting: defaultdict[Size, list[tuple[Job, np.ndarray]]] = defaultdict(list)
 
     def __enter__(self) -> "LatentWriter":
@@ -67,6 +69,7 @@ class LatentWriter:
         self._save(jobs, [job.plain_key for job in jobs], pixels)
         self._save(jobs, [job.flipped_key for job in jobs], pixels[:, :, ::-1])
         for job in jobs:
+            self.saved += 1
             self._on_saved(job)
 
     def _save(self, jobs: list[Job], keys: list[str | None], pixels: np.ndarray) -> None:
