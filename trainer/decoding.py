@@ -18,7 +18,7 @@ from .images import DECODE_ERRORS, explain, load_rgb, resize_and_crop
 CHANGED = "since Load Dataset read it; queue again."
 """The end of the sentence about a picture that is not what the dataset says."""
 
-_MAX_THREADS = 8  # each may hold a decoded picture
+MAX_THREADS = 8  # each may hold a decoded picture
 _AUTOMATIC_PIXELS = 1 << 22
 _MOST_PICTURES = 64
 
@@ -51,7 +51,7 @@ def decoded(
     jobs: Sequence[Job], kohya: bool, batch_size: int
 ) -> Iterator[Iterator[tuple[Job, np.ndarray]]]:
     """Jobs with their pixels, uint8 [H, W, 3], in order; decoded in threads about a batch ahead."""
-    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="lora-loop-decode")
 
     def pixels_ahead() -> Iterator[tuple[Job, np.ndarray]]:

@@ -1,5 +1,7 @@
 """Batches of pictures on their way to latents: what is encoded together, and what an error costs."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from PIL import Image
 
 from pack.tests.trainer.tiny_pictures import RECIPE, Encoder, write_pictures
 from pack.trainer import cache
-from pack.trainer.cache import cache_latents
+from pack.trainer.cache import cache_latents, plan_latents
 from pack.trainer.decoding import batch_of
+from pack.trainer.encoding import LatentWriter
 from pack.trainer.scan import scan_folder
 from pack.trainer.store import Store
 
@@ -99,15 +102,31 @@ def test_a_picture_that_breaks_loses_none_before_it(root, store, monkeypatch, ba
     assert len(stored(store)) == kept
 
 
-def test_after_a_cancel_nothing_more_is_encoded(root, store):
-    def cancel(done, *_):
-        if done == 2:
-            raise KeyboardInterrupt
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_what_waits_is_encoded_unless_it_was_a_cancel(root, store, error):
+    encoder, dataset = Encoder(), scan_folder(root)
+    job = plan_latents(dataset, RECIPE, store)[1][0]
+    with (
+        pytest.raises(error) if error else nullcontext(),
+        LatentWriter(encoder, store, 2, lambda _: None) as writer,
+    ):
+        writer.add(job, np.zeros((64, 64, 3), np.uint8))
+        assert encoder.pictures == 0
+        if error is not None:
+            raise error
+    assert encoder.pictures == len(stored(store)) == (error is not KeyboardInterrupt)
 
-    encoder = Encoder()
-    with pytest.raises(KeyboardInterrupt):
-        cache_latents(scan_folder(root), RECIPE, encoder, store, batch_size=2, on_image=cancel)
-    assert encoder.pictures == 2 == len(stored(store))
+
+def test_a_bucket_is_done_before_the_next_one_begins(root, store, monkeypatch):
+    waiting, add = [], LatentWriter.add
+
+    def watched(self, job, pixels):
+        add(self, job, pixels)
+        waiting.append(len(self._waiting))
+
+    monkeypatch.setattr(LatentWriter, "add", watched)
+    cache_latents(scan_folder(root), RECIPE, Encoder(), store, batch_size=64)
+    assert waiting == [1] * 7
 
 
 def test_what_the_encoder_gets_are_the_bytes_of_the_pictures(root, store):
