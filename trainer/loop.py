@@ -15,6 +15,7 @@ from .bands import BandLosses
 from .config import TrainConfig
 from .data import PlannedStep, TrainingData
 from .gradients import Gradients
+from .graphs import Graphs
 from .guard import MAX_BAD_STEPS, Guard
 from .lr_schedule import learning_rate
 from .network import Network
@@ -90,6 +91,7 @@ class Loop:
         observer: Observer,
         micro_batch: int | None = None,
         start: State | None = None,
+        graphs: Graphs | None = None,
     ) -> None:
         config.loss.check_prediction(model.schedule.prediction)
         self._model = model
@@ -106,7 +108,8 @@ class Loop:
             device=model.device,
             compute_dtype=model.dtype,
         )
-        self._gradients = Gradients(model, network, config, self._optimiser.backward)
+        gradients = Gradients(model, network, config, self._optimiser.backward)
+        self._gradients = gradients if graphs is None else graphs.around(gradients)
         self._guard = Guard()
         self._bands = BandLosses(len(model.schedule))
         self._losses: list[float] = []

@@ -115,6 +115,7 @@ class LiveTraining:
                 self,
                 plan.micro_batch,
                 self._start,
+                mounting.graphs,
             )
             self._states = StateKeeper(self._folder.states, self._loop, self.first)
             self._followers: list[Follower] = [

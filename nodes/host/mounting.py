@@ -16,6 +16,7 @@ from ...trainer.network import Network
 from ...trainer.text_targets import text_plan
 from ...trainer.weights import Lookahead, Weights
 from . import memory
+from .recording import make_graphs
 from .request import Request
 from .weights import ComfyWeights
 
@@ -46,6 +47,9 @@ class Mounting:
             self._leaves += text_plan(encoder, network, weights)
         blocks = checkpoint_plan(unet) if plan.checkpointing else []
         self._attachment = Attachment([*self._leaves, *blocks])
+        modules = [leaf.module for leaf in self._leaves]
+        self.graphs = make_graphs(request, network, weights, modules)
+        """Recorded micro batches, None without; dropped before ComfyUI does work of its own."""
         self._hold = ExitStack()
 
     def __enter__(self) -> Mounting:
@@ -79,3 +83,5 @@ class Mounting:
 
     def _hold_weights(self) -> None:
         self._hold.enter_context(self._weights.hold(leaf.module for leaf in self._leaves))
+        if self.graphs is not None:
+            self._hold.callback(self.graphs.drop)  # before the weights may move
