@@ -74,12 +74,10 @@ class _Linears(torch.autograd.Function):
         remaining, inner, factors = list(hiddens), None, []
         for grad, layer in zip(grads, ctx.layers, strict=True):
             hidden = remaining.pop(0) if layer.adapter is not None else None
-            step, of_factors = _backward(
-                grad, normed, hidden, layer, ctx.weights, need_input=ctx.needs_input_grad[0]
+            inner, of_hidden = _inwards(
+                grad, layer, ctx.weights, need_input=ctx.needs_input_grad[0], onto=inner
             )
-            factors += of_factors
-            if step is not None:
-                inner = step if inner is None else inner.add_(step)
+            factors += _of_factors(grad, normed, hidden, of_hidden, layer)
         if inner is not None and ctx.norm is not None:
             inner = _layer_norm_backward(inner, x, ctx.norm, ctx.weights, *statistics)
         return inner, None, None, None, *factors
@@ -103,7 +101,7 @@ class _GegluLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor):
         (grad,), (x, *hidden) = grads, ctx.saved_tensors
-        inner, of_hidden = _inwards(grad, ctx.layer, ctx.weights, need_input=True)
+        inner, of_hidden = _inwards(grad, ctx.layer, ctx.weights)
         of_x, product = ctx.elementwise.geglu_backward(inner, x)
         factors = _of_factors(grad, product, hidden[0] if hidden else None, of_hidden, ctx.layer)
         return of_x, None, None, None, *factors
@@ -171,32 +169,27 @@ def _forward(x: Tensor, layer: Layer, weights: Weights) -> tuple[Tensor, Tensor 
     return output, hidden
 
 
-def _backward(
+def _inwards(
     grad: Tensor,
-    x: Tensor,
-    hidden: Tensor | None,
     layer: Layer,
     weights: Weights,
     *,
-    need_input: bool,
-) -> tuple[Tensor | None, list[Tensor]]:
-    """Gradients of the layer's input and of its factors, for x as it came in."""
-    of_x, of_hidden = _inwards(grad, layer, weights, need_input=need_input)
-    return of_x, _of_factors(grad, x, hidden, of_hidden, layer)
-
-
-def _inwards(
-    grad: Tensor, layer: Layer, weights: Weights, *, need_input: bool
+    need_input: bool = True,
+    onto: Tensor | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of the layer's input, and of the adapter's hidden channels."""
+    """Gradients of the layer's input, added to what is there, and of the adapter's hidden channels."""
     of_x = of_hidden = None
+    rows = grad.reshape(-1, grad.shape[-1])
     if need_input:
         with weights.borrow(layer.module, grad.dtype, grad.device) as (weight, _):
-            of_x = grad @ weight
+            if onto is None:
+                of_x = grad @ weight
+            else:
+                of_x = onto
+                of_x.view(-1, of_x.shape[-1]).addmm_(rows, weight)
     adapter = layer.adapter
     if adapter is not None:
-        rows = grad.reshape(-1, grad.shape[-1])
-        of_hidden = (rows @ adapter.up.to(grad.dtype)).mul_(adapter.scale)
+        of_hidden = _scaled_product(rows, adapter.up.to(grad.dtype), adapter.scale)
         if of_x is not None:
             of_x.view(-1, of_x.shape[-1]).addmm_(of_hidden, adapter.down.to(grad.dtype))
     return of_x, of_hidden
@@ -205,10 +198,15 @@ def _inwards(
 def _of_factors(
     grad: Tensor, x: Tensor, hidden: Tensor | None, of_hidden: Tensor | None, layer: Layer
 ) -> list[Tensor]:
-    """Gradients of the adapter's factors, if there is one."""
+    """Gradients of the adapter's factors, if there is one, for x as it came in."""
     adapter = layer.adapter
     if adapter is None or hidden is None or of_hidden is None:
         return []
     of_down = of_hidden.T @ x.reshape(-1, x.shape[-1])
-    of_up = (grad.reshape(-1, grad.shape[-1]).T @ hidden).mul_(adapter.scale)
+    of_up = _scaled_product(grad.reshape(-1, grad.shape[-1]).T, hidden, adapter.scale)
     return [of_down.to(adapter.down.dtype), of_up.to(adapter.up.dtype)]
+
+
+def _scaled_product(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """scale * a @ b for matrices, without a pass for the scale."""
+    return torch.addmm(a.new_empty(1), a, b, beta=0, alpha=scale)
