@@ -15,6 +15,8 @@ from .starting import blocks, launch, read, write
 
 CHANNELS = 128
 """So many channels of a group are read at once, or more if it has more; SDXL's have 80 at most."""
+UNSPECIAL = ("channels", "each")
+"""Sizes for which no kernel of its own is built."""
 
 
 def norm_silu(
@@ -95,7 +97,7 @@ def _moments(x, means, spreads, pixels, BLOCK: tl.constexpr):
     tl.store(spreads + plane, tl.sum(spread + count * apart * apart, 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=UNSPECIAL)
 def _norm_silu(
     x,
     weight,
@@ -131,7 +133,7 @@ def _norm_silu(
     write(output, offsets, normed * tl.sigmoid(normed), inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=UNSPECIAL)
 def _sums(
     grad,
     x,
@@ -167,7 +169,7 @@ def _sums(
     tl.store(products + plane, tl.sum(product, 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=UNSPECIAL)
 def _norm_silu_backward(
     grad,
     x,
