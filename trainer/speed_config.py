@@ -28,3 +28,9 @@ class SpeedConfig(Settings):
         problems = Problems()
         problems.one_of("frozen_weights", self.frozen_weights, FrozenWeights)
         problems.finish("Speed settings")
+
+    def notes(self, *, compact: bool) -> list[str]:
+        """What is allowed but hardly meant, as sentences; compact: whether that is on."""
+        if self.triton_kernels and not compact:
+            return ["triton_kernels works in compact layers only: turn compact on in Train."]
+        return []

@@ -11,6 +11,7 @@ from torch import nn
 
 from ...trainer.attach import Attachment, Replacement, checkpoint_plan, leaf_plan
 from ...trainer.compact_plan import compact_plan
+from ...trainer.kernel_choice import choose_elementwise
 from ...trainer.memory import MemoryPlan
 from ...trainer.network import Network
 from ...trainer.text_targets import text_plan
@@ -18,6 +19,7 @@ from ...trainer.weights import Lookahead, Weights
 from . import memory
 from .recording import make_graphs
 from .request import Request
+from .unet import compute_dtype
 from .weights import ComfyWeights
 
 
@@ -25,6 +27,18 @@ def frozen_weights(request: Request) -> Weights:
     """How the trainer reaches the model's weights."""
     weights = ComfyWeights()
     return Lookahead(weights) if request.prefetch else weights
+
+
+def _layers(
+    unet: nn.Module, request: Request, network: Network, weights: Weights
+) -> list[Replacement]:
+    """What takes the place of the UNet's layers."""
+    patcher, config = request.patcher, request.config
+    if not config.compact:
+        return leaf_plan(unet, network, weights)
+    device, dtype = patcher.load_device, compute_dtype(patcher)
+    elementwise = choose_elementwise(device, dtype, triton=config.speed.triton_kernels)
+    return compact_plan(unet, network, weights, elementwise)
 
 
 class Mounting:
@@ -40,9 +54,7 @@ class Mounting:
     ) -> None:
         self._patchers, self._weights, self._plan = request.trained, weights, plan
         unet = request.patcher.model.diffusion_model
-        self._leaves: list[Replacement] = (compact_plan if request.config.compact else leaf_plan)(
-            unet, network, weights
-        )
+        self._leaves = _layers(unet, request, network, weights)
         for encoder in encoders:
             self._leaves += text_plan(encoder, network, weights)
         blocks = checkpoint_plan(unet) if plan.checkpointing else []

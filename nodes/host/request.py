@@ -77,6 +77,7 @@ class Request:
             *(unet.patch_notes(self.clip.patcher, "CLIP") if self.trains_text else ()),
             *config.optimiser.notes(),
             *config.loss.notes(prediction),
+            *config.speed.notes(compact=config.compact),
             *trigger_notes(self.cached, config.loss),
         ]
 
