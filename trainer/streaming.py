@@ -166,7 +166,7 @@ class Streamed:
 
     def _bring(self, unit: int) -> _Slot | None:
         """Begin to copy a block over the one that was read longest ago; None while all are being read."""
-        free = [s for s in self._slots if not s.readers and s.unit != self._current]
+        free = [slot for slot in self._slots if not slot.readers]
         if not free:
             return None
         slot = min(free, key=lambda slot: slot.used)
@@ -175,7 +175,7 @@ class Streamed:
             slot.views[unit] = self._views(slot.buffer, modules)
         views = zip(modules, slot.views[unit], strict=True)
         slot.here = {module: tensors for module, tensors in views if self._is_as_held(module)}
-        slot.unit, slot.used = unit, next(self._clock)
+        slot.unit = unit
         pairs = [
             pair
             for module, tensors in slot.here.items()

@@ -224,10 +224,15 @@ def test_what_is_being_read_is_not_written_over(blocks):
     weights = streamed(blocks)
     layers = there_and_back(blocks)
     with weights.hold(layers), weights.borrow(blocks[0][0], FLOAT, CPU) as (first, _):
-        with weights.borrow(blocks[1][0], FLOAT, CPU), weights.borrow(blocks[2][0], FLOAT, CPU):
-            walk(weights, layers)  # no buffer is free: from the owner
-        walk(weights, layers * 2)
-        assert torch.equal(first, blocks[0][0].weight)
+        for layer in layers * 2:
+            walk(weights, [layer])
+            assert torch.equal(first, blocks[0][0].weight)
+        second_pair, third_pair = (weights.borrow(b[0], FLOAT, CPU) for b in blocks[1:3])
+        with second_pair as (second, _), third_pair:
+            for layer in blocks[3] + blocks[4]:  # no buffer is free: from the owner
+                walk(weights, [layer])
+                assert torch.equal(first, blocks[0][0].weight)
+                assert torch.equal(second, blocks[1][0].weight)
 
 
 def test_nothing_is_left_when_it_ends(blocks):
