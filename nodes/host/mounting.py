@@ -15,18 +15,11 @@ from ...trainer.kernel_choice import choose_elementwise
 from ...trainer.memory import MemoryPlan
 from ...trainer.network import Network
 from ...trainer.text_targets import text_plan
-from ...trainer.weights import Lookahead, Weights
+from ...trainer.weights import Weights
 from . import memory
 from .recording import make_graphs
 from .request import Request
 from .unet import compute_dtype
-from .weights import ComfyWeights
-
-
-def frozen_weights(request: Request) -> Weights:
-    """How the trainer reaches the model's weights."""
-    weights = ComfyWeights()
-    return Lookahead(weights) if request.prefetch else weights
 
 
 def _layers(
@@ -53,6 +46,7 @@ class Mounting:
         plan: MemoryPlan,
     ) -> None:
         self._patchers, self._weights, self._plan = request.trained, weights, plan
+        self._leaves_card = request.config.speed.model_leaves_card
         unet = request.patcher.model.diffusion_model
         self._leaves = _layers(unet, request, network, weights)
         for encoder in encoders:
@@ -66,8 +60,12 @@ class Mounting:
 
     def __enter__(self) -> Mounting:
         self._make_room()
-        self._attachment.__enter__()
         self._hold_weights()
+        try:
+            self._attachment.__enter__()
+        except BaseException:
+            self._hold.close()
+            raise
         return self
 
     def __exit__(
@@ -91,7 +89,7 @@ class Mounting:
 
     def _make_room(self) -> None:
         with torch.inference_mode():
-            memory.make_room(self._patchers, self._plan.reserve)
+            memory.make_room(self._patchers, self._plan.reserve, first_leaves=self._leaves_card)
 
     def _hold_weights(self) -> None:
         self._hold.enter_context(self._weights.hold(leaf.module for leaf in self._leaves))
