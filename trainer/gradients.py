@@ -31,6 +31,8 @@ class MicroBatch(NamedTuple):
 class Losses(NamedTuple):
     """What came of a micro batch, detached, on the model's device; nobody has waited for it yet.
 
+    They are read at the end of the step, after other micro batches: the tensors must stay as they are.
+
     terms: [terms] float32, each a mean over the samples times the share; their sum is the loss.
     samples: [B] float32, of the pictures themselves, without prior preservation's additional term.
     """

@@ -181,28 +181,27 @@ class Loop:
     def _compute(self, coming: Ahead[PreparedBatch]) -> tuple[PlannedStep, float, float]:
         """Gradients of one optimiser step, clipped: its mean loss, and the gradients' norm before that.
 
-        While the device computes a batch the next one is prepared, that of the next step too. Only
-        then it is waited for, once.
+        Batches are prepared while the device computes those before, the first of the next step too.
+        Only then the device is waited for, once.
         """
-        parts, found = [], []
+        timesteps, found = [], []
         while True:
-            batch = next(coming)
-            parts += batch.parts
-            for part in batch.parts:
+            planned, parts, ends_step = next(coming)
+            for part in parts:
                 self._observer.before_batch()
                 found += self._gradients(part.micro)
-            if batch.ends_step:
+                timesteps.append(part.timesteps)
+            if ends_step:
                 break
-            coming.prepare()
         norm = self._optimiser.clip()
         coming.prepare()
         (norm,), *numbers = read([norm.view(1), *found])
         total = 0.0
-        for part, terms, samples in zip(parts, numbers[::2], numbers[1::2], strict=True):
-            self._bands.add(part.timesteps, samples)
+        for steps, terms, samples in zip(timesteps, numbers[::2], numbers[1::2], strict=True):
+            self._bands.add(steps, samples)
             for term in terms:
                 total += term
-        return batch.planned, total / len(batch.planned.batches), norm
+        return planned, total / len(planned.batches), norm
 
     def _apply(self, loss: float, norm: float, rate: float) -> StepOutcome:
         """One step with the gradients that there are, and the books about it."""
