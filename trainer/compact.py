@@ -44,6 +44,14 @@ def geglu_linear(x: Tensor, layer: Layer, weights: Weights) -> Tensor:
     return _GegluLinear.apply(x, layer, weights, *layer.factors())
 
 
+def feed_forward(
+    x: Tensor, norm: nn.LayerNorm, inner: Layer, outer: Layer, weights: Weights
+) -> Tensor:
+    """Both layers of a feed-forward with its norm; what lies between them is made again in backward."""
+    factors = [*inner.factors(), *outer.factors()]
+    return _FeedForward.apply(x, norm, inner, outer, weights, *factors)
+
+
 def norm_silu(x: Tensor, norm: nn.GroupNorm, weights: Weights) -> Tensor:
     """silu(norm(x)) for x [B, C, h, w]."""
     return _NormSilu.apply(x, norm, weights)
@@ -96,22 +104,65 @@ class _GegluLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor):
         x, *hidden = ctx.saved_tensors
-        value, gate = x.chunk(2, -1)
-        activated = F.gelu(gate)
-        inner, factors = _backward(
-            grads[0],
-            value * activated,
-            hidden[0] if hidden else None,
-            ctx.layer,
-            ctx.weights,
-            need_input=True,
-        )
-        assert inner is not None
-        grad = torch.empty_like(x)
-        of_value, of_gate = grad.chunk(2, -1)
-        torch.mul(inner, activated, out=of_value)
-        of_gate.copy_(_aten.gelu_backward(inner.mul_(value), gate))
+        grad, factors = _geglu_backward(grads[0], x, hidden, ctx.layer, ctx.weights)
         return grad, None, None, *factors
+
+
+def _geglu_backward(
+    grad: Tensor, x: Tensor, hidden: Sequence[Tensor], layer: Layer, weights: Weights
+) -> tuple[Tensor, list[Tensor]]:
+    """Gradients of x and of the layer's factors."""
+    value, gate = x.chunk(2, -1)
+    activated = F.gelu(gate)
+    inner, factors = _backward(
+        grad,
+        value * activated,
+        hidden[0] if hidden else None,
+        layer,
+        weights,
+        need_input=True,
+    )
+    assert inner is not None
+    of_x = torch.empty_like(x)
+    of_value, of_gate = of_x.chunk(2, -1)
+    torch.mul(inner, activated, out=of_value)
+    of_gate.copy_(_aten.gelu_backward(inner.mul_(value), gate))
+    return of_x, factors
+
+
+class _FeedForward(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        norm: nn.LayerNorm,
+        inner: Layer,
+        outer: Layer,
+        weights: Weights,
+        *factors: Tensor,
+    ) -> Tensor:
+        ctx.parts = norm, inner, outer, weights
+        normed, statistics = _layer_norm(x, norm, weights)
+        both, _ = _forward(normed, inner, weights)
+        value, gate = both.chunk(2, -1)
+        output, hidden = _forward(value * F.gelu(gate), outer, weights)
+        ctx.save_for_backward(x, *statistics, *([] if hidden is None else [hidden]))
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor):
+        norm, inner, outer, weights = ctx.parts
+        x, *statistics = ctx.saved_tensors
+        statistics, hidden = statistics[:2], statistics[2:]
+        normed = _normalised(x, norm, weights, *statistics)
+        both, inner_hidden = _forward(normed, inner, weights)
+        of_both, of_outer = _geglu_backward(grads[0], both, hidden, outer, weights)
+        of_x, of_inner = _backward(
+            of_both, normed, inner_hidden, inner, weights, need_input=ctx.needs_input_grad[0]
+        )
+        if of_x is not None:
+            of_x = _layer_norm_backward(of_x, x, norm, weights, *statistics)
+        return of_x, None, None, None, None, *of_inner, *of_outer
 
 
 class _NormSilu(torch.autograd.Function):

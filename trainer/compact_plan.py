@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .adapters import Adapter, Lora
+from .again import Again, Block
 from .attach import Replacement, leaf_plan
-from .compact import Layer, geglu_linear, linears, norm_silu
+from .checkpointing import checkpointed
+from .compact import Layer, feed_forward, geglu_linear, linears, norm_silu
 from .frozen import is_linear
 from .network import Network
 from .weights import Weights
@@ -18,12 +20,19 @@ from .weights import Weights
 Forward = Callable[..., Tensor]
 
 
-def compact_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Replacement]:
+def compact_plan(
+    unet: nn.Module,
+    network: Network,
+    weights: Weights,
+    levels: Mapping[Block, Again] | None = None,
+) -> list[Replacement]:
     """The leaf plan, and over it compact transformer blocks and norms wherever they are recognised.
 
     Compact are blocks as SDXL has them whose adapters are plain LoRA, and only while nothing is
-    dropped and the adapters have their whole strength; else they compute layer by layer.
+    dropped and the adapters have their whole strength; else they compute layer by layer. levels:
+    what each block computes again, as far as compact layers do it.
     """
+    again = {block.name: level for block, level in (levels or {}).items()}
     leaves = leaf_plan(unet, network, weights)
     inside = _Inside(
         {target.module: network.adapters[target.key] for target in network.targets},
@@ -34,7 +43,7 @@ def compact_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Re
     plan = []
     for name, module in unet.named_modules():
         if _is_transformer(module) and inside.is_plain(module):
-            plan += _transformer(name, module, inside)
+            plan += _transformer(name, module, inside, again.get(name, Again.NOTHING))
         elif isinstance(module, nn.Sequential):
             plan += _norm_and_silu(name, module, weights)
     taken = {step.module for step in plan}
@@ -117,12 +126,14 @@ def _norm_and_silu(name: str, module: nn.Sequential, weights: Weights) -> list[R
     ]
 
 
-def _transformer(name: str, block: Any, inside: _Inside) -> list[Replacement]:
+def _transformer(name: str, block: Any, inside: _Inside, level: Again) -> list[Replacement]:
     """Each norm becomes part of the layers behind it."""
+    middle = level in (Again.FEED_FORWARD, Again.PROJECTIONS)
+    projections = level is Again.PROJECTIONS
     parts = (
-        ("attn1", "norm1", _self_attention(block.attn1, block.norm1, inside)),
-        ("attn2", "norm2", _cross_attention(block.attn2, block.norm2, inside)),
-        ("ff", "norm3", _feed_forward(block.ff, block.norm3, inside)),
+        ("attn1", "norm1", _self_attention(block.attn1, block.norm1, inside, projections)),
+        ("attn2", "norm2", _cross_attention(block.attn2, block.norm2, inside, projections)),
+        ("ff", "norm3", _feed_forward(block.ff, block.norm3, inside, middle)),
     )
     found = []
     for part, norm, compact in parts:
@@ -137,41 +148,44 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-def _self_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside) -> Forward:
+def _self_attention(
+    attention: Any, norm: nn.LayerNorm, inside: _Inside, again: bool
+) -> Forward:
     layers = inside.layers(attention.to_q, attention.to_k, attention.to_v)
     out, weights = inside.layers(attention.to_out[0]), inside.weights
 
-    def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
-        q, k, v = linears(x, layers, weights, norm)
-        return _attended(q, k, v, attention.heads, out, weights)
+    def mixed(x: Tensor) -> Tensor:
+        return _attended(*linears(x, layers, weights, norm), attention.heads)
 
-    return forward
+    mixed = checkpointed(mixed, attention=False) if again else mixed
+    return lambda x, *_, **__: linears(mixed(x), out, weights)[0]
 
 
-def _cross_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside) -> Forward:
+def _cross_attention(
+    attention: Any, norm: nn.LayerNorm, inside: _Inside, again: bool
+) -> Forward:
     query, pair = inside.layers(attention.to_q), inside.layers(attention.to_k, attention.to_v)
     out, weights = inside.layers(attention.to_out[0]), inside.weights
 
-    def forward(x: Tensor, context: Tensor, *_: Any, **__: Any) -> Tensor:
+    def mixed(x: Tensor, context: Tensor) -> Tensor:
         (q,) = linears(x, query, weights, norm)
-        k, v = linears(context, pair, weights)
-        return _attended(q, k, v, attention.heads, out, weights)
+        return _attended(q, *linears(context, pair, weights), attention.heads)
 
-    return forward
+    mixed = checkpointed(mixed, attention=False) if again else mixed
+    return lambda x, context, *_, **__: linears(mixed(x, context), out, weights)[0]
 
 
-def _attended(
-    q: Tensor, k: Tensor, v: Tensor, heads: int, out: Sequence[Layer], weights: Weights
-) -> Tensor:
+def _attended(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    return linears(mixed, out, weights)[0]
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-def _feed_forward(ff: Any, norm: nn.LayerNorm, inside: _Inside) -> Forward:
+def _feed_forward(ff: Any, norm: nn.LayerNorm, inside: _Inside, again: bool) -> Forward:
     inner, (outer,) = inside.layers(ff.net[0].proj), inside.layers(ff.net[2])
 
     def forward(x: Tensor) -> Tensor:
+        if again:
+            return feed_forward(x, norm, inner[0], outer, inside.weights)
         (both,) = linears(x, inner, inside.weights, norm)
         return geglu_linear(both, outer, inside.weights)
 
