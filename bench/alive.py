@@ -47,9 +47,7 @@ class _Following(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        known = {
-            t.untyped_storage()._cdata for t in tree_leaves(args) if isinstance(t, Tensor)
-        }
+        known = {t.untyped_storage()._cdata for t in tree_leaves(args) if isinstance(t, Tensor)}
         for tensor in tree_leaves(output):
             if not isinstance(tensor, Tensor):
                 continue

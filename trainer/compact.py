@@ -169,25 +169,39 @@ class _NormSilu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, norm: nn.GroupNorm, weights: Weights) -> Tensor:
         ctx.norm, ctx.weights = norm, weights
-        with weights.borrow(norm, x.dtype, x.device) as (weight, bias):
-            x = x.contiguous()
-            normed, mean, rstd = _aten.native_group_norm(
-                x, weight, bias, *_shape(x), norm.num_groups, norm.eps
-            )
-        ctx.save_for_backward(x, mean, rstd)
-        return F.silu(normed, inplace=True)
+        output, statistics = activated_norm(x, norm, weights)
+        ctx.save_for_backward(x, *statistics)
+        return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        x, mean, rstd = ctx.saved_tensors
-        norm, shape = ctx.norm, _shape(x)
-        with ctx.weights.borrow(norm, x.dtype, x.device) as (weight, bias):
-            normed, *_ = _aten.native_group_norm(x, weight, bias, *shape, norm.num_groups, norm.eps)
-            inner = _aten.silu_backward(grads[0].contiguous(), normed)
-            of_x, *_ = _aten.native_group_norm_backward(
-                inner, x, mean, rstd, weight, *shape, norm.num_groups, [True, False, False]
-            )
-        return of_x, None, None
+        x, *statistics = ctx.saved_tensors
+        return activated_norm_backward(grads[0], x, ctx.norm, ctx.weights, *statistics), None, None
+
+
+def activated_norm(
+    x: Tensor, norm: nn.GroupNorm, weights: Weights
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """silu(norm(x)), and the mean and reciprocal deviation of each group; outside of autograd."""
+    with weights.borrow(norm, x.dtype, x.device) as (weight, bias):
+        normed, mean, rstd = _aten.native_group_norm(
+            x.contiguous(), weight, bias, *_shape(x), norm.num_groups, norm.eps
+        )
+    return F.silu(normed, inplace=True), (mean, rstd)
+
+
+def activated_norm_backward(
+    grad: Tensor, x: Tensor, norm: nn.GroupNorm, weights: Weights, mean: Tensor, rstd: Tensor
+) -> Tensor:
+    """The gradient of x for that of silu(norm(x)); normalises once more."""
+    x, shape = x.contiguous(), _shape(x)
+    with weights.borrow(norm, x.dtype, x.device) as (weight, bias):
+        normed, *_ = _aten.native_group_norm(x, weight, bias, *shape, norm.num_groups, norm.eps)
+        inner = _aten.silu_backward(grad.contiguous(), normed)
+        of_x, *_ = _aten.native_group_norm_backward(
+            inner, x, mean, rstd, weight, *shape, norm.num_groups, [True, False, False]
+        )
+    return of_x
 
 
 def _shape(x: Tensor) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from .again import Again, Block
 from .attach import Replacement, leaf_plan
 from .checkpointing import checkpointed
 from .compact import Layer, feed_forward, geglu_linear, linears, norm_silu
+from .compact_conv import convolution
 from .frozen import is_linear
 from .network import Network
 from .weights import Weights
@@ -45,9 +46,10 @@ def compact_plan(
         if _is_transformer(module) and inside.is_plain(module):
             plan += _transformer(name, module, inside, again.get(name, Again.NOTHING))
         elif isinstance(module, nn.Sequential):
-            plan += _norm_and_silu(name, module, weights)
+            plan += _norm_and_silu(name, module, inside)
     taken = {step.module for step in plan}
-    return [*(leaf for leaf in leaves if leaf.module not in taken), *plan]
+    rest = [leaf for leaf in leaves if leaf.module not in taken]
+    return [*(_convolution(leaf.name, leaf.module, inside) or leaf for leaf in rest), *plan]
 
 
 class _Inside(NamedTuple):
@@ -66,11 +68,11 @@ class _Inside(NamedTuple):
     def layers(self, *modules: nn.Module) -> list[Layer]:
         adapters = (self.adapters.get(module) for module in modules)
         pairs = zip(modules, adapters, strict=True)
-        return [Layer(module, a if isinstance(a, Lora) else None) for module, a in pairs]
+        return [Layer(module, a if type(a) is Lora else None) for module, a in pairs]
 
-    def unless_plain(self, compact: Forward, module: nn.Module, norm: nn.Module) -> Forward:
+    def unless_plain(self, compact: Forward, own: Forward, normed: Forward) -> Forward:
         """The compact forward where it holds, else the module's own behind its norm."""
-        own, normed, network = module.forward, self.leaves[norm], self.network
+        network = self.network
 
         def forward(x: Tensor, *rest: Any, **options: Any) -> Tensor:
             if network.strength == 1.0 and network.dropout is None:
@@ -115,15 +117,37 @@ def _is_geglu(module: nn.Module | None) -> bool:
     )
 
 
-def _norm_and_silu(name: str, module: nn.Sequential, weights: Weights) -> list[Replacement]:
-    """The beginning of a resnet's halves, and of the way out: the norm takes the activation along."""
+def _norm_and_silu(name: str, module: nn.Sequential, inside: _Inside) -> list[Replacement]:
+    """The beginning of a resnet's halves, and of the way out: the norm takes the activation along.
+
+    Where the convolution behind them is adapted, it takes both.
+    """
     norm, silu = (*module, None, None)[:2]
     if not isinstance(norm, nn.GroupNorm) or not isinstance(silu, nn.SiLU):
         return []
+    last = len(module) - 1
+    conv = _convolution(f"{name}.{last}", module[last], inside, norm)
+    normed = _same if conv else lambda x: norm_silu(x, norm, inside.weights)
     return [
-        Replacement(f"{name}.0", norm, lambda x: norm_silu(x, norm, weights)),
+        Replacement(f"{name}.0", norm, normed),
         Replacement(f"{name}.1", silu, _same),
+        *([conv] if conv else []),
     ]
+
+
+def _convolution(
+    name: str, module: nn.Module, inside: _Inside, norm: nn.GroupNorm | None = None
+) -> Replacement | None:
+    """A convolution with a plain LoRA, and norm and SiLU before it; None for whatever else."""
+    (layer,), weights = inside.layers(module), inside.weights
+    if not isinstance(module, nn.Conv2d) or module.groups > 1 or layer.adapter is None:
+        return None
+    forward = inside.unless_plain(
+        lambda x: convolution(x, layer, weights, norm),
+        inside.leaves[module],
+        _same if norm is None else lambda x: norm_silu(x, norm, weights),
+    )
+    return Replacement(name, module, forward)
 
 
 def _transformer(name: str, block: Any, inside: _Inside, level: Again) -> list[Replacement]:
@@ -139,7 +163,7 @@ def _transformer(name: str, block: Any, inside: _Inside, level: Again) -> list[R
     for part, norm, compact in parts:
         module, before = getattr(block, part), getattr(block, norm)
         found.append(Replacement(f"{name}.{norm}", before, _same))
-        forward = inside.unless_plain(compact, module, before)
+        forward = inside.unless_plain(compact, module.forward, inside.leaves[before])
         found.append(Replacement(f"{name}.{part}", module, forward))
     return found
 
@@ -148,9 +172,7 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-def _self_attention(
-    attention: Any, norm: nn.LayerNorm, inside: _Inside, again: bool
-) -> Forward:
+def _self_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside, again: bool) -> Forward:
     layers = inside.layers(attention.to_q, attention.to_k, attention.to_v)
     out, weights = inside.layers(attention.to_out[0]), inside.weights
 
@@ -161,9 +183,7 @@ def _self_attention(
     return lambda x, *_, **__: linears(mixed(x), out, weights)[0]
 
 
-def _cross_attention(
-    attention: Any, norm: nn.LayerNorm, inside: _Inside, again: bool
-) -> Forward:
+def _cross_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside, again: bool) -> Forward:
     query, pair = inside.layers(attention.to_q), inside.layers(attention.to_k, attention.to_v)
     out, weights = inside.layers(attention.to_out[0]), inside.weights
 
