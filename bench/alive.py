@@ -6,7 +6,6 @@ import gc
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -14,34 +13,37 @@ from torch.utils._pytree import tree_leaves
 
 
 class Held(NamedTuple):
-    """Bytes of what a forward and its backward make. kept: between the two; peak: at most, gradients of
-    parameters left out."""
+    """Bytes of what a step makes, gradients of parameters left out."""
 
     kept: int
+    """Alive between forward and backward."""
     peak: int
+    """Alive at any time; 0 without a backward."""
 
 
-def held(forward: Callable[[], Tensor], parameters: Iterable[Tensor] = ()) -> Held:
-    """Counts a forward, whose output is a loss, and its backward; no gradient of ``parameters`` stays."""
+def held(forward: Callable[[], Tensor], parameters: Iterable[Tensor] | None = None) -> Held:
+    """Counts a forward, whose output is a loss; and its backward, where parameters are given."""
 
     def drop(parameter: Tensor) -> None:
         parameter.grad = None
 
-    hooks = [p.register_post_accumulate_grad_hook(drop) for p in parameters]
-    with _Following() as following:
+    hooks = [p.register_post_accumulate_grad_hook(drop) for p in parameters or ()]
+    with _Following(peak=parameters is not None) as following:
         loss = forward()
         kept = following.now()
-        loss.backward()
+        if parameters is not None:
+            loss.backward()
     for hook in hooks:
         hook.remove()
     return Held(kept, following.peak)
 
 
 class _Following(TorchDispatchMode):
-    """Knows every storage that operations have made and that still lives."""
+    """Knows every storage that operations have made and that still lives. peak: follow it, which takes long."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, peak: bool) -> None:
         super().__init__()
+        self._wants_peak = peak
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
         self._at_most = self.peak = 0
 
@@ -59,7 +61,7 @@ class _Following(TorchDispatchMode):
             if before is None or before[0].expired():
                 self._alive[address] = StorageWeakRef(storage), storage.nbytes()
                 self._at_most += storage.nbytes()
-        if self._at_most > self.peak:
+        if self._wants_peak and self._at_most > self.peak:
             self._sweep()
             self.peak = max(self.peak, self._at_most)
         return output

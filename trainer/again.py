@@ -63,7 +63,7 @@ def find_blocks(unet: nn.Module) -> list[Block]:
     transformers, found = {}, []
     for name, module in unet.named_modules():
         if type(module).__name__ == "BasicTransformerBlock":
-            transformers[name] = int(module.norm1.weight.shape[0])
+            transformers[name] = module.norm1.normalized_shape[0]
             found.append(name)
         elif type(module).__name__ == "ResBlock":
             found.append(name)

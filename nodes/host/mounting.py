@@ -39,12 +39,14 @@ class Mounting:
     ) -> None:
         self._patchers, self._weights, self._plan = request.trained, weights, plan
         unet = request.patcher.model.diffusion_model
-        self._leaves: list[Replacement] = (compact_plan if request.config.compact else leaf_plan)(
-            unet, network, weights
+        self._leaves: list[Replacement] = (
+            compact_plan(unet, network, weights, plan.levels)
+            if request.config.compact
+            else leaf_plan(unet, network, weights)
         )
         for encoder in encoders:
             self._leaves += text_plan(encoder, network, weights)
-        blocks = checkpoint_plan(unet) if plan.checkpointing else []
+        blocks = checkpoint_plan(unet, plan.levels)
         self._attachment = Attachment([*self._leaves, *blocks])
         self._hold = ExitStack()
 

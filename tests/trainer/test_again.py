@@ -1,3 +1,4 @@
+import itertools
 from collections import Counter
 
 from pack.tests.trainer.tiny_unet import make_unet
@@ -34,7 +35,7 @@ def test_each_step_computes_more_again_and_attention_comes_last():
     assert not any(steps[0].values())
     assert all(level is Again.ALL for level in steps[-1].values())
     assert len(steps) == 1 + 4 * 70 + 1
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in itertools.pairwise(steps):
         changed = [block for block in SDXL if before[block] != after[block]]
         assert all(after[block] > before[block] for block in changed)
         assert len(changed) == 1 or {block.size for block in changed} == {"resnet"}
