@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
@@ -60,10 +60,12 @@ _WORDS = {
 
 def find_blocks(unet: nn.Module) -> list[Block]:
     """Transformer blocks and resnets in the order of the forward pass."""
-    transformers, found = {}, []
+    transformers: dict[str, int] = {}
+    found = []
     for name, module in unet.named_modules():
         if type(module).__name__ == "BasicTransformerBlock":
-            transformers[name] = module.norm1.normalized_shape[0]
+            block: Any = module
+            transformers[name] = block.norm1.normalized_shape[0]
             found.append(name)
         elif type(module).__name__ == "ResBlock":
             found.append(name)

@@ -177,7 +177,8 @@ def _self_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside, again: 
     out, weights = inside.layers(attention.to_out[0]), inside.weights
 
     def mixed(x: Tensor) -> Tensor:
-        return _attended(*linears(x, layers, weights, norm), attention.heads)
+        q, k, v = linears(x, layers, weights, norm)
+        return _attended(q, k, v, attention.heads)
 
     mixed = checkpointed(mixed, attention=False) if again else mixed
     return lambda x, *_, **__: linears(mixed(x), out, weights)[0]
@@ -189,7 +190,8 @@ def _cross_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside, again:
 
     def mixed(x: Tensor, context: Tensor) -> Tensor:
         (q,) = linears(x, query, weights, norm)
-        return _attended(q, *linears(context, pair, weights), attention.heads)
+        k, v = linears(context, pair, weights)
+        return _attended(q, k, v, attention.heads)
 
     mixed = checkpointed(mixed, attention=False) if again else mixed
     return lambda x, context, *_, **__: linears(mixed(x, context), out, weights)[0]

@@ -40,8 +40,7 @@ def _state_bytes(
     optimiser = make_optimiser(
         config.type, groups, config.learning_rate, config.constructor_arguments()
     )
-    if hasattr(optimiser, "train"):  # schedule-free
-        optimiser.train()
+    getattr(optimiser, "train", lambda: None)()  # schedule-free
     for parameter in parameters:
         parameter.grad = torch.full_like(parameter, 0.1)
     optimiser.step()

@@ -148,7 +148,8 @@ def reserve_bytes(config: TrainConfig, need: Need, levels: Levels, micro_batch: 
 
 def kept_bytes(need: Need, levels: Levels, *, compact: bool) -> float:
     """What a sample of 1024 x 1024 in 16 bits keeps for backward."""
-    counts = Counter((block.size, level) for block, level in levels.items())
+    counts: Counter[tuple[Size, Again]] = Counter()
+    counts.update((block.size, level) for block, level in levels.items())
     total = EVERYTHING_AGAIN[compact].at(need.rank)
     for kind, count in counts.items():
         if kind[1] is not Again.ALL:
