@@ -18,10 +18,15 @@ WORTH = 0.97
 
 
 class Change(NamedTuple):
-    """A single change of a run, and the least bytes that it then needs."""
+    """A single change of a run, the least bytes that it then needs, and those that it frees."""
 
     words: str
     reserve: int
+    freed: int = 0
+
+    def __str__(self) -> str:
+        gain = f"frees {self.freed / GIB:.1f}" if self.freed else f"{self.reserve / GIB:.1f}"
+        return f"{self.words} ({gain} GiB)"
 
 
 def advice(
@@ -40,10 +45,10 @@ def advice(
     changes = [
         change
         for change in _changes(config, need, available, weights, learned)
-        if change.reserve < WORTH * least
+        if change.reserve - change.freed < WORTH * least
     ]
-    enough = [change for change in changes if change.reserve <= available]
-    said = ", ".join(f"{c.words} ({c.reserve / GIB:.1f} GiB)" for c in enough or changes)
+    enough = [change for change in changes if change.reserve - change.freed <= available]
+    said = ", ".join(str(change) for change in enough or changes)
     lead = "Any one of these is enough" if enough else "No single change is enough; of help are"
     return (
         f"needs {least / GIB:.1f} GiB beside the model's weights, {max(available, 0) / GIB:.1f} GiB free"
@@ -82,8 +87,8 @@ def _changes(
         (change(f"pictures of {s} x {s} pixels", pixels=s * s) for s in sides),
     )
     if not config.speed.stream_weights:
-        spared = plan_memory(config, need, 0).reserve - weights
-        yield Change("stream_weights of Speed and Memory Settings", max(spared, 0))
+        words = "stream_weights of Speed and Memory Settings"
+        yield Change(words, plan_memory(config, need, 0).reserve, weights)
 
 
 def _first_enough(available: int, changes: Iterable[Change]) -> list[Change]:
