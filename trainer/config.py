@@ -81,6 +81,11 @@ class TrainConfig:
         )
         problems.finish("Train")
 
+    @property
+    def is_compact(self) -> bool:
+        """Whether blocks really are compact: only those of a plain LoRA can be."""
+        return self.compact and self.lora.is_plain
+
     def having(self, **parts: Any) -> TrainConfig:
         """The config with these parts (lora, optimiser ...) in place of its own; None leaves one."""
         given = {name: part for name, part in parts.items() if part is not None}

@@ -9,6 +9,7 @@ from types import TracebackType
 import torch
 from torch import nn
 
+from ...trainer.again import Levels
 from ...trainer.attach import Attachment, Replacement, checkpoint_plan, leaf_plan
 from ...trainer.compact_plan import compact_plan
 from ...trainer.kernel_choice import choose_elementwise
@@ -23,15 +24,16 @@ from .unet import compute_dtype
 
 
 def _layers(
-    unet: nn.Module, request: Request, network: Network, weights: Weights
+    request: Request, network: Network, weights: Weights, levels: Levels
 ) -> list[Replacement]:
     """What takes the place of the UNet's layers."""
     patcher, config = request.patcher, request.config
+    unet = patcher.model.diffusion_model
     if not config.compact:
         return leaf_plan(unet, network, weights)
     device, dtype = patcher.load_device, compute_dtype(patcher)
     elementwise = choose_elementwise(device, dtype, triton=config.speed.triton_kernels)
-    return compact_plan(unet, network, weights, elementwise)
+    return compact_plan(unet, network, weights, levels, elementwise)
 
 
 class Mounting:
@@ -48,10 +50,10 @@ class Mounting:
         self._patchers, self._weights, self._plan = request.trained, weights, plan
         self._leaves_card = request.config.speed.model_leaves_card
         unet = request.patcher.model.diffusion_model
-        self._leaves = _layers(unet, request, network, weights)
+        self._leaves = _layers(request, network, weights, plan.levels)
         for encoder in encoders:
             self._leaves += text_plan(encoder, network, weights)
-        blocks = checkpoint_plan(unet) if plan.checkpointing else []
+        blocks = checkpoint_plan(unet, plan.levels)
         self._attachment = Attachment([*self._leaves, *blocks])
         modules = [leaf.module for leaf in self._leaves]
         self.graphs = make_graphs(request, network, weights, modules)
