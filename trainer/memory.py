@@ -138,11 +138,17 @@ def _choices(
 
 
 def reserve_bytes(config: TrainConfig, need: Need, levels: Levels, micro_batch: int) -> int:
-    """Bytes needed beside the frozen weights for adapters, optimiser and activations."""
+    """Bytes needed beside the frozen weights for adapters, optimiser and activations.
+
+    Recorded micro batches share a pool as large as the largest of them; one that is not replayed, or
+    is about to be recorded, computes beside that pool. So activations count twice.
+    """
     scale = (need.pixels / 1024**2) * (need.itemsize / 2)
     kept = kept_bytes(need, levels, compact=config.is_compact)
     per_sample = (kept + TRANSIENT_PER_SAMPLE) * scale
     per_sample += need.chunks * TEXT_PER_CHUNK
+    if config.speed.cuda_graphs:
+        per_sample *= 2
     return int(need.learned + rebuilding_bytes(config.lora) + per_sample * micro_batch)
 
 

@@ -15,6 +15,7 @@ from pack.bench import reduced_sdxl
 from pack.nodes.host.unet import predict
 from pack.nodes.host.weights import ComfyWeights
 from pack.tests.trainer import tiny_unet
+from pack.trainer.again import Again, find_blocks
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.batches import BatchItem
 from pack.trainer.compact_plan import compact_plan
@@ -71,7 +72,7 @@ def make_model(predict, prediction="epsilon"):
     return Model(predict, Schedule.sdxl(prediction).to(DEVICE), DEVICE, torch.float32)
 
 
-def watched(unet, config, plan=leaf_plan, *, recomputed=False):
+def watched(unet, config, plan=leaf_plan, again=Again.NOTHING):
     """What stands in the way of recording a micro batch, and how many operations it is."""
     weights, micro = ComfyWeights(), make_micro()
     network = Network(find_targets(unet, config.lora), device=DEVICE, weights=weights)
@@ -80,7 +81,7 @@ def watched(unet, config, plan=leaf_plan, *, recomputed=False):
     steps = plan(unet, network, weights)
     with ExitStack() as stack:
         stack.enter_context(weights.hold(step.module for step in steps))
-        steps += checkpoint_plan(unet) if recomputed else []
+        steps += checkpoint_plan(unet, dict.fromkeys(find_blocks(unet), again))
         stack.enter_context(Attachment(steps))
         watch = stack.enter_context(Watch())
         gradients(micro)
@@ -88,9 +89,16 @@ def watched(unet, config, plan=leaf_plan, *, recomputed=False):
     return watch
 
 
-@pytest.mark.parametrize("plan, recomputed", [(leaf_plan, False), (compact_plan, True)])
-def test_the_plain_step(unet, plan, recomputed):
-    watch = watched(unet, TrainConfig(lora=LoraConfig(rank=4)), plan, recomputed=recomputed)
+@pytest.mark.parametrize(
+    "plan, again",
+    [
+        (leaf_plan, Again.NOTHING),
+        (compact_plan, Again.ALL),
+        (compact_plan, Again.ALL_BUT_ATTENTION),
+    ],
+)
+def test_the_plain_step(unet, plan, again):
+    watch = watched(unet, TrainConfig(lora=LoraConfig(rank=4)), plan, again)
     assert watch.found == set() and watch.count > 1000
 
 

@@ -77,8 +77,8 @@ def test_weights_of_which_one_is_changed_at_every_use_are_not_recorded(
 ):
     layer, make_room = tiny.model.model.diffusion_model.out[2], memory.make_room
 
-    def patched(*args):
-        make_room(*args)
+    def patched(*args, **options):
+        make_room(*args, **options)
         layer.weight_function = [lambda weight: weight]
 
     monkeypatch.setattr(memory, "make_room", patched)

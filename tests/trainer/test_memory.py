@@ -5,7 +5,7 @@ import pytest
 from pack.tests.trainer.test_again import SDXL
 from pack.trainer import memory
 from pack.trainer.again import Again, ladder
-from pack.trainer.config import LoraConfig, TrainConfig
+from pack.trainer.config import LoraConfig, SpeedConfig, TrainConfig
 from pack.trainer.memory import GIB, MIB, Kept, MemoryPlan, Need, plan_memory, reserve_bytes
 
 LEARNED = 46_000_000 * 16
@@ -49,6 +49,11 @@ def test_the_need_is_what_learns_and_activations(round_numbers):
     one = {b: Again.NOTHING if b.size == "resnet" else Again.ALL for b in SDXL}
     assert bytes_of(one, conv_rank=4) == LEARNED + (sample + 10 + 8 + resnets) * MIB
     assert bytes_of(ALL, 2, chunks=3) == LEARNED + 2 * sample * MIB + int(6 * 0.3 * GIB)
+
+
+def test_recordings_keep_activations_of_their_own(round_numbers):
+    recorded = dataclasses.replace(CONFIG, speed=SpeedConfig(cuda_graphs=True))
+    assert bytes_of(ALL, 3, recorded) == LEARNED + 2 * 3 * (100 + 32 + 50) * MIB
 
 
 @pytest.mark.parametrize("compact", [False, True])
