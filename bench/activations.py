@@ -1,7 +1,8 @@
 """Bytes that full-size SDXL keeps for backward, counted without computing: one picture, bfloat16.
 
-`COMFYUI_PATH=... python bench/activations.py [--side 1024] [--rank 32]`. The model lies on PyTorch's
-meta device, which has shapes and no numbers. Attention is counted as flash attention keeps it.
+`COMFYUI_PATH=... python bench/activations.py [--side 1024] [--rank 32]` prints what `trainer/memory.py`
+holds: MiB that are kept whatever the rank and MiB for each rank; then the peaks of whole steps. The
+model lies on PyTorch's meta device, which has shapes and no numbers, with flash attention.
 """
 
 from __future__ import annotations
@@ -12,66 +13,146 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from finding import import_comfyui
-
-GIB = 1 << 30
+MIB = 1 << 20
+CONV_RANK = 8
 
 
 def main() -> None:
-    """Print a line for layer by layer and one for compact layers."""
+    """Print a table of constants and one of whole steps."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=1024, help="pixels a side")
     parser.add_argument("--rank", type=int, default=32)
     options = parser.parse_args()
+    from finding import import_comfyui
+
     import_comfyui()
-    from pack.trainer.attach import leaf_plan
-    from pack.trainer.compact_plan import compact_plan
+    from pack.trainer.again import Again
 
-    for name, plan_of in (("layer by layer", leaf_plan), ("compact", compact_plan)):
-        kept = _kept(plan_of, options.side // 8, options.rank)
-        sys.stdout.write(f"{name:16}{kept / GIB:8.2f} GiB\n")
-
-
-def _kept(plan_of: Any, side: int, rank: int) -> int:
-    import torch
-    import torch.nn.functional as F
-
-    from pack.bench import reduced_sdxl
-    from pack.bench.counting import kept_bytes
-    from pack.nodes.host.unet import predict
-    from pack.trainer.attach import Attachment
-    from pack.trainer.config import LoraConfig
-    from pack.trainer.network import Network
-    from pack.trainer.targets import find_targets
-
-    meta = torch.device("meta")
-    unet = reduced_sdxl.full_size()
-    network = Network(find_targets(unet, LoraConfig(rank=rank)), device=meta)
-    inputs = [
-        torch.empty(shape, dtype=torch.bfloat16, device=meta)
-        for shape in ((1, 4, side, side), (1,), (1, 77, 2048), (1, 2816))
-    ]
-    own, F.scaled_dot_product_attention = F.scaled_dot_product_attention, _flash()
-    try:
-        with Attachment(plan_of(unet, network, _MetaWeights())):
-            weights = [*unet.parameters(), *network.parameters()]
-            return kept_bytes(lambda: predict(unet, *inputs), weights)[1]
-    finally:
-        F.scaled_dot_product_attention = own
+    sdxl = FullSize(options.side // 8)
+    sys.stdout.write(f"{'layers':16}{'blocks':14}{'again':20}{'MiB':>10}{'for each rank':>16}\n")
+    for compact in (False, True):
+        for row in _constants(sdxl, compact, options.rank):
+            sys.stdout.write("{:16}{:14}{:20}{:10.3f}{:16.5f}\n".format(*row))
+    sys.stdout.write(f"\n{'layers':16}{'again in all blocks':22}{'kept GiB':>10}{'peak GiB':>10}\n")
+    for compact in (False, True):
+        for level in _levels(compact):
+            step = sdxl.step(compact, {"": level}, options.rank, backward=True)
+            row = _word(compact), Again(level).name, step.kept / MIB / 1024, step.peak / MIB / 1024
+            sys.stdout.write("{:16}{:22}{:10.3f}{:10.3f}\n".format(*row))
 
 
-def _flash() -> Any:
-    """Attention that keeps query, key, value, output and the logarithms of the sums, and no more. There is no way back."""
-    import torch
+def _constants(sdxl: FullSize, compact: bool, rank: int) -> Iterator[tuple[Any, ...]]:
+    """Layers, blocks, level, MiB of one block and MiB of it for each rank."""
+    from pack.trainer.again import Again
 
-    class Flash(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, q: Any, k: Any, v: Any) -> Any:
-            out = torch.empty_like(q.transpose(1, 2)).transpose(1, 2)
-            ctx.save_for_backward(q, k, v, out, q.new_empty(q.shape[:3], dtype=torch.float32))
-            return out
+    def line(kept: Any, first: int, other: int, count: int = 1) -> tuple[float, float]:
+        """Through the values at two ranks."""
+        each = (kept(other) - kept(first)) / (other - first)
+        return (kept(first) - first * each) / MIB / count, each / MIB / count
 
-    return lambda q, k, v, *_, **__: Flash.apply(q, k, v)
+    def kept(levels: dict[str, Again], rank: int, conv_rank: int = 0) -> int:
+        return sdxl.step(compact, {"": Again.ALL, **levels}, rank, conv_rank).kept
+
+    def more(levels: dict[str, Again], conv: bool = False) -> Any:
+        """What a LoRA of a rank keeps more at these levels than when all is computed again."""
+        if conv:
+            return lambda r: (
+                kept(levels, rank, r) - kept({}, rank, r) - kept(levels, rank) + kept({}, rank)
+            )
+        return lambda r: kept(levels, r) - kept({}, r)
+
+    layers, no = _word(compact), Again.NOTHING
+    yield layers, "all", "ALL", *line(lambda r: kept({}, r), rank, 2 * rank)
+    conv_ranks = CONV_RANK, 2 * CONV_RANK
+    conv = line(lambda r: kept({}, rank, r) - kept({}, rank), *conv_ranks)
+    yield layers, "all", "ALL, conv_rank", *conv
+    for size, count in sdxl.sizes.items():
+        for level in _levels(compact)[:-1] if size != "resnet" else [no]:
+            found = line(more({size: level}), rank, 2 * rank, count)
+            yield layers, f"{count} {size}", level.name, *found
+    found = line(more({"resnet": no}, conv=True), *conv_ranks, sdxl.sizes["resnet"])
+    yield layers, "resnet", "NOTHING, conv_rank", *found
+
+
+def _levels(compact: bool) -> list[Any]:
+    from pack.trainer.again import Again
+
+    return [a for a in Again if compact or a not in (Again.FEED_FORWARD, Again.PROJECTIONS)]
+
+
+def _word(compact: bool) -> str:
+    return "compact" if compact else "layer by layer"
+
+
+class FullSize:
+    """SDXL's UNet on the meta device. side: of the latents."""
+
+    def __init__(self, side: int) -> None:
+        from collections import Counter
+
+        from pack.bench import reduced_sdxl
+        from pack.trainer.again import find_blocks
+
+        self._unet, self._side = reduced_sdxl.full_size(), side
+        self.blocks = find_blocks(self._unet)
+        self.sizes = Counter(block.size for block in self.blocks)
+        """How many blocks there are of each size."""
+
+    def step(
+        self,
+        compact: bool,
+        levels: dict[str, Any],
+        rank: int,
+        conv_rank: int = 0,
+        *,
+        backward: bool = False,
+    ) -> Any:
+        """What a step holds (see alive). levels: by size of block, "" for all others."""
+        return self.step_at(
+            compact,
+            {block: levels.get(block.size, levels.get("")) for block in self.blocks},
+            rank,
+            conv_rank,
+            backward=backward,
+        )
+
+    def step_at(
+        self, compact: bool, levels: Any, rank: int, conv_rank: int = 0, *, backward: bool = False
+    ) -> Any:
+        """The same for levels of single blocks."""
+        import torch
+        import torch.nn.functional as F
+
+        from pack.bench.alive import held
+        from pack.nodes.host.unet import predict
+        from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
+        from pack.trainer.compact_plan import compact_plan
+        from pack.trainer.config import LoraConfig
+        from pack.trainer.network import Network
+        from pack.trainer.targets import find_targets
+
+        meta, unet, weights = torch.device("meta"), self._unet, _MetaWeights()
+        config = LoraConfig(rank=rank, conv_rank=conv_rank)
+        network = Network(find_targets(unet, config), device=meta)
+        inputs = [
+            torch.empty(shape, dtype=torch.bfloat16, device=meta)
+            for shape in ((1, 4, self._side, self._side), (1,), (1, 77, 2048), (1, 2816))
+        ]
+        if compact:
+            plan = compact_plan(unet, network, weights, levels)
+        else:
+            plan = leaf_plan(unet, network, weights)
+        flash = torch.ops.aten._scaled_dot_product_flash_attention
+        own = F.scaled_dot_product_attention
+        F.scaled_dot_product_attention = lambda q, k, v, *_, **__: flash(q, k, v)[0]
+        try:
+            with Attachment([*plan, *checkpoint_plan(unet, levels)]):
+                return held(
+                    lambda: predict(unet, *inputs).float().square().mean(),
+                    network.parameters() if backward else None,
+                )
+        finally:
+            F.scaled_dot_product_attention = own
 
 
 class _MetaWeights:

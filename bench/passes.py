@@ -84,7 +84,7 @@ def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tup
     ways = {
         "layer by layer": leaf_plan(unet, network, weights),
         "compact": compact_plan(unet, network, weights),
-        "with Triton": compact_plan(unet, network, weights, TRITON),
+        "with Triton": compact_plan(unet, network, weights, elementwise=TRITON),
     }
     for name, plan in ways.items():
         with Attachment(plan), _flash():

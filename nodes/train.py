@@ -127,7 +127,7 @@ class Train(io.ComfyNode):
                 setting(
                     TrainConfig,
                     "checkpointing",
-                    "Recompute blocks in backward to save memory: auto only when it must, full "
+                    "Recompute blocks in backward to save memory: auto only as far as it must, full "
                     "always, off never. The result is the same.",
                     advanced=True,
                 ),

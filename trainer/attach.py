@@ -6,20 +6,20 @@ so taking it off is exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from .adapters.base import Forward
+from .again import Again, Block, find_blocks
+from .checkpointing import checkpointed
 from .frozen import frozen_forward
 from .network import Network
 from .weights import Weights
 
-CHECKPOINTED = {"BasicTransformerBlock", "ResBlock"}
 _ABSENT = object()
 
 
@@ -64,43 +64,19 @@ def _at_strength(frozen: Forward, adapted: Forward, network: Network) -> Forward
     return forward
 
 
-def checkpoint_plan(unet: nn.Module) -> list[Replacement]:
-    """Transformer blocks and resnets keep only their input and are recomputed in backward."""
-    return [
-        Replacement(name, module, _checkpointed(module.forward))
-        for name, module in unet.named_modules()
-        if type(module).__name__ in CHECKPOINTED
-    ]
-
-
-def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Recompute `forward` in backward, and leave no trace when it fails.
-
-    PyTorch's checkpoint leaves its hooks on the process when its function raises, for as long as
-    the traceback lives: later forwards would then be recomputed wrongly. So a failure is carried
-    past it by hand. No layer here draws random numbers, so no generator state is kept.
-    """
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        failures: list[BaseException] = []
-        recomputing = False
-
-        def guarded(*inputs: Any, **options: Any) -> Any:
-            try:
-                return forward(*inputs, **options)
-            except BaseException as failure:
-                if recomputing:
-                    raise
-                failures.append(failure)
-                return None
-
-        output = checkpoint(guarded, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
-        recomputing = True
-        if failures:
-            raise failures.pop()
-        return output
-
-    return run
+def checkpoint_plan(
+    unet: nn.Module, levels: Mapping[Block, Again] | None = None
+) -> list[Replacement]:
+    """Blocks of the two last levels keep their input, and perhaps attention; without levels, all do."""
+    if levels is None:
+        levels = dict.fromkeys(find_blocks(unet), Again.ALL)
+    plan = []
+    for block, level in levels.items():
+        if level >= Again.ALL_BUT_ATTENTION:
+            module = unet.get_submodule(block.name)
+            forward = checkpointed(module.forward, attention=level is Again.ALL)
+            plan.append(Replacement(block.name, module, forward))
+    return plan
 
 
 class Attachment:

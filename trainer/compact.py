@@ -45,6 +45,19 @@ def geglu_linear(x: Tensor, layer: Layer, weights: Weights, elementwise: Element
     return _GegluLinear.apply(x, layer, weights, elementwise, *layer.factors())
 
 
+def feed_forward(
+    x: Tensor,
+    norm: nn.LayerNorm,
+    inner: Layer,
+    outer: Layer,
+    weights: Weights,
+    elementwise: Elementwise,
+) -> Tensor:
+    """Both layers of a feed-forward with its norm; what lies between them is made again in backward."""
+    factors = [*inner.factors(), *outer.factors()]
+    return _FeedForward.apply(x, norm, inner, outer, weights, elementwise, *factors)
+
+
 def norm_silu(x: Tensor, norm: nn.GroupNorm, weights: Weights, elementwise: Elementwise) -> Tensor:
     """silu(norm(x)) for x [B, C, h, w]."""
     return _NormSilu.apply(x, norm, weights, elementwise)
@@ -100,11 +113,60 @@ class _GegluLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor):
-        (grad,), (x, *hidden) = grads, ctx.saved_tensors
-        inner, of_hidden = _inwards(grad, ctx.layer, ctx.weights)
-        of_x, product = ctx.elementwise.geglu_backward(inner, x)
-        factors = _of_factors(grad, product, hidden[0] if hidden else None, of_hidden, ctx.layer)
+        x, *hidden = ctx.saved_tensors
+        of_x, factors = _geglu_backward(
+            grads[0], x, hidden, ctx.layer, ctx.weights, ctx.elementwise
+        )
         return of_x, None, None, None, *factors
+
+
+def _geglu_backward(
+    grad: Tensor,
+    x: Tensor,
+    hidden: Sequence[Tensor],
+    layer: Layer,
+    weights: Weights,
+    elementwise: Elementwise,
+) -> tuple[Tensor, list[Tensor]]:
+    """Gradients of x [..., 2 in] and of the layer's factors."""
+    inner, of_hidden = _inwards(grad, layer, weights)
+    assert inner is not None
+    of_x, product = elementwise.geglu_backward(inner, x)
+    return of_x, _of_factors(grad, product, hidden[0] if hidden else None, of_hidden, layer)
+
+
+class _FeedForward(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        norm: nn.LayerNorm,
+        inner: Layer,
+        outer: Layer,
+        weights: Weights,
+        elementwise: Elementwise,
+        *factors: Tensor,
+    ) -> Tensor:
+        ctx.parts = norm, inner, outer, weights, elementwise
+        normed, statistics = _layer_norm(x, norm, weights)
+        both, _ = _forward(normed, inner, weights)
+        output, hidden = _forward(elementwise.geglu(both), outer, weights)
+        ctx.save_for_backward(x, *statistics, *([] if hidden is None else [hidden]))
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor):
+        norm, inner, outer, weights, elementwise = ctx.parts
+        x, *statistics = ctx.saved_tensors
+        statistics, hidden = statistics[:2], statistics[2:]
+        normed = _normalised(x, norm, weights, *statistics)
+        both, inner_hidden = _forward(normed, inner, weights)
+        of_both, of_outer = _geglu_backward(grads[0], both, hidden, outer, weights, elementwise)
+        of_x, of_hidden = _inwards(of_both, inner, weights, need_input=ctx.needs_input_grad[0])
+        of_inner = _of_factors(of_both, normed, inner_hidden, of_hidden, inner)
+        if of_x is not None:
+            of_x = _layer_norm_backward(of_x, x, norm, weights, *statistics)
+        return of_x, None, None, None, None, None, *of_inner, *of_outer
 
 
 class _NormSilu(torch.autograd.Function):
@@ -112,22 +174,39 @@ class _NormSilu(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, norm: nn.GroupNorm, weights: Weights, elementwise: Elementwise
     ) -> Tensor:
-        ctx.norm, ctx.weights, ctx.elementwise = norm, weights, elementwise
-        with weights.borrow(norm, x.dtype, x.device) as (weight, bias):
-            assert bias is not None  # a group norm has both or neither
-            output, *statistics = elementwise.norm_silu(x, weight, bias, norm.num_groups, norm.eps)
+        ctx.parts = norm, weights, elementwise
+        output, *statistics = activated_norm(x, norm, weights, elementwise)
         ctx.save_for_backward(x, *statistics)
         return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         x, *statistics = ctx.saved_tensors
-        norm = ctx.norm
-        with ctx.weights.borrow(norm, x.dtype, x.device) as pair:
-            of_x = ctx.elementwise.norm_silu_backward(
-                grads[0], x, *pair, statistics, norm.num_groups, norm.eps
-            )
+        norm, weights, elementwise = ctx.parts
+        of_x = activated_norm_backward(grads[0], x, norm, weights, elementwise, statistics)
         return of_x, None, None, None
+
+
+def activated_norm(
+    x: Tensor, norm: nn.GroupNorm, weights: Weights, elementwise: Elementwise
+) -> tuple[Tensor, Tensor, Tensor]:
+    """silu(norm(x)), and the mean and reciprocal deviation of each group; outside of autograd."""
+    with weights.borrow(norm, x.dtype, x.device) as (weight, bias):
+        assert bias is not None  # a group norm has both or neither
+        return elementwise.norm_silu(x, weight, bias, norm.num_groups, norm.eps)
+
+
+def activated_norm_backward(
+    grad: Tensor,
+    x: Tensor,
+    norm: nn.GroupNorm,
+    weights: Weights,
+    elementwise: Elementwise,
+    statistics: Sequence[Tensor],
+) -> Tensor:
+    """The gradient of x for that of silu(norm(x))."""
+    with weights.borrow(norm, x.dtype, x.device) as pair:
+        return elementwise.norm_silu_backward(grad, x, *pair, statistics, norm.num_groups, norm.eps)
 
 
 def _layer_norm(

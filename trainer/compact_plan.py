@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .adapters import Adapter, Lora
+from .again import Again, Block
 from .attach import Replacement, leaf_plan
-from .compact import Layer, geglu_linear, linears, norm_silu
+from .checkpointing import checkpointed
+from .compact import Layer, feed_forward, geglu_linear, linears, norm_silu
+from .compact_conv import convolution
 from .elementwise import EAGER, Elementwise
 from .frozen import is_linear
 from .network import Network
@@ -20,14 +23,20 @@ Forward = Callable[..., Tensor]
 
 
 def compact_plan(
-    unet: nn.Module, network: Network, weights: Weights, elementwise: Elementwise = EAGER
+    unet: nn.Module,
+    network: Network,
+    weights: Weights,
+    levels: Mapping[Block, Again] | None = None,
+    elementwise: Elementwise = EAGER,
 ) -> list[Replacement]:
     """The leaf plan, and over it compact transformer blocks and norms wherever they are recognised.
 
     Compact are blocks as SDXL has them whose adapters are plain LoRA, and only while nothing is
-    dropped and the adapters have their whole strength; else they compute layer by layer. elementwise:
-    what computes between their matrix products.
+    dropped and the adapters have their whole strength; else they compute layer by layer. levels:
+    what each block computes again, as far as compact layers do it; elementwise: what computes between
+    their matrix products.
     """
+    again = {block.name: level for block, level in (levels or {}).items()}
     leaves = leaf_plan(unet, network, weights)
     inside = _Inside(
         {target.module: network.adapters[target.key] for target in network.targets},
@@ -39,11 +48,12 @@ def compact_plan(
     plan = []
     for name, module in unet.named_modules():
         if _is_transformer(module) and inside.is_plain(module):
-            plan += _transformer(name, module, inside)
+            plan += _transformer(name, module, inside, again.get(name, Again.NOTHING))
         elif isinstance(module, nn.Sequential):
             plan += _norm_and_silu(name, module, inside)
     taken = {step.module for step in plan}
-    return [*(leaf for leaf in leaves if leaf.module not in taken), *plan]
+    rest = [leaf for leaf in leaves if leaf.module not in taken]
+    return [*(_convolution(leaf.name, leaf.module, inside) or leaf for leaf in rest), *plan]
 
 
 class _Inside(NamedTuple):
@@ -63,11 +73,15 @@ class _Inside(NamedTuple):
     def layers(self, *modules: nn.Module) -> list[Layer]:
         adapters = (self.adapters.get(module) for module in modules)
         pairs = zip(modules, adapters, strict=True)
-        return [Layer(module, a if isinstance(a, Lora) else None) for module, a in pairs]
+        return [Layer(module, a if type(a) is Lora else None) for module, a in pairs]
 
-    def unless_plain(self, compact: Forward, module: nn.Module, norm: nn.Module) -> Forward:
+    def activated(self, norm: nn.GroupNorm) -> Forward:
+        """The norm with SiLU behind it."""
+        return lambda x: norm_silu(x, norm, self.weights, self.elementwise)
+
+    def unless_plain(self, compact: Forward, own: Forward, normed: Forward) -> Forward:
         """The compact forward where it holds, else the module's own behind its norm."""
-        own, normed, network = module.forward, self.leaves[norm], self.network
+        network = self.network
 
         def forward(x: Tensor, *rest: Any, **options: Any) -> Tensor:
             if network.strength == 1.0 and network.dropout is None:
@@ -113,29 +127,51 @@ def _is_geglu(module: nn.Module | None) -> bool:
 
 
 def _norm_and_silu(name: str, module: nn.Sequential, inside: _Inside) -> list[Replacement]:
-    """The beginning of a resnet's halves, and of the way out: the norm takes the activation along."""
+    """The beginning of a resnet's halves, and of the way out: the norm takes the activation along.
+
+    Where the convolution behind them is adapted, it takes both.
+    """
     norm, silu = (*module, None, None)[:2]
     if not isinstance(norm, nn.GroupNorm) or not isinstance(silu, nn.SiLU):
         return []
-    weights, elementwise = inside.weights, inside.elementwise
+    last = len(module) - 1
+    conv = _convolution(f"{name}.{last}", module[last], inside, norm)
     return [
-        Replacement(f"{name}.0", norm, lambda x: norm_silu(x, norm, weights, elementwise)),
+        Replacement(f"{name}.0", norm, _same if conv else inside.activated(norm)),
         Replacement(f"{name}.1", silu, _same),
+        *([conv] if conv else []),
     ]
 
 
-def _transformer(name: str, block: Any, inside: _Inside) -> list[Replacement]:
+def _convolution(
+    name: str, module: nn.Module, inside: _Inside, norm: nn.GroupNorm | None = None
+) -> Replacement | None:
+    """A convolution with a plain LoRA, and norm and SiLU before it; None for whatever else."""
+    (layer,), weights = inside.layers(module), inside.weights
+    if not isinstance(module, nn.Conv2d) or module.groups > 1 or layer.adapter is None:
+        return None
+    forward = inside.unless_plain(
+        lambda x: convolution(x, layer, weights, norm, inside.elementwise),
+        inside.leaves[module],
+        _same if norm is None else inside.activated(norm),
+    )
+    return Replacement(name, module, forward)
+
+
+def _transformer(name: str, block: Any, inside: _Inside, level: Again) -> list[Replacement]:
     """Each norm becomes part of the layers behind it."""
+    middle = level in (Again.FEED_FORWARD, Again.PROJECTIONS)
+    projections = level is Again.PROJECTIONS
     parts = (
-        ("attn1", "norm1", _self_attention(block.attn1, block.norm1, inside)),
-        ("attn2", "norm2", _cross_attention(block.attn2, block.norm2, inside)),
-        ("ff", "norm3", _feed_forward(block.ff, block.norm3, inside)),
+        ("attn1", "norm1", _self_attention(block.attn1, block.norm1, inside, projections)),
+        ("attn2", "norm2", _cross_attention(block.attn2, block.norm2, inside, projections)),
+        ("ff", "norm3", _feed_forward(block.ff, block.norm3, inside, middle)),
     )
     found = []
     for part, norm, compact in parts:
         module, before = getattr(block, part), getattr(block, norm)
         found.append(Replacement(f"{name}.{norm}", before, _same))
-        forward = inside.unless_plain(compact, module, before)
+        forward = inside.unless_plain(compact, module.forward, inside.leaves[before])
         found.append(Replacement(f"{name}.{part}", module, forward))
     return found
 
@@ -144,41 +180,42 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-def _self_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside) -> Forward:
+def _self_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside, again: bool) -> Forward:
     layers = inside.layers(attention.to_q, attention.to_k, attention.to_v)
     out, weights = inside.layers(attention.to_out[0]), inside.weights
 
-    def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    def mixed(x: Tensor) -> Tensor:
         q, k, v = linears(x, layers, weights, norm)
-        return _attended(q, k, v, attention.heads, out, weights)
+        return _attended(q, k, v, attention.heads)
 
-    return forward
+    mixed = checkpointed(mixed, attention=False) if again else mixed
+    return lambda x, *_, **__: linears(mixed(x), out, weights)[0]
 
 
-def _cross_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside) -> Forward:
+def _cross_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside, again: bool) -> Forward:
     query, pair = inside.layers(attention.to_q), inside.layers(attention.to_k, attention.to_v)
     out, weights = inside.layers(attention.to_out[0]), inside.weights
 
-    def forward(x: Tensor, context: Tensor, *_: Any, **__: Any) -> Tensor:
+    def mixed(x: Tensor, context: Tensor) -> Tensor:
         (q,) = linears(x, query, weights, norm)
         k, v = linears(context, pair, weights)
-        return _attended(q, k, v, attention.heads, out, weights)
+        return _attended(q, k, v, attention.heads)
 
-    return forward
+    mixed = checkpointed(mixed, attention=False) if again else mixed
+    return lambda x, context, *_, **__: linears(mixed(x, context), out, weights)[0]
 
 
-def _attended(
-    q: Tensor, k: Tensor, v: Tensor, heads: int, out: Sequence[Layer], weights: Weights
-) -> Tensor:
+def _attended(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    return linears(mixed, out, weights)[0]
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-def _feed_forward(ff: Any, norm: nn.LayerNorm, inside: _Inside) -> Forward:
+def _feed_forward(ff: Any, norm: nn.LayerNorm, inside: _Inside, again: bool) -> Forward:
     inner, (outer,) = inside.layers(ff.net[0].proj), inside.layers(ff.net[2])
 
     def forward(x: Tensor) -> Tensor:
+        if again:
+            return feed_forward(x, norm, inner[0], outer, inside.weights, inside.elementwise)
         (both,) = linears(x, inner, inside.weights, norm)
         return geglu_linear(both, outer, inside.weights, inside.elementwise)
 

@@ -29,7 +29,7 @@ __all__ = [
     "ValidationConfig",
 ]
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
 
 NOT_IN_IDENTITY = ("checkpointing", "compact", "epochs", "speed", "validation")
@@ -80,6 +80,11 @@ class TrainConfig:
             "learning rates and give the text encoders the UNet's rate or 0, or choose another optimiser",
         )
         problems.finish("Train")
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether blocks really are compact: only those of a plain LoRA can be."""
+        return self.compact and self.lora.is_plain
 
     def having(self, **parts: Any) -> TrainConfig:
         """The config with these parts (lora, optimiser ...) in place of its own; None leaves one."""

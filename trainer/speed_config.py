@@ -23,6 +23,11 @@ class SpeedConfig(Settings):
     frozen_weights: FrozenWeights = "as loaded"
     """How the frozen linear layers are stored while training (see quantised)."""
 
+    @property
+    def model_leaves_card(self) -> bool:
+        """Whether training computes with other copies of the weights than the model's own on the card."""
+        return self.stream_weights or self.frozen_weights != "as loaded"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         problems = Problems()

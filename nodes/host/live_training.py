@@ -23,13 +23,15 @@ from ...trainer.state_keeper import StateKeeper
 from ...trainer.step import Model
 from . import checkpoints, memory, text, text_training, unet
 from .facts import metadata
-from .mounting import Mounting, frozen_weights
+from .frozen_weights import frozen_weights
+from .mounting import Mounting
 from .planning import memory_plan
 from .previews import PreviewBook
 from .progress import BandLog, NodeProgress, check_interrupt, step_text
 from .request import Request
 from .sampling import Previewer
 from .session import training_session
+from .spilling import Spilling
 from .starting import make_network
 from .watching import Watching
 
@@ -101,7 +103,7 @@ class LiveTraining:
             self._encode_captions()
         with training_session(), ExitStack() as stack:
             encoders = self._request.encoders()
-            weights = frozen_weights(self._request)
+            weights = frozen_weights(self._patcher, self._config.speed, self._request.prefetch)
             self._network = network = make_network(self._request, encoders, device, weights)
             plan = self._memory_plan(network)
             mounting = Mounting(self._request, network, encoders, weights, plan)
@@ -115,12 +117,17 @@ class LiveTraining:
                 self,
                 plan.micro_batch,
                 self._start,
+                mounting.graphs,
             )
             self._states = StateKeeper(self._folder.states, self._loop, self.first)
+            self._spilling = Spilling(
+                device, self._data, self._request.cached, self._config, self.first
+            )
             self._followers: list[Follower] = [
                 *stack.enter_context(self._watching.follow(self._loop, model, self.before_batch)),
                 *checkpoints.follow(self._request, self._folder.path, self._loop, self.first),
                 self._states,
+                self._spilling,
                 BandLog(),
                 stop,
             ]
@@ -143,8 +150,9 @@ class LiveTraining:
             averaged=self._config.optimiser.ema_decay > 0,
             keep_best=self._config.validation.keep_best,
         )
-        plan = memory_plan(self._request, parameters)
+        plan = memory_plan(self._request, network)
         log.info("LoRA Loop: %d adapted layers; %s", len(network.targets), plan.describe())
+        self._progress.say(plan.describe())
         return plan
 
     def _model(self) -> Model:
@@ -170,7 +178,8 @@ class LiveTraining:
                 self._encode_captions()
         epoch = event.epoch if event.ends_epoch else 0
         picture = self._preview(event.step) if self._is_due(event.step, epoch) else None
-        self._progress.update(event.step, event.warning or step_text(event), picture)
+        line = event.warning or step_text(event) + self._spilling.notice
+        self._progress.update(event.step, line, picture)
         return stopped
 
     def _is_due(self, step: int, epoch: int) -> bool:

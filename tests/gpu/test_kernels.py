@@ -73,7 +73,7 @@ def test_gradients_of_blocks_are_as_near_to_the_truth_as_with_pytorch():
 
     def grads(elementwise, dtype):
         x, t, context, y = (tensor.to(CUDA) for tensor in inputs)
-        with Attachment(compact_plan(unet, network, ComfyWeights(), elementwise)):
+        with Attachment(compact_plan(unet, network, ComfyWeights(), elementwise=elementwise)):
             out = predict(unet, x.to(dtype), t, context.to(dtype), y.to(dtype))
             found = torch.autograd.grad(out.float().square().mean(), network.parameters())
         return torch.cat([grad.flatten() for grad in found])

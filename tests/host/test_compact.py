@@ -6,9 +6,10 @@ import shutil
 import pytest
 import torch
 
-from pack.nodes.host import training
+from pack.nodes.host import live_training, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
+from pack.trainer.again import Again
 from pack.trainer.config import LossConfig
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
@@ -35,6 +36,26 @@ def test_the_numbers_are_those_of_training_layer_by_layer(tiny, cached, settings
     assert compact.losses == pytest.approx(plain.losses, rel=1e-5)
     for key, tensor in plain.lora.items():
         torch.testing.assert_close(compact.lora[key], tensor, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_plan_that_recomputes_by_block_gives_the_same(tiny, cached, monkeypatch, compact):
+    """Every block at a level of its own, with two samples in two pieces."""
+    recipe = scene.config(steps=3, seed=34, learning_rate=1e-3)
+    plain = train(tiny, cached, recipe)
+    shutil.rmtree(plain.path.parent)
+    plan_of = live_training.memory_plan
+
+    def mixed(*inputs):
+        plan = plan_of(*inputs)
+        levels = {block: Again(n % len(Again)) for n, block in enumerate(plan.levels)}
+        return dataclasses.replace(plan, levels=levels, micro_batch=1)
+
+    monkeypatch.setattr(live_training, "memory_plan", mixed)
+    ours = train(tiny, cached, dataclasses.replace(recipe, compact=compact))
+    assert ours.losses == pytest.approx(plain.losses, rel=1e-5)
+    for key, tensor in plain.lora.items():
+        torch.testing.assert_close(ours.lora[key], tensor, rtol=1e-3, atol=2e-5)
 
 
 def test_the_models_own_answer_is_without_the_adapters(tiny, cached):

@@ -6,7 +6,8 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from pack.replay import train
-from pack.trainer.attach import leaf_plan
+from pack.trainer.again import Again, find_blocks
+from pack.trainer.attach import checkpoint_plan, leaf_plan
 from pack.trainer.compact_plan import compact_plan
 from pack.trainer.config import LoraConfig
 from pack.trainer.targets import find_targets
@@ -21,7 +22,30 @@ SDXL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("plan", [leaf_plan, compact_plan])
+def at_level(level, compact):
+    """All blocks computed again at a level."""
+
+    def plan(unet, network, weights):
+        levels = dict.fromkeys(find_blocks(unet), level)
+        leaves = (
+            compact_plan(unet, network, weights, levels)
+            if compact
+            else leaf_plan(unet, network, weights)
+        )
+        return [*leaves, *checkpoint_plan(unet, levels)]
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        leaf_plan,
+        compact_plan,
+        at_level(Again.ALL_BUT_ATTENTION, compact=False),
+        at_level(Again.PROJECTIONS, compact=True),
+    ],
+)
 def test_recorded_runs(golden, monkeypatch, plan):
     monkeypatch.setattr(train, "leaf_plan", plan)
     cases = list(train.cases(golden))

@@ -110,7 +110,7 @@ def test_what_does_not_lie_in_a_row_is_handled():
 def test_gradients_are_those_of_plain_autograd():
     unet = make_unet()
     network = make_network(unet, PLAIN)
-    plan = compact_plan(unet, network, MovingWeights(), TRITON)
+    plan = compact_plan(unet, network, MovingWeights(), elementwise=TRITON)
     assert_close(gradients(unet, network, plan), reference(unet, network))
 
 

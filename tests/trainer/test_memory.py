@@ -2,47 +2,69 @@ import dataclasses
 
 import pytest
 
+from pack.tests.trainer.test_again import SDXL
+from pack.trainer import memory
+from pack.trainer.again import Again, ladder
 from pack.trainer.config import LoraConfig, TrainConfig
-from pack.trainer.memory import GIB, MemoryPlan, plan_memory, reserve_bytes
+from pack.trainer.memory import GIB, MIB, Kept, MemoryPlan, Need, plan_memory, reserve_bytes
 
-PIXELS = 1024 * 1024
-PARAMETERS = 46_000_000
+LEARNED = 46_000_000 * 16
+NEED = Need(LEARNED, 1024 * 1024, 2, SDXL, rank=32)
 CONFIG = TrainConfig(batch_size=4)
-ORDER = [(False, 4), (False, 1), (True, 4), (True, 1)]
-"""Plans from the fastest to the smallest."""
+COMPACT = dataclasses.replace(CONFIG, compact=True)
+NOTHING = dict.fromkeys(SDXL, Again.NOTHING)
+ALL = dict.fromkeys(SDXL, Again.ALL)
+TABLES = {
+    "EVERYTHING_AGAIN": Kept(100, 1),
+    "CONVOLUTIONS": Kept(10, 2),
+    "RESNET_CONVOLUTIONS": Kept(3, 0.5),
+}
 
 
-def need(checkpointing, micro_batch, itemsize=2, pixels=PIXELS):
-    return reserve_bytes(PARAMETERS, pixels, micro_batch, itemsize, checkpointing=checkpointing)
+def bytes_of(levels, micro_batch=1, config=CONFIG, **parts):
+    return reserve_bytes(config, dataclasses.replace(NEED, **parts), levels, micro_batch)
 
 
-def plan(available, config=CONFIG):
-    return plan_memory(config, PARAMETERS, PIXELS, 2, available)
+@pytest.fixture
+def round_numbers(monkeypatch):
+    """Tables that can be added up in the head: 100 MiB + 1 each rank; 7 MiB more for each block."""
+    for name, kept in TABLES.items():
+        monkeypatch.setattr(memory, name, {False: kept, True: kept})
+    more = {(block.size, level): Kept(7, 0) for block in SDXL for level in Again if level < 4}
+    monkeypatch.setattr(memory, "MORE", {False: more, True: more})
+    monkeypatch.setattr(memory, "TRANSIENT_PER_SAMPLE", 50 * MIB)
 
 
-def test_the_need_is_adapters_and_activations():
-    assert need(False, 0) == PARAMETERS * (4 + 4 + 8)
-    per_sample = need(False, 3) - need(False, 2)
-    assert per_sample == pytest.approx((6.11 + 0.4) * GIB, rel=1e-6)
-    assert need(True, 1) - need(True, 0) == pytest.approx((0.48 + 0.4) * GIB, rel=1e-6)
-    extra = need(False, 2, itemsize=4) - need(False, 0)
-    assert extra == pytest.approx(4 * per_sample, rel=1e-6)
-    assert need(False, 2, pixels=PIXELS // 4) - need(False, 0) == pytest.approx(
-        per_sample / 2, rel=1e-6
-    )
+def test_the_need_is_what_learns_and_activations(round_numbers):
+    sample = 100 + 32 + 50
+    assert bytes_of(ALL) == LEARNED + sample * MIB
+    assert bytes_of(ALL, 3) == LEARNED + 3 * sample * MIB
+    assert bytes_of(ALL, rank=64) == LEARNED + (sample + 32) * MIB
+    assert bytes_of(ALL, itemsize=4) == LEARNED + 2 * sample * MIB
+    assert bytes_of(ALL, pixels=512 * 512) == LEARNED + sample * MIB // 4
+    assert bytes_of(NOTHING) == LEARNED + (sample + 7 * 87) * MIB
+    assert bytes_of({**ALL, SDXL[0]: Again.PROJECTIONS}) == LEARNED + (sample + 7) * MIB
+    assert bytes_of(ALL, conv_rank=4) == LEARNED + (sample + 10 + 8) * MIB
+    resnets = 17 * (7 + 3 + 0.5 * 4)
+    one = {b: Again.NOTHING if b.size == "resnet" else Again.ALL for b in SDXL}
+    assert bytes_of(one, conv_rank=4) == LEARNED + (sample + 10 + 8 + resnets) * MIB
+    assert bytes_of(ALL, 2, chunks=3) == LEARNED + 2 * sample * MIB + int(6 * 0.3 * GIB)
 
 
-def test_compact_layers_need_less_where_the_lora_is_plain():
-    def per_sample(**lora):
-        one, two = (
-            plan(None, TrainConfig(batch_size=n, compact=True, lora=LoraConfig(**lora)))
-            for n in (1, 2)
-        )
-        return (two.reserve - one.reserve) / GIB
+@pytest.mark.parametrize("compact", [False, True])
+def test_computing_more_again_never_needs_more(compact):
+    config = dataclasses.replace(CONFIG, compact=compact)
+    needs = [bytes_of(levels, 1, config) for levels in ladder(SDXL, compact=compact)]
+    assert needs == sorted(needs, reverse=True) and len(set(needs)) == len(needs)
 
-    assert per_sample() == pytest.approx(3.73 + 0.4, rel=1e-6)
+
+def test_compact_layers_count_where_the_lora_is_plain():
+    def need(**lora):
+        return bytes_of(NOTHING, 1, dataclasses.replace(COMPACT, lora=LoraConfig(**lora)))
+
+    assert need() < bytes_of(NOTHING) - 2 * GIB
     for lora in ({"dropout": 0.1}, {"dora": True}, {"algorithm": "loha"}):
-        assert per_sample(**lora) == pytest.approx(6.11 + 0.4, rel=1e-6)
+        assert need(**lora) >= bytes_of(NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -51,43 +73,53 @@ def test_compact_layers_need_less_where_the_lora_is_plain():
 )
 def test_changes_that_are_put_together_need_room(kind, tensors):
     config = dataclasses.replace(CONFIG, lora=LoraConfig(**kind))
-    assert plan(None, config).reserve == need(False, 4) + tensors * 1280 * 2560 * 9 * 4
+    assert bytes_of(ALL, 1, config) == bytes_of(ALL) + tensors * 1280 * 2560 * 9 * 4
 
 
 def test_without_a_limit_nothing_is_given_up():
-    assert plan(None) == MemoryPlan(False, 4, need(False, 4), True)
+    assert plan_memory(CONFIG, NEED, None) == MemoryPlan(NOTHING, 4, bytes_of(NOTHING, 4), True)
 
 
-@pytest.mark.parametrize("place", range(4))
-def test_the_fastest_plan_that_fits_is_taken(place):
-    checkpointing, micro_batch = ORDER[place]
-    wanted = need(checkpointing, micro_batch)
-    assert plan(wanted) == MemoryPlan(checkpointing, micro_batch, wanted, True)
-    if place < 3:
-        following = ORDER[place + 1]
-        assert (plan(wanted - 1).checkpointing, plan(wanted - 1).micro_batch) == following
+@pytest.mark.parametrize("config", [CONFIG, COMPACT])
+def test_the_fastest_plan_that_fits_is_taken(config):
+    """Halves of the batch first, then one block more after the other."""
+    steps = list(ladder(SDXL, compact=config.compact))
+    order = [(NOTHING, 4), (NOTHING, 2), *((levels, 1) for levels in steps)]
+    for (levels, micro_batch), following in zip(order, [*order[1:], None], strict=True):
+        wanted = bytes_of(levels, micro_batch, config)
+        assert plan_memory(config, NEED, wanted) == MemoryPlan(levels, micro_batch, wanted, True)
+        found = plan_memory(config, NEED, wanted - 1)
+        if following:
+            assert (found.levels, found.micro_batch, found.fits) == (*following, True)
+        else:
+            assert found == MemoryPlan(ALL, 1, wanted, False)
 
 
-def test_when_nothing_fits_the_smallest_is_taken_and_says_so():
-    smallest = need(True, 1)
-    assert plan(smallest - 1) == MemoryPlan(True, 1, smallest, False)
+@pytest.mark.parametrize(("choice", "levels"), [("off", NOTHING), ("full", ALL)])
+def test_a_choice_is_obeyed(choice, levels):
+    config = dataclasses.replace(COMPACT, checkpointing=choice)
+    for available in (None, bytes_of(NOTHING, 1, COMPACT), 0):
+        assert plan_memory(config, NEED, available).levels == levels
+    assert plan_memory(config, NEED, None).micro_batch == 4
+    assert plan_memory(config, NEED, 0).micro_batch == 1
 
 
-@pytest.mark.parametrize(("choice", "checkpointing"), [("off", False), ("full", True)])
-def test_a_choice_is_obeyed(choice, checkpointing):
-    config = dataclasses.replace(CONFIG, checkpointing=choice)
-    for available in (None, need(False, 1), 0):
-        assert plan(available, config).checkpointing is checkpointing
-    assert plan(None, config).micro_batch == 4 and plan(0, config).micro_batch == 1
+def test_a_model_without_blocks_has_one_plan():
+    need = dataclasses.replace(NEED, blocks=())
+    assert [plan_memory(CONFIG, need, a).levels for a in (None, 0)] == [{}, {}]
 
 
 def test_the_recipe_fits_a_card_of_12_gib_beside_the_weights():
-    config = TrainConfig()
-    chosen = plan_memory(config, PARAMETERS, PIXELS, 2, int((12 - 4.8) * GIB))
-    assert chosen.fits
+    for config in (TrainConfig(), TrainConfig(compact=True)):
+        assert plan_memory(config, NEED, int((12 - 4.8) * GIB)).fits
+
+
+def test_compact_layers_fit_there_with_nothing_again():
+    plan = plan_memory(TrainConfig(compact=True), NEED, int((12 - 4.8) * GIB))
+    assert plan.levels == NOTHING and plan.micro_batch == 1
 
 
 def test_a_plan_says_what_it_does():
-    text = MemoryPlan(True, 2, 3 * GIB, True).describe()
-    assert "blocks recomputed" in text and "2 sample(s)" in text and "3.0 GiB" in text
-    assert "no block recomputed" in MemoryPlan(False, 1, 0, True).describe()
+    text = MemoryPlan(ALL, 2, 3 * GIB, True).describe()
+    assert "all blocks recomputed" in text and "2 sample(s)" in text and "3.0 GiB" in text
+    assert "no block recomputed" in MemoryPlan(NOTHING, 1, 0, True).describe()

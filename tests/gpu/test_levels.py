@@ -1,0 +1,73 @@
+"""What is computed again in backward on CUDA: the same LoRA, attention kept, and less memory."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from pack.bench import reduced_sdxl
+from pack.nodes.host.unet import predict
+from pack.nodes.host.weights import ComfyWeights
+from pack.trainer.again import Again, find_blocks
+from pack.trainer.attach import Attachment, checkpoint_plan
+from pack.trainer.compact_plan import compact_plan
+from pack.trainer.config import LoraConfig
+from pack.trainer.learned_memory import learned_bytes
+from pack.trainer.network import Network
+from pack.trainer.optimiser_config import OptimiserConfig
+from pack.trainer.targets import find_targets
+
+DEVICE = "cuda"
+
+
+def make_network(unet):
+    network = Network(find_targets(unet, LoraConfig(rank=8)), device=torch.device(DEVICE))
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for adapter in network.adapters.values():
+            adapter.up.copy_(0.02 * torch.randn(adapter.up.shape, generator=rng))
+    return network
+
+
+def step(level, dtype):
+    """(gradients, bytes kept between forward and backward, attention kernels forward)"""
+    unet = reduced_sdxl.make_unet(dtype, DEVICE)
+    network = make_network(unet)
+    levels = dict.fromkeys(find_blocks(unet), level)
+    inputs = [x.to(DEVICE, dtype) for x in reduced_sdxl.make_inputs(1, 64)]
+    plan = compact_plan(unet, network, ComfyWeights(), levels)
+    with Attachment([*plan, *checkpoint_plan(unet, levels)]):
+        before = torch.cuda.memory_allocated()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            loss = predict(unet, *inputs).float().square().mean()
+            kept = torch.cuda.memory_allocated() - before
+            loss.backward()
+    forward = [
+        event.count
+        for event in profile.key_averages()
+        if event.key.startswith("aten::_scaled_dot_product") and "backward" not in event.key
+    ]
+    return [factor.grad for factor in network.parameters()], kept, sum(forward)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_levels_give_the_same_gradients_in_less_memory(dtype):
+    plain, most, attentions = step(Again.NOTHING, dtype)
+    near = 1e-5 if dtype is torch.float32 else 1e-2
+    for level in list(Again)[1:]:
+        grads, kept, again = step(level, dtype)
+        assert kept < most
+        most = kept
+        assert again == (2 * attentions if level is Again.ALL else attentions)
+        for ours, theirs in zip(grads, plain, strict=True):
+            assert (ours - theirs).norm() <= near * theirs.norm()
+
+
+@pytest.mark.parametrize("kind", ["AdamW", "AdamW8bit", "PagedAdamW8bit", "Prodigy"])
+def test_what_an_optimiser_keeps_is_found_on_the_device(kind):
+    pytest.importorskip({"AdamW": "torch", "Prodigy": "prodigyopt"}.get(kind, "bitsandbytes"))
+    unet = reduced_sdxl.make_unet(torch.bfloat16, DEVICE)
+    parameters = make_network(unet).parameters()
+    count = sum(parameter.numel() for parameter in parameters)
+    config = dataclasses.replace(OptimiserConfig(), type=kind)
+    assert 10 <= learned_bytes(config, parameters) / count <= 24.1

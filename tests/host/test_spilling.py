@@ -1,0 +1,72 @@
+"""The follower that notices spilled memory, with a stand-in for the card."""
+
+import logging
+import types
+
+import pytest
+import torch
+
+from pack.nodes.host.spilling import Spilling
+from pack.trainer.batches import BatchItem
+from pack.trainer.spilling import CALM, FIRST, LATEST
+
+GIB = 1024**3
+SIZES = {0: (1024, 1024), 1: (512, 512)}
+
+
+class Plan:
+    """Steps that alternate between a large and a small picture, from the step asked for."""
+
+    def steps(self, config, start):
+        number = start
+        while True:
+            yield 0, [(BatchItem(number % 2, 0, False),)], False
+            number += 1
+
+
+@pytest.fixture
+def card(monkeypatch):
+    state = types.SimpleNamespace(free=0, reserved=0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (state.free, 8 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: state.reserved)
+    return state
+
+
+def follower(device="cuda", first=0):
+    cached = types.SimpleNamespace(
+        items=[types.SimpleNamespace(bucket=SIZES[0]), types.SimpleNamespace(bucket=SIZES[1])]
+    )
+    return Spilling(torch.device(device), Plan(), cached, None, first)
+
+
+def run(spilling, costs, first=0):
+    """Steps of so many seconds for each 1024 x 1024 pixels."""
+    seconds = 0.0
+    for number, cost in enumerate(costs, first):
+        seconds += cost / (4 if number % 2 else 1)
+        spilling.on_step(types.SimpleNamespace(seconds=seconds))
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_a_jump_is_told_once_and_stands_behind_the_steps(card, caplog, first):
+    spilling = follower(first=first)
+    with caplog.at_level(logging.WARNING):
+        run(spilling, [1.0] * (FIRST + CALM) + [1.0] * 20, first)
+        assert not spilling.notice
+        run(follower(first=first), [1.0] * (FIRST + CALM) + [5.0] * (LATEST - 1), first)
+        assert caplog.text == ""
+        run(spilling := follower(first=first), [1.0] * (FIRST + CALM) + [5.0] * 30, first)
+    assert "RAM" in spilling.notice
+    assert caplog.text.count("5.0 times as long") == 1
+
+
+def test_a_card_that_is_overdrawn_is_told(card, caplog):
+    card.reserved = 9 * GIB
+    run(spilling := follower(), [1.0] * (FIRST + 1))
+    assert spilling.notice and "More memory is in use" in caplog.text
+
+
+def test_other_devices_are_not_asked(monkeypatch):
+    monkeypatch.delattr(torch.cuda, "mem_get_info")
+    run(spilling := follower("cpu"), [1.0] * FIRST + [9.0] * 60)
+    assert not spilling.notice

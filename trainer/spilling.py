@@ -1,0 +1,77 @@
+"""Whether the driver has moved memory of the card into RAM, told from the time of the steps.
+
+On Windows a card that is full does not fail: the driver pages, and steps take many times as long. A
+lasting jump of the step time while next to nothing of the card is free is taken for that. Steps are
+compared by their time per pixel, so that buckets and smaller last batches do not matter much, and with
+the run's own median.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from dataclasses import dataclass
+
+FIRST = 5
+"""Steps that are not looked at: kernels are chosen, memory is asked for."""
+CALM = 20
+"""Steps that say how long one takes."""
+LATEST = 8
+"""Steps in a row that must be slow."""
+SLOW = 2.5
+"""Times the median at which a step is slow."""
+SCARCE = 256 * 1024**2
+"""Bytes; with fewer free the card is full."""
+
+_MEND = (
+    "Cancel and queue again with checkpointing full, compact, a smaller batch, a lower rank or smaller "
+    "pictures (the run goes on if only the first two change), or close other programs that use the card. "
+    "With 'CUDA - Sysmem Fallback Policy: Prefer No Sysmem Fallback' in the NVIDIA control panel such a "
+    "step fails at once instead."
+)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """A step that was done."""
+
+    seconds: float
+    pixels: int
+    """Of all its pictures."""
+    free: int
+    """Bytes of the card that nobody has, after the step."""
+    beyond: int = 0
+    """Bytes that this process has asked for beyond what the whole card has."""
+
+
+class SpillWatch:
+    """Looks at the steps of one run, in their order."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._calm: list[float] = []
+        self._latest: deque[float] = deque(maxlen=LATEST)
+        self._said = False
+
+    def look(self, step: StepCost) -> str | None:
+        """A sentence when memory has gone to RAM, once; else None."""
+        self._seen += 1
+        if self._said or self._seen <= FIRST:
+            return None
+        if step.beyond > 0:
+            return self._say("More memory is in use than the card has")
+        cost = step.seconds / max(step.pixels, 1)
+        if len(self._calm) < CALM:
+            self._calm.append(cost)
+            return None
+        usual = statistics.median(self._calm)
+        self._latest.append(cost)
+        full = len(self._latest) == LATEST and step.free < SCARCE
+        if not full or min(self._latest) < SLOW * usual:
+            return None
+        times = statistics.median(self._latest) / usual
+        return self._say(f"Steps take {times:.1f} times as long as before and the card is full")
+
+    def _say(self, what: str) -> str:
+        self._said = True
+        return f"{what}: the driver has probably moved a part of it to RAM (shared memory). {_MEND}"
