@@ -18,7 +18,8 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 def choose_elementwise(device: torch.device, dtype: torch.dtype, *, triton: bool) -> Elementwise:
     """Triton's functions if they are wanted and right on this device, else PyTorch's.
 
-    The log says which, in one line. All kernels are built here, so that none can fail to in a run.
+    The log says which, in one line. Every kernel is built and tried here, so that what cannot work
+    does not stop a run later.
     """
     if not triton:
         return EAGER

@@ -28,6 +28,9 @@ def test_a_prompt_from_before_the_newer_inputs_means_what_it_meant():
 
 def test_the_newer_inputs_default_to_the_options_own():
     newer = WD14Tag.INPUT_TYPES()["optional"]
+    assert {newer.pop("vae")[0], newer.pop("bucket_settings")[0]} == {
+        "VAE", "LORA_LOOP_BUCKET_SETTINGS"
+    }  # fmt: skip
     given = {name: spec[1]["default"] for name, spec in newer.items()}
     assert given.pop("model_path") == "" and given.pop("fast_decode") is False
     assert _options(**OLD, **given) == TagOptions()
