@@ -42,24 +42,28 @@ class Scene:
         """Arguments of ComfyUI's UNet class."""
         return reduced_sdxl.config() | ({} if self.small else reduced_sdxl.FULL)
 
-    def patcher(self, on: torch.device | None = None) -> Any:
-        """A MODEL as ComfyUI's checkpoint loader makes one, its weights made ``on`` a device.
+    def patcher(self, home: torch.device | None = None, disable_dynamic: bool = False) -> Any:
+        """A MODEL as ComfyUI's checkpoint loader makes one; its weights lie at ``home``, else on the device.
 
-        The weights are inference tensors, as those are.
+        They are inference tensors, as those are, and made on the device. disable_dynamic: as in
+        ComfyUI's loaders, which it calls to load a model once more.
         """
         import comfy.model_patcher
         import comfy.supported_models
 
         config = comfy.supported_models.SDXL(dict(self.unet_config))
         config.set_inference_dtype(self.dtype, None)
-        on = on or self.device
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = config.get_model({}, "", device=on)
+            model = config.get_model({}, "", device=self.device)
             reduced_sdxl.fill(model.diffusion_model)
-        return comfy.model_patcher.CoreModelPatcher(
-            model, load_device=self.device, offload_device=torch.device("cpu")
-        )
+            model.to(home or self.device)
+        kind = comfy.model_patcher.ModelPatcher
+        if not disable_dynamic:
+            kind = getattr(comfy.model_patcher, "CoreModelPatcher", kind)
+        patcher = kind(model, load_device=self.device, offload_device=torch.device("cpu"))
+        patcher.cached_patcher_init = self.patcher, (home,)
+        return patcher
 
     def unet(self) -> nn.Module:
         """ComfyUI's UNet by itself, on the device."""
@@ -81,7 +85,9 @@ class Scene:
         """What the UNet is called with, on the device."""
         y = torch.cat([self.pooled(batch), self._normal(4, batch, reduced_sdxl.SIZES)], dim=1)
         timesteps = torch.linspace(100.0, 900.0, batch)
-        there = [t.to(self.device, self.dtype) for t in (self.latents(batch), self.context(batch), y)]
+        there = [
+            t.to(self.device, self.dtype) for t in (self.latents(batch), self.context(batch), y)
+        ]
         return reduced_sdxl.Inputs(there[0], timesteps.to(self.device), there[1], there[2])
 
     def _normal(self, seed: int, *shape: int) -> Tensor:

@@ -25,7 +25,9 @@ class Diffusers:
     The weights are random and its own; their sizes and number are those of ours.
     """
 
-    def __init__(self, scene: Scene, *, checkpointing: bool = False, compiled: bool = False) -> None:
+    def __init__(
+        self, scene: Scene, *, checkpointing: bool = False, compiled: bool = False
+    ) -> None:
         from diffusers import UNet2DConditionModel
         from peft import LoraConfig
 
@@ -74,7 +76,11 @@ def _config(scene: Scene) -> dict[str, Any]:
         "block_out_channels": widths,
         "down_block_types": tuple(f"{kind}DownBlock2D" for kind in (plain, cross, cross)),
         "up_block_types": tuple(f"{kind}UpBlock2D" for kind in (cross, cross, plain)),
-        "transformer_layers_per_block": (1, own["transformer_depth"][2], own["transformer_depth"][4]),
+        "transformer_layers_per_block": (
+            1,
+            own["transformer_depth"][2],
+            own["transformer_depth"][4],
+        ),
         "attention_head_dim": tuple(width // own["num_head_channels"] for width in widths),
         "cross_attention_dim": own["context_dim"],
         "addition_embed_type": "text_time",

@@ -30,7 +30,9 @@ class Ours:
     Without it they lie on the device and nobody moves them.
     """
 
-    def __init__(self, scene: Scene, folder: Path, *, managed: bool = False, **settings: Any) -> None:
+    def __init__(
+        self, scene: Scene, folder: Path, *, managed: bool = False, **settings: Any
+    ) -> None:
         self._scene, self._folder, self._managed, self._settings = scene, folder, managed, settings
         self._patcher = scene.patcher(torch.device("cpu") if managed else scene.device)
         self._trained: list[Tensor] = []
