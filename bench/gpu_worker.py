@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 MARK = "ROW "
+FAILURES = (ArithmeticError, RuntimeError, ValueError)
+"""What a way may fail with, running out of memory included; others end the process."""
 WARM, TIMED = {1: 8, 2: 5, 4: 4, 8: 3}, {1: 25, 2: 15, 4: 10, 8: 6}
 """Steps by batch size."""
 
@@ -64,7 +66,7 @@ def _facts(task: dict[str, Any]) -> dict[str, Any]:
     facts = card_facts(scene.device)
     try:
         return facts | {"parity": parity(scene)}
-    except Exception:
+    except FAILURES:
         return facts | {"parity": [], "error": traceback.format_exc()}
 
 
@@ -83,7 +85,7 @@ def _measure(task: dict[str, Any], folder: Path) -> None:
         try:
             way.run(batch, meter.steps, meter)
             _say(meter.row(batch))
-        except Exception as error:  # a row of its own: the other batch sizes are still measured
+        except FAILURES as error:  # a row of its own: the other batch sizes are still measured
             traceback.print_exc()
             _say({"batch": batch, "error": f"{type(error).__name__}: {str(error)[:200]}"})
 

@@ -45,15 +45,15 @@ class Scene:
     def patcher(self, home: torch.device | None = None, disable_dynamic: bool = False) -> Any:
         """A MODEL as ComfyUI's checkpoint loader makes one; its weights lie at ``home``, else on the device.
 
-        They are inference tensors, as those are, and made on the device. disable_dynamic: as in
-        ComfyUI's loaders, which it calls to load a model once more.
+        Called in inference mode, as loaders are, their like they are inference tensors. disable_dynamic:
+        as in ComfyUI's loaders, since its node calls this to load the model once more.
         """
         import comfy.model_patcher
         import comfy.supported_models
 
         config = comfy.supported_models.SDXL(dict(self.unet_config))
         config.set_inference_dtype(self.dtype, None)
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = config.get_model({}, "", device=self.device)
             reduced_sdxl.fill(model.diffusion_model)
@@ -67,7 +67,8 @@ class Scene:
 
     def unet(self) -> nn.Module:
         """ComfyUI's UNet by itself, on the device."""
-        return self.patcher().model.diffusion_model.requires_grad_(False).eval()
+        with torch.inference_mode():
+            return self.patcher().model.diffusion_model.requires_grad_(False).eval()
 
     def latents(self, count: int) -> Tensor:
         """[count, 4, h, w] float32, on the CPU; always the same."""

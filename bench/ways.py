@@ -36,18 +36,20 @@ class Way(Protocol):
 
 
 class Clock:
-    """A watch that takes the seconds of every step but the first, by this computer's clock."""
+    """A watch that takes the seconds of every step but the first: by the clock, and of processors."""
 
     def __init__(self) -> None:
-        self._last: float | None = None
+        self._last: tuple[float, float] | None = None
         self.seconds: list[float] = []
+        self.processor: list[float] = []
 
     def step(self) -> None:
         """A step is done."""
-        now = time.perf_counter()
+        now = time.perf_counter(), time.process_time()
         if self._last is not None:
-            self.seconds.append(now - self._last)
-        self._last = time.perf_counter()
+            self.seconds.append(now[0] - self._last[0])
+            self.processor.append(now[1] - self._last[1])
+        self._last = time.perf_counter(), time.process_time()
 
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

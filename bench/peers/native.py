@@ -41,7 +41,8 @@ class Native:
         own = {"training_dtype": "fp32", "lora_dtype": "fp32"}
         self._scene = scene
         self._settings = DEFAULTS | (own if scene.dtype == torch.float32 else {}) | settings
-        self._patcher = scene.patcher(torch.device("cpu"))  # the node loads it once more
+        with torch.inference_mode():
+            self._patcher = scene.patcher(torch.device("cpu"))  # the node loads it once more
         self._model: Any = None
 
     def run(self, batch: int, steps: int, watch: Watch) -> None:

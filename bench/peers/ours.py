@@ -34,7 +34,8 @@ class Ours:
         self, scene: Scene, folder: Path, *, managed: bool = False, **settings: Any
     ) -> None:
         self._scene, self._folder, self._managed, self._settings = scene, folder, managed, settings
-        self._patcher = scene.patcher(torch.device("cpu") if managed else scene.device)
+        with torch.inference_mode():
+            self._patcher = scene.patcher(torch.device("cpu") if managed else scene.device)
         self._trained: list[Tensor] = []
 
     def config(self, batch: int, steps: int) -> TrainConfig:
