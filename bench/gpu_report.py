@@ -25,6 +25,7 @@ COLUMNS = {
     "launches": "{:.0f}",
     "copied in ms": "{:.1f}",
     "start to step 1 s": "{:.1f}",
+    "last loss": "{:.5f}",
 }
 
 
@@ -96,6 +97,7 @@ def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
                 "launches": _median(same, "launches"),
                 "copied in ms": _median(same, "copy_in_ms"),
                 "start to step 1 s": _median(same, "first_step_s"),
+                "last loss": _median(same, "last_loss"),
             }
         )
     return rows

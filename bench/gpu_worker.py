@@ -84,7 +84,8 @@ def _measure(task: dict[str, Any], folder: Path) -> None:
         meter = Meter(scene.device, warm, timed)
         try:
             way.run(batch, meter.steps, meter)
-            _say(meter.row(batch))
+            loss = getattr(way, "last_loss", None)
+            _say(meter.row(batch) | ({} if loss is None else {"last_loss": loss}))
         except FAILURES as error:  # a row of its own: the other batch sizes are still measured
             traceback.print_exc()
             _say({"batch": batch, "error": f"{type(error).__name__}: {str(error)[:200]}"})

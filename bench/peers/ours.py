@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -37,6 +39,8 @@ class Ours:
         with torch.inference_mode():
             self._patcher = scene.patcher(torch.device("cpu") if managed else scene.device)
         self._trained: list[Tensor] = []
+        self.last_loss = math.nan
+        """Of the latest run: the same for the same work, whatever the settings of speed."""
 
     def config(self, batch: int, steps: int) -> TrainConfig:
         """What the Train node would make of the settings."""
@@ -66,14 +70,15 @@ class Ours:
             finally:
                 watch.step()
 
-        with mock.patch.object(LiveTraining, "on_step", watched), \
-             mock.patch.object(folders, "output_root", lambda: self._folder / "output"):  # fmt: skip
+        with ExitStack() as stack:
+            patch = mock.patch.object
+            stack.enter_context(patch(LiveTraining, "on_step", watched))
+            stack.enter_context(patch(folders, "output_root", lambda: self._folder / "output"))
             if not self._managed:
-                with mock.patch.object(memory, "make_room"), torch.inference_mode():
-                    training.train_lora(request)
-                return
-            with torch.inference_mode():
-                training.train_lora(request)
+                stack.enter_context(patch(memory, "make_room"))
+            stack.enter_context(torch.inference_mode())
+            result, _ = training.train_lora(request)
+        self.last_loss = result.losses[-1]
 
     def weights(self) -> Iterable[Tensor]:
         return [*self._patcher.model.parameters(), *self._trained]
