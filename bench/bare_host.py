@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 NOT_NEEDED = {
@@ -28,7 +29,8 @@ def stand_in() -> list[str]:
     missing = [name for name in NOT_NEEDED if importlib.util.find_spec(name) is None]
     for package in missing:
         for name in (package, *(f"{package}.{part}" for part in NOT_NEEDED[package])):
-            sys.modules[name] = Empty(name)
+            module = sys.modules[name] = Empty(name)
+            module.__spec__ = ModuleSpec(name, None)  # others look whether there is one
     return missing
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def main() -> None:
     """Print a table, and write it as JSON where asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="0: count only")
     parser.add_argument(
         "--kohya", type=Path, help="a clone of kohya's sd-scripts, to be one of the ways"
     )
@@ -133,6 +134,11 @@ def _measure(ways: dict[str, Way], batch: int, rounds: int) -> list[dict[str, An
         }
         for name in ways
     ]
+
+
+def _median(values: Iterable[float]) -> float:
+    """NaN where nothing was timed."""
+    return statistics.median([*values] or [math.nan])
 
 
 if __name__ == "__main__":
