@@ -169,7 +169,7 @@ def _encode(pixels: Any) -> Any:
     """A VAE of no cost: the mean colour of eight by eight pixels."""
     import torch
 
-    means = torch.nn.functional.avg_pool2d(torch.from_numpy(pixels).movedim(-1, 1), 8)
+    means = torch.nn.functional.avg_pool2d(torch.from_numpy(pixels).movedim(-1, 1) / 255, 8)
     return torch.cat([means, means[:, :1]], 1)
 
 

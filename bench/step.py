@@ -117,10 +117,8 @@ def _measure(ways: dict[str, Way], batch: int, rounds: int) -> list[dict[str, An
         for name in list(ways)[:: 1 if number % 2 else -1]:
             clocks[name].append(Clock())
             ways[name].run(batch, 3, clocks[name][-1])
-    wall = {n: statistics.median(s for c in each for s in c.seconds) for n, each in clocks.items()}
-    used = {
-        n: statistics.median(s for c in each for s in c.processor) for n, each in clocks.items()
-    }
+    wall = {n: _median(s for c in each for s in c.seconds) for n, each in clocks.items()}
+    used = {n: _median(s for c in each for s in c.processor) for n, each in clocks.items()}
     return [
         {
             "way": name,

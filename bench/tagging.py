@@ -75,9 +75,9 @@ def _run(options: argparse.Namespace, work: Path, stack: ExitStack) -> dict[str,
         agreement[options.tagger.name] = (options.tagger, enlarged)
     return {
         "machine": _machine(),
-        "preprocessing, one thread": _timed(_preparations(many), options.rounds, len(many)),
-        "tagging, tiny model": _timed(_ways(tiny, many, kohya), options.rounds, len(many)),
-        "tagging, swinv2 shape": _timed(_ways(big, few, kohya), options.big_rounds, len(few)),
+        "preprocessing, one thread": timed(_preparations(many), options.rounds, len(many)),
+        "tagging, tiny model": timed(_ways(tiny, many, kohya), options.rounds, len(many)),
+        "tagging, swinv2 shape": timed(_ways(big, few, kohya), options.big_rounds, len(few)),
         "fast_decode agreement": {
             name: _agreement(folder, pictures) for name, (folder, pictures) in agreement.items()
         },
@@ -126,7 +126,7 @@ def _ways(model: Path, pictures: list[Path], kohya: Any) -> dict[str, Timed]:
     return ways
 
 
-def _timed(ways: dict[str, Timed], rounds: int, pictures: int) -> dict[str, Any]:
+def timed(ways: dict[str, Timed], rounds: int, pictures: int) -> dict[str, Any]:
     """Seconds of every round by way, the medians as pictures per second, ratios to the first way."""
     for run in ways.values():
         run()  # warm: files in the page cache, code loaded

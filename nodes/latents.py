@@ -104,9 +104,10 @@ class CacheLatents(io.ComfyNode):
                 field(
                     io.Int,
                     "vae_batch_size",
-                    "Pictures encoded at a time; only speed and memory depend on it.",
+                    "Pictures encoded at a time; only speed and memory depend on it. 0: about four "
+                    "megapixels at a time.",
                     default=1,
-                    min=1,
+                    min=0,
                     max=64,
                     advanced=True,
                 ),

@@ -15,10 +15,11 @@ from ..tagger import (
     parse_list,
     parse_replacements,
 )
+from ..trainer.cache_settings import CacheSettings
 from ..trainer.dataset import Dataset
 from .host.tagging import TagRequest, model_names, tag_dataset
 from .schema import field, node, output, setting
-from .sockets import DatasetSocket
+from .sockets import BucketSettingsSocket, DatasetSocket
 
 
 class WD14Tag(io.ComfyNode):
@@ -211,6 +212,20 @@ class WD14Tag(io.ComfyNode):
                     optional=True,
                     advanced=True,
                 ),
+                field(
+                    io.Vae,
+                    "vae",
+                    "Makes the latents in the same pass, for Cache Latents to find: each picture is "
+                    "then decoded once, not twice. The VAE of the SDXL checkpoint.",
+                    optional=True,
+                ),
+                field(
+                    BucketSettingsSocket,
+                    "bucket_settings",
+                    "With vae: the settings that Cache Latents gets from Import kohya Config; without "
+                    "them its defaults.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(
@@ -241,11 +256,13 @@ class WD14Tag(io.ComfyNode):
         batch_size: int,
         model_path: str = "",
         fast_decode: bool = False,
+        vae: Any = None,
+        bucket_settings: CacheSettings | None = None,
         **tagging: Any,
     ) -> io.NodeOutput:
         request = TagRequest(
             dataset, model, _options(**tagging), existing_captions, provider, batch_size,
-            cls.hidden.unique_id, model_path, fast_decode,
+            cls.hidden.unique_id, model_path, fast_decode, vae, bucket_settings,
         )  # fmt: skip
         tagged = tag_dataset(request)
         return io.NodeOutput(*tagged, ui={"text": [tagged.report]})

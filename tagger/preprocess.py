@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 
 from .labels import Layout
 
-Picture = np.ndarray | bytes | str | PathLike[str]
-"""Decoded RGB pixels (H, W, 3) uint8, the bytes of a picture file, or its path."""
+Picture = np.ndarray | Image.Image | bytes | str | PathLike[str]
+"""Decoded RGB pixels (H, W, 3) uint8, a picture open in Pillow, the bytes of its file, or its path."""
 
 WHITE = 255
 LARGEST = 8192
@@ -49,6 +49,8 @@ def prepare(
     `fast` decodes a JPEG at the smallest scale that keeps its longest side at `side` or more:
     quicker, and slightly other pixels. `kohya` as in `flatten`.
     """
+    if isinstance(picture, Image.Image):
+        return square_bgr(flatten(picture, kohya), side, kohya)
     if not isinstance(picture, np.ndarray):
         return square_bgr(read_rgb(picture, kohya, side if fast else None), side, kohya)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:

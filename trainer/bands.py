@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-
-import torch
-from torch import Tensor
+from collections.abc import Sequence
 
 BANDS = 4
 """Timesteps are cut into so many bands of equal width, the least noisy first."""
@@ -20,21 +18,15 @@ class BandLosses:
     def __init__(self, timesteps: int) -> None:
         self._timesteps = timesteps
         self._latest: list[deque[float]] = [deque(maxlen=SHOWINGS) for _ in range(BANDS)]
-        self._waiting: list[tuple[list[int], Tensor]] = []
 
-    def add(self, timesteps: Tensor, losses: Tensor) -> None:
-        """Take in a batch: its timesteps [B] int64 on the CPU and losses [B]; waits for no device."""
-        self._waiting.append((timesteps.tolist(), losses.detach()))
+    def add(self, timesteps: Sequence[int], losses: Sequence[float]) -> None:
+        """Take in a batch: a timestep and a loss for each showing; one that is not finite does not count."""
+        for step, loss in zip(timesteps, losses, strict=True):
+            if math.isfinite(loss):
+                self._latest[step * BANDS // self._timesteps].append(loss)
 
     def means(self) -> tuple[float, ...]:
-        """One mean for each band, NaN where no showing has been; losses that are not finite do not count."""
-        if self._waiting:
-            steps = [step for timesteps, _ in self._waiting for step in timesteps]
-            losses = torch.cat([losses for _, losses in self._waiting]).tolist()
-            self._waiting.clear()
-            for step, loss in zip(steps, losses, strict=True):
-                if math.isfinite(loss):
-                    self._latest[step * BANDS // self._timesteps].append(loss)
+        """One mean for each band, NaN where no showing has been."""
         return tuple(sum(band) / len(band) if band else math.nan for band in self._latest)
 
     def state(self) -> list[list[float]]:

@@ -2,31 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from random import Random
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from .buckets import BucketSettings, Placement, Size, SizeConditioning, assign, conditioning
 from .caption_rules import CaptionOptions, Draws, shown_caption, without_tags
 from .dataset import Dataset, FileStamp, Interpolation, Sample, Subset
 from .decoding import CHANGED, Job, decoded, grouped
 from .digests import digest, file_digest
+from .encoding import KIND, Encode, LatentWriter
 from .images import explain, stored_size
 from .store import Store
 from .texts import AS_PROMPTS, TextRecipe
 
 RECIPE = 1
 """Raised when the way from picture to latent changes, so that older latents are not used."""
-
-KIND = "latents"
-"""The store's kind for latents; each file holds one tensor ``latents`` [4, h, w], float32, unscaled."""
-
-Encode = Callable[[np.ndarray], Tensor]
-"""A VAE: float32 RGB [N, H, W, 3] in 0..1 to unscaled latents [N, 4, H/8, W/8]."""
 
 OnImage = Callable[[int, int, str], None]
 """Told (pictures encoded, pictures to encode, picture's name) after each."""
@@ -137,6 +128,8 @@ def cache_latents(
 ) -> CachedDataset:
     """Make the latents that ``store`` lacks and describe all of them; what is there is not made again.
 
+    Pictures of one bucket are encoded ``batch_size`` at a time (0: see ``batch_of``).
+
     Raises:
         ValueError: the dataset is empty; a picture changed or vanished since the dataset was read,
             cannot be decoded, does not fit the buckets, or gave a latent with NaN or infinity.
@@ -144,16 +137,20 @@ def cache_latents(
     if not dataset.image_count:
         raise ValueError("The dataset has no pictures to cache; load a folder that has some.")
     check_unchanged(dataset)
-    items, jobs = _plan(dataset, recipe, store)
-    batches = grouped(jobs, max(1, batch_size))
-    done = 0
-    with decoded(batches, recipe.kohya) as ahead:
-        for batch, pixels in ahead:
-            _encode_batch(batch, pixels, encode, store)
-            for job in batch:
-                done += 1
-                if on_image is not None:
-                    on_image(done, len(jobs), job.sample.path.name)
+    items, jobs = plan_latents(dataset, recipe, store)
+
+    def on_saved(job: Job) -> None:
+        if on_image is not None:
+            on_image(writer.saved, len(jobs), job.sample.path.name)
+
+    with (
+        LatentWriter(encode, store, batch_size, on_saved) as writer,
+        decoded(grouped(jobs), recipe.kohya, batch_size) as pictures,
+    ):
+        for _, alike in groupby(pictures, key=lambda picture: picture[0].placement.bucket):
+            for job, pixels in alike:
+                writer.add(job, pixels)
+            writer.flush()
     return CachedDataset(items, store.root, recipe, dataset)
 
 
@@ -183,7 +180,7 @@ def _refuse(findings: list[str], advice: str) -> None:
         raise ValueError("; ".join(findings[:_LISTED]) + f"{more} {advice}")
 
 
-def _plan(
+def plan_latents(
     dataset: Dataset, recipe: LatentRecipe, store: Store
 ) -> tuple[tuple[CachedItem, ...], list[Job]]:
     """Every picture's item, and one job per distinct picture that lacks a latent."""
@@ -259,27 +256,3 @@ def cached_item(
 def interpolation(subset: Subset, recipe: LatentRecipe) -> Interpolation | None:
     """How a subset's pictures are resized; None: as suits each."""
     return subset.interpolation or recipe.interpolation
-
-
-def _encode_batch(batch: list[Job], pixels: np.ndarray, encode: Encode, store: Store) -> None:
-    """Encode and save what the jobs of one batch lack, plain pictures first, then mirrored ones."""
-    for flipped in (False, True):
-        keys = [job.flipped_key if flipped else job.plain_key for job in batch]
-        rows = [row for row, key in enumerate(keys) if key]
-        if not rows:
-            continue
-        chosen = pixels[rows][:, :, ::-1] if flipped else pixels[rows]
-        latents = encode(np.ascontiguousarray(chosen, dtype=np.float32) / 255.0)
-        expected = (len(rows), 4, chosen.shape[1] // 8, chosen.shape[2] // 8)
-        if latents.shape != expected:
-            raise ValueError(
-                f"The VAE gave latents of shape {tuple(latents.shape)} where {expected} was "
-                "expected: connect the VAE of an SDXL checkpoint."
-            )
-        for row, latent in zip(rows, latents.detach().float().cpu(), strict=True):
-            if not torch.isfinite(latent).all():
-                raise ValueError(
-                    f"The VAE gave NaN or infinity for {batch[row].sample.path}. Run the VAE in "
-                    "bf16 or fp32 (ComfyUI's --bf16-vae or --fp32-vae), or use a VAE mended for fp16."
-                )
-            store.save(KIND, keys[row] or "", {"latents": latent.clone()})

@@ -16,11 +16,11 @@ class CacheSettings:
     flip: bool = False
     kohya: bool = False
     batch_size: int = 1
-    """Pictures encoded at a time; only speed and memory depend on it."""
+    """Pictures encoded at a time, 0: about four megapixels; only speed and memory depend on it."""
     more_resolutions: tuple[int, ...] = ()
     """Every picture comes once more at each of these."""
     texts: TextRecipe = AS_PROMPTS
 
     def __post_init__(self) -> None:
-        if not 1 <= self.batch_size <= 64:
-            raise ValueError(f"Cache settings: vae_batch_size is {self.batch_size}; 1..64.")
+        if not 0 <= self.batch_size <= 64:
+            raise ValueError(f"Cache settings: vae_batch_size is {self.batch_size}; 0..64.")

@@ -10,8 +10,8 @@ log = logging.getLogger(__name__)
 
 
 def as_shown(image: Image.Image) -> Image.Image:
-    """The picture upright, in sRGB and on white, mode RGB."""
-    image = ImageOps.exif_transpose(image)
+    """The picture upright, in sRGB and on white, mode RGB. ``image`` itself is turned upright."""
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bit(image)
     if not image.has_transparency_data:
@@ -45,4 +45,4 @@ def _to_srgb(image: Image.Image) -> Image.Image:
                 image = converted or image
         except (ImageCms.PyCMSError, OSError) as error:
             log.info("A colour profile is not used: %s", error)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

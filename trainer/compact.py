@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .adapters.lora import Lora
+from .elementwise import Elementwise
 from .weights import Weights
 
 _aten = torch.ops.aten
@@ -39,14 +40,14 @@ def linears(
     return _Linears.apply(x, layers, weights, norm, *factors)
 
 
-def geglu_linear(x: Tensor, layer: Layer, weights: Weights) -> Tensor:
+def geglu_linear(x: Tensor, layer: Layer, weights: Weights, elementwise: Elementwise) -> Tensor:
     """The layer of value * gelu(gate), x [..., 2 in] being both side by side."""
-    return _GegluLinear.apply(x, layer, weights, *layer.factors())
+    return _GegluLinear.apply(x, layer, weights, elementwise, *layer.factors())
 
 
-def norm_silu(x: Tensor, norm: nn.GroupNorm, weights: Weights) -> Tensor:
+def norm_silu(x: Tensor, norm: nn.GroupNorm, weights: Weights, elementwise: Elementwise) -> Tensor:
     """silu(norm(x)) for x [B, C, h, w]."""
-    return _NormSilu.apply(x, norm, weights)
+    return _NormSilu.apply(x, norm, weights, elementwise)
 
 
 class _Linears(torch.autograd.Function):
@@ -73,12 +74,10 @@ class _Linears(torch.autograd.Function):
         remaining, inner, factors = list(hiddens), None, []
         for grad, layer in zip(grads, ctx.layers, strict=True):
             hidden = remaining.pop(0) if layer.adapter is not None else None
-            step, of_factors = _backward(
-                grad, normed, hidden, layer, ctx.weights, need_input=ctx.needs_input_grad[0]
+            inner, of_hidden = _inwards(
+                grad, layer, ctx.weights, need_input=ctx.needs_input_grad[0], onto=inner
             )
-            factors += of_factors
-            if step is not None:
-                inner = step if inner is None else inner.add_(step)
+            factors += _of_factors(grad, normed, hidden, of_hidden, layer)
         if inner is not None and ctx.norm is not None:
             inner = _layer_norm_backward(inner, x, ctx.norm, ctx.weights, *statistics)
         return inner, None, None, None, *factors
@@ -86,62 +85,49 @@ class _Linears(torch.autograd.Function):
 
 class _GegluLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Layer, weights: Weights, *factors: Tensor) -> Tensor:
-        ctx.layer, ctx.weights = layer, weights
-        value, gate = x.chunk(2, -1)
-        output, hidden = _forward(value * F.gelu(gate), layer, weights)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        layer: Layer,
+        weights: Weights,
+        elementwise: Elementwise,
+        *factors: Tensor,
+    ) -> Tensor:
+        ctx.layer, ctx.weights, ctx.elementwise = layer, weights, elementwise
+        output, hidden = _forward(elementwise.geglu(x), layer, weights)
         ctx.save_for_backward(x, *([] if hidden is None else [hidden]))
         return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor):
-        x, *hidden = ctx.saved_tensors
-        value, gate = x.chunk(2, -1)
-        activated = F.gelu(gate)
-        inner, factors = _backward(
-            grads[0],
-            value * activated,
-            hidden[0] if hidden else None,
-            ctx.layer,
-            ctx.weights,
-            need_input=True,
-        )
-        assert inner is not None
-        grad = torch.empty_like(x)
-        of_value, of_gate = grad.chunk(2, -1)
-        torch.mul(inner, activated, out=of_value)
-        of_gate.copy_(_aten.gelu_backward(inner.mul_(value), gate))
-        return grad, None, None, *factors
+        (grad,), (x, *hidden) = grads, ctx.saved_tensors
+        inner, of_hidden = _inwards(grad, ctx.layer, ctx.weights)
+        of_x, product = ctx.elementwise.geglu_backward(inner, x)
+        factors = _of_factors(grad, product, hidden[0] if hidden else None, of_hidden, ctx.layer)
+        return of_x, None, None, None, *factors
 
 
 class _NormSilu(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, norm: nn.GroupNorm, weights: Weights) -> Tensor:
-        ctx.norm, ctx.weights = norm, weights
+    def forward(
+        ctx: Any, x: Tensor, norm: nn.GroupNorm, weights: Weights, elementwise: Elementwise
+    ) -> Tensor:
+        ctx.norm, ctx.weights, ctx.elementwise = norm, weights, elementwise
         with weights.borrow(norm, x.dtype, x.device) as (weight, bias):
-            x = x.contiguous()
-            normed, mean, rstd = _aten.native_group_norm(
-                x, weight, bias, *_shape(x), norm.num_groups, norm.eps
-            )
-        ctx.save_for_backward(x, mean, rstd)
-        return F.silu(normed, inplace=True)
+            assert bias is not None  # a group norm has both or neither
+            output, *statistics = elementwise.norm_silu(x, weight, bias, norm.num_groups, norm.eps)
+        ctx.save_for_backward(x, *statistics)
+        return output
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        x, mean, rstd = ctx.saved_tensors
-        norm, shape = ctx.norm, _shape(x)
-        with ctx.weights.borrow(norm, x.dtype, x.device) as (weight, bias):
-            normed, *_ = _aten.native_group_norm(x, weight, bias, *shape, norm.num_groups, norm.eps)
-            inner = _aten.silu_backward(grads[0].contiguous(), normed)
-            of_x, *_ = _aten.native_group_norm_backward(
-                inner, x, mean, rstd, weight, *shape, norm.num_groups, [True, False, False]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        x, *statistics = ctx.saved_tensors
+        norm = ctx.norm
+        with ctx.weights.borrow(norm, x.dtype, x.device) as pair:
+            of_x = ctx.elementwise.norm_silu_backward(
+                grads[0], x, *pair, statistics, norm.num_groups, norm.eps
             )
-        return of_x, None, None
-
-
-def _shape(x: Tensor) -> tuple[int, int, int]:
-    """(batch, channels, pixels) as the native group norm wants them."""
-    return x.shape[0], x.shape[1], x[0, 0].numel()
+        return of_x, None, None, None
 
 
 def _layer_norm(
@@ -183,28 +169,44 @@ def _forward(x: Tensor, layer: Layer, weights: Weights) -> tuple[Tensor, Tensor 
     return output, hidden
 
 
-def _backward(
+def _inwards(
     grad: Tensor,
-    x: Tensor,
-    hidden: Tensor | None,
     layer: Layer,
     weights: Weights,
     *,
-    need_input: bool,
-) -> tuple[Tensor | None, list[Tensor]]:
-    """Gradients of the layer's input and of its factors, for x as it came in."""
-    of_x = None
+    need_input: bool = True,
+    onto: Tensor | None = None,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of the layer's input, added to what is there, and of the adapter's hidden channels."""
+    of_x = of_hidden = None
+    rows = grad.reshape(-1, grad.shape[-1])
     if need_input:
         with weights.borrow(layer.module, grad.dtype, grad.device) as (weight, _):
-            of_x = grad @ weight
+            if onto is None:
+                of_x = grad @ weight
+            else:
+                of_x = onto
+                of_x.view(-1, of_x.shape[-1]).addmm_(rows, weight)
     adapter = layer.adapter
-    if adapter is None or hidden is None:
-        return of_x, []
-    rows = grad.reshape(-1, grad.shape[-1])
-    down, up = adapter.down.to(grad.dtype), adapter.up.to(grad.dtype)
-    of_hidden = (rows @ up).mul_(adapter.scale)
+    if adapter is not None:
+        of_hidden = _scaled_product(rows, adapter.up.to(grad.dtype), adapter.scale)
+        if of_x is not None:
+            of_x.view(-1, of_x.shape[-1]).addmm_(of_hidden, adapter.down.to(grad.dtype))
+    return of_x, of_hidden
+
+
+def _of_factors(
+    grad: Tensor, x: Tensor, hidden: Tensor | None, of_hidden: Tensor | None, layer: Layer
+) -> list[Tensor]:
+    """Gradients of the adapter's factors, if there is one, for x as it came in."""
+    adapter = layer.adapter
+    if adapter is None or hidden is None or of_hidden is None:
+        return []
     of_down = of_hidden.T @ x.reshape(-1, x.shape[-1])
-    of_up = (rows.T @ hidden).mul_(adapter.scale)
-    if of_x is not None:
-        of_x.view(-1, of_x.shape[-1]).addmm_(of_hidden, down)
-    return of_x, [of_down.to(adapter.down.dtype), of_up.to(adapter.up.dtype)]
+    of_up = _scaled_product(grad.reshape(-1, grad.shape[-1]).T, hidden, adapter.scale)
+    return [of_down.to(adapter.down.dtype), of_up.to(adapter.up.dtype)]
+
+
+def _scaled_product(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """scale * a @ b for matrices, without a pass for the scale."""
+    return torch.addmm(a.new_empty(1), a, b, beta=0, alpha=scale)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .adapters import Adapter, Lora
 from .attach import Replacement, leaf_plan
 from .compact import Layer, geglu_linear, linears, norm_silu
+from .elementwise import EAGER, Elementwise
 from .frozen import is_linear
 from .network import Network
 from .weights import Weights
@@ -18,11 +19,14 @@ from .weights import Weights
 Forward = Callable[..., Tensor]
 
 
-def compact_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Replacement]:
+def compact_plan(
+    unet: nn.Module, network: Network, weights: Weights, elementwise: Elementwise = EAGER
+) -> list[Replacement]:
     """The leaf plan, and over it compact transformer blocks and norms wherever they are recognised.
 
     Compact are blocks as SDXL has them whose adapters are plain LoRA, and only while nothing is
-    dropped and the adapters have their whole strength; else they compute layer by layer.
+    dropped and the adapters have their whole strength; else they compute layer by layer. elementwise:
+    what computes between their matrix products.
     """
     leaves = leaf_plan(unet, network, weights)
     inside = _Inside(
@@ -30,13 +34,14 @@ def compact_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Re
         {leaf.module: leaf.forward for leaf in leaves},
         network,
         weights,
+        elementwise,
     )
     plan = []
     for name, module in unet.named_modules():
         if _is_transformer(module) and inside.is_plain(module):
             plan += _transformer(name, module, inside)
         elif isinstance(module, nn.Sequential):
-            plan += _norm_and_silu(name, module, weights)
+            plan += _norm_and_silu(name, module, inside)
     taken = {step.module for step in plan}
     return [*(leaf for leaf in leaves if leaf.module not in taken), *plan]
 
@@ -48,6 +53,7 @@ class _Inside(NamedTuple):
     leaves: dict[nn.Module, Forward]
     network: Network
     weights: Weights
+    elementwise: Elementwise
 
     def is_plain(self, block: nn.Module) -> bool:
         """Whether every adapter in it is a plain LoRA."""
@@ -106,13 +112,14 @@ def _is_geglu(module: nn.Module | None) -> bool:
     )
 
 
-def _norm_and_silu(name: str, module: nn.Sequential, weights: Weights) -> list[Replacement]:
+def _norm_and_silu(name: str, module: nn.Sequential, inside: _Inside) -> list[Replacement]:
     """The beginning of a resnet's halves, and of the way out: the norm takes the activation along."""
     norm, silu = (*module, None, None)[:2]
     if not isinstance(norm, nn.GroupNorm) or not isinstance(silu, nn.SiLU):
         return []
+    weights, elementwise = inside.weights, inside.elementwise
     return [
-        Replacement(f"{name}.0", norm, lambda x: norm_silu(x, norm, weights)),
+        Replacement(f"{name}.0", norm, lambda x: norm_silu(x, norm, weights, elementwise)),
         Replacement(f"{name}.1", silu, _same),
     ]
 
@@ -173,6 +180,6 @@ def _feed_forward(ff: Any, norm: nn.LayerNorm, inside: _Inside) -> Forward:
 
     def forward(x: Tensor) -> Tensor:
         (both,) = linears(x, inner, inside.weights, norm)
-        return geglu_linear(both, outer, inside.weights)
+        return geglu_linear(both, outer, inside.weights, inside.elementwise)
 
     return forward

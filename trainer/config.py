@@ -29,7 +29,7 @@ __all__ = [
     "ValidationConfig",
 ]
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
 
 NOT_IN_IDENTITY = ("checkpointing", "compact", "epochs", "speed", "validation")

@@ -17,8 +17,10 @@ from .cache import CachedDataset, CachedItem
 from .caption_rules import CaptionOptions
 from .class_captions import class_caption, lasting_texts
 from .config import TrainConfig
+from .resident import Resident
 from .size_embedding import size_vector
 from .store import Store
+from .transfer import send
 
 NO_TEXT = torch.zeros((1, 0)), torch.zeros(0)
 VAE_SCALE = 0.13025
@@ -43,7 +45,8 @@ class Batch:
     class_y: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        return self._each(lambda tensor: tensor.to(device), self.items)
+        """On the device, not waited for (see transfer.send)."""
+        return self._each(lambda tensor: send(tensor, device), self.items)
 
     def split(self, size: int) -> Iterator[Batch]:
         """Pieces of at most `size` samples, in order."""
@@ -86,6 +89,7 @@ class TrainingData:
         self._dataset = dataset
         self._text_fingerprint = text_fingerprint
         self._store = Store(dataset.store_root) if store is None else store
+        self._entries = Resident(self._store)
         self._live_texts = live_texts
 
     def parts(self, *datasets: CachedDataset) -> list[TrainingData]:
@@ -93,6 +97,7 @@ class TrainingData:
         found, masks = [], self.masks
         for dataset in datasets:
             part = TrainingData(dataset, self._text_fingerprint, self._store, self._live_texts)
+            part._entries = self._entries
             part.masks, masks = masks[: len(dataset.items)], masks[len(dataset.items) :]
             found.append(part)
         return found
@@ -136,7 +141,7 @@ class TrainingData:
         return item.showing(config.captions, draws, epoch + 1, step, config.steps)
 
     def load(self, items: Sequence[BatchItem]) -> Batch:
-        """Read a batch on the CPU; raises ValueError naming the picture when an entry is gone."""
+        """Make a batch on the CPU, of what stays in memory or is read from disk; raises ValueError naming the picture when an entry is gone."""
         rows = [self._row(item) for item in items]
         latents, contexts, pooled, sizes, weights = zip(*rows, strict=True)
         others = [self._encoding(i, i.class_text) for i in items if i.class_text is not None]
@@ -159,7 +164,7 @@ class TrainingData:
         """The unscaled latents [4, h, w] of a showing; raises ValueError when they are gone."""
         item = self._dataset.items[drawn.item_index]
         key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
-        stored = self._store.load(cache.KIND, key)
+        stored = self._entries.load(cache.KIND, key)
         if stored is None:
             raise self._vanished("latents", item)
         return stored["latents"]
@@ -188,7 +193,7 @@ class TrainingData:
     def _encoded(self, text: str) -> tuple[Tensor, Tensor] | None:
         if text in self.window:
             return self.window[text]
-        stored = self._store.load(texts.KIND, self._text_key(text))
+        stored = self._entries.load(texts.KIND, self._text_key(text))
         return None if stored is None else (stored["context"], stored["pooled"])
 
     def _row(self, drawn: BatchItem) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...], float]:
@@ -214,7 +219,7 @@ class TrainingData:
         if key is None:
             width, height = item.bucket
             return torch.ones(height // masks.LATENT_PIXELS, width // masks.LATENT_PIXELS)
-        stored = self._store.load(masks.KIND, key)
+        stored = self._entries.load(masks.KIND, key)
         if stored is None:
             raise self._vanished("mask", item)
         return stored["mask"].flip(-1) if drawn.flipped else stored["mask"]

@@ -5,6 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,9 @@ from .images import DECODE_ERRORS, explain, load_rgb, resize_and_crop
 CHANGED = "since Load Dataset read it; queue again."
 """The end of the sentence about a picture that is not what the dataset says."""
 
-_MAX_THREADS = 4
+MAX_THREADS = 8  # each may hold a decoded picture
+_AUTOMATIC_PIXELS = 1 << 22
+_MOST_PICTURES = 64
 
 
 class Job(NamedTuple):
@@ -30,35 +33,37 @@ class Job(NamedTuple):
     interpolation: Interpolation | None = None
 
 
-def grouped(jobs: Sequence[Job], batch_size: int) -> list[list[Job]]:
-    """Batches of jobs that share a bucket, in the order in which the buckets first come."""
+def grouped(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs of each bucket together, in the order in which the buckets first come."""
     groups: defaultdict[Size, list[Job]] = defaultdict(list)
     for job in jobs:
         groups[job.placement.bucket].append(job)
-    return [
-        group[start : start + batch_size]
-        for group in groups.values()
-        for start in range(0, len(group), batch_size)
-    ]
+    return list(chain.from_iterable(groups.values()))
+
+
+def batch_of(bucket: Size, batch_size: int) -> int:
+    """How many pictures of a bucket are a batch; ``batch_size`` 0: about four megapixels of them."""
+    return batch_size or max(1, min(_MOST_PICTURES, _AUTOMATIC_PIXELS // (bucket[0] * bucket[1])))
 
 
 @contextmanager
 def decoded(
-    batches: Sequence[list[Job]], kohya: bool
-) -> Iterator[Iterator[tuple[list[Job], np.ndarray]]]:
-    """Batches with their pixels, uint8 [N, H, W, 3], decoded in threads one batch or more ahead."""
-    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    jobs: Sequence[Job], kohya: bool, batch_size: int
+) -> Iterator[Iterator[tuple[Job, np.ndarray]]]:
+    """Jobs with their pixels, uint8 [H, W, 3], in order; decoded in threads about a batch ahead."""
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="lora-loop-decode")
 
-    def pixels_ahead() -> Iterator[tuple[list[Job], np.ndarray]]:
-        waiting: deque[tuple[list[Job], list[Future[np.ndarray]]]] = deque()
-        for batch in batches:
-            waiting.append((batch, [pool.submit(_decode, job, kohya) for job in batch]))
-            if sum(len(futures) for _, futures in waiting) > threads + len(waiting[0][1]):
-                ready, futures = waiting.popleft()
-                yield ready, np.stack([future.result() for future in futures])
-        for ready, futures in waiting:
-            yield ready, np.stack([future.result() for future in futures])
+    def pixels_ahead() -> Iterator[tuple[Job, np.ndarray]]:
+        waiting: deque[tuple[Job, Future[np.ndarray]]] = deque()
+        for job in jobs:
+            waiting.append((job, pool.submit(_decode, job, kohya)))
+            if len(waiting) > threads + batch_of(waiting[0][0].placement.bucket, batch_size):
+                ready, future = waiting.popleft()
+                yield ready, future.result()
+        while waiting:
+            ready, future = waiting.popleft()
+            yield ready, future.result()
 
     try:
         yield pixels_ahead()

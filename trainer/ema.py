@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class MovingAverage:
@@ -28,8 +29,7 @@ class MovingAverage:
         """Take in the parameters as a step has left them."""
         self._taken += 1
         decay = min(self._decay, self._taken / (9 + self._taken))
-        for value, parameter in zip(self._values, self._parameters, strict=True):
-            value.lerp_(parameter, 1.0 - decay)
+        get_ema_multi_avg_fn(decay)(self._values, list(self._parameters), self._taken)
 
     @torch.no_grad()
     def put(self) -> None:

@@ -67,17 +67,33 @@ def load_rgb(
     Raises:
         ValueError: the file is missing, broken, too large, or no picture of a format that is read.
     """
+    with opened(path, data) as image:
+        if at_least is not None:
+            scale = max(1.0, math.sqrt(image.width * image.height / at_least))
+            smallest = (math.ceil(image.width / scale), math.ceil(image.height / scale))
+            image.draft("RGB", smallest)
+        return to_rgb(image, kohya)
+
+
+@contextmanager
+def opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
+    """A picture file open in Pillow; ``data`` are its bytes if read already.
+
+    Raises:
+        ValueError: what is done with it inside fails as it does for broken files; names the file.
+    """
     try:
         with _open(path, data) as image:
-            if at_least is not None:
-                scale = max(1.0, math.sqrt(image.width * image.height / at_least))
-                smallest = (math.ceil(image.width / scale), math.ceil(image.height / scale))
-                image.draft("RGB", smallest)
-            with _room_for(image):
-                shown = image.convert("RGB") if kohya else as_shown(image)
-            return np.array(shown, dtype=np.uint8)
+            yield image
     except DECODE_ERRORS as error:
         raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
+
+
+def to_rgb(image: Image.Image, kohya: bool = False) -> np.ndarray:
+    """The pixels of an open picture as ``load_rgb`` describes them; without ``kohya`` it is turned upright."""
+    with _room_for(image):
+        shown = image.convert("RGB") if kohya else as_shown(image)
+    return np.array(shown, dtype=np.uint8)
 
 
 def load_alpha(path: Path, data: bytes, *, kohya: bool = False) -> np.ndarray | None:
@@ -86,17 +102,12 @@ def load_alpha(path: Path, data: bytes, *, kohya: bool = False) -> np.ndarray | 
     Raises:
         ValueError: as ``load_rgb``.
     """
-    try:
-        with _open(path, data) as image:
-            if not image.has_transparency_data or image.mode.startswith(
-                "I"
-            ):  # 16 bit: see as_shown
-                return None
-            with _room_for(image):
-                upright = image if kohya else ImageOps.exif_transpose(image)
-                alpha = np.array(upright.convert("RGBA").getchannel("A"))
-    except DECODE_ERRORS as error:
-        raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
+    with opened(path, data) as image:
+        if not image.has_transparency_data or image.mode.startswith("I"):  # 16 bit: see as_shown
+            return None
+        with _room_for(image):
+            upright = image if kohya else ImageOps.exif_transpose(image)
+            alpha = np.array(upright.convert("RGBA").getchannel("A"))
     return alpha if alpha.min() < 255 else None
 
 
@@ -155,11 +166,8 @@ def stored_size(path: Path) -> Size:
     Raises:
         ValueError: the file is missing or no picture.
     """
-    try:
-        with _open(path, None) as image:
-            return image.size
-    except DECODE_ERRORS as error:
-        raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
+    with opened(path) as image:
+        return image.size
 
 
 def explain(error: Exception) -> str:
@@ -265,11 +273,8 @@ def thumbnail(path: Path, side: int, data: bytes | None = None) -> np.ndarray:
     Raises:
         ValueError: the picture cannot be read.
     """
-    try:
-        with _open(path, data) as image, _room_for(image):
-            image.draft("RGB", (side, side))
-            shown = as_shown(image)
-    except DECODE_ERRORS as error:
-        raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
+    with opened(path, data) as image, _room_for(image):
+        image.draft("RGB", (side, side))
+        shown = as_shown(image)
     shown.thumbnail((side, side), Image.Resampling.BICUBIC)
     return np.asarray(shown)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,17 +12,18 @@ from typing import Protocol
 from torch import Tensor
 
 from .bands import BandLosses
-from .batches import BatchItem
 from .config import TrainConfig
-from .data import Batch, TrainingData
-from .dropout import Dropout
+from .data import PlannedStep, TrainingData
+from .gradients import Gradients
+from .graphs import Graphs
 from .guard import MAX_BAD_STEPS, Guard
 from .lr_schedule import learning_rate
 from .network import Network
 from .optim import Optimiser, StepOutcome
-from .preservation import loss_terms
+from .preparation import Ahead, PreparedBatch, prepared_batches
 from .state import State
-from .step import Model, draw
+from .step import Model
+from .transfer import read
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Loop:
         observer: Observer,
         micro_batch: int | None = None,
         start: State | None = None,
+        graphs: Graphs | None = None,
     ) -> None:
         config.loss.check_prediction(model.schedule.prediction)
         self._model = model
@@ -107,6 +108,8 @@ class Loop:
             device=model.device,
             compute_dtype=model.dtype,
         )
+        gradients = Gradients(model, network, config, self._optimiser.backward)
+        self._gradients = gradients if graphs is None else graphs.around(gradients)
         self._guard = Guard()
         self._bands = BandLosses(len(model.schedule))
         self._losses: list[float] = []
@@ -154,15 +157,16 @@ class Loop:
         """
         config, before, busy, stopped = self._config, len(self._losses), 0.0, None
         plan = itertools.islice(self._data.steps(config, before), config.steps - before)
-        for step, (epoch, batches, ends_epoch) in enumerate(plan, before):
+        coming = Ahead(prepared_batches(plan, self._data, self._model, config, self._micro_batch))
+        for step in range(before, config.steps):
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
-            loss = self._accumulate(epoch, batches)
+            planned, loss, norm = self._compute(coming)
             self._is_whole = False
-            outcome = self._apply(loss, rate)
+            outcome = self._apply(loss, norm, rate)
             self._is_whole = True
             busy += time.perf_counter() - begin
-            event = self._event(epoch, ends_epoch, rate, outcome, busy, len(self._losses) - before)
+            event = self._event(planned, rate, outcome, busy, len(self._losses) - before)
             stopped = self._observer.on_step(event)
             if stopped or self._guard.lost:
                 break
@@ -174,9 +178,35 @@ class Loop:
             return Outcome(losses, _lost(len(losses), config), lost=True)
         return Outcome(losses, stopped if len(losses) < config.steps else None)
 
-    def _apply(self, loss: float, rate: float) -> StepOutcome:
+    def _compute(self, coming: Ahead[PreparedBatch]) -> tuple[PlannedStep, float, float]:
+        """Gradients of one optimiser step, clipped: its mean loss, and the gradients' norm before that.
+
+        Batches are prepared while the device computes those before, the first of the next step too.
+        Only then the device is waited for, once.
+        """
+        timesteps, found = [], []
+        while True:
+            planned, parts, ends_step = next(coming)
+            for part in parts:
+                self._observer.before_batch()
+                found += self._gradients(part.micro)
+                timesteps.append(part.timesteps)
+            if ends_step:
+                break
+        norm = self._optimiser.clip()
+        coming.prepare()
+        (norm,), *numbers = read([norm.view(1), *found])
+        total = 0.0
+        for steps, terms, samples in zip(timesteps, numbers[::2], numbers[1::2], strict=True):
+            self._bands.add(steps, samples)
+            for term in terms:
+                total += term
+        return planned, total / len(planned.batches), norm
+
+    def _apply(self, loss: float, norm: float, rate: float) -> StepOutcome:
         """One step with the gradients that there are, and the books about it."""
-        outcome = self._optimiser.step(rate) if math.isfinite(loss) else self._optimiser.skip()
+        finite = math.isfinite(loss)
+        outcome = self._optimiser.step(rate, norm) if finite else self._optimiser.skip()
         if self._config.lora.max_norm:
             self._network.limit_norms(self._config.lora.max_norm)
         if outcome.applied:
@@ -186,43 +216,9 @@ class Loop:
         self._good += outcome.applied
         return outcome
 
-    def _accumulate(self, epoch: int, batches: list[tuple[BatchItem, ...]]) -> float:
-        """Forward and backward of one optimiser step; the mean loss of its batches."""
-        total = 0.0
-        for items in batches:
-            batch = self._data.load(items)
-            for part in batch.split(self._micro_batch):
-                self._observer.before_batch()
-                share = len(part.items) / len(batch.items)
-                dropout = self._dropout(epoch, part)
-                with self._network.dropping(dropout):  # in backward too, which recomputes blocks
-                    for term in self._terms(part, epoch):
-                        loss = term.mean() * share
-                        self._optimiser.backward(loss / self._config.accumulation)
-                        total += float(loss.detach())
-        return total / len(batches)
-
-    def _dropout(self, epoch: int, batch: Batch) -> Dropout | None:
-        config = self._config
-        if not config.lora.drops:
-            return None
-        return Dropout(config.lora, config.seed, epoch, batch.items)
-
-    def _terms(self, batch: Batch, epoch: int) -> Iterator[Tensor]:
-        """The terms of the loss, each [B], to be propagated back one after the other."""
-        model, config = self._model, self._config
-        draws = draw(batch, config, epoch, len(model.schedule))
-        there = batch.to(model.device), draws.to(model.device)
-        terms = loss_terms(model, self._network, *there, config.loss)
-        losses = next(terms)
-        self._bands.add(draws.timesteps, losses)
-        yield losses
-        yield from terms
-
     def _event(
         self,
-        epoch: int,
-        ends_epoch: bool,
+        planned: PlannedStep,
         rate: float,
         outcome: StepOutcome,
         seconds: float,
@@ -231,8 +227,8 @@ class Loop:
         return StepEvent(
             step=len(self._losses),
             steps=self._config.steps,
-            epoch=epoch + 1,
-            ends_epoch=ends_epoch,
+            epoch=planned.epoch + 1,
+            ends_epoch=planned.ends_epoch,
             loss=self._losses[-1],
             learning_rate=rate if math.isnan(outcome.learning_rate) else outcome.learning_rate,
             grad_norm=outcome.grad_norm,

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.amp.grad_scaler import GradScaler
 
 from .config import OptimiserConfig
 from .ema import MovingAverage
-from .optimisers import is_relative, make_optimiser
+from .flat import Flat, Single
+from .loss_scale import LossScale
+from .optimisers import ELEMENTWISE, is_relative, make_optimiser
 
 
 @dataclass(frozen=True)
@@ -50,42 +51,59 @@ class Optimiser:
         compute_dtype: torch.dtype = torch.float32,
     ) -> None:
         self._parameters = [parameter for group in groups for parameter in group.parameters]
-        self._factors = [group.factor for group in groups]
+        self._groups = groups
         self._config = config
-        arguments = config.constructor_arguments()
-        parameters = [
-            {"params": group.parameters, "lr": config.learning_rate * group.factor}
-            | ({} if group.decays else {"weight_decay": 0.0})
-            for group in groups
-        ]
-        self._inner = make_optimiser(config.type, parameters, config.learning_rate, arguments)
-        self._is_relative = is_relative(config.type, arguments)
+        self._device = device or torch.device("cpu")
+        seen_as = Flat if config.type in ELEMENTWISE else Single
+        self._seen = seen_as(self._make, [group.parameters for group in groups])
+        self._is_relative = is_relative(config.type, config.constructor_arguments())
         self._move_to("train")
         decay = config.ema_decay
         self._average = MovingAverage(self._parameters, decay) if decay else None
-        self._scaler = GradScaler(
-            (device or torch.device("cpu")).type, enabled=compute_dtype == torch.float16
-        )
+        self._scale = LossScale(self._device, enabled=compute_dtype == torch.float16)
+
+    def _make(self, parameters: list[list[nn.Parameter]]) -> torch.optim.Optimizer:
+        """The optimiser over these parameters of each group."""
+        config = self._config
+        groups = [
+            {"params": own, "lr": config.learning_rate * group.factor}
+            | ({} if group.decays else {"weight_decay": 0.0})
+            for group, own in zip(self._groups, parameters, strict=True)
+        ]
+        arguments = config.constructor_arguments()
+        return make_optimiser(config.type, groups, config.learning_rate, arguments, self._device)
+
+    @property
+    def _inner(self) -> torch.optim.Optimizer:
+        return self._seen.inner
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of a (partial) loss."""
-        self._scaler.scale(loss).backward()
+        self._scale.scaled(loss).backward()
 
-    def step(self, learning_rate: float) -> StepOutcome:
-        """Apply the accumulated gradients and clear them; non-finite ones are dropped instead."""
+    def clip(self) -> Tensor:
+        """Clip the accumulated gradients; their norm before it, a scalar on the device.
+
+        Nothing is waited for: whoever has read the norm gives it to `step`.
+        """
+        return self._seen.clip(self._scale.value, self._config.max_grad_norm or math.inf)
+
+    def step(self, learning_rate: float, norm: float | None = None) -> StepOutcome:
+        """Apply the clipped gradients and clear them; non-finite ones are dropped instead.
+
+        norm: what `clip` gave; None: it is called and waited for here.
+        """
+        if norm is None:
+            norm = float(self.clip())
         if not self._is_relative:
-            for group, factor in zip(self._inner.param_groups, self._factors, strict=True):
-                group["lr"] = learning_rate * factor
-        self._scaler.unscale_(self._inner)
-        limit = self._config.max_grad_norm or math.inf
-        norm = float(nn.utils.clip_grad_norm_(self._parameters, limit))
+            for settings, group in zip(self._inner.param_groups, self._groups, strict=True):
+                settings["lr"] = learning_rate * group.factor
         finite = math.isfinite(norm)
-        scale = self._scaler.get_scale()
-        if finite or self._scaler.is_enabled():
-            self._scaler.step(self._inner)
-            self._scaler.update()
+        overflow = not finite and self._scale.value > 1.0
+        self._scale.record(finite=finite)
+        if finite:
+            self._seen.step()
         self.clear()
-        overflow = not finite and scale > 1.0
         return StepOutcome(norm, finite, overflow, self._rate())
 
     def average(self) -> None:
@@ -114,16 +132,15 @@ class Optimiser:
 
     def state(self) -> dict[str, Any]:
         """What the next step depends on beside the parameters, for `load`."""
-        state = {"optimiser": self._inner.state_dict(), "scaler": self._scaler.state_dict()}
+        state = {"optimiser": self._seen.state(), "scaler": self._scale.state()}
         if self._average is not None:
             state["average"] = self._average.state()
         return state
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from `state`, of an optimiser of the same kind over the same parameters."""
-        self._inner.load_state_dict(state["optimiser"])
-        if self._scaler.is_enabled():
-            self._scaler.load_state_dict(state["scaler"])
+        self._seen.load(state["optimiser"])
+        self._scale.load(state["scaler"])
         if self._average is not None:
             self._average.load(state["average"])
 
@@ -146,7 +163,7 @@ class Optimiser:
             inner: Any = self._inner
             state = inner.state.get(group["params"][0])
             return float(inner._get_lr(group, state)) if state else math.nan
-        return float(group["lr"]) / self._factors[0] * float(group.get("d", 1.0))
+        return float(group["lr"]) / self._groups[0].factor * float(group.get("d", 1.0))
 
     def skip(self) -> StepOutcome:
         """Drop the accumulated gradients of a loss that was not finite; they may be finite (l1)."""
@@ -155,4 +172,4 @@ class Optimiser:
 
     def clear(self) -> None:
         """Drop all gradients."""
-        self._inner.zero_grad(set_to_none=True)
+        self._seen.clear()

@@ -104,6 +104,13 @@ ONE_RATE = frozenset({"Prodigy", *_DADAPTATION, "DAdaptation", "DAdaptAdanIP"})
 OWN_RATE = ONE_RATE | {"ProdigyPlusScheduleFree"}
 """Optimisers that find the learning rate themselves: theirs is a factor and belongs near 1."""
 
+ELEMENTWISE = frozenset(n for n, kind in KINDS.items() if kind.module == "torch.optim") | {"Lion"}
+"""Optimisers that treat every number by itself, so that it does not matter how they are cut into tensors.
+Others look at whole tensors (Adafactor), at blocks of them (8 bits), or may do so one day."""
+
+FUSED = frozenset({"AdamW", "Adam"})
+"""Those that torch has as one kernel on CUDA."""
+
 SCHEDULE_FREE = frozenset(_SCHEDULE_FREE)
 """Optimisers that train at one point and have the average of their way as result."""
 
@@ -169,9 +176,15 @@ def check_arguments(kind: str, arguments: Sequence[str]) -> list[str]:
 
 
 def make_optimiser(
-    kind: str, groups: list[dict[str, Any]], learning_rate: float, arguments: Mapping[str, Any]
+    kind: str,
+    groups: list[dict[str, Any]],
+    learning_rate: float,
+    arguments: Mapping[str, Any],
+    device: torch.device,
 ) -> torch.optim.Optimizer:
     """The optimiser of torch's parameter groups, with kohya's defaults of its kind under the arguments.
+
+    Fused where the device has that, unless the arguments say how it is to be computed.
 
     Raises:
         ValueError: its package is not installed, or it refuses the arguments.
@@ -186,6 +199,8 @@ def make_optimiser(
             "another optimiser."
         ) from error
     values = {**known.defaults, **arguments}
+    if kind in FUSED and device.type == "cuda" and not values.keys() & {"fused", "foreach"}:
+        values["fused"] = True
     relative = is_relative(kind, values)
     if relative:
         values["relative_step"] = True  # warmup_init asks for it, as in kohya

@@ -23,8 +23,19 @@ class SpeedConfig(Settings):
     frozen_weights: FrozenWeights = "as loaded"
     """How the frozen linear layers are stored while training (see quantised)."""
 
+    @property
+    def model_leaves_card(self) -> bool:
+        """Whether training computes with other copies of the weights than the model's own on the card."""
+        return self.stream_weights or self.frozen_weights != "as loaded"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         problems = Problems()
         problems.one_of("frozen_weights", self.frozen_weights, FrozenWeights)
         problems.finish("Speed settings")
+
+    def notes(self, *, compact: bool) -> list[str]:
+        """What is allowed but hardly meant, as sentences; compact: whether that is on."""
+        if self.triton_kernels and not compact:
+            return ["triton_kernels works in compact layers only: turn compact on in Train."]
+        return []

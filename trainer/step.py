@@ -17,6 +17,7 @@ from .loss import per_sample
 from .noise import draw_timestep, multires_noise, offset_noise
 from .rng import generator
 from .texts import Encode
+from .transfer import send
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the model's answer."""
@@ -52,8 +53,9 @@ class Draws(NamedTuple):
     perturbed: Tensor | None = None
 
     def to(self, device: torch.device) -> Draws:
-        perturbed = None if self.perturbed is None else self.perturbed.to(device)
-        return Draws(self.noise.to(device), self.timesteps.to(device), perturbed)
+        """On the device, not waited for (see transfer.send)."""
+        perturbed = None if self.perturbed is None else send(self.perturbed, device)
+        return Draws(send(self.noise, device), send(self.timesteps, device), perturbed)
 
 
 def draw(batch: Batch, config: TrainConfig, epoch: int, timesteps: int) -> Draws:

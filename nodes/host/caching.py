@@ -41,13 +41,7 @@ def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
     if request.clip is not None:
         text.check_clip(request.clip)
     settings = request.settings
-    recipe = LatentRecipe(
-        settings.buckets,
-        images.vae_fingerprint(request.vae),
-        settings.flip,
-        settings.kohya,
-        more_buckets=tuple(map(settings.buckets.at, settings.more_resolutions)),
-    )
+    recipe = latent_recipe(settings, request.vae)
     with cache_store() as store:
         cached = encode_pictures(
             request.dataset, recipe, request.vae, store, settings.batch_size, request.node_id
@@ -60,6 +54,17 @@ def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
             cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
         size = keep_within(request.limit_gb, cached, store)
     return cached, _report(cached) + (f"\n{size}" if size else "")
+
+
+def latent_recipe(settings: CacheSettings, vae: Any) -> LatentRecipe:
+    """How Cache Latents with these settings makes latents with this VAE."""
+    return LatentRecipe(
+        settings.buckets,
+        images.vae_fingerprint(vae),
+        settings.flip,
+        settings.kohya,
+        more_buckets=tuple(map(settings.buckets.at, settings.more_resolutions)),
+    )
 
 
 def encode_pictures(

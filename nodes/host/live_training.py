@@ -23,7 +23,8 @@ from ...trainer.state_keeper import StateKeeper
 from ...trainer.step import Model
 from . import checkpoints, memory, text, text_training, unet
 from .facts import metadata
-from .mounting import Mounting, frozen_weights
+from .frozen_weights import frozen_weights
+from .mounting import Mounting
 from .planning import memory_plan
 from .previews import PreviewBook
 from .progress import BandLog, NodeProgress, check_interrupt, step_text
@@ -101,7 +102,7 @@ class LiveTraining:
             self._encode_captions()
         with training_session(), ExitStack() as stack:
             encoders = self._request.encoders()
-            weights = frozen_weights(self._request)
+            weights = frozen_weights(self._patcher, self._config.speed, self._request.prefetch)
             self._network = network = make_network(self._request, encoders, device, weights)
             plan = self._memory_plan(network)
             mounting = Mounting(self._request, network, encoders, weights, plan)
@@ -115,6 +116,7 @@ class LiveTraining:
                 self,
                 plan.micro_batch,
                 self._start,
+                mounting.graphs,
             )
             self._states = StateKeeper(self._folder.states, self._loop, self.first)
             self._followers: list[Follower] = [

@@ -11,29 +11,32 @@ import comfy.model_management as mm
 log = logging.getLogger(__name__)
 
 
-def available_beside(patchers: Sequence[Any]) -> int | None:
+def available_beside(patchers: Sequence[Any], spared: int = 0) -> int | None:
     """Bytes of the device that weights of these models and ComfyUI's own reserve leave.
 
-    None on a CPU, where nothing is managed.
+    spared: bytes of these weights that need not lie there. None on a CPU, where nothing is managed.
     """
     device = patchers[0].load_device
     if mm.is_device_cpu(device):
         return None
     taken = sum(patcher.model_size() for patcher in patchers) + mm.minimum_inference_memory()
-    return int(mm.get_total_memory(device) - taken)
+    return int(mm.get_total_memory(device) - taken + spared)
 
 
-def make_room(patchers: Sequence[Any], reserve: int) -> None:
+def make_room(patchers: Sequence[Any], reserve: int, *, first_leaves: bool = False) -> None:
     """Load the models of one device and leave `reserve` bytes free, moving others and parts of the first.
 
-    Must be called in inference mode: ComfyUI moves weights here.
+    first_leaves: the weights of the first all go to where ComfyUI keeps what is not in use. Must be
+    called in inference mode: ComfyUI moves weights here.
     """
-    mm.load_models_gpu(list(patchers), memory_required=reserve)
     patcher, device = patchers[0], patchers[0].load_device
-    if mm.is_device_cpu(device) or _is_dynamic(patcher):
+    weights = patcher.model_size() if first_leaves else 0
+    mm.load_models_gpu(list(patchers), memory_required=reserve + weights)
+    if mm.is_device_cpu(device) or is_dynamic(patcher):
         return
-    short = reserve - mm.get_free_memory(device)
-    if short > 0:  # ComfyUI up to 0.3.x does not shrink a model that is loaded already
+    # ComfyUI up to 0.3.x does not shrink a model that is loaded already
+    short = weights or reserve - mm.get_free_memory(device)
+    if short > 0:
         patcher.partially_unload(patcher.offload_device, short)
 
 
@@ -51,5 +54,6 @@ def explain_out_of_memory(error: BaseException) -> None:
         )
 
 
-def _is_dynamic(patcher: Any) -> bool:
+def is_dynamic(patcher: Any) -> bool:
+    """Whether ComfyUI pages the weights of this model in and out by itself."""
     return bool(getattr(patcher, "is_dynamic", lambda: False)())

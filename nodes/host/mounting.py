@@ -11,19 +11,27 @@ from torch import nn
 
 from ...trainer.attach import Attachment, Replacement, checkpoint_plan, leaf_plan
 from ...trainer.compact_plan import compact_plan
+from ...trainer.kernel_choice import choose_elementwise
 from ...trainer.memory import MemoryPlan
 from ...trainer.network import Network
 from ...trainer.text_targets import text_plan
-from ...trainer.weights import Lookahead, Weights
+from ...trainer.weights import Weights
 from . import memory
+from .recording import make_graphs
 from .request import Request
-from .weights import ComfyWeights
+from .unet import compute_dtype
 
 
-def frozen_weights(request: Request) -> Weights:
-    """How the trainer reaches the model's weights."""
-    weights = ComfyWeights()
-    return Lookahead(weights) if request.prefetch else weights
+def _layers(
+    unet: nn.Module, request: Request, network: Network, weights: Weights
+) -> list[Replacement]:
+    """What takes the place of the UNet's layers."""
+    patcher, config = request.patcher, request.config
+    if not config.compact:
+        return leaf_plan(unet, network, weights)
+    device, dtype = patcher.load_device, compute_dtype(patcher)
+    elementwise = choose_elementwise(device, dtype, triton=config.speed.triton_kernels)
+    return compact_plan(unet, network, weights, elementwise)
 
 
 class Mounting:
@@ -38,20 +46,26 @@ class Mounting:
         plan: MemoryPlan,
     ) -> None:
         self._patchers, self._weights, self._plan = request.trained, weights, plan
+        self._leaves_card = request.config.speed.model_leaves_card
         unet = request.patcher.model.diffusion_model
-        self._leaves: list[Replacement] = (compact_plan if request.config.compact else leaf_plan)(
-            unet, network, weights
-        )
+        self._leaves = _layers(unet, request, network, weights)
         for encoder in encoders:
             self._leaves += text_plan(encoder, network, weights)
         blocks = checkpoint_plan(unet) if plan.checkpointing else []
         self._attachment = Attachment([*self._leaves, *blocks])
+        modules = [leaf.module for leaf in self._leaves]
+        self.graphs = make_graphs(request, network, weights, modules)
+        """Recorded micro batches, None without; dropped before ComfyUI does work of its own."""
         self._hold = ExitStack()
 
     def __enter__(self) -> Mounting:
         self._make_room()
-        self._attachment.__enter__()
         self._hold_weights()
+        try:
+            self._attachment.__enter__()
+        except BaseException:
+            self._hold.close()
+            raise
         return self
 
     def __exit__(
@@ -75,7 +89,9 @@ class Mounting:
 
     def _make_room(self) -> None:
         with torch.inference_mode():
-            memory.make_room(self._patchers, self._plan.reserve)
+            memory.make_room(self._patchers, self._plan.reserve, first_leaves=self._leaves_card)
 
     def _hold_weights(self) -> None:
         self._hold.enter_context(self._weights.hold(leaf.module for leaf in self._leaves))
+        if self.graphs is not None:
+            self._hold.callback(self.graphs.drop)  # before the weights may move

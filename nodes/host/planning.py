@@ -6,7 +6,7 @@ import logging
 import math
 
 from ...trainer.memory import MemoryPlan, plan_memory
-from . import memory, text_training, unet
+from . import frozen_weights, memory, text_training, unet
 from .request import Request
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,9 @@ def memory_plan(request: Request, parameters: int) -> MemoryPlan:
         parameters=parameters,
         pixels=max(math.prod(item.bucket) for item in request.cached.items),
         itemsize=unet.compute_dtype(request.patcher).itemsize,
-        available=memory.available_beside(request.trained),
+        available=memory.available_beside(
+            request.trained, frozen_weights.spared_bytes(request.patcher, request.config.speed)
+        ),
         chunks=chunks,
     )
     if not plan.fits:

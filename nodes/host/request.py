@@ -18,7 +18,7 @@ from ...trainer.data import TrainingData
 from ...trainer.digests import digest
 from ...trainer.origin import Origin, find_origin
 from ...trainer.start import Start
-from . import folders, text, text_training, unet
+from . import folders, frozen_weights, text, text_training, unet
 from .sampling import PreviewSettings
 
 
@@ -77,6 +77,7 @@ class Request:
             *(unet.patch_notes(self.clip.patcher, "CLIP") if self.trains_text else ()),
             *config.optimiser.notes(),
             *config.loss.notes(prediction),
+            *config.speed.notes(compact=config.compact),
             *trigger_notes(self.cached, config.loss),
         ]
 
@@ -85,6 +86,7 @@ class Request:
         unet.check_trainable(self.patcher)
         self.config.loss.check_prediction(unet.prediction(self.patcher))
         check_installed(self.config.lora.algorithm)
+        frozen_weights.check(self.patcher, self.config.speed)
         if self.clip is not None:
             text.check_clip(self.clip)
         if self.trains_text:

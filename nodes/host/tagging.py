@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,20 +29,19 @@ from ...tagger import (
     locate,
     merge,
     model_at,
-    prepare,
     read_labels,
     select,
 )
 from ...trainer.cache import check_unchanged
+from ...trainer.cache_settings import CacheSettings
 from ...trainer.dataset import Dataset, Problem, Sample
-from ...trainer.decoding import CHANGED
-from ...trainer.digests import bytes_digest, digest
-from ...trainer.images import explain
+from ...trainer.digests import digest
 from ...trainer.store import Store
 from . import folders
 from .bulk import collection_paused
 from .files import content_digest
 from .progress import NodeProgress, check_interrupt
+from .reading import Reader, one_pass
 from .registry import REGISTRY
 
 KIND = "tags"
@@ -65,6 +63,13 @@ class TagRequest:
     node_id: str | None = None
     model_path: str = ""
     fast_decode: bool = False
+    vae: Any = None
+    cache_settings: CacheSettings | None = None
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether JPEGs come at a fraction of their size; the VAE needs them whole."""
+        return self.fast_decode and self.vae is None
 
 
 class Tagged(NamedTuple):
@@ -76,11 +81,12 @@ class Tagged(NamedTuple):
 
 
 class Found(NamedTuple):
-    """By picture digest the tags, or why there are none; and in words where they come from."""
+    """By picture digest the tags, or why there are none; in words where they come from; latents made."""
 
     tags: dict[str, tuple[Tag, ...]]
     lost: dict[str, str]
     where: str
+    latents: int = 0
 
 
 def model_names() -> list[str]:
@@ -138,6 +144,8 @@ def tag_dataset(request: TagRequest) -> Tagged:
     head = [f"{len(names)} pictures tagged with {model} {found.where}".rstrip()]
     if skipped:
         head.append(f"{len(skipped)} skipped, for they have a caption")
+    if found.latents:
+        head.append(f"{found.latents} latents made in the same pass, for Cache Latents")
     return Tagged(dataset, _report(head, problems, counts), frequency_table(counts))
 
 
@@ -185,7 +193,7 @@ def _found(request: TagRequest, samples: Sequence[Sample]) -> Found:
     files = _files(request)
     labels = read_labels(files.tags)
     contents = digest(content_digest(files.model), content_digest(files.tags))
-    memory = _Memory(Store(folders.cache_root()), contents, request.fast_decode)
+    memory = _Memory(Store(folders.cache_root()), contents, request.is_fast)
     found = Found({}, {}, "from the cache")
     missing: dict[str, Sample] = {}
 
@@ -204,38 +212,36 @@ def _found(request: TagRequest, samples: Sequence[Sample]) -> Found:
         return found
     tagger, where = REGISTRY.tagger(files, contents, request.provider, request.batch_size)
     remembered = f" ({len(found.tags)} from the cache)" if found.tags else ""
-    for picture, outcome in _inferred(tagger, where, missing, request):
-        if isinstance(outcome, ValueError):
-            found.lost[picture] = str(outcome)
-            log.warning("LoRA Loop: %s is not tagged: %s", missing[picture].path, outcome)
-        else:
-            memory.save(picture, outcome)
-            take(picture, outcome)
-    return found._replace(where=where + remembered)
+    with _reader(request, missing) as reader:
+        for picture, outcome in _inferred(tagger, where, missing, reader, request):
+            if isinstance(outcome, ValueError):
+                found.lost[picture] = str(outcome)
+                log.warning("LoRA Loop: %s is not tagged: %s", missing[picture].path, outcome)
+            else:
+                memory.save(picture, outcome)
+                take(picture, outcome)
+                reader.tagged(picture)
+    return found._replace(where=where + remembered, latents=reader.latents)
+
+
+def _reader(request: TagRequest, missing: Mapping[str, Sample]) -> AbstractContextManager[Reader]:
+    if request.vae is None:
+        return nullcontext(Reader(request.is_fast))
+    settings = request.cache_settings or CacheSettings()
+    return one_pass(request.dataset, missing, request.vae, settings)
 
 
 def _inferred(
-    tagger: Tagger, where: str, missing: Mapping[str, Sample], request: TagRequest
+    tagger: Tagger, where: str, missing: Mapping[str, Sample], reader: Reader, request: TagRequest
 ) -> Iterator[tuple[str, Outcome]]:
     """Every missing picture with its probabilities, or with the reason why it has none."""
     bar = NodeProgress(len(missing), request.node_id)
-    decode = partial(_decode, fast=request.fast_decode)
-    with closing(tagger.rows(missing.values(), request.batch_size, decode)) as rows:
-        for done, (picture, outcome) in enumerate(zip(missing, rows, strict=True), 1):
+    samples = reader.ordered(missing)
+    with closing(tagger.rows(samples.values(), request.batch_size, reader.decode)) as rows:
+        for done, (picture, outcome) in enumerate(zip(samples, rows, strict=True), 1):
             check_interrupt()
             yield picture, outcome
             bar.update(done, f"tagged {done}/{len(missing)} {where}")
-
-
-def _decode(sample: Sample, side: int, fast: bool) -> np.ndarray:
-    """The prepared pixels of a picture, whose bytes are those that the dataset knows."""
-    try:
-        data = sample.path.read_bytes()
-    except OSError as error:
-        raise ValueError(explain(error)) from error
-    if bytes_digest(data) != sample.digest:
-        raise ValueError(f"it changed {CHANGED}")
-    return prepare(data, side, fast=fast)
 
 
 def _report(

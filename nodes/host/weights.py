@@ -10,13 +10,13 @@ import comfy.ops
 import torch
 from torch import Tensor, nn
 
-from ...trainer.weights import WeightPair
+from ...trainer.weights import Stored, WeightPair, as_they_are
 
 Fetched = tuple[Tensor, "Tensor | None", Any]
 
 
 class ComfyWeights:
-    """trainer.weights.Weights over ComfyUI's operations.
+    """trainer.weights.Storage over ComfyUI's operations.
 
     Whatever ComfyUI does to a layer in inference (streaming from RAM, dynamic VRAM, LoRA patches
     applied on the fly, fp8 and quantised storage) happens here through its own
@@ -57,6 +57,12 @@ class ComfyWeights:
         self._drop_ahead()
         self._ahead = (module, _fetch(module, dtype, device))
 
+    def stored(self, module: nn.Module) -> Stored | None:
+        if not _is_plain(module) or _is_patched(module) or module.weight.is_meta:
+            return None
+        tensors = (module.weight,) if module.bias is None else (module.weight, module.bias)
+        return Stored(tensors, as_they_are)
+
     def _take_ahead(self, module: nn.Module) -> Fetched | None:
         if self._ahead is None or self._ahead[0] is not module:
             self._drop_ahead()
@@ -88,9 +94,13 @@ def _lies_ready(
         module.weight is weight
         and weight.dtype == dtype
         and weight.device == device
-        and not getattr(module, "weight_function", ())
-        and not getattr(module, "bias_function", ())
+        and not _is_patched(module)
     )
+
+
+def _is_patched(module: nn.Module) -> bool:
+    """Whether ComfyUI adds something to the stored weight or bias at every use."""
+    return bool(getattr(module, "weight_function", ()) or getattr(module, "bias_function", ()))
 
 
 def _fetch(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Fetched:

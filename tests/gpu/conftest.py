@@ -1,4 +1,7 @@
-"""Tests on a CUDA device, inside ComfyUI's own modules: $COMFYUI_PATH says which ComfyUI."""
+"""Tests on a CUDA device, inside ComfyUI's own modules: $COMFYUI_PATH says which ComfyUI.
+
+DYNAMIC_VRAM=1 has ComfyUI page weights by itself, as it does for users where it can.
+"""
 
 import os
 import sys
@@ -6,11 +9,24 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from pack.demo import tiny_sdxl
 
-COMFYUI = os.environ.get("COMFYUI_PATH")
+COMFYUI = os.environ.get("COMFYUI_PATH") if torch.cuda.is_available() else None
 BASE = Path(tempfile.mkdtemp(prefix="lora-loop-gpu-"))
+
+
+def _page_weights() -> None:
+    """What ComfyUI's main.py does for dynamic VRAM."""
+    import comfy.memory_management
+    import comfy.model_patcher
+    import comfy_aimdo.control
+
+    assert comfy_aimdo.control.init() and comfy_aimdo.control.init_device(0), "no dynamic VRAM here"
+    comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
+    comfy.memory_management.aimdo_enabled = True
+
 
 if COMFYUI:
     sys.path.insert(0, COMFYUI)
@@ -21,9 +37,16 @@ if COMFYUI:
 
     import nodes  # noqa: F401  (ComfyUI's; imports comfy.sd and model_management)
 
+    if os.environ.get("DYNAMIC_VRAM"):
+        _page_weights()
     tiny_sdxl.register()
 else:
     collect_ignore_glob = ["test_*.py"]
+
+
+def pytest_collection_modifyitems(items):
+    """Whether weights may move between forward and backward is what all other tests stand on."""
+    items.sort(key=lambda item: item.path.name != "test_frozen_weights.py")
 
 
 @pytest.fixture(autouse=True)

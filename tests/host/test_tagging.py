@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pack.demo import tiny_tagger
-from pack.nodes.host import folders, tagging
+from pack.nodes.host import folders, reading, tagging
 from pack.nodes.host.registry import REGISTRY
 from pack.tagger import TagOptions
 from pack.tests.host import scene
@@ -84,8 +84,8 @@ def test_only_new_pictures_are_inferred(dataset, tmp_path, monkeypatch):
     tag(dataset)
     Image.new("RGB", (50, 60), (10, 220, 20)).save(tmp_path / "set" / "new.png")
     inferred = []
-    inner = tagging.prepare
-    monkeypatch.setattr(tagging, "prepare", lambda *a, **k: inferred.append(1) or inner(*a, **k))
+    inner = reading.prepare
+    monkeypatch.setattr(reading, "prepare", lambda *a, **k: inferred.append(1) or inner(*a, **k))
     tagged = tag(scan_folder(tmp_path / "set"))
     assert len(inferred) == 1
     assert "green theme" in captions(tagged)["new"]
@@ -127,7 +127,7 @@ def test_a_picture_that_changes_on_the_way_is_left_out(
 
 
 def test_a_picture_that_cannot_be_decoded_is_left_out(dataset, monkeypatch):
-    inner = tagging.prepare
+    inner = reading.prepare
     (blue,) = (s.path for _, s in dataset.samples() if s.path.stem == "picture_9")
 
     def fail(data, side, fast):
@@ -135,7 +135,7 @@ def test_a_picture_that_cannot_be_decoded_is_left_out(dataset, monkeypatch):
             raise ValueError("cannot read the picture: it is cut off")
         return inner(data, side, fast=fast)
 
-    monkeypatch.setattr(tagging, "prepare", fail)
+    monkeypatch.setattr(reading, "prepare", fail)
     tagged = tag(dataset)
     assert "picture_9" not in captions(tagged) and len(captions(tagged)) == 10
     assert "it is cut off" in tagged.report and "blue theme" not in tagged.frequencies
@@ -196,8 +196,8 @@ def test_skipping_looks_at_no_picture_that_has_a_caption(tmp_path, dataset, monk
     scene.write_pictures(folder, count=3)
     (folder / "picture_0.txt").unlink()
     (folder / "picture_1.txt").write_text("", encoding="utf-8")
-    inferred, inner = [], tagging.prepare
-    monkeypatch.setattr(tagging, "prepare", lambda *a, **k: inferred.append(1) or inner(*a, **k))
+    inferred, inner = [], reading.prepare
+    monkeypatch.setattr(reading, "prepare", lambda *a, **k: inferred.append(1) or inner(*a, **k))
     tagged = tag(scan_folder(tmp_path / "kohya"), policy="skip")
     texts = captions(tagged)
     assert texts["picture_0"].startswith("copper cat, red theme")

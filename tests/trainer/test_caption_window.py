@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pack.tests.trainer.tiny_cache import FINGERPRINT, encode, make_cache, make_item
+from pack.tests.trainer.tiny_run import Run
 from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.caption_window import CaptionWindow
 from pack.trainer.config import TrainConfig
@@ -28,7 +29,7 @@ def texts_of(data, config):
 
 
 def run_through(data, config, texts):
-    """Every step with the window kept filled; what was encoded, in order."""
+    """Every step with the window kept filled, the next one begun; what was encoded, in order."""
     window, encoded = CaptionWindow(data, config, texts=texts), []
 
     def remember(text):
@@ -36,11 +37,12 @@ def run_through(data, config, texts):
         return encode(text)
 
     fills = 0
-    for step, (_, batches, _) in enumerate(itertools.islice(data.steps(config), config.steps)):
+    plan = [batches for _, batches, _ in itertools.islice(data.steps(config), config.steps)]
+    for step, (batches, ahead) in enumerate(zip(plan, [*plan[1:], []], strict=True)):
         if window.is_due(step):
             window.fill(remember)
             fills += 1
-        for items in batches:
+        for items in [*batches, *ahead]:
             batch = data.load(items)
             for row, item in enumerate(items):
                 assert torch.equal(batch.context[row], encode(item.text)[0])
@@ -130,3 +132,22 @@ def test_a_run_that_goes_on_encodes_from_there(data):
     showings = texts_of(data, SHUFFLED)[start : window.end]
     assert len(showings) >= 1
     assert encoded == list(dict.fromkeys(text for texts in showings for text in texts))
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_run_finds_the_texts_of_the_step_that_it_prepares(data, accumulation):
+    """With the smallest window as with one that holds all."""
+    config = dataclasses.replace(SHUFFLED, steps=7, batch_size=1, accumulation=accumulation)
+    losses = []
+    for texts in (1, 1000):
+        run = Run(data._dataset, config)
+        window = CaptionWindow(run.data, config, texts=texts)
+        window.fill(encode)
+
+        def refill(event, window=window):
+            if window.is_due(event.step):
+                window.fill(encode)
+
+        run.observer.at_step = refill
+        losses.append(run.go().losses)
+    assert losses[0] == losses[1]

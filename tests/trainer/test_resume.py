@@ -115,7 +115,7 @@ def test_a_stop_between_the_batches_of_a_step_loses_only_that_step(cached, tmp_p
 def test_there_is_no_state_in_the_middle_of_a_step(cached, monkeypatch):
     run = Run(cached)
 
-    def broken(self, rate):
+    def broken(*_):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(Optimiser, "step", broken)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pack.trainer.diffusion import Schedule
 from pack.trainer.step import Model
+from pack.trainer.weights import Stored, as_they_are
 
 POOLED = 4
 CONTEXT = 12
@@ -201,6 +202,10 @@ class PlainWeights:
 
     def prefetch(self, module, dtype, device) -> None:
         pass
+
+    def stored(self, module) -> Stored:
+        pair = module.weight, module.bias
+        return Stored(tuple(tensor for tensor in pair if tensor is not None), as_they_are)
 
 
 class MovingWeights(PlainWeights):

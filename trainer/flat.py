@@ -1,0 +1,207 @@
+"""How an optimiser sees the adapters: parameter by parameter, or as few long ones.
+
+Element by element it makes no difference, so an optimiser whose maths look at nothing else gets all
+parameters of a group as one: then clearing, the norm, clipping and the step are a few operations,
+however many adapters there are. States keep the layout of single parameters either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+Make = Callable[[list[list[nn.Parameter]]], torch.optim.Optimizer]
+"""The parameters of each group -> an optimiser over them."""
+
+ROW = 4096
+"""The norm is found in rows of so many numbers: one long sum in float32 is 1 % off on a CPU."""
+
+
+class Single:
+    """An optimiser over the parameters as they are."""
+
+    def __init__(self, make: Make, groups: list[list[nn.Parameter]]) -> None:
+        self._make, self._groups = make, groups
+        self._parameters = [parameter for group in groups for parameter in group]
+        self.inner = make(groups)
+
+    def clip(self, scale: float, limit: float) -> Tensor:
+        """Divide the gradients by ``scale``, then clip their norm to ``limit``.
+
+        Gives the norm between both, a scalar on the device, which is not waited for.
+        """
+        if scale != 1.0:
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(1.0 / scale)
+        return clip_grad_norm_(self._parameters, limit)
+
+    def step(self) -> None:
+        """Apply the clipped gradients."""
+        self.inner.step()
+
+    def clear(self) -> None:
+        """Drop all gradients."""
+        self.inner.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Any]:
+        """As torch's optimisers have it, by the places of the parameters."""
+        return self.inner.state_dict()
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over a state of the same parameters; how it is computed stays as it is here."""
+        groups = [
+            {**theirs, **{name: ours[name] for name in ("fused", "foreach") if name in ours}}
+            for theirs, ours in zip(state["param_groups"], self.inner.param_groups, strict=True)
+        ]
+        self.inner.load_state_dict({**state, "param_groups": groups})
+
+
+class Flat(Single):
+    """An optimiser over one buffer, into which the parameters are views; their gradients likewise.
+
+    A parameter that no gradient has reached yet is none of its: it stays as it is, decay or not, as
+    where torch finds no gradient. So the gradients' buffer is made at the first step. From then on
+    ``grad`` of all others stays the same tensor, which is cleared and not taken away.
+    """
+
+    def __init__(self, make: Make, groups: list[list[nn.Parameter]]) -> None:
+        super().__init__(make, groups)
+        self._waiting = self._parameters
+        self._runs: list[list[nn.Parameter]] = []
+        self._starts: dict[nn.Parameter, int] = {}
+        self._size = 0
+        for parameter in self._parameters:
+            self._starts[parameter] = self._size
+            self._size += parameter.numel()
+        self._values = torch.cat([p.detach().flatten() for p in self._parameters])
+        self._gradients = self._values.new_zeros(0)
+        for parameter in self._parameters:
+            parameter.data = self._view(self._values, parameter)
+
+    def clip(self, scale: float, limit: float) -> Tensor:
+        self._gather()
+        if scale != 1.0:
+            self._gradients.mul_(1.0 / scale)
+        rows = torch.linalg.vector_norm(self._gradients.view(-1, ROW), dim=1)
+        norm = torch.linalg.vector_norm(rows)
+        self._gradients.mul_((limit / (norm + 1e-6)).clamp(max=1.0))  # as torch's own clipping
+        return norm
+
+    def clear(self) -> None:
+        self._gradients.zero_()
+        for parameter in self._waiting:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Any]:
+        if not self._runs:
+            return super().state()
+        packed, places = self.inner.state_dict(), self._places()
+        states = {
+            places[parameter]: {name: self._part(value, parameter, run) for name, value in kept}
+            for number, run in enumerate(self._runs)
+            if (kept := packed["state"].get(number, {}).items())
+            for parameter in run
+        }
+        return {"state": states, "param_groups": self._described(packed, self._groups)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._runs, self._waiting = [], self._parameters
+        self.inner = self._make(self._groups)
+        super().load(state)
+
+    def _gather(self) -> None:
+        """Take in the parameters that a gradient has reached for the first time."""
+        found = {p: p.grad for p in self._waiting if p.grad is not None}
+        if not found:
+            return
+        if not len(self._gradients):
+            self._gradients = self._values.new_zeros(-(-self._size // ROW) * ROW)
+        for parameter, gradient in found.items():
+            parameter.grad = self._view(self._gradients, parameter).copy_(gradient)
+        state = self.state()
+        self._waiting = [parameter for parameter in self._waiting if parameter not in found]
+        self._arrange(state)
+
+    def _arrange(self, state: dict[str, Any]) -> None:
+        """Make one parameter of all neighbours that gradients reach and whose states agree."""
+        places, waiting = self._places(), set(self._waiting)
+        grouped: list[list[list[nn.Parameter]]] = []
+        for group in self._groups:
+            runs: list[list[nn.Parameter]] = []
+            last: Hashable = None
+            for parameter in group:
+                own = state["state"].get(places[parameter], {})
+                like = None if parameter in waiting else _signature(own, parameter)
+                if like is not None and like == last:
+                    runs[-1].append(parameter)
+                elif like is not None:
+                    runs.append([parameter])
+                last = like
+            grouped.append(runs)
+        self._runs = [run for runs in grouped for run in runs]
+        self.inner = self._make([[self._joined(run) for run in runs] for runs in grouped])
+        joined = {
+            number: _join([state["state"].get(places[p], {}) for p in run], run)
+            for number, run in enumerate(self._runs)
+        }
+        states = {number: values for number, values in joined.items() if values}
+        super().load({"state": states, "param_groups": self._described(state, grouped)})
+
+    def _joined(self, run: list[nn.Parameter]) -> nn.Parameter:
+        """The stretch of the buffers that a run takes, as one parameter with its gradient."""
+        stretch = slice(self._starts[run[0]], self._starts[run[-1]] + run[-1].numel())
+        joined = nn.Parameter(self._values[stretch])
+        joined.grad = self._gradients[stretch]
+        return joined
+
+    def _part(self, value: Any, parameter: nn.Parameter, run: list[nn.Parameter]) -> Any:
+        """What a state of a run is for one of its parameters."""
+        if not isinstance(value, Tensor):
+            return value
+        if not value.dim():
+            return value.clone()
+        start = self._starts[parameter] - self._starts[run[0]]
+        return value[start : start + parameter.numel()].view_as(parameter)
+
+    def _view(self, buffer: Tensor, parameter: nn.Parameter) -> Tensor:
+        start = self._starts[parameter]
+        return buffer[start : start + parameter.numel()].view_as(parameter)
+
+    def _places(self) -> dict[nn.Parameter, int]:
+        return {parameter: place for place, parameter in enumerate(self._parameters)}
+
+    @staticmethod
+    def _described(state: dict[str, Any], groups: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+        """The settings of the groups, over so many parameters each, which are counted through."""
+        described, first = [], 0
+        for settings, group in zip(state["param_groups"], groups, strict=True):
+            described.append({**settings, "params": list(range(first, first + len(group)))})
+            first += len(group)
+        return described
+
+
+def _signature(state: dict[str, Any], parameter: nn.Parameter) -> Hashable:
+    """What must agree where parameters become one: all of a state but what is there for each element."""
+    return tuple(
+        (name, "each" if _is_each(value, parameter) else None if value is None else float(value))
+        for name, value in sorted(state.items())
+    )
+
+
+def _is_each(value: Any, parameter: nn.Parameter) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0 and value.shape == parameter.shape
+
+
+def _join(states: list[dict[str, Any]], run: list[nn.Parameter]) -> dict[str, Any]:
+    """The states of neighbours as that of the one parameter that they become."""
+    return {
+        name: torch.cat([state[name].flatten() for state in states])
+        if _is_each(value, run[0])
+        else value
+        for name, value in states[0].items()
+    }
