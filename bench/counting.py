@@ -1,12 +1,14 @@
-"""What one step needs, counted and not timed: bytes kept for backward, floating point operations."""
+"""What one step needs, counted and not timed: bytes kept for backward, operations, products."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
 from torch import Size, Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import (
     FlopCounterMode,
     sdpa_backward_flop_count,
@@ -35,33 +37,101 @@ MORE = {
 }
 """Products that the counter does not know by itself."""
 
+FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
+"""Operations that touch no number, beside views."""
+
 
 class Counts(NamedTuple):
-    """saved: bytes kept between forward and backward, weights left out; flops: of both."""
+    """saved: bytes kept between forward and backward, weights left out; of both: flops, and launches,
+    the operations that were dispatched and touch numbers (on a GPU a kernel each, or more)."""
 
     saved: int
     flops: int
+    launches: int
+
+
+class Counter:
+    """Counts the second step of a training: told of its steps as a watch is (see ways).
+
+    It begins when the first step is done and ends when the backward of the second is.
+    """
+
+    def __init__(self, weights: Callable[[], Iterable[Tensor]]) -> None:
+        self._weights = weights
+        self._stack = ExitStack()
+        self._counts: Counts | None = None
+
+    def step(self) -> None:
+        """A step is done."""
+        if self._counts is None:
+            self._begin()
+
+    def counts(self) -> Counts:
+        """What was counted; raises ValueError where no second step was done."""
+        if self._counts is None:
+            raise ValueError("Nothing was counted: a way needs two steps, each with one backward.")
+        return self._counts
+
+    def _begin(self) -> None:
+        enter = self._stack.enter_context
+        launches = enter(_Launches())
+        flops = enter(FlopCounterMode(display=False, custom_mapping=MORE))
+        kept = _Kept(self._weights())
+        hooks = torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor)
+        hooks.__enter__()
+        backward = Tensor.backward
+
+        def counted(loss: Tensor, *args: Any, **kwargs: Any) -> None:
+            hooks.__exit__()  # what a recomputation keeps is not kept from forward to backward
+            Tensor.backward = backward
+            saved = kept.bytes()
+            backward(loss, *args, **kwargs)
+            self._stack.close()
+            self._counts = Counts(saved, flops.get_total_flops(), launches.count)
+
+        Tensor.backward = counted
+
+
+class _Launches(TorchDispatchMode):
+    """Counts dispatched operations, without those that only look at tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not (func.is_view or func.overloadpacket.__name__ in FREE)
+        return func(*args, **(kwargs or {}))
+
+
+class _Kept:
+    """What autograd keeps, storage by storage."""
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        self._known = {weight.untyped_storage()._cdata for weight in weights}
+        self._kept: dict[int, Any] = {}  # the storages themselves, so that no address is used twice
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._known:
+            self._kept[storage._cdata] = storage
+        return tensor
+
+    def bytes(self) -> int:
+        return sum(storage.nbytes() for storage in self._kept.values())
 
 
 def count(loss: Callable[[], Tensor], weights: Iterable[Tensor]) -> Counts:
     """Counts of one forward, as ``loss`` does it, and its backward."""
-    with FlopCounterMode(display=False, custom_mapping=MORE) as counter:
-        value, saved = kept_bytes(loss, weights)
-        value.backward()
-    return Counts(saved, counter.get_total_flops())
+    counter = Counter(lambda: weights)
+    counter.step()
+    loss().backward()
+    return counter.counts()
 
 
 def kept_bytes(forward: Callable[[], Tensor], weights: Iterable[Tensor]) -> tuple[Tensor, int]:
     """What the forward gives, and the bytes that autograd keeps of it, weights left out."""
-    known = {weight.untyped_storage()._cdata for weight in weights}
-    kept: dict[int, Any] = {}  # the storages themselves, so that no address is used twice
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in known:
-            kept[storage._cdata] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    kept = _Kept(weights)
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
         value = forward()
-    return value, sum(storage.nbytes() for storage in kept.values())
+    return value, kept.bytes()

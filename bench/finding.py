@@ -18,8 +18,8 @@ def find_pack() -> None:
     sys.modules["pack"] = pack
 
 
-def import_comfyui(base: Path | None = None) -> None:
-    """ComfyUI's modules from $COMFYUI_PATH on the CPU, with ``base`` as base directory, and `pack`."""
+def import_comfyui(base: Path | None = None, device: str = "cpu") -> None:
+    """ComfyUI's modules from $COMFYUI_PATH on ``device``, with ``base`` as base directory, and `pack`."""
     comfyui = os.environ.get("COMFYUI_PATH")
     if not comfyui:
         sys.exit("Set COMFYUI_PATH to a ComfyUI.")
@@ -27,6 +27,6 @@ def import_comfyui(base: Path | None = None) -> None:
     sys.path.insert(0, comfyui)
     import comfy.cli_args
 
-    comfy.cli_args.args.cpu = True
+    comfy.cli_args.args.cpu = device == "cpu"
     if base is not None:
         comfy.cli_args.args.base_directory = str(base)

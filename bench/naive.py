@@ -22,8 +22,9 @@ class Naive:
         self.factors: list[tuple[nn.Parameter, nn.Parameter]] = []
         for path in paths:
             layer = self.unet.get_submodule(path)
-            down = nn.Parameter(torch.zeros(rank, layer.in_features))
-            up = nn.Parameter(torch.zeros(layer.out_features, rank))
+            device = layer.weight.device
+            down = nn.Parameter(torch.zeros(rank, layer.in_features, device=device))
+            up = nn.Parameter(torch.zeros(layer.out_features, rank, device=device))
             layer.forward = _with_lora(layer.forward, down, up, alpha / rank)
             self.factors.append((down, up))
 
@@ -37,7 +38,7 @@ class Naive:
 def _with_lora(
     forward: Callable[[Tensor], Tensor], down: nn.Parameter, up: nn.Parameter, scale: float
 ) -> Callable[[Tensor], Tensor]:
-    return lambda x: forward(x) + (x @ down.T) @ up.T * scale
+    return lambda x: forward(x) + (x @ down.T.to(x.dtype)) @ up.T.to(x.dtype) * scale
 
 
 def _recomputed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:

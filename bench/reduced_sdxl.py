@@ -8,6 +8,19 @@ import torch
 from torch import Tensor, nn
 
 CONTEXT, POOLED = 256, 128
+SIZES = 6 * 256
+"""Width of the size conditioning that follows the pooled text in y."""
+
+
+FULL: dict[str, Any] = {
+    "model_channels": 320,
+    "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_middle": 10,
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+    "context_dim": 2048,
+    "adm_in_channels": 2816,
+}
+"""Where the real one differs from `config()`."""
 
 
 class Inputs(NamedTuple):
@@ -27,12 +40,17 @@ def make_unet(dtype: torch.dtype = torch.float32, device: str = "cpu") -> nn.Mod
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         unet = UNetModel(**config(), dtype=dtype, device=device, operations=comfy.ops.manual_cast)
-        for name, parameter in unet.named_parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=parameter[0].numel() ** -0.5)
-            else:
-                parameter.normal_(std=0.1).add_(0.0 if name.endswith("bias") else 1.0)
+        fill(unet)
     return unet.requires_grad_(False).eval()
+
+
+def fill(unet: nn.Module) -> None:
+    """Random weights that keep the size of what passes through; never zeros, which are faster to multiply."""
+    for name, parameter in unet.named_parameters():
+        if parameter.ndim > 1:
+            parameter.normal_(std=parameter[0].numel() ** -0.5)
+        else:
+            parameter.normal_(std=0.1).add_(0.0 if name.endswith("bias") else 1.0)
 
 
 def full_size() -> nn.Module:
@@ -40,16 +58,8 @@ def full_size() -> nn.Module:
     import comfy.ops
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-    sizes = {
-        "model_channels": 320,
-        "transformer_depth": [0, 0, 2, 2, 10, 10],
-        "transformer_depth_middle": 10,
-        "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
-        "context_dim": 2048,
-        "adm_in_channels": 2816,
-    }
     dtype, operations = torch.bfloat16, comfy.ops.disable_weight_init
-    unet = UNetModel(**config() | sizes, dtype=dtype, device="meta", operations=operations)
+    unet = UNetModel(**config() | FULL, dtype=dtype, device="meta", operations=operations)
     return unet.requires_grad_(False).eval()
 
 
@@ -66,7 +76,7 @@ def config() -> dict[str, Any]:
         "transformer_depth_middle": 4,
         "transformer_depth_output": [0, 0, 0, 1, 1, 1, 4, 4, 4],
         "context_dim": CONTEXT,
-        "adm_in_channels": POOLED,
+        "adm_in_channels": POOLED + SIZES,
         "num_classes": "sequential",
         "use_linear_in_transformer": True,
         "num_heads": -1,
@@ -86,5 +96,5 @@ def make_inputs(batch: int = 1, side: int = 32) -> Inputs:
         normal(batch, 4, side, side),
         torch.linspace(100.0, 900.0, batch),
         normal(batch, 77, CONTEXT),
-        normal(batch, POOLED),
+        normal(batch, POOLED + SIZES),
     )

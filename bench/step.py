@@ -1,107 +1,142 @@
 """One training step of a reduced SDXL on the CPU, several ways side by side: counted and timed.
 
-`COMFYUI_PATH=... python bench/step.py [--batch 1] [--rank 8] [--rounds 7] [--json FILE]`. The ways take
-turns in one process; medians and their ratios to the naive way are printed. Bytes and operations are
-counted and the same on every machine; times are this machine's.
+`COMFYUI_PATH=... python bench/step.py [--kohya CLONE] [--peft] [--batch 1] [--rounds 7] [--json FILE]`.
+The ways take turns in one process; medians and their ratios to the naive way are printed. Bytes,
+products and operations are counted and the same on every machine; times are this machine's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-HEAD = "way", "saved MiB", "GFLOP", "ms/step", "to naive"
+if TYPE_CHECKING:
+    from .scene import Scene
+    from .ways import Way
+
+HEAD = "way", "saved MiB", "GFLOP", "operations", "s/step", "to naive", "of CPU", "to naive"
+RANK = 8
 
 
 def main() -> None:
     """Print a table, and write it as JSON where asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="0: count only")
+    parser.add_argument(
+        "--kohya", type=Path, help="a clone of kohya's sd-scripts, to be one of the ways"
+    )
+    parser.add_argument(
+        "--peft", action="store_true", help="diffusers with peft is one of the ways"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     from finding import import_comfyui
 
-    import_comfyui()
-    with ExitStack() as stack:
-        rows = _measure(ways(options.batch, options.rank, stack), options.rounds)
-    sys.stdout.write("{:24}{:>12}{:>10}{:>10}{:>10}\n".format(*HEAD))
+    with tempfile.TemporaryDirectory() as folder:
+        import_comfyui(Path(folder))
+        found = make_ways(scene(), Path(folder), options.kohya, peft=options.peft)
+        rows = _measure({n: make() for n, make in found.items()}, options.batch, options.rounds)
+    sys.stdout.write("{:34}{:>10}{:>8}{:>12}{:>8}{:>10}{:>8}{:>10}\n".format(*HEAD))
     for row in rows:
-        sys.stdout.write("{:24}{:12.1f}{:10.2f}{:10.1f}{:10.2f}\n".format(*row.values()))
+        sys.stdout.write(
+            "{:34}{:10.1f}{:8.2f}{:12}{:8.3f}{:10.2f}{:8.3f}{:10.2f}\n".format(*row.values())
+        )
     if options.json:
         options.json.write_text(json.dumps({"options": vars(options), "ways": rows}, default=str))
 
 
-def ways(batch: int, rank: int, stack: ExitStack) -> dict[str, tuple[Callable[[], Any], Any]]:
-    """Name -> (a function that makes the loss, the model whose weights do not count)."""
-    from pack.bench import reduced_sdxl
-    from pack.bench.naive import Naive
-    from pack.nodes.host.unet import predict
-    from pack.nodes.host.weights import ComfyWeights
-    from pack.trainer.attach import Attachment, checkpoint_plan
-    from pack.trainer.compact_plan import compact_plan
-    from pack.trainer.config import LoraConfig
-    from pack.trainer.network import Network
-    from pack.trainer.targets import find_targets
+def scene() -> Scene:
+    """The reduced SDXL in float32 on the CPU."""
+    import torch
 
-    inputs = reduced_sdxl.make_inputs(batch)
-    config = LoraConfig(rank=rank, alpha=float(rank))
+    from pack.bench.scene import Scene
 
-    def ours(recomputed: bool) -> tuple[Callable[[], Any], Any]:
-        unet = reduced_sdxl.make_unet()
-        network = Network(find_targets(unet, config))
-        plan = compact_plan(unet, network, ComfyWeights())
-        if recomputed:
-            plan += checkpoint_plan(unet)
-        stack.enter_context(Attachment(plan))
-        return lambda: predict(unet, *inputs).square().mean(), unet
+    return Scene(True, torch.device("cpu"), torch.float32, RANK, float(RANK))
 
-    def naive(recomputed: bool) -> tuple[Callable[[], Any], Any]:
-        unet = reduced_sdxl.make_unet()
-        plain = Naive(unet, [target.path for target in find_targets(unet, config)], rank, rank)
-        x = inputs.x.clone()
-        if recomputed:
-            plain.checkpoint_blocks()
-            x.requires_grad_()  # as kohya does it, for its checkpoints to work
-        return lambda: predict(plain.unet, x, *inputs[1:]).square().mean(), plain.unet
 
-    return {
-        "naive": naive(False),
-        "naive, blocks again": naive(True),
-        "ours": ours(False),
-        "ours, blocks again": ours(True),
+def make_ways(
+    scene: Scene, folder: Path, kohya: Path | None = None, *, peft: bool = False
+) -> dict[str, Callable[[], Way]]:
+    """Name -> what makes the way; ours train in ``folder``."""
+    from pack.bench.peers.naive import NaiveWay
+    from pack.bench.peers.ours import Ours
+
+    found: dict[str, Callable[[], Way]] = {
+        "naive": lambda: NaiveWay(scene),
+        "naive, blocks again": lambda: NaiveWay(scene, checkpointing=True),
+        "ours": lambda: Ours(scene, folder / "ours", compact=True, checkpointing="off"),
+        "ours, blocks again": lambda: Ours(
+            scene, folder / "ours", compact=True, checkpointing="full"
+        ),
+        "ours, not compact": lambda: Ours(scene, folder / "ours", checkpointing="off"),
     }
+    if has_native():
+        from pack.bench.peers.native import Native
+
+        found["ComfyUI's node"] = lambda: Native(scene)
+        found["ComfyUI's node, bypass"] = lambda: Native(scene, bypass_mode=True)
+    if kohya:
+        from pack.bench.peers.kohya import Kohya
+
+        found["kohya"] = lambda: Kohya(scene, kohya)
+        found["kohya, blocks again"] = lambda: Kohya(scene, kohya, checkpointing=True)
+    if peft:
+        from pack.bench.peers.diffusers import Diffusers
+
+        found["diffusers and peft"] = lambda: Diffusers(scene)
+        found["diffusers and peft, blocks again"] = lambda: Diffusers(scene, checkpointing=True)
+    return found
 
 
-def _measure(found: dict[str, tuple[Callable[[], Any], Any]], rounds: int) -> list[dict[str, Any]]:
-    from pack.bench.counting import count
+def has_native() -> bool:
+    """Whether this ComfyUI has a Train LoRA node with a bypass mode."""
+    from importlib.util import find_spec
 
-    counts = {name: count(loss, unet.parameters()) for name, (loss, unet) in found.items()}
-    times: dict[str, list[float]] = {name: [] for name in found}
+    spec = find_spec("comfy_extras.nodes_train")
+    return bool(spec and spec.origin and "bypass_mode" in Path(spec.origin).read_text("utf-8"))
+
+
+def _measure(ways: dict[str, Way], batch: int, rounds: int) -> list[dict[str, Any]]:
+    from pack.bench.counting import Counter
+    from pack.bench.ways import Clock
+
+    counts, clocks = {}, {name: [] for name in ways}
+    for name, way in ways.items():
+        counter = Counter(way.weights)
+        way.run(batch, 2, counter)
+        counts[name] = counter.counts()
     for number in range(rounds):
-        for name in list(found)[:: 1 if number % 2 else -1]:
-            start = time.perf_counter()
-            found[name][0]().backward()
-            times[name].append((time.perf_counter() - start) * 1000)
-    first = statistics.median(times["naive"])
+        for name in list(ways)[:: 1 if number % 2 else -1]:
+            clocks[name].append(Clock())
+            ways[name].run(batch, 3, clocks[name][-1])
+    wall = {n: _median(s for c in each for s in c.seconds) for n, each in clocks.items()}
+    used = {n: _median(s for c in each for s in c.processor) for n, each in clocks.items()}
     return [
         {
             "way": name,
             "saved_mib": counts[name].saved / 2**20,
             "gflop": counts[name].flops / 1e9,
-            "ms": statistics.median(times[name]),
-            "to_naive": statistics.median(times[name]) / first,
+            "operations": counts[name].launches,
+            "seconds": wall[name],
+            "to_naive": wall[name] / wall["naive"],
+            "processor_seconds": used[name],
+            "processor_to_naive": used[name] / used["naive"],
         }
-        for name in found
+        for name in ways
     ]
+
+
+def _median(values: Iterable[float]) -> float:
+    """NaN where nothing was timed."""
+    return statistics.median([*values] or [math.nan])
 
 
 if __name__ == "__main__":

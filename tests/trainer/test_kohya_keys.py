@@ -198,6 +198,7 @@ VALUES = {
 OURS_ONLY = {
     "optimiser.ema_decay",
     "train.compact",
+    "train.speed",
     "checkpoints.every_minutes",
     "validation.patience",
     "validation.keep_best",

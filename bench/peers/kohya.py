@@ -1,0 +1,78 @@
+"""kohya's UNet class and LoRA network, in a plain loop; its data loading and logging are left out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+from .. import reduced_sdxl
+from ..scene import Scene
+from ..ways import Watch, train_plainly
+
+
+class Kohya:
+    """kohya with --sdpa and mixed precision of the scene's dtype; the weights are those of ours."""
+
+    def __init__(self, scene: Scene, clone: Path, *, checkpointing: bool = False) -> None:
+        sys.path.insert(0, str(clone))
+        from library import sdxl_original_unet
+        from networks import lora
+
+        self._scene, self._checkpointing = scene, checkpointing
+        with scene.device:
+            unet = _make_unet(sdxl_original_unet, small=scene.small).to(scene.dtype)
+        unet.load_state_dict(scene.unet().state_dict())
+        self._unet = unet.requires_grad_(False).train()
+        self._unet.set_use_sdpa(True)
+        if checkpointing:
+            self._unet.enable_gradient_checkpointing()
+        self._network = lora.create_network(1.0, scene.rank, scene.alpha, None, [], self._unet)
+        self._network.apply_to([], self._unet, apply_text_encoder=False, apply_unet=True)
+        self._network.to(scene.device, torch.float32).train()
+
+    def run(self, batch: int, steps: int, watch: Watch) -> None:
+        parameters = list(self._network.parameters())
+        for lora in self._network.unet_loras:
+            nn.init.kaiming_uniform_(lora.lora_down.weight, a=5**0.5)
+            nn.init.zeros_(lora.lora_up.weight)
+        train_plainly(
+            self._scene,
+            self._unet,
+            parameters,
+            batch,
+            steps,
+            watch,
+            autocast=True,
+            noisy_requires_grad=self._checkpointing,
+        )
+
+    def weights(self) -> Iterable[Tensor]:
+        return [*self._unet.parameters(), *self._network.parameters()]
+
+
+def _make_unet(module: Any, *, small: bool) -> Any:
+    """An instance of kohya's class; its sizes are constants of its module, so the small one is patched in."""
+    if not small:
+        return module.SdxlUNet2DConditionModel()
+    config = reduced_sdxl.config()
+    depths = {2: config["transformer_depth"][2], 10: config["transformer_depth"][4]}
+
+    def init(self: Any, *args: Any, num_transformer_layers: int, **kwargs: Any) -> None:
+        kwargs["cross_attention_dim"] = config["context_dim"]
+        own(self, *args, num_transformer_layers=depths[num_transformer_layers], **kwargs)
+
+    own, width = module.Transformer2DModel.__init__, config["model_channels"]
+    sizes = {
+        "MODEL_CHANNELS": width,
+        "TIME_EMBED_DIM": 4 * width,
+        "ADM_IN_CHANNELS": config["adm_in_channels"],
+    }
+    with mock.patch.multiple(module, **sizes), \
+         mock.patch.object(module.Transformer2DModel, "__init__", init):  # fmt: skip
+        return module.SdxlUNet2DConditionModel()
