@@ -15,8 +15,8 @@ FASTEST = {"checkpointing": "off", "speed": GRAPHS | TRITON}
 class Run:
     """One way of training in a process of its own.
 
-    peer: a name of `gpu_worker.PEERS`; settings: its arguments. seconds: a guess at what it takes.
-    cap: GiB that PyTorch may use, 0: all. home: where the weights lie before ComfyUI moves them.
+    peer: a module of peers; settings: its arguments. seconds: a guess at what it takes.
+    cap: GiB that PyTorch may use, 0: all.
     """
 
     name: str
@@ -66,7 +66,7 @@ MEMORY = (
     _small("int8 weights", 0.0, checkpointing="off", speed={"frozen_weights": "int8"}),
     _small("fp8 weights", 0.0, checkpointing="off", speed={"frozen_weights": "fp8"}),
     _small("int8 weights, 6 GB card", 5.5, speed={"frozen_weights": "int8"}),
-    _small("8-bit optimiser's place: 12 GB card", 11.0),
+    _small("12 GB card", 11.0),
     Run("8 GB card, dynamic VRAM", "ours", {"compact": True, "managed": True}, (1,), 45.0, 7.3, True),
     Run("naive", "naive", {}, (1,)),
     Run("kohya, blocks again", "kohya", {"checkpointing": True}, (1,)),
