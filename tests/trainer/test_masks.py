@@ -164,8 +164,10 @@ def test_batches_bring_the_masks_mirrored_with_their_pictures(root, store):
     assert torch.equal(last.mask, batch.mask[2:]) and torch.equal(last.latents, batch.latents[2:])
     assert batch.to(torch.device("meta")).mask.is_meta
     store.remove(masks.KIND, store.path(masks.KIND, data.masks[1]))
+    again = TrainingData(cached, "clip", store)
+    again.masks = data.masks
     with pytest.raises(ValueError, match=r"cached mask of data/b\.png vanished"):
-        data.load(items)
+        again.load(items)
 
 
 def test_several_resolutions_have_a_mask_each(root, store):
