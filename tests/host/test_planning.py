@@ -14,7 +14,7 @@ from pack.trainer.targets import find_targets
 
 def plan(tiny, cached, monkeypatch, available, **settings):
     request = scene.request(tiny, cached, scene.config(**settings))
-    monkeypatch.setattr(memory, "available_beside", lambda patchers: available)
+    monkeypatch.setattr(memory, "available_beside", lambda patchers, spared: available)
     unet = tiny.model.model.diffusion_model
     return planning.memory_plan(request, Network(find_targets(unet, request.config.lora)))
 
