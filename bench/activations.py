@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 MIB = 1 << 20
@@ -124,6 +123,7 @@ class FullSize:
         import torch.nn.functional as F
 
         from pack.bench.alive import held
+        from pack.bench.reduced_sdxl import MetaWeights
         from pack.nodes.host.unet import predict
         from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
         from pack.trainer.compact_plan import compact_plan
@@ -131,7 +131,7 @@ class FullSize:
         from pack.trainer.network import Network
         from pack.trainer.targets import find_targets
 
-        meta, unet, weights = torch.device("meta"), self._unet, _MetaWeights()
+        meta, unet, weights = torch.device("meta"), self._unet, MetaWeights()
         config = LoraConfig(rank=rank, conv_rank=conv_rank)
         network = Network(find_targets(unet, config), device=meta)
         inputs = [
@@ -153,15 +153,6 @@ class FullSize:
                 )
         finally:
             F.scaled_dot_product_attention = own
-
-
-class _MetaWeights:
-    """The model's own weights; there is nothing to move."""
-
-    @contextmanager
-    def borrow(self, module: Any, dtype: Any, device: Any) -> Iterator[Any]:
-        bias = None if module.bias is None else module.bias.detach()
-        yield module.weight.detach(), bias
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ def _parts(unet: nn.Module, side: int) -> dict[str, Callable[[], Tensor]]:
 
 
 def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tuple[str, Passes]]:
+    from pack.bench.reduced_sdxl import MetaWeights
     from pack.trainer.attach import Attachment, leaf_plan
     from pack.trainer.compact_plan import compact_plan
     from pack.trainer.config import LoraConfig
@@ -80,7 +81,7 @@ def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tup
     from pack.trainer.targets import find_targets
 
     network = Network(find_targets(unet, LoraConfig(rank=rank)), device=META)
-    weights = _MetaWeights()
+    weights = MetaWeights()
     ways = {
         "layer by layer": leaf_plan(unet, network, weights),
         "compact": compact_plan(unet, network, weights),
@@ -156,15 +157,6 @@ def _flash() -> Iterator[None]:
         yield
     finally:
         F.scaled_dot_product_attention = own
-
-
-class _MetaWeights:
-    """The model's own weights; there is nothing to move."""
-
-    @contextmanager
-    def borrow(self, module: Any, dtype: Any, device: Any) -> Iterator[Any]:
-        bias = None if module.bias is None else module.bias.detach()
-        yield module.weight.detach(), bias
 
 
 if __name__ == "__main__":

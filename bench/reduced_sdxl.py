@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -98,3 +100,13 @@ def make_inputs(batch: int = 1, side: int = 32) -> Inputs:
         normal(batch, 77, CONTEXT),
         normal(batch, POOLED + SIZES),
     )
+
+
+class MetaWeights:
+    """The weights of a model on the meta device; there is nothing to move."""
+
+    @contextmanager
+    def borrow(self, module: Any, dtype: Any, device: Any) -> Iterator[Any]:
+        """As trainer.weights.Weights."""
+        bias = None if module.bias is None else module.bias.detach()
+        yield module.weight.detach(), bias

@@ -83,7 +83,7 @@ class _Linears(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor):
         x, *rest = ctx.saved_tensors
         statistics, hiddens = (rest[:2], rest[2:]) if ctx.norm is not None else ([], rest)
-        normed = x if ctx.norm is None else _normalised(x, ctx.norm, ctx.weights, *statistics)
+        normed = x if ctx.norm is None else _layer_norm(x, ctx.norm, ctx.weights)[0]
         remaining, inner, factors = list(hiddens), None, []
         for grad, layer in zip(grads, ctx.layers, strict=True):
             hidden = remaining.pop(0) if layer.adapter is not None else None
@@ -159,7 +159,7 @@ class _FeedForward(torch.autograd.Function):
         norm, inner, outer, weights, elementwise = ctx.parts
         x, *statistics = ctx.saved_tensors
         statistics, hidden = statistics[:2], statistics[2:]
-        normed = _normalised(x, norm, weights, *statistics)
+        normed, _ = _layer_norm(x, norm, weights)
         both, inner_hidden = _forward(normed, inner, weights)
         of_both, of_outer = _geglu_backward(grads[0], both, hidden, outer, weights, elementwise)
         of_x, of_hidden = _inwards(of_both, inner, weights, need_input=ctx.needs_input_grad[0])
@@ -217,13 +217,6 @@ def _layer_norm(
             x, norm.normalized_shape, weight, bias, norm.eps
         )
     return normed, (mean, rstd)
-
-
-def _normalised(
-    x: Tensor, norm: nn.LayerNorm, weights: Weights, mean: Tensor, rstd: Tensor
-) -> Tensor:
-    normed, _ = _layer_norm(x, norm, weights)
-    return normed
 
 
 def _layer_norm_backward(

@@ -7,7 +7,7 @@ import math
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -24,6 +24,9 @@ from .preparation import Ahead, PreparedBatch, prepared_batches
 from .state import State
 from .step import Model
 from .transfer import read
+
+PIXELS_PER_LATENT = 64
+"""SDXL's VAE makes one of 8 x 8 pixels."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class StepEvent:
     warning: str | None = None
     bands: tuple[float, ...] = ()
     """The mean loss of the latest showings by band of timesteps (see bands); NaN where none has been."""
+    pixels: int = 0
+    """Of all pictures of the step."""
 
 
 class Observer(Protocol):
@@ -74,6 +79,15 @@ class Outcome:
     @property
     def steps(self) -> int:
         return len(self.losses)
+
+
+class _Computed(NamedTuple):
+    """What a step's gradients came from. loss: the mean of its batches; norm: the gradients', before clipping."""
+
+    planned: PlannedStep
+    pixels: int
+    loss: float
+    norm: float
 
 
 class Loop:
@@ -161,12 +175,12 @@ class Loop:
         for step in range(before, config.steps):
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
-            planned, loss, norm = self._compute(coming)
+            done = self._compute(coming)
             self._is_whole = False
-            outcome = self._apply(loss, norm, rate)
+            outcome = self._apply(done.loss, done.norm, rate)
             self._is_whole = True
             busy += time.perf_counter() - begin
-            event = self._event(planned, rate, outcome, busy, len(self._losses) - before)
+            event = self._event(done, rate, outcome, busy, len(self._losses) - before)
             stopped = self._observer.on_step(event)
             if stopped or self._guard.lost:
                 break
@@ -178,19 +192,20 @@ class Loop:
             return Outcome(losses, _lost(len(losses), config), lost=True)
         return Outcome(losses, stopped if len(losses) < config.steps else None)
 
-    def _compute(self, coming: Ahead[PreparedBatch]) -> tuple[PlannedStep, float, float]:
-        """Gradients of one optimiser step, clipped: its mean loss, and the gradients' norm before that.
+    def _compute(self, coming: Ahead[PreparedBatch]) -> _Computed:
+        """Gradients of one optimiser step, clipped.
 
         Batches are prepared while the device computes those before, the first of the next step too.
         Only then the device is waited for, once.
         """
-        timesteps, found = [], []
+        timesteps, found, pixels = [], [], 0
         while True:
             planned, parts, ends_step = next(coming)
             for part in parts:
                 self._observer.before_batch()
                 found += self._gradients(part.micro)
                 timesteps.append(part.timesteps)
+                pixels += part.micro.batch.latents[:, 0].numel() * PIXELS_PER_LATENT
             if ends_step:
                 break
         norm = self._optimiser.clip()
@@ -201,7 +216,7 @@ class Loop:
             self._bands.add(steps, samples)
             for term in terms:
                 total += term
-        return planned, total / len(planned.batches), norm
+        return _Computed(planned, pixels, total / len(planned.batches), norm)
 
     def _apply(self, loss: float, norm: float, rate: float) -> StepOutcome:
         """One step with the gradients that there are, and the books about it."""
@@ -218,7 +233,7 @@ class Loop:
 
     def _event(
         self,
-        planned: PlannedStep,
+        done: _Computed,
         rate: float,
         outcome: StepOutcome,
         seconds: float,
@@ -227,8 +242,8 @@ class Loop:
         return StepEvent(
             step=len(self._losses),
             steps=self._config.steps,
-            epoch=planned.epoch + 1,
-            ends_epoch=planned.ends_epoch,
+            epoch=done.planned.epoch + 1,
+            ends_epoch=done.planned.ends_epoch,
             loss=self._losses[-1],
             learning_rate=rate if math.isnan(outcome.learning_rate) else outcome.learning_rate,
             grad_norm=outcome.grad_norm,
@@ -237,6 +252,7 @@ class Loop:
             timed=timed,
             warning=self._guard.alarm(),
             bands=self._bands.means(),
+            pixels=done.pixels,
         )
 
 

@@ -120,9 +120,7 @@ class LiveTraining:
                 mounting.graphs,
             )
             self._states = StateKeeper(self._folder.states, self._loop, self.first)
-            self._spilling = Spilling(
-                device, self._data, self._request.cached, self._config, self.first
-            )
+            self._spilling = Spilling(device)
             self._followers: list[Follower] = [
                 *stack.enter_context(self._watching.follow(self._loop, model, self.before_batch)),
                 *checkpoints.follow(self._request, self._folder.path, self._loop, self.first),

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Iterator
 
 import torch
 
-from ...trainer.cache import CachedDataset
-from ...trainer.config import TrainConfig
-from ...trainer.data import TrainingData
 from ...trainer.loop import StepEvent
 from ...trainer.spilling import SpillWatch, StepCost
 
@@ -18,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Spilling:
-    """A follower of the steps after ``first`` on a CUDA device; on others it looks at nothing.
+    """A follower of the steps on a CUDA device; on others it looks at nothing.
 
     The time of previews, validation and captions is no part of a step's.
     """
@@ -26,16 +21,8 @@ class Spilling:
     notice = ""
     """Stands behind the line of every step once memory has spilled."""
 
-    def __init__(
-        self,
-        device: torch.device,
-        data: TrainingData,
-        cached: CachedDataset,
-        config: TrainConfig,
-        first: int,
-    ) -> None:
+    def __init__(self, device: torch.device) -> None:
         self._device, self._watch, self._seconds = device, SpillWatch(), 0.0
-        self._pixels = _pixels(data, cached, config, first)
 
     def on_step(self, event: StepEvent) -> None:
         """Told after every step."""
@@ -44,16 +31,7 @@ class Spilling:
         took, self._seconds = event.seconds - self._seconds, event.seconds
         free, total = torch.cuda.mem_get_info(self._device)
         beyond = torch.cuda.memory_reserved(self._device) - total
-        found = self._watch.look(StepCost(took, next(self._pixels), free, beyond))
+        found = self._watch.look(StepCost(took, event.pixels, free, beyond))
         if found:
             log.warning("LoRA Loop: %s", found)
             self.notice = " · memory has gone to RAM, see the log"
-
-
-def _pixels(
-    data: TrainingData, cached: CachedDataset, config: TrainConfig, first: int
-) -> Iterator[int]:
-    """Of all pictures of each step."""
-    areas = [math.prod(item.bucket) for item in cached.items]
-    for _, batches, _ in data.steps(config, first):
-        yield sum(areas[item.item_index] for batch in batches for item in batch)

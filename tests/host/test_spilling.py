@@ -7,21 +7,10 @@ import pytest
 import torch
 
 from pack.nodes.host.spilling import Spilling
-from pack.trainer.batches import BatchItem
 from pack.trainer.spilling import CALM, FIRST, LATEST
 
 GIB = 1024**3
-SIZES = {0: (1024, 1024), 1: (512, 512)}
-
-
-class Plan:
-    """Steps that alternate between a large and a small picture, from the step asked for."""
-
-    def steps(self, config, start):
-        number = start
-        while True:
-            yield 0, [(BatchItem(number % 2, 0, False),)], False
-            number += 1
+PIXELS = 1024 * 1024, 512 * 512
 
 
 @pytest.fixture
@@ -32,30 +21,27 @@ def card(monkeypatch):
     return state
 
 
-def follower(device="cuda", first=0):
-    cached = types.SimpleNamespace(
-        items=[types.SimpleNamespace(bucket=SIZES[0]), types.SimpleNamespace(bucket=SIZES[1])]
-    )
-    return Spilling(torch.device(device), Plan(), cached, None, first)
+def follower(device="cuda"):
+    return Spilling(torch.device(device))
 
 
-def run(spilling, costs, first=0):
-    """Steps of so many seconds for each 1024 x 1024 pixels."""
+def run(spilling, costs):
+    """Steps of so many seconds for each 1024 x 1024 pixels, large and small pictures in turn."""
     seconds = 0.0
-    for number, cost in enumerate(costs, first):
-        seconds += cost / (4 if number % 2 else 1)
-        spilling.on_step(types.SimpleNamespace(seconds=seconds))
+    for number, cost in enumerate(costs):
+        pixels = PIXELS[number % 2]
+        seconds += cost * pixels / PIXELS[0]
+        spilling.on_step(types.SimpleNamespace(seconds=seconds, pixels=pixels))
 
 
-@pytest.mark.parametrize("first", [0, 7])
-def test_a_jump_is_told_once_and_stands_behind_the_steps(card, caplog, first):
-    spilling = follower(first=first)
+def test_a_jump_is_told_once_and_stands_behind_the_steps(card, caplog):
+    spilling = follower()
     with caplog.at_level(logging.WARNING):
-        run(spilling, [1.0] * (FIRST + CALM) + [1.0] * 20, first)
+        run(spilling, [1.0] * (FIRST + CALM) + [1.0] * 20)
         assert not spilling.notice
-        run(follower(first=first), [1.0] * (FIRST + CALM) + [5.0] * (LATEST - 1), first)
+        run(follower(), [1.0] * (FIRST + CALM) + [5.0] * (LATEST - 1))
         assert caplog.text == ""
-        run(spilling := follower(first=first), [1.0] * (FIRST + CALM) + [5.0] * 30, first)
+        run(spilling := follower(), [1.0] * (FIRST + CALM) + [5.0] * 30)
     assert "RAM" in spilling.notice
     assert caplog.text.count("5.0 times as long") == 1
 

@@ -1,6 +1,7 @@
 """The loop: its numbers, its events, its commands."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -100,6 +101,12 @@ def test_events_carry_the_numbers_of_their_step(cached):
         learning_rate(optimiser, step, 7) for step in range(7)
     ]
     assert events[0].learning_rate == 0.0
+    planned = run.data.steps(config)
+    areas = [math.prod(item.bucket) for item in cached.items]
+    assert [event.pixels for event in events] == [
+        sum(areas[item.item_index] for items in batches for item in items)
+        for _, (_, batches, _) in zip(events, planned, strict=False)
+    ]
     assert all(event.applied and event.warning is None for event in events)
     assert all(event.grad_norm > 0 for event in events)
     seconds = [event.seconds for event in events]
