@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import statistics
 
 import pytest
 import torch
@@ -185,9 +186,13 @@ def test_gradients_reach_the_context_where_something_upstream_learns(unet, netwo
     torch.testing.assert_close(compact, leaf, rtol=1e-4, atol=1e-5)
 
 
+SEEDS = range(8)
+"""For comparing rounding errors: of one seed alone, how a processor multiplies bfloat16 decides."""
+
+
 def test_half_precision_is_as_near_to_the_truth_as_layer_by_layer(unet, network):
-    def grads(plan, dtype):
-        x, t, context, y = make_inputs()
+    def grads(plan, dtype, seed):
+        x, t, context, y = make_inputs(seed)
         with Attachment(plan):
             out = unet(x.to(dtype), t, context.to(dtype), y.to(dtype))
             found = torch.autograd.grad(out.float().square().mean(), network.parameters())
@@ -195,9 +200,12 @@ def test_half_precision_is_as_near_to_the_truth_as_layer_by_layer(unet, network)
         return torch.cat([grad.flatten() for grad in found])
 
     leaves, compact = (make(unet, network, PlainWeights()) for make in (leaf_plan, compact_plan))
-    truth = grads(leaves, torch.float32)
-    error = (grads(compact, torch.bfloat16) - truth).norm()
-    assert error <= 1.1 * (grads(leaves, torch.bfloat16) - truth).norm()
+    ratios = []
+    for seed in SEEDS:
+        truth = grads(leaves, torch.float32, seed)
+        errors = [(grads(plan, torch.bfloat16, seed) - truth).norm() for plan in (compact, leaves)]
+        ratios.append(float(errors[0] / errors[1]))
+    assert statistics.mean(ratios) <= 1.1, ratios
 
 
 def test_taking_it_off_leaves_no_trace(unet, network):
