@@ -127,7 +127,7 @@ class FullSize:
         from pack.nodes.host.unet import predict
         from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
         from pack.trainer.compact_plan import compact_plan
-        from pack.trainer.config import LoraConfig
+        from pack.trainer.config.train import LoraConfig
         from pack.trainer.network import Network
         from pack.trainer.targets import find_targets
 

@@ -179,7 +179,7 @@ def _with_tags(folder: Path, work: Path) -> dict[str, Callable[[], None]]:
     """WD14 Tag and Cache Latents, without and with the VAE connected to both."""
     from pack.nodes.host import caching, folders, tagging
     from pack.tagger import TagOptions
-    from pack.trainer.cache_settings import CacheSettings
+    from pack.trainer.config.cache import CacheSettings
     from pack.trainer.scan import scan_folder
 
     patcher = SimpleNamespace(model=torch.nn.Linear(1, 1), load_device=torch.device("cpu"))

@@ -70,7 +70,7 @@ def verdicts(half: Any) -> dict[str, list[Verdict]]:
     """What each check says of its labelled set, with the default thresholds."""
     from pack.demo import curation
     from pack.tagger import CurateOptions, assess
-    from pack.trainer.buckets import BucketSettings, assign
+    from pack.trainer.sdxl.buckets import BucketSettings, assign
 
     options, buckets = CurateOptions(), BucketSettings()
 

@@ -12,7 +12,7 @@ from ..nodes.host.unet import predict
 from ..nodes.host.weights import ComfyWeights
 from ..trainer.attach import Attachment
 from ..trainer.compact_plan import compact_plan
-from ..trainer.config import LoraConfig
+from ..trainer.config.train import LoraConfig
 from ..trainer.network import Network
 from ..trainer.targets import find_targets
 from .naive import Naive

@@ -75,7 +75,7 @@ def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tup
     from pack.bench.reduced_sdxl import MetaWeights
     from pack.trainer.attach import Attachment, leaf_plan
     from pack.trainer.compact_plan import compact_plan
-    from pack.trainer.config import LoraConfig
+    from pack.trainer.config.train import LoraConfig
     from pack.trainer.kernels import TRITON
     from pack.trainer.network import Network
     from pack.trainer.targets import find_targets

@@ -108,10 +108,10 @@ def _run(work: Path) -> None:
 
     from pack.nodes.host import captions, clearing, files, loading, tagging
     from pack.tagger import FilterOptions, TagOptions
-    from pack.trainer.buckets import BucketSettings
     from pack.trainer.cache import LatentRecipe, cache_latents
-    from pack.trainer.config import TrainConfig
+    from pack.trainer.config.train import TrainConfig
     from pack.trainer.data import TrainingData
+    from pack.trainer.sdxl.buckets import BucketSettings
 
     request = loading.LoadRequest(str(work / "set"), 1, "", ".txt", False, "first")
     settings = BucketSettings((64, 64), min_reso=32, max_reso=128, step=16)

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.checkpoint_config import CheckpointConfig
+from ..trainer.config.checkpoints import CheckpointConfig
 from .schema import node, output, setting
 from .sockets import CheckpointSettingsSocket
 

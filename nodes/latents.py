@@ -6,10 +6,9 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..trainer.buckets import BucketSettings, parse_resolutions
-from ..trainer.cache_settings import CacheSettings
+from ..trainer.config.cache import AS_PROMPTS, CacheSettings, Chunks, TextRecipe
 from ..trainer.dataset import Dataset
-from ..trainer.texts import AS_PROMPTS, Chunks, TextRecipe
+from ..trainer.sdxl.buckets import BucketSettings, parse_resolutions
 from .host.caching import CacheRequest, build_cache
 from .host.clearing import last_cleared
 from .schema import field, node, output, setting

@@ -8,8 +8,9 @@ from typing import Any, get_args
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..trainer.config.checkpoints import Precision
 from ..trainer.lora_about import About
-from ..trainer.lora_file import IfExists, Precision, save_user_lora
+from ..trainer.lora_file import IfExists, save_user_lora
 from ..trainer.lora_formats import LoraFormat, in_format
 from .host import folders
 from .host.apply import apply_lora

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..trainer.caption_rules import CaptionOptions
+from ..trainer.config.captions import CaptionOptions
 from ..trainer.dataset import Dataset, Interpolation
 from ..trainer.subsets import SubsetOptions, with_options
 from .schema import field, node, output, setting

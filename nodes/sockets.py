@@ -7,10 +7,10 @@ from typing import NamedTuple
 from comfy_api.latest import io
 
 from ..trainer.cache import CachedDataset
-from ..trainer.cache_settings import CacheSettings
-from ..trainer.caption_rules import CaptionOptions
-from ..trainer.checkpoint_config import CheckpointConfig
-from ..trainer.config import (
+from ..trainer.config.cache import CacheSettings
+from ..trainer.config.captions import CaptionOptions
+from ..trainer.config.checkpoints import CheckpointConfig
+from ..trainer.config.train import (
     LoraConfig,
     LossConfig,
     OptimiserConfig,

@@ -15,7 +15,7 @@ from ..tagger import (
     parse_list,
     parse_replacements,
 )
-from ..trainer.cache_settings import CacheSettings
+from ..trainer.config.cache import CacheSettings
 from ..trainer.dataset import Dataset
 from .host.tagging import TagRequest, model_names, tag_dataset
 from .schema import field, node, output, setting

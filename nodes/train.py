@@ -9,9 +9,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..trainer.cache import CachedDataset
-from ..trainer.caption_rules import CaptionOptions
-from ..trainer.checkpoint_config import CheckpointConfig
-from ..trainer.config import (
+from ..trainer.config.captions import CaptionOptions
+from ..trainer.config.checkpoints import CheckpointConfig
+from ..trainer.config.train import (
     LoraConfig,
     LossConfig,
     OptimiserConfig,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..trainer.buckets import (
+from ..trainer.sdxl.buckets import (
     BucketSettings,
     Placement,
     Size,

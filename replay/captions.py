@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..trainer.caption_rules import CaptionOptions, shown_caption
+from ..trainer.caption_rules import shown_caption
+from ..trainer.config.captions import CaptionOptions
 from .case import Case, Unsupported
 
 _FIELDS = {

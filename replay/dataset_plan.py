@@ -18,11 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..trainer.batches import epoch_batches
-from ..trainer.buckets import BucketSettings, assign
 from ..trainer.cache import CachedDataset, LatentRecipe, cache_latents
 from ..trainer.dataset import Dataset
+from ..trainer.files.store import Store
 from ..trainer.scan import scan_folder
-from ..trainer.store import Store
+from ..trainer.sdxl.buckets import BucketSettings, assign
 from .case import Case, Unsupported
 
 _SEED = 77

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from ..trainer.buckets import BucketSettings
-from ..trainer.caption_rules import CaptionOptions
-from ..trainer.config import LoraConfig, LossConfig
+from ..trainer.config.captions import CaptionOptions
+from ..trainer.config.train import LoraConfig, LossConfig
+from ..trainer.sdxl.buckets import BucketSettings
 from .case import Unsupported
 from .network import lora_config
 

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..trainer.config import LossConfig
-from ..trainer.diffusion import Schedule
+from ..trainer.config.train import LossConfig
 from ..trainer.loss import huber_threshold, per_sample
 from ..trainer.noise import multires_noise, offset_noise
-from ..trainer.size_embedding import sinusoid
+from ..trainer.sdxl.schedule import Schedule
+from ..trainer.sdxl.size_embedding import sinusoid
 from .case import Case, Unsupported, largest
 
 BOUND = 1e-5

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+from ..trainer.config.optimiser import LrSchedule, OptimiserConfig
+from ..trainer.config.optimisers import parse_arguments
 from ..trainer.lr_schedule import learning_rate, span
-from ..trainer.optimiser_config import LrSchedule, OptimiserConfig
-from ..trainer.optimisers import parse_arguments
 from .case import Case, Unsupported, largest
 
 BOUND = 1e-9

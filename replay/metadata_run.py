@@ -19,14 +19,14 @@ from typing import Any
 
 from ..trainer.batches import batches_per_epoch, epoch_of
 from ..trainer.cache import CachedDataset, LatentRecipe, cache_latents
-from ..trainer.config import TrainConfig
+from ..trainer.config.cache import TextRecipe
+from ..trainer.config.train import TrainConfig
 from ..trainer.dataset import Dataset
+from ..trainer.files.store import Store
 from ..trainer.lora_about import About
 from ..trainer.metadata import ModelFile, RunFacts, describe
 from ..trainer.scan import scan_folder
-from ..trainer.store import Store
 from ..trainer.subsets import SubsetOptions, with_options
-from ..trainer.texts import TextRecipe
 from . import kohya_arguments
 from .case import Case, Unsupported
 from .dataset_plan import no_vae, write_tree

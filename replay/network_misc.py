@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from ..trainer.config import LoraConfig
+from ..trainer.config.train import LoraConfig
 from ..trainer.network import Network
 from ..trainer.targets import find_targets
 from .case import Case, Unsupported, largest

@@ -11,9 +11,9 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..trainer.config import OptimiserConfig
+from ..trainer.config.optimisers import class_name, find_kind
+from ..trainer.config.train import OptimiserConfig
 from ..trainer.optim import Optimiser, ParameterGroup
-from ..trainer.optimisers import class_name, find_kind
 from .case import Case, Unsupported, largest
 
 BOUND = 1e-6

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..trainer.checkpoint_config import CheckpointConfig
+from ..trainer.config.checkpoints import CheckpointConfig
 from ..trainer.prompts import Prompt, parse_prompts
 from .case import Case
 

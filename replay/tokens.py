@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..trainer.tokens import CHUNK, EOS, INNER, kohya_positions
+from ..trainer.sdxl.token_chunks import CHUNK, EOS, INNER, kohya_positions
 from .case import Case, Unsupported
 
 _MODE = re.compile(r"(max|weighted)_(None|\d+)")

@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..trainer.attach import Attachment, leaf_plan
-from ..trainer.config import LossConfig, OptimiserConfig
+from ..trainer.config.optimiser import LrSchedule
+from ..trainer.config.train import LossConfig, OptimiserConfig
 from ..trainer.data import VAE_SCALE, Batch
-from ..trainer.diffusion import Schedule
 from ..trainer.lr_schedule import learning_rate
 from ..trainer.network import Network
 from ..trainer.optim import Optimiser
-from ..trainer.optimiser_config import LrSchedule
-from ..trainer.size_embedding import size_vector
+from ..trainer.sdxl.schedule import Schedule
+from ..trainer.sdxl.size_embedding import size_vector
 from ..trainer.step import Draws, Model, sample_losses
 from ..trainer.targets import find_targets
 from .case import Case, Unsupported, largest

@@ -11,13 +11,13 @@ from PIL import Image
 
 from pack.tagger import examine
 from pack.trainer import cache, decoding
-from pack.trainer.buckets import BucketSettings
 from pack.trainer.cache import LatentRecipe, cache_latents, check_unchanged
 from pack.trainer.captions import write_captions
 from pack.trainer.dataset import Dataset
-from pack.trainer.file_index import FileIndex
+from pack.trainer.files.index import FileIndex
+from pack.trainer.files.store import Store
 from pack.trainer.scan import scan_folder
-from pack.trainer.store import Store
+from pack.trainer.sdxl.buckets import BucketSettings
 
 
 class Caption(NamedTuple):

@@ -8,9 +8,9 @@ from itertools import accumulate, count, islice
 from typing import NamedTuple
 
 from . import rng
-from .buckets import Size
 from .cache import CachedDataset
-from .config import TrainConfig
+from .config.train import TrainConfig
+from .sdxl.buckets import Size
 
 _FLIP_CHANCE = 0.5
 

@@ -6,15 +6,17 @@ from itertools import groupby, product
 from pathlib import Path
 from random import Random
 
-from .buckets import BucketSettings, Placement, Size, SizeConditioning, assign, conditioning
-from .caption_rules import CaptionOptions, Draws, shown_caption, without_tags
-from .dataset import Dataset, FileStamp, Interpolation, Sample, Subset
+from .caption_rules import Draws, shown_caption, without_tags
+from .config.cache import AS_PROMPTS, TextRecipe
+from .config.captions import CaptionOptions
+from .dataset import Dataset, Interpolation, Sample, Subset
 from .decoding import CHANGED, Job, decoded, grouped
-from .digests import digest, file_digest
 from .encoding import KIND, Encode, LatentWriter
+from .files.digests import digest, file_digest
+from .files.index import FileStamp
+from .files.store import Store
 from .images import explain, stored_size
-from .store import Store
-from .texts import AS_PROMPTS, TextRecipe
+from .sdxl.buckets import BucketSettings, Placement, Size, SizeConditioning, assign, conditioning
 
 RECIPE = 1
 """Raised when the way from picture to latent changes, so that older latents are not used."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from .config import TrainConfig
+from .config.train import TrainConfig
 from .data import TrainingData
 from .texts import Encode, finite
 

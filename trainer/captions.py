@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .atomic import write_atomically
 from .dataset import Dataset
+from .files.atomic import write_atomically
 from .formats import stem
 
 log = logging.getLogger(__name__)

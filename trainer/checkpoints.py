@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .checkpoint_config import CheckpointConfig
+from .config.checkpoints import CheckpointConfig
 from .loop import Loop, StepEvent
 from .lora_file import write_lora
 

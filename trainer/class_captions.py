@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .cache import CachedDataset, CachedItem
-from .config import LossConfig, TrainConfig
+from .config.train import LossConfig, TrainConfig
 
 
 def class_caption(caption: str, trigger: str, word: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .store import TOUCH_AFTER_SECONDS, Entry, Store
+from .files.store import TOUCH_AFTER_SECONDS, Entry, Store
 
 _IN_USE_SECONDS = 2 * TOUCH_AFTER_SECONDS
 """Used within this time: it may belong to what runs now, here or in another program."""

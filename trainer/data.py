@@ -14,13 +14,13 @@ from torch import Tensor
 from . import cache, masks, rng, texts
 from .batches import BatchItem, epoch_batches
 from .cache import CachedDataset, CachedItem
-from .caption_rules import CaptionOptions
 from .class_captions import class_caption, lasting_texts
-from .config import TrainConfig
+from .config.captions import CaptionOptions
+from .config.train import TrainConfig
+from .device.transfer import send
+from .files.store import Store
 from .resident import Resident
-from .size_embedding import size_vector
-from .store import Store
-from .transfer import send
+from .sdxl.size_embedding import size_vector
 
 NO_TEXT = torch.zeros((1, 0)), torch.zeros(0)
 VAE_SCALE = 0.13025

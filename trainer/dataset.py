@@ -6,19 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from .buckets import BucketSettings
-from .caption_rules import CaptionOptions
-from .digests import digest
+from .config.captions import CaptionOptions
+from .files.digests import digest
+from .files.index import FileStamp
+from .sdxl.buckets import BucketSettings
 
 Interpolation = Literal["lanczos", "nearest", "bilinear", "bicubic", "area", "box"]
 """kohya's names of ways to resize a picture."""
-
-
-class FileStamp(NamedTuple):
-    """What a file system says about a file without opening it: bytes, and nanoseconds since 1970."""
-
-    size: int
-    mtime_ns: int
 
 
 class TagScore(Protocol):

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .buckets import Placement, Size
 from .dataset import Interpolation, Sample
-from .digests import bytes_digest
+from .files.digests import bytes_digest
 from .images import DECODE_ERRORS, explain, load_rgb, resize_and_crop
+from .sdxl.buckets import Placement, Size
 
 CHANGED = "since Load Dataset read it; queue again."
 """The end of the sentence about a picture that is not what the dataset says."""

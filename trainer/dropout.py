@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .batches import BatchItem
-from .config import LoraConfig
+from .config.train import LoraConfig
 from .rng import generator
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .buckets import Size
 from .decoding import Job, batch_of
-from .store import Store
+from .files.store import Store
+from .sdxl.buckets import Size
 
 KIND = "latents"
 """The store's kind for latents; each file holds one tensor ``latents`` [4, h, w], float32, unscaled."""

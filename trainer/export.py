@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .atomic import write_atomically
 from .cache import check_unchanged
 from .dataset import Dataset, Sample, Subset
+from .files.atomic import write_atomically
 from .folders import MASK_FOLDER
 
 MANIFEST = "lora_loop_export.json"

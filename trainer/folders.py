@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .dataset import FileStamp, Problem
-from .digests import digest
+from .dataset import Problem
+from .files.digests import digest
+from .files.index import FileStamp
 from .formats import SUFFIXES, stem, suffix, why_unread
 
 MASK_FOLDER = "masks"

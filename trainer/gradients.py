@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .config import TrainConfig
+from .config.train import TrainConfig
 from .data import Batch
 from .dropout import Dropout
 from .network import Network

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from . import rng
 from .cache import CachedDataset, CachedItem
-from .caption_rules import CaptionOptions
-from .config import TrainConfig
+from .config.captions import CaptionOptions
+from .config.train import TrainConfig
 from .dataset import Subset
 
 

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from .buckets import Placement, Size
 from .colours import as_shown
 from .dataset import Interpolation
 from .formats import FORMATS, NAMES
+from .sdxl.buckets import Placement, Size
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .cache_settings import CacheSettings
-from .checked import Problems
-from .checkpoint_config import CheckpointConfig
-from .config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
+from .config.cache import CacheSettings, TextRecipe
+from .config.checkpoints import CheckpointConfig, Precision
+from .config.problems import Problems
+from .config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
 from .kohya_dataset import FolderPlan, plan_folders
 from .kohya_file import KohyaFile, checked, parse, read_text
 from .kohya_keys import HONOURED
@@ -20,9 +20,7 @@ from .kohya_optimiser import optimiser_settings
 from .kohya_prompts import prompt_lines
 from .kohya_report import report
 from .lora_about import About
-from .lora_file import Precision
 from .prompts import SAMPLERS
-from .texts import TextRecipe
 
 Locate = Callable[[str, str], Path]
 """A path that a config names, and what it is, to the file or folder; ValueError where it may not be."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .buckets import BucketSettings
-from .caption_rules import CaptionOptions
-from .checked import Problems
+from .config.captions import CaptionOptions
+from .config.problems import Problems
 from .dataset import Interpolation
 from .kohya_file import typed, unknown
 from .kohya_keys import BUCKETS, CAPTIONS, HONOURED, Key
 from .kohya_unused import REFUSED
+from .sdxl.buckets import BucketSettings
 
 RESOLUTION = 1024
 """SDXL's own, where a config has none; kohya stops there."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .captions import decode_text
-from .checked import Problems
+from .config.problems import Problems
 from .kohya_keys import HONOURED, Key
 from .kohya_unused import IGNORED, REFUSED
 

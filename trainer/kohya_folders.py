@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from .dataset import Dataset, Problem, Sample
-from .digests import digest
-from .file_index import FileIndex
+from .files.digests import digest
+from .files.index import FileIndex
 from .folders import absolute, folder_stamp
 from .formats import stem
 from .kohya_dataset import FolderPlan

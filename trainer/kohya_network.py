@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .blocks import parse_alphas, parse_ranks, rate_weights
+from .sdxl.blocks import parse_alphas, parse_ranks, rate_weights
 
 LORA, LYCORIS = "networks.lora", "lycoris.kohya"
 """The network modules that can be trained."""

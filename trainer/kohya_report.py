@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .buckets import BucketSettings
-from .caption_rules import CaptionOptions
-from .config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
+from .config.captions import CaptionOptions
+from .config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
 from .kohya_dataset import RESOLUTION, FolderPlan
 from .kohya_keys import HONOURED
 from .kohya_unused import IGNORED, REPLACED
+from .sdxl.buckets import BucketSettings
 
 _OURS = {
     "lora": LoraConfig, "optimiser": OptimiserConfig, "loss": LossConfig, "train": TrainConfig, "validation": ValidationConfig,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from .config import OptimiserConfig
-from .optimisers import make_optimiser
+from .config.optimisers import make_optimiser
+from .config.train import OptimiserConfig
 
 WEIGHT_AND_GRADIENT = 8
 """Bytes of each parameter, float32."""

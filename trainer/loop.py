@@ -12,8 +12,9 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from .bands import BandLosses
-from .config import TrainConfig
+from .config.train import TrainConfig
 from .data import PlannedStep, TrainingData
+from .device.transfer import read
 from .gradients import Gradients
 from .graphs import Graphs
 from .guard import MAX_BAD_STEPS, Guard
@@ -23,7 +24,6 @@ from .optim import Optimiser, StepOutcome
 from .preparation import Ahead, PreparedBatch, prepared_batches
 from .state import State
 from .step import Model
-from .transfer import read
 
 PIXELS_PER_LATENT = 64
 """SDXL's VAE makes one of 8 x 8 pixels."""

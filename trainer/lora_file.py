@@ -12,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .atomic import write_atomically
+from .config.checkpoints import Precision, check_name
+from .files.atomic import write_atomically
 
-Precision = Literal["fp16", "bf16", "fp32"]
 IfExists = Literal["number", "replace"]
 
 GRAPH_KEYS = ("prompt", "workflow")
@@ -22,9 +22,6 @@ GRAPH_KEYS = ("prompt", "workflow")
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 _LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
-_RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
-"""Device names, which Windows takes for no file, whatever follows a dot."""
-_FORBIDDEN = set('<>:"|?*\\') | {chr(code) for code in range(32)}
 
 
 class LoraModel(dict[str, Tensor]):
@@ -94,19 +91,6 @@ def save_user_lora(
             return _replace(path, lora, metadata, precision)
         return write_lora(path, lora, metadata, precision)
     raise ValueError(f"There are already {len(candidates)} files named like {target}; clean up.")
-
-
-def check_name(name: str) -> str:
-    """The name if it can be a file below a folder; raises ValueError saying what to change."""
-    parts = name.replace("\\", "/").split("/")
-    bad = any(not p.strip(" .") or p != p.strip() or set(p) & _FORBIDDEN for p in parts)
-    bad = bad or any(p.split(".")[0].strip().lower() in _RESERVED for p in parts)
-    if bad or Path(name).is_absolute():
-        raise ValueError(
-            f"{name!r} cannot be the name of a LoRA file. Use letters, digits, spaces, - and _; a / "
-            "puts it into a sub-folder of models/loras."
-        )
-    return "/".join(parts)
 
 
 def check_precision(precision: str) -> Precision:

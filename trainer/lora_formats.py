@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .unet_names import from_diffusers, is_checkpoint_name, to_diffusers
+from .sdxl.unet_names import from_diffusers, is_checkpoint_name, to_diffusers
 
 LoraFormat = Literal["kohya", "diffusers"]
 """What a LoRA can be written as."""

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .config import LossConfig
-from .diffusion import Schedule
+from .config.train import LossConfig
+from .sdxl.schedule import Schedule
 
 MAX_WEIGHT_SNR = 1000.0
 """kohya caps the SNR here in every weighting but min-SNR."""

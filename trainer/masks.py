@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .buckets import Placement, Size
 from .cache import CachedDataset, CachedItem, cached_item, interpolation, placed
 from .dataset import Interpolation, Sample
 from .decoding import CHANGED
-from .digests import bytes_digest, digest
+from .files.digests import bytes_digest, digest
+from .files.store import Store
 from .images import DECODE_ERRORS, explain, load_alpha, load_rgb, resize_and_crop
-from .store import Store
+from .sdxl.buckets import Placement, Size
 
 KIND = "masks"
 """The store's kind for masks: a tensor ``mask`` [h, w] of the latents' size, float32 in 0..1, or empty."""

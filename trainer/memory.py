@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .again import Again, Block, Levels, Size, describe, ladder
-from .config import LoraConfig, TrainConfig
+from .config.train import LoraConfig, TrainConfig
 
 MIB = 1024**2
 GIB = 1024**3

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from .config import OptimiserConfig, TrainConfig
+from .config.optimisers import ADAMW_ALIKE
+from .config.train import OptimiserConfig, TrainConfig
 from .memory import GIB, Need, plan_memory
-from .optimisers import ADAMW_ALIKE
 
 LOWEST_RANK = 4
 SIDES = (1024, 896, 768, 640, 512)

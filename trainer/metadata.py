@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from .cache import CachedDataset
-from .config import TrainConfig
-from .diffusion import Prediction
+from .config.train import TrainConfig
 from .lora_file import GRAPH_KEYS
 from .metadata_data import data_keys
 from .metadata_recipe import recipe_keys
+from .sdxl.schedule import Prediction
 
 VERSION = "0.1.0"
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from .batches import showings_by_bucket
-from .buckets import BucketSettings
 from .cache import CachedDataset
-from .caption_rules import CaptionOptions
-from .config import TrainConfig
+from .config.cache import TextRecipe
+from .config.captions import CaptionOptions
+from .config.train import TrainConfig
+from .config.validation import ValidationConfig
 from .dataset import Subset
-from .texts import TextRecipe
-from .validation_config import ValidationConfig
+from .sdxl.buckets import BucketSettings
 
 
 def data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from .blocks import MIDDLE, SIDE
-from .config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
-from .optimisers import KINDS, class_name, is_relative, own_defaults, parse_arguments
+from .config.optimisers import KINDS, class_name, is_relative, own_defaults, parse_arguments
+from .config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from .sdxl.blocks import MIDDLE, SIDE
 
 
 def recipe_keys(config: TrainConfig) -> dict[str, object]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .config import NOT_IN_IDENTITY, STILL_IN_IDENTITY, TrainConfig
-from .optimiser_config import HORIZON_FREE
+from .config.optimiser import HORIZON_FREE
+from .config.train import NOT_IN_IDENTITY, STILL_IN_IDENTITY, TrainConfig
 
 DESCRIPTION = "run.json"
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import make_adapter
-from .blocks import block_of
-from .config import LoraConfig
+from .config.train import LoraConfig
 from .dropout import Dropout
 from .optim import ParameterGroup
+from .sdxl.blocks import block_of
 from .targets import Target
 from .weights import Weights
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .config import OptimiserConfig
+from .config.optimisers import ELEMENTWISE, is_relative, make_optimiser
+from .config.train import OptimiserConfig
 from .ema import MovingAverage
 from .flat import Flat, Single
 from .loss_scale import LossScale
-from .optimisers import ELEMENTWISE, is_relative, make_optimiser
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import TrainConfig
+from .config.train import TrainConfig
 from .lora_file import read_lora
 from .runs import Run, find_run, steps_of, unknown_run
 from .state import State, read_state

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .atomic import write_atomically
-from .dataset import Dataset, FileStamp, Sample, Subset
-from .digests import bytes_digest
+from .dataset import Dataset, Sample, Subset
+from .files.atomic import write_atomically
+from .files.digests import bytes_digest
+from .files.index import FileStamp
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
-from .config import TrainConfig
+from .config.train import TrainConfig
 from .data import Batch, PlannedStep, TrainingData
 from .dropout import Dropout
 from .gradients import MicroBatch

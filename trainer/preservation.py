@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .config import LossConfig
+from .config.train import LossConfig
 from .data import Batch
 from .live_texts import with_texts
 from .network import Network

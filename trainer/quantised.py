@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .config.speed import FrozenWeights
 from .frozen import is_linear
-from .speed_config import FrozenWeights
 from .weights import Storage, Stored, WeightPair, as_they_are
 
 Format = Literal["int8", "fp8"]

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from .atomic import sync_folder, write_atomically
+from .files.atomic import sync_folder, write_atomically
 from .folders import Listing, list_folder
 from .formats import same_name, stem
 

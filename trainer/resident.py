@@ -6,7 +6,7 @@ import time
 
 from torch import Tensor
 
-from .store import TOUCH_AFTER_SECONDS, Store
+from .files.store import TOUCH_AFTER_SECONDS, Store
 
 RESIDENT_BYTES = 2 * 1024**3
 """Entries are kept until they are so many bytes; those that come later are read every time."""

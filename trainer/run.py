@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .atomic import write_atomically
-from .config import TrainConfig
-from .digests import digest
-from .lock import folder_lock
+from .config.train import TrainConfig
+from .files.atomic import write_atomically
+from .files.digests import digest
+from .files.lock import folder_lock
 from .loop import Outcome
 from .lora_file import LoraModel, read_lora, write_lora
 from .nearest import DESCRIPTION, nearest_run

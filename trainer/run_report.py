@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from .atomic import write_atomically
-from .lock import NAME as LOCK
+from .files.atomic import write_atomically
+from .files.lock import NAME as LOCK
 from .metadata import VERSION
 from .nearest import DESCRIPTION
 from .run_log import NAME as LOG

@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from .lock import folder_lock, owner
+from .files.lock import folder_lock, owner
 from .nearest import DESCRIPTION, read_description
 from .state import NAME as STATE
 

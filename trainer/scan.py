@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from . import images
 from .captions import caption_name, read_caption
-from .dataset import Dataset, FileStamp, Problem, Sample, Subset
-from .digests import bytes_digest
-from .file_index import FileFacts, FileIndex
+from .dataset import Dataset, Problem, Sample, Subset
+from .files.digests import bytes_digest
+from .files.index import FileFacts, FileIndex, FileStamp
 from .folders import (
     MASK_FOLDER,
     Listing,

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .config import TrainConfig
-from .digests import bytes_digest
+from .config.train import TrainConfig
+from .files.digests import bytes_digest
 from .lora_formats import to_kohya
 from .network import Network
 from .targets import Target

@@ -15,8 +15,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from .atomic import sync_folder
-from .digests import file_digest
+from .files.atomic import sync_folder
+from .files.digests import file_digest
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from .batches import BatchItem
-from .config import LossConfig, TrainConfig
+from .config.train import LossConfig, TrainConfig
 from .data import Batch
-from .diffusion import Schedule
+from .device.transfer import send
 from .loss import per_sample
 from .noise import draw_timestep, multires_noise, offset_noise
 from .rng import generator
+from .sdxl.schedule import Schedule
 from .texts import Encode
-from .transfer import send
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the model's answer."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .atomic import write_atomically
 from .bands import BANDS
+from .files.atomic import write_atomically
 
 NAME = "steps.csv"
 

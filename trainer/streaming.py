@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .copies import Copies, copies_to
+from .device.copy_stream import Copies, copies_to
 from .weights import Order, Storage, Stored, WeightPair
 
 BLOCKS = {"BasicTransformerBlock", "ResBlock"}

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .buckets import BucketSettings
-from .caption_rules import CaptionOptions
+from .config.captions import CaptionOptions
 from .dataset import Dataset, Interpolation, Sample, Subset
+from .sdxl.buckets import BucketSettings
 
 Role = Literal["as loaded", "training", "regularisation"]
 """What a subset's pictures are for."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from .blocks import block_of
-from .config import LoraConfig
+from .config.lora import Algorithm
+from .config.train import LoraConfig
 from .frozen import is_linear
-from .lora_config import Algorithm
+from .sdxl.blocks import block_of
 
 PREFIX = "lora_unet_"
 TRANSFORMERS = {"SpatialTransformer"}

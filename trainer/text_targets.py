@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from .attach import Replacement, leaf_plan
-from .config import TrainConfig
+from .config.train import TrainConfig
 from .frozen import Forward, is_linear
 from .network import Network
 from .targets import Target, find_targets

@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .store import Store, digest
+from .files.store import Store, digest
 
 KIND = "text"
 
-Chunks = Literal["comfyui", "kohya 75", "kohya 150", "kohya 225"]
-"""How a long caption is cut: as ComfyUI does in prompts, or as kohya does under a max_token_length."""
 
 Encode = Callable[[str], tuple[Tensor, Tensor]]
 """A caption -> context [T, C] and pooled [P]."""
-
-
-@dataclass(frozen=True)
-class TextRecipe:
-    """How captions are encoded. ``weighted``: brackets are weights, ``(like this:1.2)``, not letters."""
-
-    chunks: Chunks = "comfyui"
-    weighted: bool = False
-
-
-AS_PROMPTS = TextRecipe()
-"""ComfyUI's chunks, brackets literal: the default."""
 
 
 def text_key(fingerprint: str, caption: str) -> str:

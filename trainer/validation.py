@@ -18,7 +18,7 @@ import torch
 from . import rng
 from .batches import BatchItem
 from .cache import CachedItem
-from .config import TrainConfig
+from .config.train import TrainConfig
 from .data import TrainingData
 from .live_texts import with_texts
 from .step import Draws, Model, sample_losses

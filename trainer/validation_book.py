@@ -16,10 +16,10 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from .atomic import write_atomically
 from .batches import epoch_ends
 from .cache import CachedDataset
-from .config import TrainConfig
+from .config.train import TrainConfig
+from .files.atomic import write_atomically
 from .loop import Outcome
 from .lora_file import LoraModel, read_lora, write_lora
 from .run import Result, RunFolder

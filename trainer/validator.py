@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from .config.validation import ValidationConfig
 from .loop import Loop, StepEvent
 from .lora_file import LoraModel
 from .validation_book import ValidationBook
-from .validation_config import ValidationConfig
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...nodes.host.unet import predict
-from ...trainer.config import LoraConfig
+from ...trainer.config.train import LoraConfig
 from ...trainer.targets import find_targets
 from ..naive import Naive
 from ..scene import Scene

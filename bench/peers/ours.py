@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from ...trainer import cache, texts
-from ...trainer.buckets import BucketSettings, assign, conditioning
 from ...trainer.cache import CachedDataset, CachedItem, LatentRecipe
-from ...trainer.config import LoraConfig, OptimiserConfig, SpeedConfig, TrainConfig
+from ...trainer.config.train import LoraConfig, OptimiserConfig, SpeedConfig, TrainConfig
 from ...trainer.data import VAE_SCALE
 from ...trainer.dataset import Dataset
-from ...trainer.store import Store
+from ...trainer.files.store import Store
+from ...trainer.sdxl.buckets import BucketSettings, assign, conditioning
 from ..scene import Scene
 from ..ways import LEARNING_RATE, Watch
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...trainer.cache import CachedDataset, LatentRecipe, cache_latents
-from ...trainer.cache_settings import CacheSettings
 from ...trainer.class_captions import lasting_texts
-from ...trainer.config import TrainConfig
+from ...trainer.config.cache import CacheSettings
+from ...trainer.config.train import TrainConfig
 from ...trainer.dataset import Dataset
+from ...trainer.files.store import Store
 from ...trainer.masks import cache_masks
-from ...trainer.store import Store
 from ...trainer.texts import cache_texts
 from . import images, text
 from .clearing import keep_within

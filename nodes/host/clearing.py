@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ...trainer import cache, masks, texts
 from ...trainer.cache import CachedDataset
-from ...trainer.caption_rules import CaptionOptions
 from ...trainer.clearing import Cleared, clear, prune
-from ...trainer.store import Store
+from ...trainer.config.captions import CaptionOptions
+from ...trainer.files.store import Store
 from .files import cache_store
 from .folders import cache_root
 

@@ -17,8 +17,8 @@ import folder_paths
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
-from ...trainer.atomic import write_atomically
 from ...trainer.checkpoints import FOLDER as CHECKPOINTS
+from ...trainer.files.atomic import write_atomically
 from ...trainer.kohya_config import Files
 from ...trainer.lora_file import LoraModel, save_user_lora
 from ...trainer.start import Start

@@ -12,9 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from ...tagger import CANDIDATE_BITS, HASH_BITS, CurateOptions, find_copies
-from ...trainer.buckets import BucketSettings
 from ...trainer.dataset import Dataset, Problem, Subset
-from ...trainer.store import Store
+from ...trainer.files.store import Store
+from ...trainer.sdxl.buckets import BucketSettings
 from . import folders
 from .findings import UNREADABLE, Entry, Finding, report, single_findings
 from .images import empty_image, to_image

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from ...trainer.batches import batches_per_epoch, epoch_of
-from ...trainer.dataset import FileStamp
-from ...trainer.file_index import FileFacts, FileIndex
+from ...trainer.files.index import FileFacts, FileIndex, FileStamp
 from ...trainer.metadata import ModelFile, RunFacts, describe
 from ...trainer.model_hashes import sha256, short_hash
 from . import unet

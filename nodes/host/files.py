@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...trainer.dataset import FileStamp
-from ...trainer.digests import file_digest
-from ...trainer.file_index import FileFacts, FileIndex
-from ...trainer.store import Store
+from ...trainer.files.digests import file_digest
+from ...trainer.files.index import FileFacts, FileIndex, FileStamp
+from ...trainer.files.store import Store
 from .folders import cache_root
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ...tagger import CurateOptions
-from ...trainer.buckets import BucketSettings, assign
 from ...trainer.dataset import Dataset, Sample, Subset
+from ...trainer.sdxl.buckets import BucketSettings, assign
 from .measuring import Measured
 
 SHOWN = 200

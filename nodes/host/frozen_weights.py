@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ...trainer.config import SpeedConfig
+from ...trainer.config.train import SpeedConfig
 from ...trainer.frozen import is_linear
 from ...trainer.quantised import Quantised, code_dtype, kept_bytes
 from ...trainer.streaming import SLOTS, Streamed, stream_units

@@ -10,7 +10,7 @@ from pathlib import Path
 import folder_paths
 
 from ...trainer.dataset import Dataset
-from ...trainer.digests import digest
+from ...trainer.files.digests import digest
 from ...trainer.kohya_config import KohyaConfig, Source, import_config
 from ...trainer.kohya_file import read_text
 from ...trainer.kohya_folders import folders_stamp, read_folders

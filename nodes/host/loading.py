@@ -12,10 +12,10 @@ import torch
 
 from ...trainer import folders as picture_folders
 from ...trainer.dataset import Dataset
-from ...trainer.digests import bytes_digest, digest
+from ...trainer.files.digests import bytes_digest, digest
+from ...trainer.files.store import Store
 from ...trainer.images import contact_sheet, thumbnail
 from ...trainer.scan import scan_folder
-from ...trainer.store import Store
 from . import folders
 from .bulk import collection_paused
 from .files import cache_store, file_index

@@ -22,8 +22,8 @@ from ...tagger import (
 )
 from ...trainer.cache import check_unchanged
 from ...trainer.dataset import Dataset, Sample
-from ...trainer.digests import digest
-from ...trainer.store import Store
+from ...trainer.files.digests import digest
+from ...trainer.files.store import Store
 from . import folders
 from .progress import NodeProgress, check_interrupt
 

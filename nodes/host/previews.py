@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...trainer.atomic import write_atomically
+from ...trainer.files.atomic import write_atomically
 from .grid import GREY, grid, one_size
 from .images import to_image, to_pil, to_png
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from ...tagger import prepare
-from ...trainer.buckets import Size
 from ...trainer.cache import plan_latents
-from ...trainer.cache_settings import CacheSettings
+from ...trainer.config.cache import CacheSettings
 from ...trainer.dataset import Dataset, Sample
 from ...trainer.decoding import CHANGED, Job, grouped
-from ...trainer.digests import bytes_digest
 from ...trainer.encoding import LatentWriter
+from ...trainer.files.digests import bytes_digest
 from ...trainer.images import explain, opened, resize_and_crop, to_rgb
+from ...trainer.sdxl.buckets import Size
 from . import images
 from .caching import latent_recipe
 from .files import cache_store

@@ -11,11 +11,11 @@ from torch import nn
 
 from ...trainer.adapters import check_installed
 from ...trainer.cache import CachedDataset
-from ...trainer.checkpoint_config import CheckpointConfig
 from ...trainer.class_captions import trigger_notes
-from ...trainer.config import TrainConfig
+from ...trainer.config.checkpoints import CheckpointConfig
+from ...trainer.config.train import TrainConfig
 from ...trainer.data import TrainingData
-from ...trainer.digests import digest
+from ...trainer.files.digests import digest
 from ...trainer.origin import Origin, find_origin
 from ...trainer.start import Start
 from . import folders, frozen_weights, text, text_training, unet

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...trainer.atomic import write_atomically
 from ...trainer.batches import BatchItem
 from ...trainer.data import TrainingData
+from ...trainer.files.atomic import write_atomically
 from .grid import one_size
 from .images import empty_image, to_image, to_pil, to_png
 from .progress import NodeProgress, check_interrupt

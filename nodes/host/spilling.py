@@ -6,8 +6,8 @@ import logging
 
 import torch
 
+from ...trainer.device.spill_watch import SpillWatch, StepCost
 from ...trainer.loop import StepEvent
-from ...trainer.spilling import SpillWatch, StepCost
 
 log = logging.getLogger(__name__)
 

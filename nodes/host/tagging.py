@@ -33,10 +33,10 @@ from ...tagger import (
     select,
 )
 from ...trainer.cache import check_unchanged
-from ...trainer.cache_settings import CacheSettings
+from ...trainer.config.cache import CacheSettings
 from ...trainer.dataset import Dataset, Problem, Sample
-from ...trainer.digests import digest
-from ...trainer.store import Store
+from ...trainer.files.digests import digest
+from ...trainer.files.store import Store
 from . import folders
 from .bulk import collection_paused
 from .files import content_digest

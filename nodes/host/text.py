@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...trainer.texts import AS_PROMPTS, TextRecipe
-from ...trainer.tokens import kohya_positions
+from ...trainer.config.cache import AS_PROMPTS, TextRecipe
+from ...trainer.sdxl.token_chunks import kohya_positions
 from .fingerprint import fingerprint
 from .tokens import kohya_tokens, mends_letters, with_unit_weights
 

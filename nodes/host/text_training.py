@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...trainer.cache import CachedDataset
-from ...trainer.texts import Encode, TextRecipe
-from ...trainer.tokens import INNER
+from ...trainer.config.cache import TextRecipe
+from ...trainer.sdxl.token_chunks import INNER
+from ...trainer.texts import Encode
 from .text import encode_caption
 from .unet import check_layers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...trainer.dataset import Dataset
-from ...trainer.digests import digest
+from ...trainer.files.digests import digest
 from ...trainer.tidy import Mode, tidy
 from ...trainer.tidy_names import Naming
 from .files import file_index

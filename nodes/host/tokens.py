@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from ...trainer.tokens import EOS, kohya_chunks, kohya_weights, weighted_ids
+from ...trainer.sdxl.token_chunks import EOS, kohya_chunks, kohya_weights, weighted_ids
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import logging
 
 from ...trainer.batches import with_steps
 from ...trainer.data import TrainingData
+from ...trainer.files.store import Store
 from ...trainer.held_out import split
 from ...trainer.run import Inputs, Result, RunFolder
-from ...trainer.store import Store
 from ...trainer.validation_book import ValidationBook
 from . import folders, text
 from .caching import encode_captions, encode_pictures, make_masks

@@ -10,9 +10,9 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 
-from ...trainer.config import LossConfig
-from ...trainer.diffusion import Prediction, Schedule
+from ...trainer.config.train import LossConfig
 from ...trainer.frozen import is_linear
+from ...trainer.sdxl.schedule import Prediction, Schedule
 from ...trainer.step import Model
 
 _SAMPLING_REFUSED = ("X0", "LCM", "EDM", "CONST", "IMG_TO_IMG", "COSMOS_RFLOW")

@@ -8,7 +8,7 @@ from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.gpu.test_training import difference
 from pack.tests.host import scene
 from pack.trainer import cuda_recorder
-from pack.trainer.config import SpeedConfig
+from pack.trainer.config.train import SpeedConfig
 from pack.trainer.cuda_recorder import CudaRecorder
 from pack.trainer.gradients import Losses
 

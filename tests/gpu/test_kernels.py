@@ -9,7 +9,7 @@ from pack.nodes.host.weights import ComfyWeights
 from pack.tests.trainer.test_elementwise import draw
 from pack.trainer.attach import Attachment
 from pack.trainer.compact_plan import compact_plan
-from pack.trainer.config import LoraConfig
+from pack.trainer.config.train import LoraConfig
 from pack.trainer.elementwise import EAGER
 from pack.trainer.kernel_choice import choose_elementwise
 from pack.trainer.network import Network

@@ -11,10 +11,10 @@ from pack.nodes.host.weights import ComfyWeights
 from pack.trainer.again import Again, find_blocks
 from pack.trainer.attach import Attachment, checkpoint_plan
 from pack.trainer.compact_plan import compact_plan
-from pack.trainer.config import LoraConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import LoraConfig
 from pack.trainer.learned_memory import learned_bytes
 from pack.trainer.network import Network
-from pack.trainer.optimiser_config import OptimiserConfig
 from pack.trainer.targets import find_targets
 
 DEVICE = "cuda"

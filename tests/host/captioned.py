@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from pack.tagger import Tag
-from pack.trainer.dataset import FileStamp, Sample, Subset
+from pack.trainer.dataset import Sample, Subset
+from pack.trainer.files.index import FileStamp
 
 
 def picture(caption, *tags, name="a"):

@@ -11,11 +11,11 @@ from PIL import Image
 
 from pack.nodes.host import images, text
 from pack.nodes.host.request import Request
-from pack.trainer.buckets import BucketSettings
 from pack.trainer.cache import CachedDataset, LatentRecipe, cache_latents
-from pack.trainer.config import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.files.store import Store
 from pack.trainer.scan import scan_folder
-from pack.trainer.store import Store
+from pack.trainer.sdxl.buckets import BucketSettings
 from pack.trainer.texts import cache_texts
 
 BUCKETS = BucketSettings((64, 64), min_reso=32, max_reso=128, step=32)

@@ -14,7 +14,7 @@ from pack.nodes.host import caching, clearing, folders, loading, text
 from pack.nodes.host.files import cache_store
 from pack.nodes.host.training import train_lora
 from pack.tests.host import scene
-from pack.trainer.cache_settings import CacheSettings
+from pack.trainer.config.cache import CacheSettings
 
 OPENED: list[Path] = []
 

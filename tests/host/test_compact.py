@@ -10,7 +10,7 @@ from pack.nodes.host import live_training, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
 from pack.trainer.again import Again
-from pack.trainer.config import LossConfig
+from pack.trainer.config.train import LossConfig
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

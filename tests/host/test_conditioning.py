@@ -3,9 +3,9 @@
 import torch
 
 from pack.nodes.host import text, unet
-from pack.trainer.config import LossConfig
-from pack.trainer.diffusion import Schedule
-from pack.trainer.size_embedding import size_vector
+from pack.trainer.config.train import LossConfig
+from pack.trainer.sdxl.schedule import Schedule
+from pack.trainer.sdxl.size_embedding import size_vector
 from pack.trainer.texts import stack_contexts
 
 

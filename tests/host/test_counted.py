@@ -10,7 +10,7 @@ from pack.nodes.host.unet import predict
 from pack.nodes.host.weights import ComfyWeights
 from pack.trainer.attach import Attachment, checkpoint_plan
 from pack.trainer.compact_plan import compact_plan
-from pack.trainer.config import LoraConfig
+from pack.trainer.config.train import LoraConfig
 from pack.trainer.network import Network
 from pack.trainer.targets import find_targets
 

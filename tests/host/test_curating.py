@@ -11,9 +11,9 @@ from pack.demo import drawings, flaws
 from pack.demo.pictures import photograph
 from pack.nodes.host import curating, measuring, progress
 from pack.tagger import CurateOptions
-from pack.trainer.buckets import BucketSettings
 from pack.trainer.dataset import Dataset, Problem
 from pack.trainer.scan import scan_folder
+from pack.trainer.sdxl.buckets import BucketSettings
 
 OFF = dict.fromkeys(
     ("exact_duplicates", "near_duplicates", "blurred", "too_small", "extreme_aspect", "borders"),

@@ -18,7 +18,7 @@ from pack.tests.host import scene
 from pack.tests.host.test_gradients import inputs, loaded, network
 from pack.tests.host.test_kohya import SDXL
 from pack.trainer.attach import Attachment, leaf_plan
-from pack.trainer.config import SpeedConfig
+from pack.trainer.config.train import SpeedConfig
 
 GIB = 1024**3
 

@@ -16,11 +16,11 @@ from pack.nodes.host.request import Request
 from pack.tests.host import scene
 from pack.tests.host.test_kohya import SDXL
 from pack.trainer import cache, texts
-from pack.trainer.buckets import BucketSettings, assign, conditioning
 from pack.trainer.cache import CachedDataset, CachedItem, LatentRecipe
 from pack.trainer.dataset import Dataset
+from pack.trainer.files.store import Store
 from pack.trainer.lora_file import write_lora
-from pack.trainer.store import Store
+from pack.trainer.sdxl.buckets import BucketSettings, assign, conditioning
 
 SIDE = 256
 TEXTS = "text encoders"

@@ -6,8 +6,8 @@ import pytest
 from pack.nodes.host.importing import ImportRequest, import_kohya, import_stamp
 from pack.nodes.kohya import ImportKohyaConfig
 from pack.tests.host import kohya_scene, scene
-from pack.trainer.cache_settings import CacheSettings
-from pack.trainer.config import TrainConfig
+from pack.trainer.config.cache import CacheSettings
+from pack.trainer.config.train import TrainConfig
 
 
 @pytest.fixture

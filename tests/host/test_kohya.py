@@ -9,7 +9,7 @@ from pack.replay import train
 from pack.trainer.again import Again, find_blocks
 from pack.trainer.attach import checkpoint_plan, leaf_plan
 from pack.trainer.compact_plan import compact_plan
-from pack.trainer.config import LoraConfig
+from pack.trainer.config.train import LoraConfig
 from pack.trainer.targets import find_targets
 
 SDXL = {

@@ -13,10 +13,10 @@ from pack.nodes.host.weights import ComfyWeights
 from pack.tests.host import scene
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.batches import BatchItem
-from pack.trainer.config import LossConfig
+from pack.trainer.config.train import LossConfig
 from pack.trainer.data import TrainingData
-from pack.trainer.diffusion import Schedule
 from pack.trainer.network import Network
+from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.step import Draws, sample_losses
 from pack.trainer.targets import find_targets
 

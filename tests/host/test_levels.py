@@ -15,7 +15,7 @@ from pack.nodes.host.weights import ComfyWeights
 from pack.trainer.again import Again, find_blocks, ladder
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.compact_plan import compact_plan
-from pack.trainer.config import LoraConfig, TrainConfig
+from pack.trainer.config.train import LoraConfig, TrainConfig
 from pack.trainer.memory import TRANSIENT_PER_SAMPLE, Need, kept_bytes
 from pack.trainer.network import Network
 from pack.trainer.targets import find_targets

@@ -15,7 +15,7 @@ from pack.nodes.host.weights import ComfyWeights
 from pack.nodes.previews import PreviewNode
 from pack.tests.host import scene
 from pack.trainer.attach import Attachment, leaf_plan
-from pack.trainer.config import LoraConfig
+from pack.trainer.config.train import LoraConfig
 from pack.trainer.network import Network
 from pack.trainer.targets import find_targets
 

@@ -17,7 +17,7 @@ from pack.tests.host import scene
 from pack.tests.host.kohya_scene import run_node
 from pack.trainer import dataset as datasets
 from pack.trainer import subsets
-from pack.trainer.cache_settings import CacheSettings
+from pack.trainer.config.cache import CacheSettings
 from pack.trainer.scan import scan_folder
 
 MODEL = "wd-swinv2-tagger-v3"

@@ -19,11 +19,11 @@ from pack.trainer.again import Again, find_blocks
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.batches import BatchItem
 from pack.trainer.compact_plan import compact_plan
-from pack.trainer.config import LoraConfig, LossConfig, TrainConfig
+from pack.trainer.config.train import LoraConfig, LossConfig, TrainConfig
 from pack.trainer.data import Batch
-from pack.trainer.diffusion import Schedule
 from pack.trainer.gradients import Gradients, MicroBatch
 from pack.trainer.network import Network
+from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.step import Draws, Model
 from pack.trainer.targets import find_targets
 

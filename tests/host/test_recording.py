@@ -7,7 +7,7 @@ from pack.nodes.host import memory, recording, sampling, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
 from pack.tests.trainer.recorders import Broken, Repeater
-from pack.trainer.config import SpeedConfig
+from pack.trainer.config.train import SpeedConfig
 
 ON = SpeedConfig(cuda_graphs=True)
 PREVIEWS = PreviewSettings(("thing",), every=7, width=64, height=64, steps=1)

@@ -10,7 +10,7 @@ from pack.nodes.host import training, unet
 from pack.nodes.host.sampling import PreviewSettings
 from pack.nodes.host.text import check_clip
 from pack.tests.host import scene
-from pack.trainer.config import LossConfig
+from pack.trainer.config.train import LossConfig
 
 
 def with_sampling(model, kind):

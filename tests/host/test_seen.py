@@ -12,8 +12,8 @@ from pack.nodes.host.seen import read_seen
 from pack.tests.host import scene
 from pack.trainer.batches import epoch_batches
 from pack.trainer.cache import KIND
-from pack.trainer.caption_rules import CaptionOptions
-from pack.trainer.store import Store
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.files.store import Store
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pack.nodes.host.spilling import Spilling
-from pack.trainer.spilling import CALM, FIRST, LATEST
+from pack.trainer.device.spill_watch import CALM, FIRST, LATEST
 
 GIB = 1024**3
 PIXELS = 1024 * 1024, 512 * 512

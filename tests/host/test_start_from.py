@@ -9,7 +9,7 @@ import torch
 from pack.nodes.host import training
 from pack.nodes.start import LoadLora
 from pack.tests.host import scene
-from pack.trainer.config import LoraConfig, TrainConfig
+from pack.trainer.config.train import LoraConfig, TrainConfig
 from pack.trainer.lora_file import write_lora
 from pack.trainer.lora_formats import to_diffusers_lora
 from pack.trainer.start import Start

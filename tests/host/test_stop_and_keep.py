@@ -10,8 +10,8 @@ from pack.nodes.host import stopping, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.nodes.host.stopping import TRAININGS
 from pack.tests.host import scene
-from pack.trainer.checkpoint_config import CheckpointConfig
-from pack.trainer.config import OptimiserConfig, TrainConfig
+from pack.trainer.config.checkpoints import CheckpointConfig
+from pack.trainer.config.train import OptimiserConfig, TrainConfig
 from pack.trainer.lora_file import read_lora
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age

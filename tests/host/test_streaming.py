@@ -12,8 +12,8 @@ from pack.nodes.host.sampling import PreviewSettings
 from pack.replay import train as replay
 from pack.tests.host import scene
 from pack.trainer.adapters import Lora
-from pack.trainer.config import SpeedConfig
-from pack.trainer.copies import InOrder
+from pack.trainer.config.train import SpeedConfig
+from pack.trainer.device.copy_stream import InOrder
 from pack.trainer.streaming import Streamed, stream_units
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age

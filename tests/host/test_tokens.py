@@ -9,7 +9,7 @@ from comfy.sdxl_clip import SDXLTokenizer
 from pack.nodes.host import text
 from pack.nodes.host.tokens import kohya_tokens
 from pack.replay.tokens import cases
-from pack.trainer.texts import AS_PROMPTS, Chunks, TextRecipe
+from pack.trainer.config.cache import AS_PROMPTS, Chunks, TextRecipe
 
 LONG = ", ".join(f"long hair {number}" for number in range(40))
 

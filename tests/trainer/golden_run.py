@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from pack.trainer.buckets import BucketSettings, SizeConditioning
 from pack.trainer.cache import CachedDataset, CachedItem, LatentRecipe
-from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
-from pack.trainer.dataset import Dataset, FileStamp, Sample, Subset
+from pack.trainer.config.cache import TextRecipe
+from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.dataset import Dataset, Sample, Subset
+from pack.trainer.files.index import FileStamp
 from pack.trainer.metadata import RunFacts
-from pack.trainer.texts import TextRecipe
+from pack.trainer.sdxl.buckets import BucketSettings, SizeConditioning
 
 FOLDERS = {
     "2_dog": ("dog", 2, False, ["dog, bowl", "dog"]),

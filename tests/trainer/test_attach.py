@@ -5,14 +5,8 @@ import torch
 from torch import nn
 
 from pack.tests.trainer.tiny_unet import MovingWeights, PlainWeights, make_inputs, make_unet
-from pack.trainer.attach import (
-    Attachment,
-    AttachmentLost,
-    Replacement,
-    checkpoint_plan,
-    leaf_plan,
-)
-from pack.trainer.config import LoraConfig
+from pack.trainer.attach import Attachment, AttachmentLost, Replacement, checkpoint_plan, leaf_plan
+from pack.trainer.config.train import LoraConfig
 from pack.trainer.frozen import frozen_forward
 from pack.trainer.network import Network
 from pack.trainer.targets import find_targets

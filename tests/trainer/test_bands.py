@@ -9,7 +9,7 @@ from pack.tests.trainer.test_resume import in_pieces
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Run
 from pack.trainer.bands import BANDS, SHOWINGS, BandLosses, describe
-from pack.trainer.config import LossConfig
+from pack.trainer.config.train import LossConfig
 from pack.trainer.step import draw, sample_losses
 
 

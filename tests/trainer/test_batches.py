@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from pack.trainer.batches import BatchItem, batches_per_epoch, epoch_batches
-from pack.trainer.buckets import BucketSettings, SizeConditioning
 from pack.trainer.cache import CachedDataset, CachedItem, LatentRecipe
 from pack.trainer.dataset import Dataset
+from pack.trainer.sdxl.buckets import BucketSettings, SizeConditioning
 
 NONE = SizeConditioning((0, 0), (0, 0), (0, 0))
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 from pack.tests.trainer.tiny_pictures import BUCKETS, RECIPE, Encoder, write_pictures
 from pack.trainer import cache, decoding
-from pack.trainer.buckets import BucketSettings
 from pack.trainer.cache import cache_latents
+from pack.trainer.files.store import Store
 from pack.trainer.scan import scan_folder
-from pack.trainer.store import Store
+from pack.trainer.sdxl.buckets import BucketSettings
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pack.tests.trainer.tiny_pictures import BUCKETS, RECIPE, Encoder, write_pic
 from pack.trainer import cache
 from pack.trainer.batches import epoch_batches
 from pack.trainer.cache import cache_latents
-from pack.trainer.caption_rules import CaptionOptions
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.files.store import Store
 from pack.trainer.scan import scan_folder
-from pack.trainer.store import Store
 from pack.trainer.subsets import SubsetOptions, merged, with_options
 
 

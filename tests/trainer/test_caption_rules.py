@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from pack.trainer.caption_rules import CaptionOptions, shown_caption, without_tags
+from pack.trainer.caption_rules import shown_caption, without_tags
+from pack.trainer.config.captions import CaptionOptions
 
 CAPTION = "sks, solo, smile, hat, day"
 

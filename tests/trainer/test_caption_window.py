@@ -6,9 +6,9 @@ import torch
 
 from pack.tests.trainer.tiny_cache import FINGERPRINT, encode, make_cache, make_item
 from pack.tests.trainer.tiny_run import Run
-from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.caption_window import CaptionWindow
-from pack.trainer.config import TrainConfig
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.data import TrainingData
 
 SHUFFLED = TrainConfig(steps=12, batch_size=2, seed=5, captions=CaptionOptions(shuffle=True))

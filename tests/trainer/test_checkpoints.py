@@ -13,9 +13,9 @@ import torch
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run
 from pack.trainer import checkpoints as module
-from pack.trainer.checkpoint_config import CheckpointConfig
 from pack.trainer.checkpoints import Checkpoints
-from pack.trainer.config import OptimiserConfig
+from pack.trainer.config.checkpoints import CheckpointConfig
+from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.lora_file import read_lora
 from pack.trainer.state import StateFiles
 

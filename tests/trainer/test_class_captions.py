@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from pack.tests.trainer.tiny_cache import make_cache, make_item
-from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.class_captions import class_caption, lasting_texts, trigger_notes
-from pack.trainer.config import LossConfig, TrainConfig
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.train import LossConfig, TrainConfig
 from pack.trainer.dataset import Dataset
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pack.trainer.clearing import clear, prune
-from pack.trainer.file_index import FileIndex
-from pack.trainer.store import Store
+from pack.trainer.files.index import FileIndex
+from pack.trainer.files.store import Store
 
 DAY = 86400.0
 

@@ -12,7 +12,7 @@ from pack.trainer.again import Again, find_blocks
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.batches import BatchItem
 from pack.trainer.compact_plan import compact_plan
-from pack.trainer.config import LoraConfig
+from pack.trainer.config.train import LoraConfig
 from pack.trainer.dropout import Dropout
 from pack.trainer.network import Network
 from pack.trainer.targets import find_targets

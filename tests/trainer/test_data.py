@@ -5,19 +5,13 @@ from collections import Counter
 import pytest
 import torch
 
-from pack.tests.trainer.tiny_cache import (
-    FINGERPRINT,
-    encode,
-    make_cache,
-    make_item,
-    make_latents,
-)
+from pack.tests.trainer.tiny_cache import FINGERPRINT, encode, make_cache, make_item, make_latents
 from pack.trainer.batches import BatchItem, batches_per_epoch
 from pack.trainer.cache import KIND
-from pack.trainer.config import TrainConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.data import VAE_SCALE, TrainingData
-from pack.trainer.size_embedding import size_vector
-from pack.trainer.store import Store
+from pack.trainer.files.store import Store
+from pack.trainer.sdxl.size_embedding import size_vector
 from pack.trainer.texts import KIND as TEXT
 from pack.trainer.texts import text_key
 

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pack.trainer.dataset import Dataset, FileStamp, Problem, Sample, Subset
+from pack.trainer.dataset import Dataset, Problem, Sample, Subset
+from pack.trainer.files.index import FileStamp
 
 ROOT = Path("/pictures")
 

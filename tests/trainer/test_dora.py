@@ -8,7 +8,7 @@ from pack.tests.trainer.test_kinds import KINDS, LAYERS, gradients, make, plainl
 from pack.tests.trainer.tiny_unet import MovingWeights, PlainWeights, make_inputs, make_unet
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.batches import BatchItem
-from pack.trainer.config import LoraConfig, OptimiserConfig
+from pack.trainer.config.train import LoraConfig, OptimiserConfig
 from pack.trainer.dropout import Dropout
 from pack.trainer.frozen import frozen_forward
 from pack.trainer.network import Network

@@ -9,9 +9,9 @@ from torch import nn
 from pack.tests.trainer.test_resume import in_pieces
 from pack.tests.trainer.tiny_cache import make_cache
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
-from pack.trainer.config import OptimiserConfig
+from pack.trainer.config.optimisers import SCHEDULE_FREE
+from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.ema import MovingAverage
-from pack.trainer.optimisers import SCHEDULE_FREE
 
 DECAY = 0.4
 EMA = dataclasses.replace(

@@ -12,8 +12,8 @@ from pack.trainer import cache
 from pack.trainer.cache import cache_latents, plan_latents
 from pack.trainer.decoding import batch_of
 from pack.trainer.encoding import LatentWriter
+from pack.trainer.files.store import Store
 from pack.trainer.scan import scan_folder
-from pack.trainer.store import Store
 
 
 @pytest.fixture

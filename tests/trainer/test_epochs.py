@@ -9,7 +9,7 @@ import pytest
 from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Run
 from pack.trainer.batches import epoch_ends, with_steps
-from pack.trainer.config import OptimiserConfig, TrainConfig
+from pack.trainer.config.train import OptimiserConfig, TrainConfig
 from pack.trainer.data import TrainingData
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pack.trainer.caption_rules import CaptionOptions
+from pack.trainer.config.captions import CaptionOptions
 from pack.trainer.export import export_kohya
 from pack.trainer.scan import scan_folder
 from pack.trainer.subsets import SubsetOptions, merged, with_options

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pack.trainer.config import OptimiserConfig
+from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.flat import Flat
 from pack.trainer.optim import Optimiser, ParameterGroup
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from pack.tests.trainer.tiny_cache import make_item
-from pack.trainer.buckets import BucketSettings
 from pack.trainer.cache import CachedDataset, LatentRecipe
-from pack.trainer.caption_rules import CaptionOptions
-from pack.trainer.config import TrainConfig, ValidationConfig
-from pack.trainer.dataset import Dataset, FileStamp, Sample, Subset
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.train import TrainConfig, ValidationConfig
+from pack.trainer.dataset import Dataset, Sample, Subset
+from pack.trainer.files.index import FileStamp
 from pack.trainer.held_out import split
+from pack.trainer.sdxl.buckets import BucketSettings
 
 
 def dataset(*items):

@@ -15,7 +15,7 @@ from pack.tests.trainer.tiny_cache import make_cache
 from pack.tests.trainer.tiny_run import CONFIG
 from pack.tests.trainer.watched_run import Stop, WatchedRun
 from pack.trainer import event_file, history
-from pack.trainer.config import OptimiserConfig, ValidationConfig
+from pack.trainer.config.train import OptimiserConfig, ValidationConfig
 from pack.trainer.history import History
 from pack.trainer.loop import StepEvent
 from pack.trainer.step_table import COLUMNS, StepTable

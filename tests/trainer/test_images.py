@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from pack.trainer import images
-from pack.trainer.buckets import BucketSettings, assign
+from pack.trainer.sdxl.buckets import BucketSettings, assign
 
 
 def noise(width, height, channels=3, seed=0):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pack.trainer import kernel_choice
-from pack.trainer.config import SpeedConfig
+from pack.trainer.config.train import SpeedConfig
 from pack.trainer.elementwise import EAGER
 
 CUDA = torch.device("cuda")

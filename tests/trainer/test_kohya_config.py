@@ -3,7 +3,7 @@
 import pytest
 
 from pack.tests.trainer.kohya_import import BASE, imported
-from pack.trainer.config import LoraConfig
+from pack.trainer.config.train import LoraConfig
 from pack.trainer.kohya_unused import REFUSED
 from pack.trainer.prompts import parse_prompts
 

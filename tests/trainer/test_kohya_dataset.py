@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 
 from pack.tests.trainer.kohya_import import imported
-from pack.trainer.caption_rules import CaptionOptions
-from pack.trainer.config import LossConfig, TrainConfig, ValidationConfig
-from pack.trainer.file_index import FileIndex
+from pack.trainer.config.cache import TextRecipe
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.train import LossConfig, TrainConfig, ValidationConfig
+from pack.trainer.files.index import FileIndex
 from pack.trainer.kohya_folders import folders_stamp, read_folders
-from pack.trainer.texts import TextRecipe
 
 TABLES = """
 [general]

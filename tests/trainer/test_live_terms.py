@@ -13,7 +13,7 @@ from pack.tests.trainer.tiny_run import CONFIG
 from pack.tests.trainer.tiny_unet import CONTEXT, PlainWeights, make_model, make_unet
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.batches import BatchItem
-from pack.trainer.config import LossConfig, OptimiserConfig, ValidationConfig
+from pack.trainer.config.train import LossConfig, OptimiserConfig, ValidationConfig
 from pack.trainer.data import TrainingData
 from pack.trainer.dataset import Dataset
 from pack.trainer.network import Network

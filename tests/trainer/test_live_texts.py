@@ -9,13 +9,13 @@ from torch import nn
 
 from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache
 from pack.trainer.batches import BatchItem
-from pack.trainer.config import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
 from pack.trainer.data import Batch, TrainingData
-from pack.trainer.diffusion import Schedule
 from pack.trainer.dropout import Dropout
 from pack.trainer.live_texts import with_texts
 from pack.trainer.network import Network
-from pack.trainer.size_embedding import size_vector
+from pack.trainer.sdxl.schedule import Schedule
+from pack.trainer.sdxl.size_embedding import size_vector
 from pack.trainer.step import Model
 from pack.trainer.text_targets import find_text_targets, text_plan
 

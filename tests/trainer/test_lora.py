@@ -15,7 +15,7 @@ from pack.tests.trainer.tiny_unet import (
 )
 from pack.trainer.adapters import Lora
 from pack.trainer.attach import Attachment, leaf_plan
-from pack.trainer.config import LoraConfig
+from pack.trainer.config.train import LoraConfig
 from pack.trainer.network import Network
 from pack.trainer.targets import Target, find_targets
 

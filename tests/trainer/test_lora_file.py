@@ -9,15 +9,9 @@ from safetensors import safe_open
 
 from pack.tests.trainer.tiny_unet import make_unet
 from pack.trainer import lora_file
-from pack.trainer.config import LoraConfig
-from pack.trainer.lora_file import (
-    LoraModel,
-    check_name,
-    check_precision,
-    read_lora,
-    save_user_lora,
-    write_lora,
-)
+from pack.trainer.config.checkpoints import check_name
+from pack.trainer.config.train import LoraConfig
+from pack.trainer.lora_file import LoraModel, check_precision, read_lora, save_user_lora, write_lora
 from pack.trainer.network import Network
 from pack.trainer.targets import find_targets
 

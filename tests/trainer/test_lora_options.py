@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from pack.tests.trainer.tiny_unet import make_unet
-from pack.trainer.blocks import block_of
-from pack.trainer.config import LoraConfig
+from pack.trainer.config.train import LoraConfig
 from pack.trainer.network import Network
+from pack.trainer.sdxl.blocks import block_of
 from pack.trainer.targets import find_targets
 
 PLAIN = LoraConfig(rank=4, alpha=2.0)

@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pack.trainer.config import LossConfig
-from pack.trainer.diffusion import Schedule
+from pack.trainer.config.train import LossConfig
 from pack.trainer.loss import huber_threshold, per_sample
+from pack.trainer.sdxl.schedule import Schedule
 
 TIMESTEPS = torch.tensor([0, 3, 250, 700, 999])
 """SNRs from 1172 (above the cap of 1000) down to 0.0047."""

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import optimization
 
+from pack.trainer.config.optimiser import LrSchedule, OptimiserConfig
+from pack.trainer.config.optimisers import SCHEDULE_FREE
 from pack.trainer.lr_schedule import learning_rate, multiplier, span
-from pack.trainer.optimiser_config import LrSchedule, OptimiserConfig
-from pack.trainer.optimisers import SCHEDULE_FREE
 
 STEPS = 40
 

@@ -13,8 +13,8 @@ from pack.trainer import masks
 from pack.trainer.batches import BatchItem
 from pack.trainer.cache import cache_latents
 from pack.trainer.data import TrainingData
+from pack.trainer.files.store import Store
 from pack.trainer.scan import scan_folder
-from pack.trainer.store import Store
 from pack.trainer.texts import cache_texts
 
 SIZE = (64, 64)

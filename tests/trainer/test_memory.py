@@ -5,7 +5,7 @@ import pytest
 from pack.tests.trainer.test_again import SDXL
 from pack.trainer import memory
 from pack.trainer.again import Again, ladder
-from pack.trainer.config import LoraConfig, SpeedConfig, TrainConfig
+from pack.trainer.config.train import LoraConfig, SpeedConfig, TrainConfig
 from pack.trainer.memory import GIB, MIB, Kept, MemoryPlan, Need, plan_memory, reserve_bytes
 
 LEARNED = 46_000_000 * 16

@@ -2,7 +2,7 @@ import dataclasses
 import re
 
 from pack.tests.trainer.test_memory import NEED
-from pack.trainer.config import LoraConfig, OptimiserConfig, SpeedConfig, TrainConfig
+from pack.trainer.config.train import LoraConfig, OptimiserConfig, SpeedConfig, TrainConfig
 from pack.trainer.memory import GIB, plan_memory
 from pack.trainer.memory_advice import advice
 

@@ -4,18 +4,13 @@ import json
 import pytest
 
 from pack.tests.trainer.golden_run import FOLDERS, make_cached, make_config, make_facts
-from pack.trainer.buckets import BucketSettings
-from pack.trainer.caption_rules import CaptionOptions
-from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.cache import AS_PROMPTS
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.dataset import Dataset
-from pack.trainer.metadata import (
-    PRIVATE_KEYS,
-    ModelFile,
-    describe,
-    without_private,
-)
-from pack.trainer.texts import AS_PROMPTS
-from pack.trainer.validation_config import ValidationConfig
+from pack.trainer.metadata import PRIVATE_KEYS, ModelFile, describe, without_private
+from pack.trainer.sdxl.buckets import BucketSettings
 
 OURS = {"lora_loop.version", "lora_loop.config", "modelspec.trigger_phrase"}
 """Keys of our own; modelspec's is of the standard, kohya does not write it."""

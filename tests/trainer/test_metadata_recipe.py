@@ -4,7 +4,7 @@ import json
 import pytest
 
 from pack.tests.trainer.golden_run import make_cached, make_config, make_facts
-from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from pack.trainer.metadata import describe
 
 CONFIG, CACHED, FACTS = make_config(), make_cached(), make_facts()

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from pack.trainer import config as config_module
-from pack.trainer.caption_rules import CaptionOptions
-from pack.trainer.config import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config import train as config_module
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
 from pack.trainer.nearest import DESCRIPTION
 from pack.trainer.run import Inputs, RunFolder
 

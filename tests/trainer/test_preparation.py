@@ -14,10 +14,10 @@ from pack.trainer import loop as loop_module
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.cache import KIND
 from pack.trainer.data import TrainingData
+from pack.trainer.files.store import Store
 from pack.trainer.loop import Loop
 from pack.trainer.network import Network
 from pack.trainer.preparation import Ahead
-from pack.trainer.store import Store
 from pack.trainer.targets import find_targets
 
 

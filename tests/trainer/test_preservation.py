@@ -11,14 +11,14 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, encode, make_cache, make_
 from pack.tests.trainer.tiny_run import CONFIG, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
-from pack.trainer.caption_rules import CaptionOptions
 from pack.trainer.caption_window import CaptionWindow
-from pack.trainer.config import LoraConfig, LossConfig
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.train import LoraConfig, LossConfig
 from pack.trainer.data import TrainingData
 from pack.trainer.dataset import Dataset
+from pack.trainer.files.store import Store
 from pack.trainer.preservation import loss_terms
 from pack.trainer.step import draw
-from pack.trainer.store import Store
 from pack.trainer.texts import cache_texts
 
 TRIGGER, WORD = "sks", "cat"

@@ -7,7 +7,7 @@ from torch import nn
 
 from pack.tests.trainer.tiny_unet import PlainWeights, make_inputs, make_unet
 from pack.trainer.attach import Attachment, leaf_plan
-from pack.trainer.config import LoraConfig
+from pack.trainer.config.train import LoraConfig
 from pack.trainer.network import Network
 from pack.trainer.quantised import Quantised, dequantise, kept_bytes, quantise
 from pack.trainer.streaming import Streamed, stream_units

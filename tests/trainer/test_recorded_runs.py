@@ -10,7 +10,7 @@ from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights
 from pack.trainer.attach import leaf_plan
-from pack.trainer.config import OptimiserConfig
+from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.graphs import Graphs
 from pack.trainer.loop import Loop
 from pack.trainer.loss_scale import LossScale

@@ -8,8 +8,8 @@ from pack.trainer import resident
 from pack.trainer.batches import BatchItem
 from pack.trainer.cache import KIND
 from pack.trainer.data import TrainingData
+from pack.trainer.files.store import Store
 from pack.trainer.resident import Resident
-from pack.trainer.store import Store
 
 
 class Counting(Store):

@@ -7,10 +7,10 @@ import time
 import pytest
 import torch
 
-from pack.trainer import lock
 from pack.trainer import runs as module
-from pack.trainer.config import TrainConfig
-from pack.trainer.lock import folder_lock
+from pack.trainer.config.train import TrainConfig
+from pack.trainer.files import lock
+from pack.trainer.files.lock import folder_lock
 from pack.trainer.lora_file import write_lora
 from pack.trainer.runs import Pruning, find_run, list_runs
 

@@ -6,7 +6,7 @@ from PIL import Image, ImageFile
 
 from pack.tests.trainer.picture_folder import make_folder, picture
 from pack.trainer import images, scan
-from pack.trainer.file_index import FileIndex
+from pack.trainer.files.index import FileIndex
 from pack.trainer.scan import scan_folder
 
 

@@ -9,8 +9,8 @@ from pack.tests.trainer.device_queues import Queues
 from pack.tests.trainer.tiny_unet import PlainWeights, make_inputs, make_unet
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.compact_plan import compact_plan
-from pack.trainer.config import LoraConfig
-from pack.trainer.copies import InOrder
+from pack.trainer.config.train import LoraConfig
+from pack.trainer.device.copy_stream import InOrder
 from pack.trainer.network import Network
 from pack.trainer.streaming import SLOTS, Streamed, stream_units
 from pack.trainer.targets import find_targets

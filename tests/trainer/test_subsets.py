@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from pack.trainer.caption_rules import CaptionOptions
-from pack.trainer.dataset import Dataset, FileStamp, Problem, Sample, Subset
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.dataset import Dataset, Problem, Sample, Subset
+from pack.trainer.files.index import FileStamp
 from pack.trainer.subsets import SubsetOptions, merged, with_options
 
 ROOT = Path("/data")

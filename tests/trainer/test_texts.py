@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pack.trainer.store import Store
+from pack.trainer.files.store import Store
 from pack.trainer.texts import KIND, cache_texts, stack_contexts, text_key
 
 

@@ -14,10 +14,10 @@ from pack.tests.trainer.tiny_unet import PlainWeights
 from pack.tests.trainer.watched_run import WatchedRun
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.batches import BatchItem
-from pack.trainer.config import LoraConfig, LossConfig, OptimiserConfig, ValidationConfig
+from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, ValidationConfig
 from pack.trainer.data import VAE_SCALE, TrainingData
+from pack.trainer.files.store import Store
 from pack.trainer.held_out import split
-from pack.trainer.store import Store
 from pack.trainer.validation import Measurement, Validation
 
 HELD_OUT = ValidationConfig(2, every=2, timesteps=4)

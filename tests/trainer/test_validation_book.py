@@ -9,7 +9,7 @@ import torch
 from pack.tests.trainer.tiny_cache import make_cache
 from pack.tests.trainer.tiny_run import CONFIG, Run, same
 from pack.tests.trainer.watched_run import Stop, WatchedRun, find
-from pack.trainer.config import ValidationConfig
+from pack.trainer.config.train import ValidationConfig
 from pack.trainer.held_out import split
 from pack.trainer.validation_book import due_steps, follow
 

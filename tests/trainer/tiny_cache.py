@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from pack.tests.trainer.tiny_unet import CONTEXT, POOLED
-from pack.trainer.buckets import BucketSettings, SizeConditioning
 from pack.trainer.cache import KIND, CachedDataset, CachedItem, LatentRecipe
 from pack.trainer.dataset import Dataset
-from pack.trainer.store import Store
+from pack.trainer.files.store import Store
+from pack.trainer.sdxl.buckets import BucketSettings, SizeConditioning
 from pack.trainer.texts import cache_texts
 
 FINGERPRINT = "clip"

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pack.trainer.diffusion import Schedule
+from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.step import Model
 from pack.trainer.weights import Stored, as_they_are
 

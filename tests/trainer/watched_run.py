@@ -7,12 +7,12 @@ from pack.tests.trainer.tiny_run import Observer, Run
 from pack.tests.trainer.tiny_unet import PlainWeights
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.data import TrainingData
+from pack.trainer.files.store import Store
 from pack.trainer.held_out import split
 from pack.trainer.history import History
 from pack.trainer.lora_file import LoraModel
 from pack.trainer.run import Inputs, RunFolder
 from pack.trainer.state_keeper import StateKeeper
-from pack.trainer.store import Store
 from pack.trainer.validation import Validation
 from pack.trainer.validation_book import ValidationBook
 from pack.trainer.validator import Validator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..lora_config import Algorithm
+from ..config.lora import Algorithm
 from ..targets import Target
 from ..weights import Weights
 from .base import Adapter

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from .buckets import BucketSettings
-from .texts import AS_PROMPTS, TextRecipe
+from ..sdxl.buckets import BucketSettings
+
+Chunks = Literal["comfyui", "kohya 75", "kohya 150", "kohya 225"]
+"""How a long caption is cut: as ComfyUI does in prompts, or as kohya does under a max_token_length."""
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """How captions are encoded. ``weighted``: brackets are weights, ``(like this:1.2)``, not letters."""
+
+    chunks: Chunks = "comfyui"
+    weighted: bool = False
+
+
+AS_PROMPTS = TextRecipe()
+"""ComfyUI's chunks, brackets literal: the default."""
 
 
 @dataclass(frozen=True)

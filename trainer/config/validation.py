@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .checked import Problems, Settings
+from .problems import Problems, Settings
 
 
 @dataclass(frozen=True)

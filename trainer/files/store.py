@@ -15,9 +15,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from .atomic import write_atomically
-from .dataset import FileStamp
 from .digests import bytes_digest, digest
-from .file_index import FileFacts, FileIndex
+from .index import FileFacts, FileIndex, FileStamp
 
 __all__ = ["Entry", "Store", "digest"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pack.trainer.tokens import (
+from pack.trainer.sdxl.token_chunks import (
     BOS,
     EOS,
     kohya_chunks,

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .atomic import write_atomically
-from .dataset import FileStamp
+
+
+class FileStamp(NamedTuple):
+    """What a file system says about a file without opening it: bytes, and nanoseconds since 1970."""
+
+    size: int
+    mtime_ns: int
+
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from pack.trainer import lock
-from pack.trainer.lock import NAME, STALE_SECONDS, folder_lock
+from pack.trainer.files import lock
+from pack.trainer.files.lock import NAME, STALE_SECONDS, folder_lock
 
 
 def write_lock(folder, host=None, pid=None, age=0.0):

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from .blocks import BLOCKS
-from .checked import Problems, Settings
+from ..sdxl.blocks import BLOCKS
+from .problems import Problems, Settings
 
 BY_BLOCK = (
     "block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas", "block_rates",

@@ -5,9 +5,10 @@ from typing import get_args
 
 import pytest
 
-from pack.trainer import config as module
-from pack.trainer.caption_rules import CaptionOptions
-from pack.trainer.config import (
+from pack.trainer.config import train as module
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.optimiser import LrSchedule
+from pack.trainer.config.train import (
     LoraConfig,
     LossConfig,
     OptimiserConfig,
@@ -16,7 +17,6 @@ from pack.trainer.config import (
     ValidationConfig,
 )
 from pack.trainer.lr_schedule import learning_rate
-from pack.trainer.optimiser_config import LrSchedule
 
 KINDS = [LoraConfig, OptimiserConfig, LossConfig, TrainConfig]
 

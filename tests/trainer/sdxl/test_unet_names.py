@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pack.trainer.unet_names import from_diffusers, is_checkpoint_name, to_diffusers
+from pack.trainer.sdxl.unet_names import from_diffusers, is_checkpoint_name, to_diffusers
 
 
 @pytest.fixture(scope="module")

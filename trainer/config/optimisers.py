@@ -168,7 +168,7 @@ def check_arguments(kind: str, arguments: Sequence[str]) -> list[str]:
         return ["optimiser arguments cannot hold lr or params: set the learning rate itself"]
     known = KINDS[kind]
     try:
-        parameters = inspect.signature(_class(known)).parameters
+        parameters = inspect.signature(optimiser_class(known)).parameters
     except ImportError:
         return []
     unknown = [key for key in given if key not in parameters]
@@ -191,7 +191,7 @@ def make_optimiser(
     """
     known = KINDS[kind]
     try:
-        cls = _class(known)
+        cls = optimiser_class(known)
     except ImportError as error:
         raise ValueError(
             f"The optimiser {kind} needs the package {known.package}, which does not load here "
@@ -215,7 +215,7 @@ def class_name(kind: str) -> str:
     """``module.Class`` as kohya names it in the metadata."""
     known = KINDS[kind]
     try:
-        cls = _class(known)
+        cls = optimiser_class(known)
     except ImportError:
         return f"{known.module}.{known.name}"
     return f"{cls.__module__}.{cls.__name__}"
@@ -224,7 +224,7 @@ def class_name(kind: str) -> str:
 def own_defaults(kind: str) -> dict[str, Any]:
     """What the optimiser's class takes where nothing is given; {} where its package is not installed."""
     try:
-        parameters = inspect.signature(_class(KINDS[kind])).parameters
+        parameters = inspect.signature(optimiser_class(KINDS[kind])).parameters
     except ImportError:
         return {}
     return {name: parameter.default for name, parameter in parameters.items()}
@@ -237,7 +237,7 @@ def is_relative(kind: str, arguments: Mapping[str, Any]) -> bool:
     )
 
 
-def _class(kind: Kind) -> Any:
+def optimiser_class(kind: Kind) -> Any:
     found = getattr(importlib.import_module(kind.module), kind.name)
     if not issubclass(found, torch.optim.Optimizer):
         raise ImportError(f"{kind.module}.{kind.name} is no torch optimiser")

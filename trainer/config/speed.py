@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .checked import Problems, Settings
+from .problems import Problems, Settings
 
 FrozenWeights = Literal["as loaded", "int8", "fp8"]
 

@@ -11,13 +11,13 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .caption_rules import CaptionOptions
-from .checked import Problems
-from .lora_config import LoraConfig
-from .loss_config import LossConfig
-from .optimiser_config import OptimiserConfig
-from .speed_config import SpeedConfig
-from .validation_config import ValidationConfig
+from .captions import CaptionOptions
+from .lora import LoraConfig
+from .loss import LossConfig
+from .optimiser import OptimiserConfig
+from .problems import Problems
+from .speed import SpeedConfig
+from .validation import ValidationConfig
 
 __all__ = [
     "RECIPE_VERSION",

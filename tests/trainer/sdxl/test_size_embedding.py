@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pack.trainer.size_embedding import sinusoid, size_vector
+from pack.trainer.sdxl.size_embedding import sinusoid, size_vector
 
 
 def one(number):

@@ -1,6 +1,6 @@
 import pytest
 
-from pack.trainer.buckets import (
+from pack.trainer.sdxl.buckets import (
     BucketSettings,
     SizeConditioning,
     assign,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pack.trainer.diffusion import Schedule, sdxl_alphas_cumprod, zero_terminal
+from pack.trainer.sdxl.schedule import Schedule, sdxl_alphas_cumprod, zero_terminal
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@ import time
 
 import pytest
 
-from pack.trainer.dataset import FileStamp
-from pack.trainer.file_index import FileFacts, FileIndex
+from pack.trainer.files.index import FileFacts, FileIndex, FileStamp
 
 OLD = FileStamp(10, 1_000_000_000_000)
 FACTS = FileFacts("ab" * 16, 64, 48)

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from pack.trainer.spilling import CALM, FIRST, LATEST, SCARCE, SpillWatch, StepCost
+from pack.trainer.device.spill_watch import CALM, FIRST, LATEST, SCARCE, SpillWatch, StepCost
 
 FULL, ROOMY = SCARCE // 2, 4 * SCARCE
 PIXELS = 1024 * 1024

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .checked import Problems, Settings
 from .optimisers import (
     ADAMW_ALIKE,
     LOW_RATE,
@@ -17,7 +16,8 @@ from .optimisers import (
     is_relative,
     parse_arguments,
 )
-from .step_rules import parse_step_rules
+from .piecewise import parse_step_rules
+from .problems import Problems, Settings
 
 LrSchedule = Literal[
     "constant",

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pack.trainer.blocks import block_of, parse_alphas, parse_ranks, rate_weights
+from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_weights
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The ways that are compared."""

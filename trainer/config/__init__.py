@@ -1,0 +1,1 @@
+"""One typed config: everything that can be set, its default and its check. Imports `sdxl` only."""
