@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from ..trainer.captions import write_captions
 from ..trainer.dataset import Dataset
-from ..trainer.tidy import MODES, Mode
-from ..trainer.tidy_names import Naming
+from ..trainer.renaming.plan import Naming
+from ..trainer.renaming.tidy import MODES, Mode
 from .host import folders
 from .host.tidying import naming_problem, renaming_state, tidy_dataset
 from .schema import field, node, output, setting

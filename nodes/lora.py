@@ -9,9 +9,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..trainer.config.checkpoints import Precision
-from ..trainer.lora_about import About
-from ..trainer.lora_file import IfExists, save_user_lora
-from ..trainer.lora_formats import LoraFormat, in_format
+from ..trainer.lora_files.file import IfExists, save_user_lora
+from ..trainer.lora_files.formats import LoraFormat, in_format
+from ..trainer.lora_files.modelspec import About
 from .host import folders
 from .host.apply import apply_lora
 from .host.saving import file_metadata

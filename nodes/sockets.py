@@ -19,7 +19,7 @@ from ..trainer.config.train import (
     ValidationConfig,
 )
 from ..trainer.dataset import Dataset
-from ..trainer.lora_file import LoraModel
+from ..trainer.lora_files.file import LoraModel
 from .host.sampling import PreviewSettings
 
 

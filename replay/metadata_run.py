@@ -23,8 +23,8 @@ from ..trainer.config.cache import TextRecipe
 from ..trainer.config.train import TrainConfig
 from ..trainer.dataset import Dataset
 from ..trainer.files.store import Store
-from ..trainer.lora_about import About
-from ..trainer.metadata import ModelFile, RunFacts, describe
+from ..trainer.lora_files.metadata import ModelFile, RunFacts, describe
+from ..trainer.lora_files.modelspec import About
 from ..trainer.scan import scan_folder
 from ..trainer.subsets import SubsetOptions, with_options
 from . import kohya_arguments

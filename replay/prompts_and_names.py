@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..trainer.config.checkpoints import CheckpointConfig
-from ..trainer.prompts import Prompt, parse_prompts
+from ..trainer.kohya.prompt_lines import Prompt, parse_prompts
 from .case import Case
 
 _NAMES = {

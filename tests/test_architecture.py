@@ -196,7 +196,7 @@ def test_a_module_is_small_and_says_what_it_owns(path):
 def test_the_version_is_said_alike():
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     (version,) = re.findall(r'^version = "([^"]+)"$', project, re.M)
-    stated = ast.parse((ROOT / "trainer" / "metadata.py").read_text("utf-8"))
+    stated = ast.parse((ROOT / "trainer" / "lora_files" / "metadata.py").read_text("utf-8"))
     (assigned,) = [
         node.value.value
         for node in stated.body

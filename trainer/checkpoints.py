@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .config.checkpoints import CheckpointConfig
 from .loop import Loop, StepEvent
-from .lora_file import write_lora
+from .lora_files.file import write_lora
 
 log = logging.getLogger(__name__)
 

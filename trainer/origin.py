@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .config.train import TrainConfig
-from .lora_file import read_lora
+from .lora_files.file import read_lora
 from .runs import Run, find_run, steps_of, unknown_run
 from .state import State, read_state
 

@@ -17,7 +17,7 @@ from .files.atomic import write_atomically
 from .files.digests import digest
 from .files.lock import folder_lock
 from .loop import Outcome
-from .lora_file import LoraModel, read_lora, write_lora
+from .lora_files.file import LoraModel, read_lora, write_lora
 from .nearest import DESCRIPTION, nearest_run
 from .run_log import logged
 from .state import KEPT, StateFiles

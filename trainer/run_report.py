@@ -17,7 +17,7 @@ import torch
 
 from .files.atomic import write_atomically
 from .files.lock import NAME as LOCK
-from .metadata import VERSION
+from .lora_files.metadata import VERSION
 from .nearest import DESCRIPTION
 from .run_log import NAME as LOG
 from .runs import Run

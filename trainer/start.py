@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .config.train import TrainConfig
 from .files.digests import bytes_digest
-from .lora_formats import to_kohya
+from .lora_files.formats import to_kohya
 from .network import Network
 from .targets import Target
 from .text_targets import run_targets

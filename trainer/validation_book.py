@@ -21,7 +21,7 @@ from .cache import CachedDataset
 from .config.train import TrainConfig
 from .files.atomic import write_atomically
 from .loop import Outcome
-from .lora_file import LoraModel, read_lora, write_lora
+from .lora_files.file import LoraModel, read_lora, write_lora
 from .run import Result, RunFolder
 from .validation import Measurement
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from .config.validation import ValidationConfig
 from .loop import Loop, StepEvent
-from .lora_file import LoraModel
+from .lora_files.file import LoraModel
 from .validation_book import ValidationBook
 
 log = logging.getLogger(__name__)

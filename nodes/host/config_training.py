@@ -19,8 +19,8 @@ from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
 from ...trainer.checkpoints import FOLDER as CHECKPOINTS
 from ...trainer.files.atomic import write_atomically
-from ...trainer.kohya_config import Files
-from ...trainer.lora_file import LoraModel, save_user_lora
+from ...trainer.kohya.config import Files
+from ...trainer.lora_files.file import LoraModel, save_user_lora
 from ...trainer.start import Start
 from . import unet
 from .caching import CacheRequest, build_cache

@@ -10,8 +10,8 @@ import torch
 
 from ...trainer.batches import batches_per_epoch, epoch_of
 from ...trainer.files.index import FileFacts, FileIndex, FileStamp
-from ...trainer.metadata import ModelFile, RunFacts, describe
-from ...trainer.model_hashes import sha256, short_hash
+from ...trainer.lora_files.metadata import ModelFile, RunFacts, describe
+from ...trainer.lora_files.model_hashes import sha256, short_hash
 from . import unet
 from .folders import cache_root
 from .request import Request

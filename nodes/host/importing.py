@@ -11,9 +11,9 @@ import folder_paths
 
 from ...trainer.dataset import Dataset
 from ...trainer.files.digests import digest
-from ...trainer.kohya_config import KohyaConfig, Source, import_config
-from ...trainer.kohya_file import read_text
-from ...trainer.kohya_folders import folders_stamp, read_folders
+from ...trainer.kohya.config import KohyaConfig, Source, import_config
+from ...trainer.kohya.folders import folders_stamp, read_folders
+from ...trainer.kohya.toml import read_text
 from .bulk import collection_paused
 from .files import file_index
 from .folders import local_path

@@ -14,7 +14,7 @@ from ...trainer.batches import ended_epoch
 from ...trainer.caption_window import CaptionWindow
 from ...trainer.data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
-from ...trainer.lora_file import LoraModel
+from ...trainer.lora_files.file import LoraModel
 from ...trainer.memory import MemoryPlan
 from ...trainer.network import Network
 from ...trainer.origin import Origin

@@ -13,7 +13,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...trainer.prompts import parse_prompts
+from ...trainer.kohya.prompt_lines import parse_prompts
 from .text import conditioning
 
 

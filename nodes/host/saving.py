@@ -9,8 +9,8 @@ from typing import Any
 from comfy.cli_args import args
 from torch import Tensor
 
-from ...trainer.lora_about import About, thumbnail_url
-from ...trainer.metadata import without_private
+from ...trainer.lora_files.metadata import without_private
+from ...trainer.lora_files.modelspec import About, thumbnail_url
 
 
 def file_metadata(

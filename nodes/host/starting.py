@@ -11,8 +11,8 @@ import folder_paths
 import torch
 from torch import nn
 
-from ...trainer.lora_file import LoraModel, read_lora
-from ...trainer.lora_formats import to_kohya
+from ...trainer.lora_files.file import LoraModel, read_lora
+from ...trainer.lora_files.formats import to_kohya
 from ...trainer.network import Network
 from ...trainer.text_targets import run_targets
 from ...trainer.weights import Weights

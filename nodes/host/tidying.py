@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...trainer.dataset import Dataset
 from ...trainer.files.digests import digest
-from ...trainer.tidy import Mode, tidy
-from ...trainer.tidy_names import Naming
+from ...trainer.renaming.plan import Naming
+from ...trainer.renaming.tidy import Mode, tidy
 from .files import file_index
 from .folders import renames_root
 

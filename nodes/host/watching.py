@@ -10,7 +10,7 @@ from ...trainer.data import TrainingData
 from ...trainer.held_out import Parts
 from ...trainer.history import History
 from ...trainer.loop import Loop
-from ...trainer.lora_file import LoraModel
+from ...trainer.lora_files.file import LoraModel
 from ...trainer.run import RunFolder
 from ...trainer.step import Model
 from ...trainer.validation import Validation

@@ -18,8 +18,8 @@ from pack.nodes.latents import CacheLatents
 from pack.nodes.train import Train
 from pack.tests.host import kohya_scene
 from pack.tests.host.conftest import COMFYUI
-from pack.trainer.kohya_config import Files
-from pack.trainer.lora_file import read_lora
+from pack.trainer.kohya.config import Files
+from pack.trainer.lora_files.file import read_lora
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from pack.nodes.host import facts
-from pack.trainer.metadata import ModelFile
+from pack.trainer.lora_files.metadata import ModelFile
 
 
 @pytest.fixture

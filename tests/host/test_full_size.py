@@ -19,7 +19,7 @@ from pack.trainer import cache, texts
 from pack.trainer.cache import CachedDataset, CachedItem, LatentRecipe
 from pack.trainer.dataset import Dataset
 from pack.trainer.files.store import Store
-from pack.trainer.lora_file import write_lora
+from pack.trainer.lora_files.file import write_lora
 from pack.trainer.sdxl.buckets import BucketSettings, assign, conditioning
 
 SIDE = 256

@@ -13,8 +13,8 @@ from pack.nodes.host.weights import ComfyWeights
 from pack.tests.host.test_lora_out import answer, inputs
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config.train import LoraConfig
-from pack.trainer.lora_file import write_lora
-from pack.trainer.lora_formats import in_format, to_kohya
+from pack.trainer.lora_files.file import write_lora
+from pack.trainer.lora_files.formats import in_format, to_kohya
 from pack.trainer.network import Network
 from pack.trainer.targets import find_targets
 

@@ -14,7 +14,7 @@ from pack.tests.host import scene
 from pack.tests.host.test_lora_out import answer
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config.train import LoraConfig, OptimiserConfig
-from pack.trainer.lora_file import write_lora
+from pack.trainer.lora_files.file import write_lora
 from pack.trainer.network import Network
 from pack.trainer.targets import find_targets
 

@@ -18,7 +18,7 @@ from pack.nodes.lora import ApplyLora, SaveLora
 from pack.tests.host import scene
 from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config.train import LoraConfig
-from pack.trainer.lora_file import read_lora, write_lora
+from pack.trainer.lora_files.file import read_lora, write_lora
 from pack.trainer.network import Network
 from pack.trainer.targets import find_targets
 

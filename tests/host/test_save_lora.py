@@ -7,8 +7,8 @@ from comfy.cli_args import args
 
 from pack.nodes.host.saving import file_metadata
 from pack.nodes.lora import SaveLora
-from pack.trainer.lora_about import About
-from pack.trainer.lora_file import LoraModel, read_lora
+from pack.trainer.lora_files.file import LoraModel, read_lora
+from pack.trainer.lora_files.modelspec import About
 
 KEY = "lora_unet_input_blocks_4_1_proj_in"
 HIDDEN = SimpleNamespace(prompt={"1": {"inputs": {}}}, extra_pnginfo={"workflow": {"nodes": []}})

@@ -10,8 +10,8 @@ from pack.nodes.host import training
 from pack.nodes.start import LoadLora
 from pack.tests.host import scene
 from pack.trainer.config.train import LoraConfig, TrainConfig
-from pack.trainer.lora_file import write_lora
-from pack.trainer.lora_formats import to_diffusers_lora
+from pack.trainer.lora_files.file import write_lora
+from pack.trainer.lora_files.formats import to_diffusers_lora
 from pack.trainer.start import Start
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age

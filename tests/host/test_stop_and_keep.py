@@ -12,7 +12,7 @@ from pack.nodes.host.stopping import TRAININGS
 from pack.tests.host import scene
 from pack.trainer.config.checkpoints import CheckpointConfig
 from pack.trainer.config.train import OptimiserConfig, TrainConfig
-from pack.trainer.lora_file import read_lora
+from pack.trainer.lora_files.file import read_lora
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

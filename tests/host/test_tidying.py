@@ -9,7 +9,7 @@ from PIL import Image
 
 from pack.nodes.host import folders, loading, tidying
 from pack.tests.host import scene
-from pack.trainer.tidy_names import Naming
+from pack.trainer.renaming.plan import Naming
 
 OPENED: list[Path] = []
 

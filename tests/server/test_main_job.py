@@ -6,7 +6,7 @@ import sys
 
 from PIL import Image
 
-from pack.trainer.lora_file import read_lora
+from pack.trainer.lora_files.file import read_lora
 
 
 def test_it_ends_with_three_files(root, tmp_path):

@@ -7,7 +7,7 @@ from pack.trainer.config.cache import TextRecipe
 from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from pack.trainer.dataset import Dataset, Sample, Subset
 from pack.trainer.files.index import FileStamp
-from pack.trainer.metadata import RunFacts
+from pack.trainer.lora_files.metadata import RunFacts
 from pack.trainer.sdxl.buckets import BucketSettings, SizeConditioning
 
 FOLDERS = {

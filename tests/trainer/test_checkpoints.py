@@ -16,7 +16,7 @@ from pack.trainer import checkpoints as module
 from pack.trainer.checkpoints import Checkpoints
 from pack.trainer.config.checkpoints import CheckpointConfig
 from pack.trainer.config.train import OptimiserConfig
-from pack.trainer.lora_file import read_lora
+from pack.trainer.lora_files.file import read_lora
 from pack.trainer.state import StateFiles
 
 STEPS = 10  # of 3 in an epoch: 5 pictures in batches of 2

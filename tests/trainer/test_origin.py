@@ -9,7 +9,7 @@ from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Run, same
 from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.files.lock import folder_lock
-from pack.trainer.lora_file import LoraModel
+from pack.trainer.lora_files.file import LoraModel
 from pack.trainer.origin import find_origin
 from pack.trainer.run import Inputs, RunFolder
 

@@ -9,7 +9,7 @@ import torch
 from pack.trainer import run as module
 from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from pack.trainer.loop import Outcome
-from pack.trainer.lora_file import LoraModel
+from pack.trainer.lora_files.file import LoraModel
 from pack.trainer.run import DESCRIPTION, Inputs, RunFolder
 
 CONFIG = TrainConfig(steps=3)

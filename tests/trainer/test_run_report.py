@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pack.tests.trainer.test_runs import make
-from pack.trainer.metadata import VERSION
+from pack.trainer.lora_files.metadata import VERSION
 from pack.trainer.run_report import without_names, write_report
 from pack.trainer.runs import find_run
 

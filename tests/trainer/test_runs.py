@@ -11,7 +11,7 @@ from pack.trainer import runs as module
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.files import lock
 from pack.trainer.files.lock import folder_lock
-from pack.trainer.lora_file import write_lora
+from pack.trainer.lora_files.file import write_lora
 from pack.trainer.runs import Pruning, find_run, list_runs
 
 DAY = 86400.0

@@ -10,7 +10,7 @@ from pack.trainer.data import TrainingData
 from pack.trainer.files.store import Store
 from pack.trainer.held_out import split
 from pack.trainer.history import History
-from pack.trainer.lora_file import LoraModel
+from pack.trainer.lora_files.file import LoraModel
 from pack.trainer.run import Inputs, RunFolder
 from pack.trainer.state_keeper import StateKeeper
 from pack.trainer.validation import Validation

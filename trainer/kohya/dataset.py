@@ -1,0 +1,202 @@
+"""kohya's dataset: train_data_dir or the tables of a dataset toml as folders with their options.
+
+A value is looked for in the subset, then its dataset, then [general], then on the command line
+(kohya.md 1.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..config.captions import CaptionOptions
+from ..config.problems import Problems
+from ..dataset import Interpolation
+from ..sdxl.buckets import BucketSettings
+from .arguments import BUCKETS, CAPTIONS, HONOURED, Key
+from .toml import typed, unknown
+from .unused import REFUSED
+
+RESOLUTION = 1024
+"""SDXL's own, where a config has none; kohya stops there."""
+
+_ROWS: dict[str, Key] = {
+    **HONOURED,
+    "batch_size": HONOURED["train_batch_size"],
+    "num_repeats": HONOURED["dataset_repeats"],
+    "class_tokens": Key("text", ""),
+    "image_dir": Key("text", ""),
+    "is_reg": Key("switch", False),
+    "custom_attributes": Key("table", {}),
+}
+_COMMAND_LINE = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}
+"""Names that are others on the command line."""
+
+_AUGMENTS = frozenset({"color_aug", "random_crop", "face_crop_aug_range"})
+_IGNORED = frozenset({"cache_info"})
+_SUBSET = frozenset({
+    *CAPTIONS, "num_repeats", "custom_attributes", "flip_aug", "resize_interpolation", "caption_extension", "class_tokens",
+    *_AUGMENTS, *_IGNORED,
+})  # fmt: skip
+_DATASET = _SUBSET | (BUCKETS.keys() - {"max_resolution"}) | {
+    "batch_size", "validation_split", "validation_seed",
+}  # fmt: skip
+_MASKS = frozenset({"alpha_mask", "conditioning_data_dir"})
+_ALLOWED = {
+    "general": _DATASET,
+    "datasets": _DATASET | {"subsets"},
+    "subsets": _SUBSET | _MASKS | {"image_dir", "is_reg"},
+}
+"""Which names each kind of table may hold."""
+
+PRESERVATION = "diff_output_preservation"
+
+_INTERPOLATIONS: dict[str, Interpolation] = {"linear": "bilinear", "cubic": "bicubic"}
+
+
+class FolderPlan(NamedTuple):
+    """One folder of pictures and what kohya does with it.
+
+    ``numbered``: its sub-folders named ``<repeats>_<name>`` are read (train_data_dir), else only the
+    pictures directly in it. ``masks`` is a folder of masks by the pictures' names, or "".
+    """
+
+    path: str
+    is_reg: bool
+    numbered: bool
+    repeats: int
+    class_tokens: str
+    extension: str
+    weight: float
+    flip: bool
+    interpolation: Interpolation | None
+    captions: CaptionOptions
+    buckets: BucketSettings
+    batch_size: int
+    masks: str
+    alpha_mask: bool
+    preserves: bool
+    held_out: tuple[float, int]
+    """kohya's validation_split and validation_seed."""
+
+
+def plan_folders(values: Mapping[str, Any], tables: Mapping[str, Any]) -> tuple[FolderPlan, ...]:
+    """The folders of a config, in kohya's order.
+
+    ``values`` are the command line's arguments, ``tables`` those of a dataset toml, empty without one.
+
+    Raises:
+        ValueError: a table has an unknown name or a wrong value, or no folder is given.
+    """
+    if tables:
+        return _from_tables(values, tables)
+    named = [(values["train_data_dir"], False), (values["reg_data_dir"], True)]
+    plans = tuple(
+        _plan({"image_dir": path, "is_reg": is_reg}, {}, {}, values)._replace(numbered=True)
+        for path, is_reg in named
+        if path
+    )
+    if not plans or plans[0].is_reg:
+        raise ValueError(
+            "the config names no pictures: give train_data_dir, or dataset_config with a dataset toml"
+        )
+    return plans
+
+
+def _from_tables(values: Mapping[str, Any], tables: Mapping[str, Any]) -> tuple[FolderPlan, ...]:
+    problems = Problems()
+    general = _checked(tables.get("general", {}), "general", "[general]", problems)
+    found = []
+    for number, dataset in enumerate(tables["datasets"], 1):
+        place = f"[[datasets]] {number}"
+        outer = _checked(dataset, "datasets", place, problems)
+        subsets = outer.pop("subsets", [])
+        if not isinstance(subsets, list) or not subsets:
+            problems.append(f"{place} has no [[datasets.subsets]]")
+            continue
+        for count, subset in enumerate(subsets, 1):
+            where = f"{place}, subset {count}"
+            inner = _checked(subset, "subsets", where, problems)
+            problems.need(bool(inner.get("image_dir")), f"{where} has no image_dir")
+            found.append((inner, outer))
+    if problems:
+        raise ValueError("; ".join(problems))
+    return tuple(_plan(inner, outer, general, values) for inner, outer in found)
+
+
+def _checked(table: Any, kind: str, place: str, problems: Problems) -> dict[str, Any]:
+    """The table with its values checked; what is wrong goes to ``problems``."""
+    if not isinstance(table, dict):
+        problems.append(f"{place} must be a table")
+        return {}
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in _ALLOWED[kind]:
+            problems.append(_misplaced(name, kind, place))
+        elif name in _AUGMENTS:
+            problems.need(not value, f"{place}: {name}: {REFUSED[name].advice}")
+        elif name == "subsets":
+            found[name] = value
+        elif name not in _IGNORED:
+            try:
+                found[name] = typed(_ROWS[name], value)
+            except ValueError as error:
+                problems.append(f"{place}: {name} is {value!r}; {error}")
+    return found
+
+
+def _misplaced(name: str, kind: str, place: str) -> str:
+    tables = [other for other, allowed in _ALLOWED.items() if name in allowed]
+    if tables:
+        return f"{place}: {name} belongs into {' or '.join(tables)}"
+    if name == "metadata_file":
+        return f"{place}: metadata_file: {REFUSED['in_json'].advice}"
+    return f"{place}: {unknown(name, _ALLOWED[kind])}"
+
+
+def _plan(
+    subset: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    general: Mapping[str, Any],
+    values: Mapping[str, Any],
+) -> FolderPlan:
+    def find(name: str) -> Any:
+        for table in (subset, dataset, general):
+            if name in table:
+                return table[name]
+        return values.get(_COMMAND_LINE.get(name, name), _ROWS[name].default)
+
+    is_reg, interpolation = find("is_reg"), find("resize_interpolation")
+    resolution = find("resolution") or values["max_resolution"] or (RESOLUTION, RESOLUTION)
+    buckets = {_field(key): find(name) for name, key in BUCKETS.items() if key.sets}
+    return FolderPlan(
+        path=find("image_dir"),
+        is_reg=is_reg,
+        numbered=False,
+        repeats=find("num_repeats"),
+        class_tokens=find("class_tokens"),
+        extension=find("caption_extension"),
+        weight=values["prior_loss_weight"] if is_reg else 1.0,
+        flip=find("flip_aug"),
+        interpolation=_INTERPOLATIONS.get(interpolation, interpolation or None),
+        captions=CaptionOptions(**{_field(key): find(name) for name, key in CAPTIONS.items()}),
+        buckets=BucketSettings(**{**buckets, "resolution": resolution}),
+        batch_size=find("batch_size"),
+        masks="" if is_reg else find("conditioning_data_dir"),
+        alpha_mask=find("alpha_mask"),
+        preserves=_preserves(find("custom_attributes")),
+        held_out=(find("validation_split"), find("validation_seed") or values["seed"] or 0),
+    )
+
+
+def _preserves(attributes: Mapping[str, Any]) -> bool:
+    unknown_names = sorted(attributes.keys() - {PRESERVATION})
+    if unknown_names:
+        raise ValueError(
+            f"custom_attributes has {unknown_names[0]}; only {PRESERVATION} is understood"
+        )
+    return bool(attributes.get(PRESERVATION, False))
+
+
+def _field(key: Key) -> str:
+    return key.sets.partition(".")[2]

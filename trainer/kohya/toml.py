@@ -1,0 +1,170 @@
+"""kohya's config files as text: toml to the arguments of the command line and to a dataset's tables."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..captions import decode_text
+from ..config.problems import Problems
+from .arguments import HONOURED, Key
+from .unused import IGNORED, REFUSED
+
+KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED})
+"""Every argument that a config may name."""
+
+DATASET_TABLES = ("general", "datasets")
+
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?)%")
+_LARGEST = 1 << 20
+
+
+class KohyaFile(NamedTuple):
+    """What stands in a config: arguments by name, and the tables of a dataset (empty: none)."""
+
+    arguments: dict[str, Any]
+    dataset: dict[str, Any]
+
+
+def read_text(path: Path) -> str:
+    """The text of a config file. ValueError when it is missing, no file, no text, or larger than a config."""
+    try:
+        if path.exists() and not path.is_file():  # reading a device might never end
+            raise ValueError(f"{path} is no file.")
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"{path} is too large for a config file.")
+        return decode_text(path.read_bytes(), path)
+    except OSError as error:
+        raise ValueError(
+            f"The config file {path} cannot be read: {error.strerror or error}."
+        ) from error
+
+
+def parse(text: str, name: str) -> KohyaFile:
+    """The contents of a config, sections put together as kohya does.
+
+    Raises:
+        ValueError: it is no toml, or an argument stands in two sections with different values.
+    """
+    data = toml_tables(text, name)
+    dataset: dict[str, Any] = {}
+    if isinstance(data.get("datasets"), list):
+        dataset = {table: data.pop(table) for table in DATASET_TABLES if table in data}
+    arguments: dict[str, Any] = {}
+    for key, value in data.items():
+        for inner, one in value.items() if isinstance(value, dict) else ((key, value),):
+            if arguments.setdefault(inner, one) != one:
+                raise ValueError(f"{name}: {inner} stands there twice with different values.")
+    return KohyaFile(arguments, dataset)
+
+
+def toml_tables(text: str, name: str) -> dict[str, Any]:
+    """The tables of a toml text. ValueError when it is none, or nothing here can read it."""
+    try:
+        toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    except ImportError as error:
+        raise ValueError(
+            "Reading a config.toml under Python 3.10 needs the package tomli: pip install tomli."
+        ) from error
+    try:
+        return toml.loads(text)
+    except toml.TOMLDecodeError as error:
+        hint = " In paths write / or \\\\ instead of \\." if "\\" in text else ""
+        raise ValueError(f"{name} is not valid toml: {error}.{hint}") from error
+
+
+def checked(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Every honoured argument with its value, or kohya's default where it is absent.
+
+    Raises:
+        ValueError: lists everything that is unknown, of the wrong type, or refused.
+    """
+    problems = Problems()
+    values = {argument: key.default for argument, key in HONOURED.items()}
+    for argument, value in arguments.items():
+        if argument in HONOURED:
+            try:
+                values[argument] = typed(HONOURED[argument], value)
+            except ValueError as error:
+                problems.append(f"{argument} is {value!r}; {error}")
+        elif argument not in KNOWN:
+            problems.append(unknown(argument, KNOWN))
+        elif refusal := REFUSED.get(argument):
+            changes = value and value != refusal.default
+            problems.need(not changes, f"{argument} = {value!r}: {refusal.advice}")
+    problems.finish(name)
+    return values
+
+
+def unknown(argument: str, known: frozenset[str]) -> str:
+    """The complaint about an argument that nobody knows, with those that look like it."""
+    near = get_close_matches(argument, known, 3, 0.6)
+    advice = f"did you mean {' or '.join(near)}?" if near else "remove it"
+    return f"{argument} is no argument of kohya's trainer for SDXL LoRAs; {advice}"
+
+
+def typed(key: Key, value: Any) -> Any:
+    """A value in the form that its row asks for. ValueError says what it should be."""
+    read = _READ[key.kind](value)
+    if read is None:
+        raise ValueError(f"it must be a {key.kind}")
+    if key.choices and read not in key.choices:
+        raise ValueError(f"it must be one of {', '.join(str(c) for c in key.choices if c != '')}")
+    return read
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _length(value: Any) -> float | None:
+    percent = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
+    return float(percent[1]) / 100 if percent else _number(value)
+
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        return tuple(value.split())
+    is_list = isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return tuple(value) if is_list else None
+
+
+def _numbers(value: Any) -> tuple[float, ...] | None:
+    numbers = [_number(one) for one in (value if isinstance(value, list) else [value])]
+    return None if None in numbers else tuple(n for n in numbers if n is not None)
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    """`1024`, `"1024"`, `"1024,768"` or `[1024, 768]` as (width, height)."""
+    sides = value.split(",") if isinstance(value, str) else value
+    sides = sides if isinstance(sides, list) else [sides]
+    try:
+        whole = [int(side) if isinstance(side, str) else _whole(side) for side in sides]
+    except ValueError:
+        return None
+    if len(whole) not in (1, 2) or None in whole:
+        return None
+    return whole[0], whole[-1]  # type: ignore[return-value]
+
+
+_READ = {
+    "switch": lambda value: value if isinstance(value, bool) else None,
+    "whole number": _whole,
+    "number": _number,
+    "text": lambda value: value if isinstance(value, str) else None,
+    "list of texts": _texts,
+    "number or list": _numbers,
+    "length": _length,
+    "size": _size,
+    "table": lambda value: value if isinstance(value, dict) else None,
+}

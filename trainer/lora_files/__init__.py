@@ -1,0 +1,1 @@
+"""LoRA files: written, read, converted between formats, with kohya's metadata. Imports `batches`, `config` and `sdxl`."""

@@ -1,0 +1,160 @@
+"""kohya-format LoRA files: written whole or not at all, never over a file of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..config.checkpoints import Precision, check_name
+from ..files.atomic import write_atomically
+
+IfExists = Literal["number", "replace"]
+
+GRAPH_KEYS = ("prompt", "workflow")
+"""The graph that made the file, as ComfyUI writes it."""
+
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+_LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
+
+
+class LoraModel(dict[str, Tensor]):
+    """A trained LoRA as ComfyUI's LORA_MODEL: kohya key -> contiguous CPU tensor.
+
+    metadata: kohya's `ss_*` and modelspec keys; trigger: the trigger word or "".
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        super().__init__(tensors)
+        self.metadata = dict(metadata)
+
+    @property
+    def trigger(self) -> str:
+        return self.metadata.get("modelspec.trigger_phrase", "")
+
+
+def write_lora(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    precision: Precision = "fp16",
+) -> Path:
+    """Write a LoRA with kohya's hashes to `path`, which is replaced only once the file is whole."""
+    dtype = _DTYPES[check_precision(precision)]
+    cast = {key: value.to(dtype).contiguous() for key, value in sorted(tensors.items())}
+    described = {**metadata, **_hashes(cast, metadata)}
+    write_atomically(path, save(cast, described))
+    return path
+
+
+def read_lora(path: Path) -> LoraModel:
+    """Read a LoRA file. Raises ValueError when it is missing, truncated or no safetensors file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return LoraModel({key: file.get_tensor(key).clone() for key in file.keys()}, metadata)  # noqa: SIM118 (no dict)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read as a LoRA: {error}") from error
+
+
+def save_user_lora(
+    folder: Path,
+    name: str,
+    lora: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    *,
+    precision: Precision = "fp16",
+    if_exists: IfExists = "number",
+) -> Path:
+    """Write a LoRA under the user's name below `folder` and return its path.
+
+    A file of that name which already holds the same LoRA and metadata is left as it is. Another
+    one is kept: with "number" the new file gets a number, with "replace" the old one becomes a
+    `.bak`.
+    Raises ValueError for a name that leaves the folder or that a file system refuses.
+    """
+    target = _user_path(folder, name)
+    fresh = {key: value.to(_DTYPES[check_precision(precision)]) for key, value in lora.items()}
+    candidates = [target] + [target.with_stem(f"{target.stem}-{n}") for n in range(2, 1000)]
+    for path in candidates if if_exists == "number" else candidates[:1]:
+        if path.exists():
+            if _same(path, fresh, metadata):
+                return path
+            if if_exists == "number":
+                continue
+            return _replace(path, lora, metadata, precision)
+        return write_lora(path, lora, metadata, precision)
+    raise ValueError(f"There are already {len(candidates)} files named like {target}; clean up.")
+
+
+def check_precision(precision: str) -> Precision:
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision is {precision!r}; it must be one of fp16, bf16, fp32.")
+    return precision  # type: ignore[return-value]
+
+
+def _user_path(folder: Path, name: str) -> Path:
+    clean = check_name(name.removesuffix(".safetensors"))
+    return folder / f"{clean}.safetensors"
+
+
+def _same(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bool:
+    try:
+        found = read_lora(path)
+    except ValueError:
+        return False
+    described = _of_the_lora(found.metadata) == _of_the_lora(metadata)
+    return (
+        described
+        and found.keys() == tensors.keys()
+        and all(
+            found[key].dtype == value.dtype and torch.equal(found[key], value)
+            for key, value in tensors.items()
+        )
+    )
+
+
+def _of_the_lora(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Without hashes, and without the graph: a node that was moved makes no other LoRA."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if not key.startswith("sshs_") and key not in GRAPH_KEYS
+    }
+
+
+def _replace(
+    path: Path, lora: Mapping[str, Tensor], metadata: Mapping[str, str], precision: Precision
+) -> Path:
+    backup = _keep_backup(path)
+    try:
+        return write_lora(path, lora, metadata, precision)
+    except BaseException:
+        backup.rename(path)
+        raise
+
+
+def _keep_backup(path: Path) -> Path:
+    backup = path.with_suffix(".safetensors.bak")
+    number = 2
+    while backup.exists():
+        backup = path.with_suffix(f".safetensors.{number}.bak")
+        number += 1
+    return path.rename(backup)
+
+
+def _hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
+    """kohya's sshs_*: over the file as it would be with only the `ss_*` keys."""
+    data = save(dict(tensors), {key: metadata[key] for key in metadata if key.startswith("ss_")})
+    header = int.from_bytes(data[:8], "little")
+    legacy = data[_LEGACY_OFFSET : _LEGACY_OFFSET + _LEGACY_LENGTH]
+    return {
+        "sshs_model_hash": hashlib.sha256(data[8 + header :]).hexdigest(),
+        "sshs_legacy_hash": hashlib.sha256(legacy).hexdigest()[:8],
+    }
