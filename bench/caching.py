@@ -180,7 +180,7 @@ def _with_tags(folder: Path, work: Path) -> dict[str, Callable[[], None]]:
     from pack.nodes.host import caching, folders, tagging
     from pack.tagger import TagOptions
     from pack.trainer.config.cache import CacheSettings
-    from pack.trainer.scan import scan_folder
+    from pack.trainer.dataset.scan import scan_folder
 
     patcher = SimpleNamespace(model=torch.nn.Linear(1, 1), load_device=torch.device("cpu"))
     vae = SimpleNamespace(patcher=patcher, encode=no_vae)

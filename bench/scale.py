@@ -108,9 +108,9 @@ def _run(work: Path) -> None:
 
     from pack.nodes.host import captions, clearing, files, loading, tagging
     from pack.tagger import FilterOptions, TagOptions
-    from pack.trainer.cache import LatentRecipe, cache_latents
+    from pack.trainer.batches.training_data import TrainingData
+    from pack.trainer.cache.latents import LatentRecipe, cache_latents
     from pack.trainer.config.train import TrainConfig
-    from pack.trainer.data import TrainingData
     from pack.trainer.sdxl.buckets import BucketSettings
 
     request = loading.LoadRequest(str(work / "set"), 1, "", ".txt", False, "first")

@@ -44,7 +44,7 @@ def main() -> None:
 def _stages(ours: Any) -> list[str]:
     """A line for each stage in the order of their ends; the last is the whole."""
     from pack.nodes.host import live_training, mounting, training, unet
-    from pack.trainer.data import TrainingData
+    from pack.trainer.batches.training_data import TrainingData
 
     seconds: dict[str, Any] = {}
     stages = {

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..tagger import CurateOptions
-from ..trainer.dataset import Dataset
+from ..trainer.dataset.dataset import Dataset
 from ..trainer.sdxl.buckets import BucketSettings
 from .host.curating import CurateRequest, curate_dataset
 from .schema import field, node, output, setting

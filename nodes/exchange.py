@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..trainer.dataset import Dataset
-from ..trainer.pictures import dataset_of
-from ..trainer.subsets import merged
+from ..trainer.dataset.dataset import Dataset
+from ..trainer.dataset.save_images import dataset_of
+from ..trainer.dataset.subsets import merged
 from .host import folders
 from .host.exchange import arrays_of, export, images_of
 from .schema import field, node, output

@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.captions import write_captions
-from ..trainer.dataset import Dataset
+from ..trainer.dataset.caption_files import write_captions
+from ..trainer.dataset.dataset import Dataset
 from ..trainer.renaming.plan import Naming
 from ..trainer.renaming.tidy import MODES, Mode
 from .host import folders

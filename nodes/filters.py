@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..tagger import FilterOptions, parse_list, parse_patterns, parse_replacements
-from ..trainer.dataset import Dataset
+from ..trainer.dataset.dataset import Dataset
 from .host.captions import filter_dataset
 from .schema import field, node, output, setting
 from .sockets import DatasetSocket

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from comfy_api.latest import io
 
 from ..trainer.config.cache import AS_PROMPTS, CacheSettings, Chunks, TextRecipe
-from ..trainer.dataset import Dataset
+from ..trainer.dataset.dataset import Dataset
 from ..trainer.sdxl.buckets import BucketSettings, parse_resolutions
 from .host.caching import CacheRequest, build_cache
 from .host.clearing import last_cleared

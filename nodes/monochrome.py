@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..tagger import MONOCHROME_POLICIES, MonochromeOptions
-from ..trainer.dataset import Dataset
+from ..trainer.dataset.dataset import Dataset
 from .host.monochrome import detect_monochrome
 from .schema import field, node, output, setting
 from .sockets import DatasetSocket

@@ -7,8 +7,8 @@ from typing import Any, get_args
 from comfy_api.latest import io
 
 from ..trainer.config.captions import CaptionOptions
-from ..trainer.dataset import Dataset, Interpolation
-from ..trainer.subsets import SubsetOptions, with_options
+from ..trainer.dataset.dataset import Dataset, Interpolation
+from ..trainer.dataset.subsets import SubsetOptions, with_options
 from .schema import field, node, output, setting
 from .sockets import CaptionSettingsSocket, DatasetSocket
 

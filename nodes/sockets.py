@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from comfy_api.latest import io
 
-from ..trainer.cache import CachedDataset
+from ..trainer.cache.latents import CachedDataset
 from ..trainer.config.cache import CacheSettings
 from ..trainer.config.captions import CaptionOptions
 from ..trainer.config.checkpoints import CheckpointConfig
@@ -18,7 +18,7 @@ from ..trainer.config.train import (
     TrainConfig,
     ValidationConfig,
 )
-from ..trainer.dataset import Dataset
+from ..trainer.dataset.dataset import Dataset
 from ..trainer.lora_files.file import LoraModel
 from .host.sampling import PreviewSettings
 

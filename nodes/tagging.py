@@ -16,7 +16,7 @@ from ..tagger import (
     parse_replacements,
 )
 from ..trainer.config.cache import CacheSettings
-from ..trainer.dataset import Dataset
+from ..trainer.dataset.dataset import Dataset
 from .host.tagging import TagRequest, model_names, tag_dataset
 from .schema import field, node, output, setting
 from .sockets import BucketSettingsSocket, DatasetSocket

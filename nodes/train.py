@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..trainer.cache import CachedDataset
+from ..trainer.cache.latents import CachedDataset
 from ..trainer.config.captions import CaptionOptions
 from ..trainer.config.checkpoints import CheckpointConfig
 from ..trainer.config.train import (

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..trainer.caption_rules import shown_caption
 from ..trainer.config.captions import CaptionOptions
+from ..trainer.dataset.caption_rules import shown_caption
 from .case import Case, Unsupported
 
 _FIELDS = {

@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..trainer.batches import epoch_batches
-from ..trainer.cache import CachedDataset, LatentRecipe, cache_latents
-from ..trainer.dataset import Dataset
+from ..trainer.batches.plan import epoch_batches
+from ..trainer.cache.latents import CachedDataset, LatentRecipe, cache_latents
+from ..trainer.dataset.dataset import Dataset
+from ..trainer.dataset.scan import scan_folder
 from ..trainer.files.store import Store
-from ..trainer.scan import scan_folder
 from ..trainer.sdxl.buckets import BucketSettings, assign
 from .case import Case, Unsupported
 

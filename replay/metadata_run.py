@@ -17,16 +17,16 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..trainer.batches import batches_per_epoch, epoch_of
-from ..trainer.cache import CachedDataset, LatentRecipe, cache_latents
+from ..trainer.batches.plan import batches_per_epoch, epoch_of
+from ..trainer.cache.latents import CachedDataset, LatentRecipe, cache_latents
 from ..trainer.config.cache import TextRecipe
 from ..trainer.config.train import TrainConfig
-from ..trainer.dataset import Dataset
+from ..trainer.dataset.dataset import Dataset
+from ..trainer.dataset.scan import scan_folder
+from ..trainer.dataset.subsets import SubsetOptions, with_options
 from ..trainer.files.store import Store
 from ..trainer.lora_files.metadata import ModelFile, RunFacts, describe
 from ..trainer.lora_files.modelspec import About
-from ..trainer.scan import scan_folder
-from ..trainer.subsets import SubsetOptions, with_options
 from . import kohya_arguments
 from .case import Case, Unsupported
 from .dataset_plan import no_vae, write_tree

@@ -8,8 +8,8 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from ..trainer.dataset import Interpolation
-from ..trainer.images import load_rgb, resize_and_crop
+from ..trainer.dataset.dataset import Interpolation
+from ..trainer.dataset.images import load_rgb, resize_and_crop
 from ..trainer.sdxl.buckets import BucketSettings, assign, kohya_crop
 from .bucketing import largest_error, settings_of
 from .case import Case, Unsupported

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..tagger import Labels, as_input, count_tags, merge, prepare, read_labels, select
-from ..trainer.images import stored_size
+from ..trainer.dataset.images import stored_size
 from .case import Case, Unsupported, largest
 from .tagger_options import parse_arguments, tag_options
 

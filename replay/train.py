@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..trainer.attach import Attachment, leaf_plan
+from ..trainer.batches.training_data import VAE_SCALE, Batch
 from ..trainer.config.optimiser import LrSchedule
 from ..trainer.config.train import LossConfig, OptimiserConfig
-from ..trainer.data import VAE_SCALE, Batch
 from ..trainer.lr_schedule import learning_rate
 from ..trainer.network import Network
 from ..trainer.optim import Optimiser

@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 
 from pack.tagger import examine
-from pack.trainer import cache, decoding
-from pack.trainer.cache import LatentRecipe, cache_latents, check_unchanged
-from pack.trainer.captions import write_captions
-from pack.trainer.dataset import Dataset
+from pack.trainer.cache import decoding, latents
+from pack.trainer.cache.latents import LatentRecipe, cache_latents
+from pack.trainer.dataset.caption_files import write_captions
+from pack.trainer.dataset.dataset import Dataset
+from pack.trainer.dataset.scan import scan_folder
+from pack.trainer.dataset.unchanged import check_unchanged
 from pack.trainer.files.index import FileIndex
 from pack.trainer.files.store import Store
-from pack.trainer.scan import scan_folder
 from pack.trainer.sdxl.buckets import BucketSettings
 
 
@@ -136,14 +137,14 @@ def _cached(folder: Path, dataset: Dataset, store: Store | None = None) -> objec
 
 def vanishes_while_cached(folder: Path, patch: pytest.MonkeyPatch) -> str:
     dataset = scan_folder(folder)
-    patch.setattr(cache, "check_unchanged", lambda _: (folder / "b.png").unlink())
+    patch.setattr(latents, "check_unchanged", lambda _: (folder / "b.png").unlink())
     return _refused(lambda: _cached(folder, dataset))
 
 
 def edited_while_cached(folder: Path, patch: pytest.MonkeyPatch) -> str:
     dataset = scan_folder(folder)
     patch.setattr(
-        cache, "check_unchanged", lambda _: Image.new("RGB", (9, 9)).save(folder / "b.png")
+        latents, "check_unchanged", lambda _: Image.new("RGB", (9, 9)).save(folder / "b.png")
     )
     return _refused(lambda: _cached(folder, dataset))
 
@@ -164,7 +165,7 @@ def read_only_folder(folder: Path, patch: pytest.MonkeyPatch) -> str:
 def disk_full_while_saving(folder: Path, patch: pytest.MonkeyPatch) -> str:
     _fail(patch, "replace", OSError(28, "No space left on device"), "b.txt")
     _fail(patch, "replace", OSError(28, "No space left on device"), "a.txt")
-    patch.setattr("pack.trainer.captions._back_up", lambda paths, _: [])
+    patch.setattr("pack.trainer.dataset.caption_files._back_up", lambda paths, _: [])
     said = _refused(lambda: _saved(folder))
     assert (folder / "b.txt").read_text() == "old b"
     assert {path.suffix for path in folder.iterdir()} == {".png", ".txt"}

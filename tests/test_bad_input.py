@@ -13,8 +13,8 @@ from pack.tagger import read_rgb
 from pack.tests import bad_files
 from pack.tests.bad_moments import CAPTIONS, MOMENTS
 from pack.tests.bad_pictures import LISTED, USED
-from pack.trainer.images import load_rgb
-from pack.trainer.scan import scan_folder
+from pack.trainer.dataset.images import load_rgb
+from pack.trainer.dataset.scan import scan_folder
 
 COLOURS_DIFFER = (
     "cmyk profile.jpg",

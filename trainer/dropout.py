@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .batches import BatchItem
+from .batches.plan import BatchItem
 from .config.train import LoraConfig
 from .rng import generator
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .batches.training_data import Batch
 from .config.train import TrainConfig
-from .data import Batch
 from .dropout import Dropout
 from .network import Network
 from .preservation import loss_terms

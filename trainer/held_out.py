@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from . import rng
-from .cache import CachedDataset, CachedItem
+from .cache.latents import CachedDataset, CachedItem
 from .config.captions import CaptionOptions
 from .config.train import TrainConfig
-from .dataset import Subset
+from .dataset.dataset import Subset
 
 
 class Parts(NamedTuple):

@@ -8,10 +8,10 @@ from collections.abc import Hashable
 import torch
 from torch import Tensor
 
-from .data import Batch
+from .batches.training_data import Batch
+from .cache.texts import stack_contexts
 from .network import Network
 from .step import Model
-from .texts import stack_contexts
 
 
 def with_texts(model: Model, batch: Batch, network: Network | None = None) -> Batch:

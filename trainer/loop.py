@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from .bands import BandLosses
+from .batches.training_data import PlannedStep, TrainingData
 from .config.train import TrainConfig
-from .data import PlannedStep, TrainingData
 from .device.transfer import read
 from .gradients import Gradients
 from .graphs import Graphs

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
+from .batches.training_data import Batch, PlannedStep, TrainingData
 from .config.train import TrainConfig
-from .data import Batch, PlannedStep, TrainingData
 from .dropout import Dropout
 from .gradients import MicroBatch
 from .step import Model, draw

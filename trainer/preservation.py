@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .batches.training_data import Batch
 from .config.train import LossConfig
-from .data import Batch
 from .live_texts import with_texts
 from .network import Network
 from .step import Draws, Model, noisy_latents, sample_losses

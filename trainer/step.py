@@ -9,15 +9,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .batches import BatchItem
+from .batches.plan import BatchItem
+from .batches.training_data import Batch
+from .cache.texts import Encode
 from .config.train import LossConfig, TrainConfig
-from .data import Batch
 from .device.transfer import send
 from .loss import per_sample
 from .noise import draw_timestep, multires_noise, offset_noise
 from .rng import generator
 from .sdxl.schedule import Schedule
-from .texts import Encode
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the model's answer."""

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import torch
 
 from . import rng
-from .batches import BatchItem
-from .cache import CachedItem
+from .batches.plan import BatchItem
+from .batches.training_data import TrainingData
+from .cache.latents import CachedItem
 from .config.train import TrainConfig
-from .data import TrainingData
 from .live_texts import with_texts
 from .step import Draws, Model, sample_losses
 

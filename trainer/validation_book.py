@@ -16,8 +16,8 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from .batches import epoch_ends
-from .cache import CachedDataset
+from .batches.plan import epoch_ends
+from .cache.latents import CachedDataset
 from .config.train import TrainConfig
 from .files.atomic import write_atomically
 from .loop import Outcome

@@ -13,11 +13,12 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from ...trainer import cache, texts
-from ...trainer.cache import CachedDataset, CachedItem, LatentRecipe
+from ...trainer.batches.training_data import VAE_SCALE
+from ...trainer.cache import latents as cache
+from ...trainer.cache import texts
+from ...trainer.cache.latents import CachedDataset, CachedItem, LatentRecipe
 from ...trainer.config.train import LoraConfig, OptimiserConfig, SpeedConfig, TrainConfig
-from ...trainer.data import VAE_SCALE
-from ...trainer.dataset import Dataset
+from ...trainer.dataset.dataset import Dataset
 from ...trainer.files.store import Store
 from ...trainer.sdxl.buckets import BucketSettings, assign, conditioning
 from ..scene import Scene

@@ -8,14 +8,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from ...trainer.cache import CachedDataset, LatentRecipe, cache_latents
-from ...trainer.class_captions import lasting_texts
+from ...trainer.batches.class_captions import lasting_texts
+from ...trainer.cache.latents import CachedDataset, LatentRecipe, cache_latents
+from ...trainer.cache.masks import cache_masks
+from ...trainer.cache.texts import cache_texts
 from ...trainer.config.cache import CacheSettings
 from ...trainer.config.train import TrainConfig
-from ...trainer.dataset import Dataset
+from ...trainer.dataset.dataset import Dataset
 from ...trainer.files.store import Store
-from ...trainer.masks import cache_masks
-from ...trainer.texts import cache_texts
 from . import images, text
 from .clearing import keep_within
 from .files import cache_store

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from ...tagger import FilterOptions, Kept, Tag, filter_captions, split_tags, tag_key
-from ...trainer.dataset import Dataset, Sample, Subset, TagScore
+from ...trainer.dataset.dataset import Dataset, Sample, Subset, TagScore
 from .bulk import collection_paused
 from .progress import check_interrupt
 

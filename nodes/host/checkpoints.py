@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ...trainer.batches import ended_epoch, epoch_of
+from ...trainer.batches.plan import ended_epoch, epoch_of
 from ...trainer.checkpoints import FOLDER, Checkpoints
 from ...trainer.loop import Loop
 from .facts import metadata

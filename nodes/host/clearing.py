@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...trainer import cache, masks, texts
-from ...trainer.cache import CachedDataset
-from ...trainer.clearing import Cleared, clear, prune
+from ...trainer.cache import latents, masks, texts
+from ...trainer.cache.eviction import Cleared, clear, prune
+from ...trainer.cache.latents import CachedDataset
 from ...trainer.config.captions import CaptionOptions
 from ...trainer.files.store import Store
 from .files import cache_store
@@ -15,7 +15,7 @@ from .folders import cache_root
 
 CLEARABLE: dict[str, tuple[str, ...] | None] = {
     "all": None,
-    "latents": (cache.KIND, masks.KIND),
+    "latents": (latents.KIND, masks.KIND),
     "captions": (texts.KIND,),
     "tags": ("tags",),
     "measurements": ("monochrome", "quality"),
@@ -59,9 +59,9 @@ def keep_within(limit_gb: float, cached: CachedDataset, store: Store) -> str:
 def _needed(cached: CachedDataset, store: Store) -> Iterator[Path]:
     """The files that training on ``cached`` reads."""
     for item in cached.items:
-        yield store.path(cache.KIND, item.latent_key)
+        yield store.path(latents.KIND, item.latent_key)
         if item.flipped_key:
-            yield store.path(cache.KIND, item.flipped_key)
+            yield store.path(latents.KIND, item.flipped_key)
         text = item.plain_text(CaptionOptions())
         if cached.text_fingerprint and text is not None:
             yield store.path(texts.KIND, texts.text_key(cached.text_fingerprint, text))

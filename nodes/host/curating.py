@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ...tagger import CANDIDATE_BITS, HASH_BITS, CurateOptions, find_copies
-from ...trainer.dataset import Dataset, Problem, Subset
+from ...trainer.dataset.dataset import Dataset, Problem, Subset
 from ...trainer.files.store import Store
 from ...trainer.sdxl.buckets import BucketSettings
 from . import folders

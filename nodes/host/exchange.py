@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...trainer.cache import check_unchanged
-from ...trainer.dataset import Dataset
-from ...trainer.export import Exported, export_kohya
-from ...trainer.images import load_rgb
+from ...trainer.dataset.dataset import Dataset
+from ...trainer.dataset.export import Exported, export_kohya
+from ...trainer.dataset.images import load_rgb
+from ...trainer.dataset.unchanged import check_unchanged
 from . import folders
 from .images import to_image
 from .progress import NodeProgress, check_interrupt

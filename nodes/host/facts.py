@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...trainer.batches import batches_per_epoch, epoch_of
+from ...trainer.batches.plan import batches_per_epoch, epoch_of
 from ...trainer.files.index import FileFacts, FileIndex, FileStamp
 from ...trainer.lora_files.metadata import ModelFile, RunFacts, describe
 from ...trainer.lora_files.model_hashes import sha256, short_hash

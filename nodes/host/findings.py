@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ...tagger import CurateOptions
-from ...trainer.dataset import Dataset, Sample, Subset
+from ...trainer.dataset.dataset import Dataset, Sample, Subset
 from ...trainer.sdxl.buckets import BucketSettings, assign
 from .measuring import Measured
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...trainer.formats import NAMES
+from ...trainer.dataset.file_names import NAMES
 
 TAGGERS = "wd14_tagger"
 """Name of the folder of tagger models below ComfyUI's models directory."""

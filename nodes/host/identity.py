@@ -16,7 +16,7 @@ from ...tagger import (
     split_tags,
     tag_key,
 )
-from ...trainer.dataset import Dataset, Sample, Subset
+from ...trainer.dataset.dataset import Dataset, Sample, Subset
 from .captions import SHOWN_CHANGES, categories
 
 SHOWN_RARER = 10

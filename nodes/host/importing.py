@@ -9,7 +9,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...trainer.dataset import Dataset
+from ...trainer.dataset.dataset import Dataset
 from ...trainer.files.digests import digest
 from ...trainer.kohya.config import KohyaConfig, Source, import_config
 from ...trainer.kohya.folders import folders_stamp, read_folders

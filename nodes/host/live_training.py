@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ...trainer.batches import ended_epoch
-from ...trainer.caption_window import CaptionWindow
-from ...trainer.data import TrainingData
+from ...trainer.batches.caption_window import CaptionWindow
+from ...trainer.batches.plan import ended_epoch
+from ...trainer.batches.training_data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora_files.file import LoraModel
 from ...trainer.memory import MemoryPlan

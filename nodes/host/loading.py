@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...trainer import folders as picture_folders
-from ...trainer.dataset import Dataset
+from ...trainer.dataset import folders as picture_folders
+from ...trainer.dataset.dataset import Dataset
+from ...trainer.dataset.images import contact_sheet, thumbnail
+from ...trainer.dataset.scan import scan_folder
 from ...trainer.files.digests import bytes_digest, digest
 from ...trainer.files.store import Store
-from ...trainer.images import contact_sheet, thumbnail
-from ...trainer.scan import scan_folder
 from . import folders
 from .bulk import collection_paused
 from .files import cache_store, file_index

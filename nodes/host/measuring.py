@@ -16,12 +16,12 @@ from ...tagger import HASH_BITS, MEASURED_PIXELS, Quality, assess
 from ...tagger.borders import Bars
 from ...tagger.duplicates import THUMBNAIL
 from ...tagger.quality import at_measured_size
-from ...trainer.dataset import Sample
-from ...trainer.decoding import CHANGED
+from ...trainer.dataset.dataset import Sample
+from ...trainer.dataset.images import explain, load_rgb
+from ...trainer.dataset.unchanged import CHANGED
 from ...trainer.files.digests import bytes_digest, digest
 from ...trainer.files.index import FileStamp
 from ...trainer.files.store import Store
-from ...trainer.images import explain, load_rgb
 from .progress import NodeProgress, check_interrupt
 
 KIND = "quality"

@@ -20,8 +20,8 @@ from ...tagger import (
     in_order,
     tag_kind,
 )
-from ...trainer.cache import check_unchanged
-from ...trainer.dataset import Dataset, Sample
+from ...trainer.dataset.dataset import Dataset, Sample
+from ...trainer.dataset.unchanged import check_unchanged
 from ...trainer.files.digests import digest
 from ...trainer.files.store import Store
 from . import folders

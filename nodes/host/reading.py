@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from ...tagger import prepare
-from ...trainer.cache import plan_latents
+from ...trainer.cache.decoding import Job, grouped
+from ...trainer.cache.encoding import LatentWriter
+from ...trainer.cache.latents import plan_latents
 from ...trainer.config.cache import CacheSettings
-from ...trainer.dataset import Dataset, Sample
-from ...trainer.decoding import CHANGED, Job, grouped
-from ...trainer.encoding import LatentWriter
+from ...trainer.dataset.dataset import Dataset, Sample
+from ...trainer.dataset.images import explain, opened, resize_and_crop, to_rgb
+from ...trainer.dataset.unchanged import CHANGED
 from ...trainer.files.digests import bytes_digest
-from ...trainer.images import explain, opened, resize_and_crop, to_rgb
 from ...trainer.sdxl.buckets import Size
 from . import images
 from .caching import latent_recipe

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...trainer.images import contact_sheet
+from ...trainer.dataset.images import contact_sheet
 
 MOST = 64
 _THUMB = 192

@@ -10,11 +10,11 @@ from typing import Any
 from torch import nn
 
 from ...trainer.adapters import check_installed
-from ...trainer.cache import CachedDataset
-from ...trainer.class_captions import trigger_notes
+from ...trainer.batches.class_captions import trigger_notes
+from ...trainer.batches.training_data import TrainingData
+from ...trainer.cache.latents import CachedDataset
 from ...trainer.config.checkpoints import CheckpointConfig
 from ...trainer.config.train import TrainConfig
-from ...trainer.data import TrainingData
 from ...trainer.files.digests import digest
 from ...trainer.origin import Origin, find_origin
 from ...trainer.start import Start

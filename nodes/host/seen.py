@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...trainer.batches import BatchItem
-from ...trainer.data import TrainingData
+from ...trainer.batches.plan import BatchItem
+from ...trainer.batches.training_data import TrainingData
 from ...trainer.files.atomic import write_atomically
 from .grid import one_size
 from .images import empty_image, to_image, to_pil, to_png

@@ -32,9 +32,9 @@ from ...tagger import (
     read_labels,
     select,
 )
-from ...trainer.cache import check_unchanged
 from ...trainer.config.cache import CacheSettings
-from ...trainer.dataset import Dataset, Problem, Sample
+from ...trainer.dataset.dataset import Dataset, Problem, Sample
+from ...trainer.dataset.unchanged import check_unchanged
 from ...trainer.files.digests import digest
 from ...trainer.files.store import Store
 from . import folders

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...trainer.cache import CachedDataset
+from ...trainer.cache.latents import CachedDataset
+from ...trainer.cache.texts import Encode
 from ...trainer.config.cache import TextRecipe
 from ...trainer.sdxl.token_chunks import INNER
-from ...trainer.texts import Encode
 from .text import encode_caption
 from .unet import check_layers
 

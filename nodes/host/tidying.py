@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...trainer.dataset import Dataset
+from ...trainer.dataset.dataset import Dataset
 from ...trainer.files.digests import digest
 from ...trainer.renaming.plan import Naming
 from ...trainer.renaming.tidy import Mode, tidy

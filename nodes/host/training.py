@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 
-from ...trainer.batches import with_steps
-from ...trainer.data import TrainingData
+from ...trainer.batches.plan import with_steps
+from ...trainer.batches.training_data import TrainingData
 from ...trainer.files.store import Store
 from ...trainer.held_out import split
 from ...trainer.run import Inputs, Result, RunFolder

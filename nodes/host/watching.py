@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ...trainer.data import TrainingData
+from ...trainer.batches.training_data import TrainingData
 from ...trainer.held_out import Parts
 from ...trainer.history import History
 from ...trainer.loop import Loop

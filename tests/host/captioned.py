@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pack.tagger import Tag
-from pack.trainer.dataset import Sample, Subset
+from pack.trainer.dataset.dataset import Sample, Subset
 from pack.trainer.files.index import FileStamp
 
 

@@ -11,12 +11,12 @@ from PIL import Image
 
 from pack.nodes.host import images, text
 from pack.nodes.host.request import Request
-from pack.trainer.cache import CachedDataset, LatentRecipe, cache_latents
+from pack.trainer.cache.latents import CachedDataset, LatentRecipe, cache_latents
+from pack.trainer.cache.texts import cache_texts
 from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.dataset.scan import scan_folder
 from pack.trainer.files.store import Store
-from pack.trainer.scan import scan_folder
 from pack.trainer.sdxl.buckets import BucketSettings
-from pack.trainer.texts import cache_texts
 
 BUCKETS = BucketSettings((64, 64), min_reso=32, max_reso=128, step=32)
 RED = (220, 30, 30)

@@ -9,7 +9,7 @@ from pack.nodes.host import captions as captions_module
 from pack.nodes.host.captions import categories, filter_dataset
 from pack.tagger import FilterOptions, PatternRule, split_tags, tag_key
 from pack.tests.host.captioned import captions, picture, scores, subset
-from pack.trainer.dataset import Dataset
+from pack.trainer.dataset.dataset import Dataset
 
 
 def test_one_picture_in_two_subsets_keeps_its_two_captions():

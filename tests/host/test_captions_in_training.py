@@ -8,7 +8,7 @@ import torch
 
 from pack.nodes.host import text, training
 from pack.tests.host import scene
-from pack.trainer import caption_window
+from pack.trainer.batches import caption_window
 from pack.trainer.config.captions import CaptionOptions
 
 SHUFFLED = CaptionOptions(shuffle=True, keep_tokens=1)

@@ -3,10 +3,10 @@
 import torch
 
 from pack.nodes.host import text, unet
+from pack.trainer.cache.texts import stack_contexts
 from pack.trainer.config.train import LossConfig
 from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.sdxl.size_embedding import size_vector
-from pack.trainer.texts import stack_contexts
 
 
 def test_the_size_vector_is_comfyuis(tiny):

@@ -11,8 +11,8 @@ from pack.demo import drawings, flaws
 from pack.demo.pictures import photograph
 from pack.nodes.host import curating, measuring, progress
 from pack.tagger import CurateOptions
-from pack.trainer.dataset import Dataset, Problem
-from pack.trainer.scan import scan_folder
+from pack.trainer.dataset.dataset import Dataset, Problem
+from pack.trainer.dataset.scan import scan_folder
 from pack.trainer.sdxl.buckets import BucketSettings
 
 OFF = dict.fromkeys(

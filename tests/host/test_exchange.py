@@ -5,8 +5,8 @@ import torch
 
 from pack.nodes.host.exchange import arrays_of, images_of
 from pack.tests.host import scene
-from pack.trainer.pictures import dataset_of
-from pack.trainer.scan import scan_folder
+from pack.trainer.dataset.save_images import dataset_of
+from pack.trainer.dataset.scan import scan_folder
 
 
 @pytest.fixture

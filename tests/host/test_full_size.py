@@ -15,9 +15,9 @@ from pack.nodes.host import training
 from pack.nodes.host.request import Request
 from pack.tests.host import scene
 from pack.tests.host.test_kohya import SDXL
-from pack.trainer import cache, texts
-from pack.trainer.cache import CachedDataset, CachedItem, LatentRecipe
-from pack.trainer.dataset import Dataset
+from pack.trainer.cache import latents, texts
+from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentRecipe
+from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.files.store import Store
 from pack.trainer.lora_files.file import write_lora
 from pack.trainer.sdxl.buckets import BucketSettings, assign, conditioning
@@ -57,7 +57,7 @@ def synthetic_cache(root) -> CachedDataset:
     buckets = BucketSettings((SIDE, SIDE), min_reso=SIDE, max_reso=SIDE, step=64)
     placement = assign((SIDE, SIDE), buckets)
     size = conditioning(placement, (SIDE, SIDE), False, False)
-    store.save(cache.KIND, "latent", {"latents": torch.randn((4, 32, 32), generator=rng)})
+    store.save(latents.KIND, "latent", {"latents": torch.randn((4, 32, 32), generator=rng)})
     encoded = {
         "context": torch.randn((77, 2048), generator=rng),
         "pooled": torch.randn(1280, generator=rng),

@@ -7,7 +7,7 @@ import pytest
 from pack.nodes.host.identity import identity_tags
 from pack.tagger import IdentityOptions
 from pack.tests.host.captioned import captions, picture, scores, subset
-from pack.trainer.dataset import Dataset
+from pack.trainer.dataset.dataset import Dataset
 
 PROSE = "A girl with blonde hair, blue eyes, stands in the rain."
 

@@ -12,9 +12,9 @@ from pack.nodes.host.session import training_session
 from pack.nodes.host.weights import ComfyWeights
 from pack.tests.host import scene
 from pack.trainer.attach import Attachment, leaf_plan
-from pack.trainer.batches import BatchItem
+from pack.trainer.batches.plan import BatchItem
+from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.train import LossConfig
-from pack.trainer.data import TrainingData
 from pack.trainer.network import Network
 from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.step import Draws, sample_losses

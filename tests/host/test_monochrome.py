@@ -9,7 +9,7 @@ from PIL import Image
 from pack.nodes.host import monochrome
 from pack.nodes.host.monochrome import detect_monochrome
 from pack.tagger import MonochromeOptions
-from pack.trainer.scan import scan_folder
+from pack.trainer.dataset.scan import scan_folder
 
 HSV, LAB = MonochromeOptions(), MonochromeOptions(method="lab")
 

@@ -15,10 +15,10 @@ from pack.nodes.host.registry import REGISTRY
 from pack.tagger import TagOptions
 from pack.tests.host import scene
 from pack.tests.host.kohya_scene import run_node
-from pack.trainer import dataset as datasets
-from pack.trainer import subsets
 from pack.trainer.config.cache import CacheSettings
-from pack.trainer.scan import scan_folder
+from pack.trainer.dataset import dataset as datasets
+from pack.trainer.dataset import subsets
+from pack.trainer.dataset.scan import scan_folder
 
 MODEL = "wd-swinv2-tagger-v3"
 SETTINGS = CacheSettings(scene.BUCKETS)

@@ -17,10 +17,10 @@ from pack.nodes.host.weights import ComfyWeights
 from pack.tests.trainer import tiny_unet
 from pack.trainer.again import Again, find_blocks
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
-from pack.trainer.batches import BatchItem
+from pack.trainer.batches.plan import BatchItem
+from pack.trainer.batches.training_data import Batch
 from pack.trainer.compact_plan import compact_plan
 from pack.trainer.config.train import LoraConfig, LossConfig, TrainConfig
-from pack.trainer.data import Batch
 from pack.trainer.gradients import Gradients, MicroBatch
 from pack.trainer.network import Network
 from pack.trainer.sdxl.schedule import Schedule

@@ -10,8 +10,8 @@ from PIL import Image
 from pack.nodes.host import seen, training
 from pack.nodes.host.seen import read_seen
 from pack.tests.host import scene
-from pack.trainer.batches import epoch_batches
-from pack.trainer.cache import KIND
+from pack.trainer.batches.plan import epoch_batches
+from pack.trainer.cache.latents import KIND
 from pack.trainer.config.captions import CaptionOptions
 from pack.trainer.files.store import Store
 

@@ -13,8 +13,8 @@ from pack.nodes.host import folders, reading, tagging
 from pack.nodes.host.registry import REGISTRY
 from pack.tagger import TagOptions
 from pack.tests.host import scene
-from pack.trainer.captions import write_captions
-from pack.trainer.scan import scan_folder
+from pack.trainer.dataset.caption_files import write_captions
+from pack.trainer.dataset.scan import scan_folder
 
 MODEL = "wd-swinv2-tagger-v3"
 

@@ -15,9 +15,9 @@ from pack.nodes.host.session import training_session
 from pack.nodes.host.weights import ComfyWeights
 from pack.tests.host import clip_reference, scene
 from pack.trainer.attach import Attachment
+from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.cache import TextRecipe
 from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
-from pack.trainer.data import TrainingData
 from pack.trainer.files.store import Store
 from pack.trainer.network import Network
 from pack.trainer.sdxl.size_embedding import sinusoid

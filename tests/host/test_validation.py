@@ -9,7 +9,7 @@ import torch
 from pack.nodes.host import folders, training, watching
 from pack.nodes.host.unet import predict
 from pack.tests.host import scene
-from pack.trainer.batches import BatchItem
+from pack.trainer.batches.plan import BatchItem
 from pack.trainer.config.captions import CaptionOptions
 from pack.trainer.config.train import ValidationConfig
 from pack.trainer.held_out import split

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pack.trainer.cache import CachedDataset, CachedItem, LatentRecipe
+from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentRecipe
 from pack.trainer.config.cache import TextRecipe
 from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
-from pack.trainer.dataset import Dataset, Sample, Subset
+from pack.trainer.dataset.dataset import Dataset, Sample, Subset
 from pack.trainer.files.index import FileStamp
 from pack.trainer.lora_files.metadata import RunFacts
 from pack.trainer.sdxl.buckets import BucketSettings, SizeConditioning

@@ -10,7 +10,7 @@ from pack.tests.trainer.test_attach import reference, snapshot
 from pack.tests.trainer.tiny_unet import MovingWeights, PlainWeights, make_inputs, make_unet
 from pack.trainer.again import Again, find_blocks
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
-from pack.trainer.batches import BatchItem
+from pack.trainer.batches.plan import BatchItem
 from pack.trainer.compact_plan import compact_plan
 from pack.trainer.config.train import LoraConfig
 from pack.trainer.dropout import Dropout

@@ -7,7 +7,7 @@ from torch import nn
 from pack.tests.trainer.test_kinds import KINDS, LAYERS, gradients, make, plainly, written_out
 from pack.tests.trainer.tiny_unet import MovingWeights, PlainWeights, make_inputs, make_unet
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
-from pack.trainer.batches import BatchItem
+from pack.trainer.batches.plan import BatchItem
 from pack.trainer.config.train import LoraConfig, OptimiserConfig
 from pack.trainer.dropout import Dropout
 from pack.trainer.frozen import frozen_forward

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from pack.trainer.adapters import Lora
-from pack.trainer.batches import BatchItem
+from pack.trainer.batches.plan import BatchItem
 from pack.trainer.config.train import LoraConfig
 from pack.trainer.dropout import Dropout
 from pack.trainer.targets import Target

@@ -19,9 +19,9 @@ from pack.tests.trainer.tiny_unet import (
 )
 from pack.trainer import graphs
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
-from pack.trainer.batches import BatchItem
+from pack.trainer.batches.plan import BatchItem
+from pack.trainer.batches.training_data import Batch
 from pack.trainer.config.train import LoraConfig, LossConfig, TrainConfig
-from pack.trainer.data import Batch
 from pack.trainer.dropout import Dropout
 from pack.trainer.gradients import Gradients, MicroBatch
 from pack.trainer.graphs import SHOWINGS, Graphs

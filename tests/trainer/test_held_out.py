@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from pack.tests.trainer.tiny_cache import make_item
-from pack.trainer.cache import CachedDataset, LatentRecipe
+from pack.trainer.cache.latents import CachedDataset, LatentRecipe
 from pack.trainer.config.captions import CaptionOptions
 from pack.trainer.config.train import TrainConfig, ValidationConfig
-from pack.trainer.dataset import Dataset, Sample, Subset
+from pack.trainer.dataset.dataset import Dataset, Sample, Subset
 from pack.trainer.files.index import FileStamp
 from pack.trainer.held_out import split
 from pack.trainer.sdxl.buckets import BucketSettings

@@ -11,7 +11,7 @@ from torch import nn
 from pack.tests.trainer.tiny_unet import PlainWeights, make_inputs, make_unet
 from pack.trainer.adapters import check_installed, make_adapter
 from pack.trainer.attach import Attachment, leaf_plan
-from pack.trainer.batches import BatchItem
+from pack.trainer.batches.plan import BatchItem
 from pack.trainer.config.train import LoraConfig
 from pack.trainer.dropout import Dropout
 from pack.trainer.frozen import frozen_forward

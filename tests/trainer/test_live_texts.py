@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache
-from pack.trainer.batches import BatchItem
+from pack.trainer.batches.plan import BatchItem
+from pack.trainer.batches.training_data import Batch, TrainingData
 from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
-from pack.trainer.data import Batch, TrainingData
 from pack.trainer.dropout import Dropout
 from pack.trainer.live_texts import with_texts
 from pack.trainer.network import Network

@@ -12,8 +12,8 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights, make_model
 from pack.trainer.attach import Attachment, leaf_plan
+from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
-from pack.trainer.data import TrainingData
 from pack.trainer.loop import Loop
 from pack.trainer.lr_schedule import learning_rate
 from pack.trainer.network import Network

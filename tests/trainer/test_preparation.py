@@ -12,8 +12,8 @@ from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights, make_model
 from pack.trainer import loop as loop_module
 from pack.trainer.attach import Attachment, leaf_plan
-from pack.trainer.cache import KIND
-from pack.trainer.data import TrainingData
+from pack.trainer.batches.training_data import TrainingData
+from pack.trainer.cache.latents import KIND
 from pack.trainer.files.store import Store
 from pack.trainer.loop import Loop
 from pack.trainer.network import Network

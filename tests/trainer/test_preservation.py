@@ -11,15 +11,15 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, encode, make_cache, make_
 from pack.tests.trainer.tiny_run import CONFIG, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights
 from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
-from pack.trainer.caption_window import CaptionWindow
+from pack.trainer.batches.caption_window import CaptionWindow
+from pack.trainer.batches.training_data import TrainingData
+from pack.trainer.cache.texts import cache_texts
 from pack.trainer.config.captions import CaptionOptions
 from pack.trainer.config.train import LoraConfig, LossConfig
-from pack.trainer.data import TrainingData
-from pack.trainer.dataset import Dataset
+from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.files.store import Store
 from pack.trainer.preservation import loss_terms
 from pack.trainer.step import draw
-from pack.trainer.texts import cache_texts
 
 TRIGGER, WORD = "sks", "cat"
 LOSS = LossConfig(preservation=0.7, preservation_class=WORD, min_snr_gamma=5.0)

@@ -5,9 +5,9 @@ import torch
 
 from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
 from pack.tests.trainer.tiny_unet import CONTEXT, Y, make_model, make_unet
-from pack.trainer.batches import BatchItem
+from pack.trainer.batches.plan import BatchItem
+from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.train import LossConfig, TrainConfig
-from pack.trainer.data import TrainingData
 from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.step import Draws, Model, draw, sample_losses
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 
 from pack.tests.trainer.tiny_unet import CONTEXT, POOLED
-from pack.trainer.cache import KIND, CachedDataset, CachedItem, LatentRecipe
-from pack.trainer.dataset import Dataset
+from pack.trainer.cache.latents import KIND, CachedDataset, CachedItem, LatentRecipe
+from pack.trainer.cache.texts import cache_texts
+from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.files.store import Store
 from pack.trainer.sdxl.buckets import BucketSettings, SizeConditioning
-from pack.trainer.texts import cache_texts
 
 FINGERPRINT = "clip"
 

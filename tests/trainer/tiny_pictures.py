@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pack.trainer.cache import LatentRecipe
+from pack.trainer.cache.latents import LatentRecipe
 from pack.trainer.sdxl.buckets import BucketSettings
 
 BUCKETS = BucketSettings((64, 64), min_reso=32, max_reso=128, step=32)

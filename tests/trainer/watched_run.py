@@ -6,7 +6,7 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT
 from pack.tests.trainer.tiny_run import Observer, Run
 from pack.tests.trainer.tiny_unet import PlainWeights
 from pack.trainer.attach import Attachment, leaf_plan
-from pack.trainer.data import TrainingData
+from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.files.store import Store
 from pack.trainer.held_out import split
 from pack.trainer.history import History

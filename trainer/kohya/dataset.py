@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..config.captions import CaptionOptions
 from ..config.problems import Problems
-from ..dataset import Interpolation
+from ..dataset.dataset import Interpolation
 from ..sdxl.buckets import BucketSettings
 from .arguments import BUCKETS, CAPTIONS, HONOURED, Key
 from .toml import typed, unknown

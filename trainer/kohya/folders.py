@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..dataset import Dataset, Problem, Sample
+from ..dataset.dataset import Dataset, Problem, Sample
+from ..dataset.file_names import stem
+from ..dataset.folders import absolute, folder_stamp
+from ..dataset.scan import scan_folder
+from ..dataset.subsets import SubsetOptions, merged, with_options
 from ..files.digests import digest
 from ..files.index import FileIndex
-from ..folders import absolute, folder_stamp
-from ..formats import stem
-from ..scan import scan_folder
-from ..subsets import SubsetOptions, merged, with_options
 from .dataset import FolderPlan
 
 Find = Callable[[str], Path]

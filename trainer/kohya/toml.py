@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..captions import decode_text
 from ..config.problems import Problems
+from ..dataset.caption_files import decode_text
 from .arguments import HONOURED, Key
 from .unused import IGNORED, REFUSED
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from ..cache import CachedDataset
+from ..cache.latents import CachedDataset
 from ..config.train import TrainConfig
 from ..sdxl.schedule import Prediction
 from .file import GRAPH_KEYS

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..batches import showings_by_bucket
-from ..cache import CachedDataset
+from ..batches.plan import showings_by_bucket
+from ..cache.latents import CachedDataset
 from ..config.cache import TextRecipe
 from ..config.captions import CaptionOptions
 from ..config.train import TrainConfig
 from ..config.validation import ValidationConfig
-from ..dataset import Subset
+from ..dataset.dataset import Subset
 from ..sdxl.buckets import BucketSettings
 
 

@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ..dataset.file_names import same_name, stem
+from ..dataset.folders import Listing, list_folder
 from ..files.atomic import sync_folder, write_atomically
-from ..folders import Listing, list_folder
-from ..formats import same_name, stem
 
 log = logging.getLogger(__name__)
 

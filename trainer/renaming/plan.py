@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..dataset import Dataset
-from ..folders import MASK_FOLDER, Listing, list_folder, picture_names
-from ..formats import same_name, stem
+from ..dataset.dataset import Dataset
+from ..dataset.file_names import same_name, stem
+from ..dataset.folders import MASK_FOLDER, Listing, list_folder, picture_names
 from .journal import Move
 
 _FORBIDDEN = '<>:"/\\|?*'

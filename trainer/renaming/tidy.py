@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from ..dataset import Dataset, Sample
-from ..folders import MASK_FOLDER
-from ..formats import stem
+from ..dataset.dataset import Dataset, Sample
+from ..dataset.file_names import stem
+from ..dataset.folders import MASK_FOLDER
 from .journal import Move, Renaming, forget_older, last_renaming
 from .plan import File, Naming, ending, plan, real_folders
 

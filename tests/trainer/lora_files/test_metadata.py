@@ -8,7 +8,7 @@ from pack.trainer.config.cache import AS_PROMPTS
 from pack.trainer.config.captions import CaptionOptions
 from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
 from pack.trainer.config.validation import ValidationConfig
-from pack.trainer.dataset import Dataset
+from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.lora_files.metadata import PRIVATE_KEYS, ModelFile, describe, without_private
 from pack.trainer.sdxl.buckets import BucketSettings
 

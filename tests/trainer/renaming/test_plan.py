@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from pack.trainer.dataset.scan import scan_folder
 from pack.trainer.renaming.plan import Naming, plan
-from pack.trainer.scan import scan_folder
 
 
 def make(root, *names):

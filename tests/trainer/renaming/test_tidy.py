@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from pack.trainer.captions import write_captions
+from pack.trainer.dataset.caption_files import write_captions
+from pack.trainer.dataset.scan import scan_folder
 from pack.trainer.renaming import journal
 from pack.trainer.renaming.plan import Naming
 from pack.trainer.renaming.tidy import tidy
-from pack.trainer.scan import scan_folder
 
 
 class Killed(BaseException):

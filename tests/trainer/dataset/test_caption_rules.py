@@ -1,0 +1,98 @@
+"""Kohya's caption rules; the recorded cases are in tests/replay/test_captions.py."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.dataset.caption_rules import shown_caption, without_tags
+
+CAPTION = "sks, solo, smile, hat, day"
+
+
+def shown(caption=CAPTION, seed=0, epoch=1, step=0, steps=100, **options):
+    return shown_caption(
+        caption, CaptionOptions(**options), random.Random(seed), epoch=epoch, step=step, steps=steps
+    )
+
+
+def test_everything_wrong_is_said_at_once():
+    with pytest.raises(ValueError) as refused:
+        CaptionOptions(dropout=1.5, tag_dropout=-0.1, keep_tokens=-1, separator="")
+    text = str(refused.value)
+    assert all(
+        word in text
+        for word in ("dropout is 1.5", "tag_dropout is -0.1", "keep_tokens", "separator")
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "plain"),
+    [
+        ({}, True),
+        ({"prefix": "a", "suffix": "b", "keep_tokens": 3, "secondary_separator": ";"}, True),
+        ({"shuffle": True}, False),
+        ({"dropout": 0.1}, False),
+        ({"dropout_every_n_epochs": 2}, False),
+        ({"tag_dropout": 0.1}, False),
+        ({"wildcards": True}, False),
+        ({"token_warmup_steps": 0.5}, False),
+    ],
+)
+def test_plain_options_give_one_text(options, plain):
+    assert CaptionOptions(**options).is_plain == plain
+    texts = {shown(seed=seed, epoch=seed % 4 + 1, step=seed, **options) for seed in range(40)}
+    assert (len(texts) == 1) == (plain or "wildcards" in options)
+
+
+def test_only_a_fraction_of_warm_up_needs_the_number_of_steps():
+    assert CaptionOptions(token_warmup_steps=0.1).needs_horizon
+    assert not CaptionOptions(token_warmup_steps=10).needs_horizon
+    assert not CaptionOptions(shuffle=True).needs_horizon
+
+
+def test_whole_captions_drop_at_their_rate():
+    texts = Counter(shown(seed=seed, dropout=0.25) for seed in range(4000))
+    assert set(texts) == {CAPTION, ""}
+    assert 900 < texts[""] < 1100
+
+
+def test_kept_tags_stay_and_the_others_are_all_there():
+    for seed in range(50):
+        tags = shown(seed=seed, shuffle=True, keep_tokens=2).split(", ")
+        assert tags[:2] == ["sks", "solo"] and sorted(tags[2:]) == ["day", "hat", "smile"]
+
+
+def test_tags_are_dropped_one_by_one():
+    counts = Counter()
+    for seed in range(4000):
+        counts.update(shown(seed=seed, tag_dropout=0.5, keep_tokens=1).split(", "))
+    assert counts["sks"] == 4000
+    assert all(1850 < counts[tag] < 2150 for tag in ("solo", "smile", "hat", "day"))
+
+
+def test_optional_tags_drop_at_their_rate_and_no_others():
+    counts = Counter()
+    for seed in range(4000):
+        text = without_tags(CAPTION, ("hat", "smile"), 0.25, random.Random(seed))
+        counts.update(text.split(", "))
+    assert counts["sks"] == counts["solo"] == counts["day"] == 4000
+    assert all(2850 < counts[tag] < 3150 for tag in ("hat", "smile"))
+
+
+def test_optional_tags_that_stay_leave_the_caption_to_the_letter():
+    odd = "a,b ,  c"
+    assert without_tags(odd, ("b",), 0.0, random.Random(0)) == odd
+    assert without_tags(odd, ("b",), 1.0, random.Random(0)) == "a, c"
+    assert without_tags(odd, ("ab", "d"), 1.0, random.Random(0)) == odd
+    assert without_tags("a, , b,", ("b",), 1.0, random.Random(0)) == "a"
+
+
+def test_warm_up_shows_more_tags_from_step_to_step():
+    def tags(step, **options):
+        return shown(step=step, **options).count(",") + 1
+
+    half = {"token_warmup_steps": 0.04, "token_warmup_min": 1}  # 4 of 100 steps
+    assert [tags(step, **half) for step in range(6)] == [1, 2, 3, 4, 5, 5]
+    assert [tags(step, token_warmup_steps=1) for step in range(3)] == [1, 5, 5]

@@ -1,0 +1,122 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.dataset.export import export_kohya
+from pack.trainer.dataset.scan import scan_folder
+from pack.trainer.dataset.subsets import SubsetOptions, merged, with_options
+
+
+def write(folder, names, captions=True):
+    folder.mkdir(parents=True)
+    for number, name in enumerate(names):
+        pixels = np.full((8, 8, 3), 7 * number + len(str(folder)), np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+        if captions:
+            (folder / name).with_suffix(".txt").write_text(f"caption of {name}", "utf-8")
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    write(tmp_path / "set" / "10_cat", ["a.png", "b.png"])
+    write(tmp_path / "set" / "2_big dog", ["a.png"], captions=False)
+    write(tmp_path / "set" / "10_cat" / "masks", ["b.png"], captions=False)
+    write(tmp_path / "reg" / "1_animal", ["r.png"])
+    return scan_folder(tmp_path / "set", reg_root=tmp_path / "reg")
+
+
+def contents(dataset):
+    return [
+        (subset.repeats, subset.is_reg, sample.digest, sample.caption, sample.mask_digest)
+        for subset, sample in dataset.samples()
+    ]
+
+
+def files(folder):
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def test_an_export_reads_back_as_the_same_dataset(dataset, tmp_path):
+    done = export_kohya(dataset, tmp_path / "exports", "mine")
+    assert done.folder == tmp_path / "exports" / "mine" and done.is_new and done.lost == ()
+    again = scan_folder(done.folder / "img", reg_root=done.folder / "reg")
+    assert sorted(map(str, contents(again))) == sorted(map(str, contents(dataset)))
+    assert {subset.name for subset in again.subsets} == {"10_cat", "2_big dog", "1_animal"}
+    assert [p.name for p in (tmp_path / "exports").iterdir()] == ["mine"]
+
+
+def test_captions_that_kohya_would_replace_are_written_even_when_empty(dataset, tmp_path):
+    silent = dataset.with_captions(lambda _: "")
+    folder = export_kohya(silent, tmp_path / "exports", "mine").folder
+    assert (folder / "img" / "2_big dog" / "a.txt").read_bytes() == b"\n"
+
+
+def test_an_unchanged_export_is_given_back_and_a_changed_one_goes_beside_it(dataset, tmp_path):
+    root = tmp_path / "exports"
+    first = export_kohya(dataset, root, "mine")
+    before = files(root)
+    again = export_kohya(dataset, root, "mine")
+    assert not again.is_new and again.folder == first.folder and files(root) == before
+    other = export_kohya(dataset.with_captions(lambda _: "new"), root, "mine")
+    assert other.folder.name == "mine_2" and other.is_new
+    assert (
+        files(first.folder).items()
+        <= {k.removeprefix("mine/"): v for k, v in before.items()}.items()
+    )
+    (root / "theirs").mkdir()
+    (root / "theirs" / "file").write_text("kept")
+    assert export_kohya(dataset, root, "theirs").folder.name == "theirs_2"
+    assert list(files(root / "theirs")) == ["file"]
+
+
+def test_names_that_meet_in_one_folder_are_told_apart(tmp_path):
+    write(tmp_path / "x" / "10_cat", ["a.png"])
+    write(tmp_path / "y" / "10_cat", ["A.png", "a.jpg", "a_2.png"])
+    dataset = merged([scan_folder(tmp_path / "x"), scan_folder(tmp_path / "y")])
+    folder = export_kohya(dataset, tmp_path / "exports", "mine").folder / "img" / "10_cat"
+    names = sorted(path.name for path in folder.iterdir())
+    assert len({name.casefold() for name in names}) == 8
+    assert sorted(map(str, contents(scan_folder(folder.parent)))) == sorted(
+        map(str, contents(dataset))
+    )
+
+
+def test_what_kohyas_folders_cannot_say_is_said(dataset, tmp_path):
+    options = SubsetOptions(loss_weight=0.5, flip=True, captions=CaptionOptions(shuffle=True))
+    report = export_kohya(with_options(dataset, options), tmp_path, "mine").text()
+    assert all(word in report for word in ("loss weights", "caption settings", "flip"))
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a:b", " . "])
+def test_a_name_that_is_no_folder_is_refused(dataset, tmp_path, name):
+    with pytest.raises(ValueError, match="cannot name a folder"):
+        export_kohya(dataset, tmp_path / "exports", name)
+    assert not (tmp_path / "exports").exists()
+
+
+def test_a_changed_picture_leaves_nothing_behind(dataset, tmp_path):
+    _, sample = next(iter(dataset.samples()))
+    Image.new("RGB", (9, 9)).save(sample.path)
+    with pytest.raises(ValueError, match="changed since Load Dataset"):
+        export_kohya(dataset, tmp_path / "exports", "mine")
+    assert not (tmp_path / "exports").exists()
+
+
+def test_a_failure_midway_leaves_nothing_behind(dataset, tmp_path):
+    def fail(done):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_kohya(dataset, tmp_path / "exports", "mine", fail)
+    assert list((tmp_path / "exports").iterdir()) == []
+
+
+def test_an_empty_dataset_is_refused(dataset, tmp_path):
+    with pytest.raises(ValueError, match="no pictures to export"):
+        export_kohya(dataclasses.replace(dataset, subsets=()), tmp_path, "mine")

@@ -1,0 +1,53 @@
+"""Captions with the trigger replaced by the word for its class: what the LoRA shall not change."""
+
+from __future__ import annotations
+
+import re
+
+from ..cache.latents import CachedDataset, CachedItem
+from ..config.train import LossConfig, TrainConfig
+
+
+def class_caption(caption: str, trigger: str, word: str) -> str:
+    """The caption with every whole trigger replaced by ``word``, whatever its capitals.
+
+    trigger: one, or several separated by commas. A tag of which nothing is left goes; a caption
+    without a trigger stays as it is.
+    """
+    names = [name for part in trigger.split(",") if (name := part.strip())]
+    if not names:
+        return caption
+    alternatives = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    pattern = re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)", re.IGNORECASE)
+    tags = []
+    for tag in caption.split(","):
+        changed = pattern.sub(lambda _: word, tag)
+        if changed == tag:
+            tags.append(tag)
+        elif changed.strip():
+            tags.append(re.sub(" {2,}", " ", changed.rstrip(" ")))
+    return ",".join(tags).strip()
+
+
+def lasting_texts(item: CachedItem, trigger: str, config: TrainConfig) -> list[str]:
+    """What is encoded once for all showings of a picture: none where they differ, else one or two texts."""
+    text = item.plain_text(config.captions)
+    if text is None:
+        return []
+    if not config.loss.preservation:
+        return [text]
+    return [text, class_caption(text, trigger, config.loss.preservation_class)]
+
+
+def trigger_notes(cached: CachedDataset, loss: LossConfig) -> list[str]:
+    """What is said when preservation works against pictures whose captions hold no trigger."""
+    trigger = cached.dataset.trigger
+    trained = [item.caption for item in cached.items if not (item.is_reg or item.preserves)]
+    lacking = sum(class_caption(text, trigger, "") == text for text in trained)
+    if not (loss.preservation and lacking):
+        return []
+    return [
+        f"preservation: {lacking} of {len(trained)} captions do not hold the trigger "
+        f"({trigger or 'there is none'}), so the model is held to its own answer for the very caption "
+        "that it shall learn. Put the trigger into every caption (trigger of Filter Tags)."
+    ]

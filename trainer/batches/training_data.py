@@ -1,0 +1,233 @@
+"""The tensors of a training batch, read back from the cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..cache import latents as cache
+from ..cache import masks, texts
+from ..cache.latents import CachedDataset, CachedItem
+from ..config.captions import CaptionOptions
+from ..config.train import TrainConfig
+from ..device.transfer import send
+from ..files.store import Store
+from ..sdxl.size_embedding import size_vector
+from .class_captions import class_caption, lasting_texts
+from .plan import BatchItem, epoch_batches
+from .ram_cache import Resident
+
+NO_TEXT = torch.zeros((1, 0)), torch.zeros(0)
+VAE_SCALE = 0.13025
+"""SDXL's latent scaling factor; the cache holds unscaled latents."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro batch. latents: [B, 4, h, w] scaled float32; context: [B, T, C]; y: [B, Y];
+    weights: [B] float32; items: what was drawn, for the random draws of each sample;
+    mask: [B, h, w] float32 in 0..1 under masked loss, of the latents' size or a multiple;
+    class_context, class_y: of the captions with the trigger replaced, under prior preservation.
+    Loaded without texts, contexts are empty and y and class_y hold the sizes alone (see live_texts)."""
+
+    latents: Tensor
+    context: Tensor
+    y: Tensor
+    weights: Tensor
+    items: tuple[BatchItem, ...]
+    mask: Tensor | None = None
+    class_context: Tensor | None = None
+    class_y: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """On the device, not waited for (see transfer.send)."""
+        return self._each(lambda tensor: send(tensor, device), self.items)
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """Pieces of at most `size` samples, in order."""
+        for start in range(0, len(self.items), size):
+            part = slice(start, start + size)
+            yield self._each(operator.itemgetter(part), self.items[part])
+
+    def _each(self, change: Callable[[Tensor], Tensor], items: tuple[BatchItem, ...]) -> Batch:
+        """The batch with every tensor changed."""
+        tensors = {n: change(v) for n, v in vars(self).items() if isinstance(v, Tensor)}
+        return dataclasses.replace(self, **tensors, items=items)
+
+
+class PlannedStep(NamedTuple):
+    """One optimiser step to come. epoch: from 0; ends_epoch: whether it is the epoch's last."""
+
+    epoch: int
+    batches: list[tuple[BatchItem, ...]]
+    ends_epoch: bool
+
+
+class TrainingData:
+    """Batches of a cached dataset in the order that (seed, epoch) fixes.
+
+    ``window`` holds encodings of texts that are not on disk, context [T, C] and pooled [P]: those of
+    captions that differ from showing to showing (see caption_window). ``masks`` holds the store's key
+    of every item's mask, or None (see masks); empty without masked loss. With ``live_texts`` no encoding
+    is ever read: texts are encoded with every batch (see live_texts).
+    """
+
+    def __init__(
+        self,
+        dataset: CachedDataset,
+        text_fingerprint: str,
+        store: Store | None = None,
+        live_texts: bool = False,
+    ) -> None:
+        self.window: dict[str, tuple[Tensor, Tensor]] = {}
+        self.masks: tuple[str | None, ...] = ()
+        self._dataset = dataset
+        self._text_fingerprint = text_fingerprint
+        self._store = Store(dataset.store_root) if store is None else store
+        self._entries = Resident(self._store)
+        self._live_texts = live_texts
+
+    def parts(self, *datasets: CachedDataset) -> list[TrainingData]:
+        """The data of datasets whose items, one after the other, are those of this one."""
+        found, masks = [], self.masks
+        for dataset in datasets:
+            part = TrainingData(dataset, self._text_fingerprint, self._store, self._live_texts)
+            part._entries = self._entries
+            part.masks, masks = masks[: len(dataset.items)], masks[len(dataset.items) :]
+            found.append(part)
+        return found
+
+    def steps(self, config: TrainConfig, start: int = 0) -> Iterator[PlannedStep]:
+        """Endless steps after the first ``start``.
+
+        Accumulation never crosses the end of an epoch: the last step of one may hold fewer
+        batches, as kohya does it.
+        """
+        epoch = step = 0
+        while True:
+            batches = epoch_batches(self._dataset, config.batch_size, config.seed, epoch)
+            for first in range(0, len(batches), config.accumulation):
+                if step >= start:
+                    after = first + config.accumulation
+                    worded = [self._worded(b, config, epoch, step) for b in batches[first:after]]
+                    yield PlannedStep(epoch, worded, after >= len(batches))
+                step += 1
+            epoch += 1
+
+    def _worded(
+        self, batch: Sequence[BatchItem], config: TrainConfig, epoch: int, step: int
+    ) -> tuple[BatchItem, ...]:
+        """The showings with their texts."""
+        trigger, loss, worded = self._dataset.dataset.trigger, config.loss, []
+        for shown in batch:
+            text, other = self._text(shown, config, epoch, step), None
+            if loss.preservation:
+                other = class_caption(text, trigger, loss.preservation_class)
+            worded.append(shown._replace(text=text, class_text=other))
+        return tuple(worded)
+
+    def _text(self, shown: BatchItem, config: TrainConfig, epoch: int, step: int) -> str:
+        """A pure function of (seed, epoch, sample), and of the step where tokens are warmed up."""
+        item = self._dataset.items[shown.item_index]
+        text = item.plain_text(config.captions)
+        if text is not None:
+            return text
+        draws = rng.python_random(config.seed, "caption", epoch, shown.item_index, shown.repeat)
+        return item.showing(config.captions, draws, epoch + 1, step, config.steps)
+
+    def load(self, items: Sequence[BatchItem]) -> Batch:
+        """Make a batch on the CPU, of what stays in memory or is read from disk; raises ValueError naming the picture when an entry is gone."""
+        rows = [self._row(item) for item in items]
+        latents, contexts, pooled, sizes, weights = zip(*rows, strict=True)
+        others = [self._encoding(i, i.class_text) for i in items if i.class_text is not None]
+        class_context = class_y = None
+        if others:
+            class_context = texts.stack_contexts([context for context, _ in others])
+            class_y = size_vector(torch.stack([pooled for _, pooled in others]), sizes)
+        return Batch(
+            latents=torch.stack(latents) * VAE_SCALE,
+            context=texts.stack_contexts(contexts),
+            y=size_vector(torch.stack(pooled), sizes),
+            weights=torch.tensor(weights, dtype=torch.float32),
+            items=tuple(items),
+            mask=torch.stack([self._mask(item) for item in items]) if self.masks else None,
+            class_context=class_context,
+            class_y=class_y,
+        )
+
+    def latents(self, drawn: BatchItem) -> Tensor:
+        """The unscaled latents [4, h, w] of a showing; raises ValueError when they are gone."""
+        item = self._dataset.items[drawn.item_index]
+        key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
+        stored = self._entries.load(cache.KIND, key)
+        if stored is None:
+            raise self._vanished("latents", item)
+        return stored["latents"]
+
+    def varies(self, captions: CaptionOptions) -> bool:
+        """Whether a picture's encoded text differs from showing to showing and is needed beforehand."""
+        return not self._live_texts and any(
+            item.plain_text(captions) is None for item in self._dataset.items
+        )
+
+    def missing(self, config: TrainConfig) -> list[str]:
+        """Names of the pictures whose latents or lasting encoded captions are not in the cache."""
+        return [item.name for item in self._dataset.items if not self._is_cached(item, config)]
+
+    def _is_cached(self, item: CachedItem, config: TrainConfig) -> bool:
+        keys = [item.latent_key] + ([item.flipped_key] if item.flipped_key else [])
+        trigger = self._dataset.dataset.trigger
+        lasting = [] if self._live_texts else lasting_texts(item, trigger, config)
+        return all(self._store.has(cache.KIND, key) for key in keys) and all(
+            self._store.has(texts.KIND, self._text_key(text)) for text in lasting
+        )
+
+    def _text_key(self, text: str) -> str:
+        return texts.text_key(self._text_fingerprint, text)
+
+    def _encoded(self, text: str) -> tuple[Tensor, Tensor] | None:
+        if text in self.window:
+            return self.window[text]
+        stored = self._entries.load(texts.KIND, self._text_key(text))
+        return None if stored is None else (stored["context"], stored["pooled"])
+
+    def _row(self, drawn: BatchItem) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...], float]:
+        item = self._dataset.items[drawn.item_index]
+        size = item.flipped_conditioning if drawn.flipped else item.conditioning
+        latents = self.latents(drawn)
+        text = self._encoding(drawn, item.caption if drawn.text is None else drawn.text)
+        numbers = (*size.original_hw, *size.crop_tl, *size.target_hw)
+        return latents, *text, numbers, item.weight
+
+    def _encoding(self, drawn: BatchItem, text: str) -> tuple[Tensor, Tensor]:
+        """Context [T, C] and pooled [P] of a text of this showing."""
+        if self._live_texts:
+            return NO_TEXT
+        found = self._encoded(text)
+        if found is None:
+            raise self._vanished("encoded caption", self._dataset.items[drawn.item_index])
+        return found
+
+    def _mask(self, drawn: BatchItem) -> Tensor:
+        """[h, w]; ones where the picture has no mask."""
+        item, key = self._dataset.items[drawn.item_index], self.masks[drawn.item_index]
+        if key is None:
+            width, height = item.bucket
+            return torch.ones(height // masks.LATENT_PIXELS, width // masks.LATENT_PIXELS)
+        stored = self._entries.load(masks.KIND, key)
+        if stored is None:
+            raise self._vanished("mask", item)
+        return stored["mask"].flip(-1) if drawn.flipped else stored["mask"]
+
+    def _vanished(self, what: str, item: CachedItem) -> ValueError:
+        return ValueError(
+            f"The cached {what} of {item.name} vanished from {self._store.root} while training. "
+            "Queue again: Cache Latents makes it anew when one of its inputs changed."
+        )

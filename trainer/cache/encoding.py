@@ -1,0 +1,98 @@
+"""Pictures in their buckets to latents on disk: batches through the VAE, each latent checked and saved at once."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from types import TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..files.store import Store
+from ..sdxl.buckets import Size
+from .decoding import Job, batch_of
+
+KIND = "latents"
+"""The store's kind for latents; each file holds one tensor ``latents`` [4, h, w], float32, unscaled."""
+
+Encode = Callable[[np.ndarray], Tensor]
+"""A VAE: uint8 RGB [N, H, W, 3] to unscaled latents [N, 4, H/8, W/8]."""
+
+
+class LatentWriter:
+    """Takes pictures one by one, encodes those of one bucket together, saves what the store lacks.
+
+    A context: leaving it encodes what still waits for a full batch, also when a picture could not be
+    read (ValueError), but not after a cancel. ``on_saved`` is told each job when its latents are on disk.
+    """
+
+    def __init__(
+        self, encode: Encode, store: Store, batch_size: int, on_saved: Callable[[Job], None]
+    ) -> None:
+        self._encode, self._store, self._on_saved = encode, store, on_saved
+        self._batch_size = batch_size
+        self.saved = 0
+        """Pictures whose latents are on disk."""
+        self._waiting: defaultdict[Size, list[tuple[Job, np.ndarray]]] = defaultdict(list)
+
+    def __enter__(self) -> "LatentWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, ValueError):
+            self.flush()
+
+    def add(self, job: Job, pixels: np.ndarray) -> None:
+        """Take a picture, uint8 [H, W, 3] of its bucket's size; a batch that is full is encoded.
+
+        Raises:
+            ValueError: the VAE gave latents of another shape, or NaN or infinity; names the picture.
+        """
+        bucket = job.placement.bucket
+        self._waiting[bucket].append((job, pixels))
+        if len(self._waiting[bucket]) >= batch_of(bucket, self._batch_size):
+            self._write(self._waiting.pop(bucket))
+
+    def flush(self) -> None:
+        """Encode what waits for a full batch. Raises as ``add``."""
+        while self._waiting:
+            self._write(self._waiting.pop(next(iter(self._waiting))))
+
+    def _write(self, batch: list[tuple[Job, np.ndarray]]) -> None:
+        jobs = [job for job, _ in batch]
+        pixels = np.stack([picture for _, picture in batch])
+        self._save(jobs, [job.plain_key for job in jobs], pixels)
+        self._save(jobs, [job.flipped_key for job in jobs], pixels[:, :, ::-1])
+        for job in jobs:
+            self.saved += 1
+            self._on_saved(job)
+
+    def _save(self, jobs: list[Job], keys: list[str | None], pixels: np.ndarray) -> None:
+        """Encode and save the rows that have a key; the finite ones also when another is not."""
+        rows = [row for row, key in enumerate(keys) if key]
+        if not rows:
+            return
+        chosen = pixels if len(rows) == len(keys) else pixels[rows]
+        latents = self._encode(np.ascontiguousarray(chosen))
+        expected = (len(rows), 4, chosen.shape[1] // 8, chosen.shape[2] // 8)
+        if latents.shape != expected:
+            raise ValueError(
+                f"The VAE gave latents of shape {tuple(latents.shape)} where {expected} was "
+                "expected: connect the VAE of an SDXL checkpoint."
+            )
+        spoilt = []
+        for row, latent in zip(rows, latents.detach().float().cpu(), strict=True):
+            if torch.isfinite(latent).all():
+                self._store.save(KIND, keys[row] or "", {"latents": latent})
+            else:
+                spoilt.append(jobs[row].sample.path)
+        if spoilt:
+            raise ValueError(
+                f"The VAE gave NaN or infinity for {spoilt[0]}. Run the VAE in "
+                "bf16 or fp32 (ComfyUI's --bf16-vae or --fp32-vae), or use a VAE mended for fp16."
+            )

@@ -1,0 +1,232 @@
+"""Latents on disk: which picture becomes which latent file, making those that lack, and naming the whole."""
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, field
+from itertools import groupby, product
+from pathlib import Path
+from random import Random
+
+from ..config.cache import AS_PROMPTS, TextRecipe
+from ..config.captions import CaptionOptions
+from ..dataset.caption_rules import Draws, shown_caption, without_tags
+from ..dataset.dataset import Dataset, Interpolation, Sample, Subset
+from ..dataset.images import stored_size
+from ..dataset.unchanged import check_unchanged, refuse_changed
+from ..files.digests import digest
+from ..files.store import Store
+from ..sdxl.buckets import BucketSettings, Placement, Size, SizeConditioning, assign, conditioning
+from .decoding import Job, decoded, grouped
+from .encoding import KIND, Encode, LatentWriter
+
+RECIPE = 1
+"""Raised when the way from picture to latent changes, so that older latents are not used."""
+
+OnImage = Callable[[int, int, str], None]
+"""Told (pictures encoded, pictures to encode, picture's name) after each."""
+
+
+@dataclass(frozen=True)
+class LatentRecipe:
+    """Everything besides the picture itself that its latent depends on, and the crop conditioning.
+
+    ``kohya``: decode and crop conditioning as sd-scripts do it, instead of the mended way. Under
+    ``more_buckets`` every picture comes once more for each, at another resolution.
+    """
+
+    buckets: BucketSettings
+    vae_fingerprint: str
+    flip: bool = False
+    kohya: bool = False
+    interpolation: Interpolation | None = None
+    more_buckets: tuple[BucketSettings, ...] = ()
+
+
+@dataclass(frozen=True)
+class CachedItem:
+    """One picture ready for training. ``bucket`` is (width, height); ``flipped_key`` is None without flips.
+
+    ``options``, ``optional_tags``, ``optional_rate`` and ``preserves`` are its subset's.
+    """
+
+    digest: str
+    name: str
+    caption: str
+    bucket: Size
+    conditioning: SizeConditioning
+    flipped_conditioning: SizeConditioning
+    latent_key: str
+    flipped_key: str | None
+    repeats: int
+    weight: float
+    is_reg: bool
+    subset: str
+    mask_digest: str | None = None
+    options: CaptionOptions | None = None
+    optional_tags: tuple[str, ...] = ()
+    optional_rate: float = 0.0
+    preserves: bool = False
+
+    def showing(
+        self, default: CaptionOptions, draws: Draws, epoch: int, step: int, steps: int
+    ) -> str:
+        """The text of one showing under the item's own options, else ``default``; counted as in kohya."""
+        text = without_tags(self.caption, self.optional_tags, self.optional_rate, draws)
+        options = self.options or default
+        return shown_caption(text, options, draws, epoch=epoch, step=step, steps=steps)
+
+    def plain_text(self, default: CaptionOptions) -> str | None:
+        """The one text of all showings, or None when they differ."""
+        is_plain = (self.options or default).is_plain and not self.optional_tags
+        return self.showing(default, Random(0), 1, 0, 1) if is_plain else None
+
+
+@dataclass(frozen=True)
+class CachedDataset:
+    """All pictures of a dataset with their latents on disk; holds no tensors."""
+
+    items: tuple[CachedItem, ...]
+    store_root: Path
+    recipe: LatentRecipe
+    dataset: Dataset
+    text_fingerprint: str | None = None
+    texts: TextRecipe = AS_PROMPTS
+    _identity: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rows = [
+            [
+                [item.digest, item.latent_key, item.flipped_key, item.mask_digest],
+                [item.bucket, item.conditioning, item.flipped_conditioning],
+                [item.caption, item.repeats, item.weight, item.is_reg, item.preserves],
+                [item.options and [*astuple(item.options)], item.optional_tags, item.optional_rate],
+            ]
+            for item in self.items
+        ]
+        name = digest(
+            RECIPE, self.recipe.vae_fingerprint, self.recipe.flip, self.text_fingerprint, rows
+        )
+        object.__setattr__(self, "_identity", name)
+
+    @property
+    def needs_horizon(self) -> bool:
+        """Whether a subset's own caption options depend on the number of training steps."""
+        return any(item.options is not None and item.options.needs_horizon for item in self.items)
+
+    def identity(self) -> str:
+        """A digest of whatever can change training numbers; no paths, names or times."""
+        return self._identity
+
+
+def cache_latents(
+    dataset: Dataset,
+    recipe: LatentRecipe,
+    encode: Encode,
+    store: Store,
+    *,
+    batch_size: int = 1,
+    on_image: OnImage | None = None,
+) -> CachedDataset:
+    """Make the latents that ``store`` lacks and describe all of them; what is there is not made again.
+
+    Pictures of one bucket are encoded ``batch_size`` at a time (0: see ``batch_of``).
+
+    Raises:
+        ValueError: the dataset is empty; a picture changed or vanished since the dataset was read,
+            cannot be decoded, does not fit the buckets, or gave a latent with NaN or infinity.
+    """
+    if not dataset.image_count:
+        raise ValueError("The dataset has no pictures to cache; load a folder that has some.")
+    check_unchanged(dataset)
+    items, jobs = plan_latents(dataset, recipe, store)
+
+    def on_saved(job: Job) -> None:
+        if on_image is not None:
+            on_image(writer.saved, len(jobs), job.sample.path.name)
+
+    with (
+        LatentWriter(encode, store, batch_size, on_saved) as writer,
+        decoded(grouped(jobs), recipe.kohya, batch_size) as pictures,
+    ):
+        for _, alike in groupby(pictures, key=lambda picture: picture[0].placement.bucket):
+            for job, pixels in alike:
+                writer.add(job, pixels)
+            writer.flush()
+    return CachedDataset(items, store.root, recipe, dataset)
+
+
+def plan_latents(
+    dataset: Dataset, recipe: LatentRecipe, store: Store
+) -> tuple[tuple[CachedItem, ...], list[Job]]:
+    """Every picture's item, and one job per distinct picture that lacks a latent."""
+    items, jobs = [], []
+    seen: set[str] = set()
+    for subset, sample, size, placement in placed(dataset, recipe):
+        item = cached_item(subset, sample, placement, size, recipe)
+        items.append(item)
+        keys = [item.latent_key, item.flipped_key]
+        lacking = [None if not key or store.has(KIND, key) else key for key in keys]
+        if any(lacking) and item.latent_key not in seen:
+            seen.add(item.latent_key)
+            plain, flipped = lacking
+            jobs.append(Job(sample, placement, plain, flipped, interpolation(subset, recipe)))
+    return tuple(items), jobs
+
+
+def placed(dataset: Dataset, recipe: LatentRecipe) -> list[tuple[Subset, Sample, Size, Placement]]:
+    """Every picture with its size and its place in a bucket, once for each resolution.
+
+    Raises:
+        ValueError: pictures do not fit the buckets; names them.
+    """
+    found, unfit = [], []
+    sizes = [
+        stored_size(sample.path) if recipe.kohya else sample.size for _, sample in dataset.samples()
+    ]
+    pictures = list(zip(dataset.samples(), sizes, strict=True))
+    for more, ((subset, sample), size) in product((None, *recipe.more_buckets), pictures):
+        try:
+            placement = assign(size, more or subset.buckets or recipe.buckets)
+            found.append((subset, sample, size, placement))
+        except ValueError as error:
+            unfit.append(f"{sample.path.name}: {error}")
+    refuse_changed(unfit, "")
+    return found
+
+
+def cached_item(
+    subset: Subset, sample: Sample, placement: Placement, size: Size, recipe: LatentRecipe
+) -> CachedItem:
+    """A picture in its place, and the keys of what is made of it."""
+
+    def key(flipped: bool) -> str:
+        return digest(
+            RECIPE, sample.digest, placement[:3], flipped, recipe.vae_fingerprint,
+            interpolation(subset, recipe), recipe.kohya,
+        )  # fmt: skip
+
+    flips = recipe.flip if subset.flip is None else subset.flip
+
+    return CachedItem(
+        digest=sample.digest,
+        name=f"{subset.name}/{sample.path.name}",
+        caption=sample.caption,
+        bucket=placement.bucket,
+        conditioning=conditioning(placement, size, False, recipe.kohya),
+        flipped_conditioning=conditioning(placement, size, True, recipe.kohya),
+        latent_key=key(False),
+        flipped_key=key(True) if flips else None,
+        repeats=subset.repeats,
+        weight=sample.weight,
+        is_reg=subset.is_reg,
+        subset=subset.name,
+        mask_digest=sample.mask_digest,
+        options=subset.captions,
+        optional_tags=subset.optional_tags,
+        optional_rate=subset.optional_rate if subset.optional_tags else 0.0,
+        preserves=subset.preserves,
+    )
+
+
+def interpolation(subset: Subset, recipe: LatentRecipe) -> Interpolation | None:
+    """How a subset's pictures are resized; None: as suits each."""
+    return subset.interpolation or recipe.interpolation

@@ -1,0 +1,132 @@
+"""Masks: how much each part of a picture counts in the loss. Made from files, kept beside the latents.
+
+A picture's mask is its mask file, white to learn and black not; without one, its own opacity;
+without either, there is none and all counts. Source: kohya's masked_loss and alpha_mask.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..dataset.dataset import Interpolation, Sample
+from ..dataset.images import DECODE_ERRORS, explain, load_alpha, load_rgb, resize_and_crop
+from ..dataset.unchanged import CHANGED
+from ..files.digests import bytes_digest, digest
+from ..files.store import Store
+from ..sdxl.buckets import Placement, Size
+from .latents import CachedDataset, CachedItem, cached_item, interpolation, placed
+
+KIND = "masks"
+"""The store's kind for masks: a tensor ``mask`` [h, w] of the latents' size, float32 in 0..1, or empty."""
+
+RECIPE = 1
+"""Raised when the way from file to mask changes, so that older ones are not used."""
+
+LATENT_PIXELS = 8
+_MAX_THREADS = 4
+
+OnMask = Callable[[int, int, str], None]
+"""Told (masks made, masks to make, picture's name) after each."""
+
+
+class _Job(NamedTuple):
+    """A mask that the store lacks."""
+
+    key: str
+    sample: Sample
+    size: Size
+    placement: Placement
+    interpolation: Interpolation | None
+    kohya: bool
+
+
+def cache_masks(
+    cached: CachedDataset, store: Store, on_mask: OnMask | None = None
+) -> tuple[str | None, ...]:
+    """The store's key for the mask of each of ``cached.items``, None where all of the picture counts.
+
+    What the store lacks is made from the files; nothing else is opened.
+
+    Raises:
+        ValueError: a file changed, vanished or cannot be decoded, or a mask has another shape than its picture.
+    """
+    recipe, jobs = cached.recipe, []
+    keys = [_key(item) for item in cached.items]  # some of the dataset's pictures, in any order
+    lacking = {key for key in keys if not store.has(KIND, key)}
+    for subset, sample, size, placement in placed(cached.dataset, recipe):
+        key = _key(cached_item(subset, sample, placement, size, recipe))
+        if key in lacking:
+            lacking.remove(key)
+            how = interpolation(subset, recipe)
+            jobs.append(_Job(key, sample, size, placement, how, recipe.kohya))
+    _make(jobs, store, on_mask)
+    return tuple(key if _is_used(key, store) else None for key in keys)
+
+
+def _key(item: CachedItem) -> str:
+    return digest(RECIPE, item.latent_key, item.mask_digest)
+
+
+def _make(jobs: list[_Job], store: Store, on_mask: OnMask | None) -> None:
+    pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "lora-loop-masks")
+    try:
+        for done, (job, mask) in enumerate(zip(jobs, pool.map(_mask, jobs), strict=True), 1):
+            store.save(KIND, job.key, {"mask": torch.empty(0) if mask is None else mask})
+            if on_mask is not None:
+                on_mask(done, len(jobs), job.sample.path.name)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_used(key: str, store: Store) -> bool:
+    stored = store.load(KIND, key)
+    return stored is not None and stored["mask"].numel() > 0
+
+
+def _mask(job: _Job) -> Tensor | None:
+    """The mask of one picture through the picture's own resize and crop, [h, w] float32."""
+    grey = _grey(job)
+    if grey is None:
+        return None
+    pixels = resize_and_crop(grey, job.placement, job.interpolation)
+    width, height = job.placement.bucket
+    mask = torch.tensor(pixels).float() / 255.0
+    latent = (height // LATENT_PIXELS, width // LATENT_PIXELS)
+    return F.interpolate(mask[None, None], size=latent, mode="area")[0, 0]
+
+
+def _grey(job: _Job) -> np.ndarray | None:
+    """The mask at the size of its file, uint8 [H, W]."""
+    sample = job.sample
+    if sample.mask is None:
+        data = _read(sample.path, sample.digest)
+        return load_alpha(sample.path, data, kohya=job.kohya)
+    data = _read(sample.mask, sample.mask_digest)
+    grey = None if job.kohya else load_alpha(sample.mask, data)  # a cut-out serves as a mask too
+    if grey is None:
+        grey = load_rgb(sample.mask, kohya=job.kohya, data=data)[:, :, 0]
+    (height, width), (wide, high) = grey.shape, job.size
+    if abs(width * high - height * wide) > max(width, height, wide, high):  # more than a pixel
+        raise ValueError(
+            f"The mask {sample.mask} is {width} x {height} pixels and its picture {wide} x {high}: give "
+            "it the picture's shape (its size may differ)."
+        )
+    return grey
+
+
+def _read(path: Path, known: str | None) -> bytes:
+    """The bytes of a file, those that the dataset knows."""
+    try:
+        data = path.read_bytes()
+    except DECODE_ERRORS as error:
+        raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
+    if bytes_digest(data) != known:
+        raise ValueError(f"{path} changed {CHANGED}")
+    return data

@@ -1,0 +1,101 @@
+"""The text that a training step sees of a caption: kohya's rules, as a pure function of its random draws."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ..config.captions import CaptionOptions
+
+_WILDCARD = re.compile(r"\{([^}]+)\}")
+_MARKS = "⦅", "⦆"
+
+
+class Draws(Protocol):
+    """What is used of ``random.Random``."""
+
+    def random(self) -> float: ...
+    def choice(self, options: Any, /) -> Any: ...
+    def shuffle(self, items: Any, /) -> None: ...
+
+
+def shown_caption(
+    caption: str,
+    options: CaptionOptions,
+    draws: Draws,
+    *,
+    epoch: int,
+    step: int = 0,
+    steps: int = 0,
+) -> str:
+    """The text of one showing. ``epoch`` counts from 1, ``step`` from 0, of ``steps`` in all.
+
+    The order of draws is kohya's: dropout, line, wildcards, shuffle, dropout of each tag.
+    """
+    caption = f"{options.prefix} {caption}" if options.prefix else caption
+    caption = f"{caption} {options.suffix}" if options.suffix else caption
+    dropped = options.dropout > 0 and draws.random() < options.dropout
+    every = options.dropout_every_n_epochs
+    if dropped or (every > 0 and epoch % every == 0):
+        return ""
+    caption = _filled(caption, draws) if options.wildcards else caption.split("\n")[0]
+    if options.shuffle or options.tag_dropout > 0 or options.token_warmup_steps > 0:
+        caption = _rearranged(caption, options, draws, step, steps)
+    if options.secondary_separator:
+        caption = caption.replace(options.secondary_separator, options.separator)
+    return caption
+
+
+def _filled(caption: str, draws: Draws) -> str:
+    """One line of the caption with its wildcards chosen; ``{{`` and ``}}`` stand for braces."""
+    if "\n" in caption:
+        caption = draws.choice(caption.split("\n"))
+    left, right = _MARKS
+    while left in caption or right in caption:
+        left, right = left + _MARKS[0], right + _MARKS[1]
+    caption = caption.replace("{{", left).replace("}}", right)
+    caption = _WILDCARD.sub(lambda found: draws.choice(found[1].split("|")), caption)
+    return caption.replace(left, "{").replace(right, "}")
+
+
+def _rearranged(caption: str, options: CaptionOptions, draws: Draws, step: int, steps: int) -> str:
+    """The caption's tags with those that are free to move warmed up, shuffled and dropped."""
+    first, free, last = _parts(caption, options)
+    warmup = options.token_warmup_steps
+    warmup = math.floor(warmup * steps) if warmup < 1 else warmup
+    if warmup and step < warmup:
+        least = options.token_warmup_min
+        free = free[: math.floor(step * ((len(free) - least) / warmup)) + least]
+    if options.shuffle:
+        draws.shuffle(free)
+    if options.tag_dropout > 0:
+        free = [tag for tag in free if draws.random() >= options.tag_dropout]
+    return ", ".join([*first, *free, *last])
+
+
+def _parts(caption: str, options: CaptionOptions) -> tuple[list[str], list[str], list[str]]:
+    """Tags that stay in front, tags that may move, tags that stay at the end."""
+    mark = options.keep_tokens_separator
+    if mark and mark in caption:
+        first, _, rest = caption.partition(mark)
+        free, _, last = rest.partition(mark)
+        tags = (_split(part, options.separator) for part in (first, free, last))
+        first_tags, free_tags, last_tags = ([tag for tag in part if tag] for part in tags)
+        return first_tags, free_tags, last_tags
+    tags = _split(caption.strip(), options.separator)
+    return tags[: options.keep_tokens], tags[options.keep_tokens :], []
+
+
+def _split(text: str, separator: str) -> list[str]:
+    return [tag.strip() for tag in text.split(separator)]
+
+
+def without_tags(caption: str, tags: Sequence[str], rate: float, draws: Draws) -> str:
+    """The caption, each of ``tags`` that it has left out with chance ``rate``; one draw for each."""
+    gone = {tag for tag in tags if draws.random() < rate}
+    present = _split(caption, ",")
+    if gone.isdisjoint(present):
+        return caption
+    return ", ".join(tag for tag in present if tag and tag not in gone)

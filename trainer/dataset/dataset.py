@@ -1,0 +1,164 @@
+"""The dataset values that travel between nodes: frozen, made by a scan, changed only by making new ones."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from ..config.captions import CaptionOptions
+from ..files.digests import digest
+from ..files.index import FileStamp
+from ..sdxl.buckets import BucketSettings
+
+Interpolation = Literal["lanczos", "nearest", "bilinear", "bicubic", "area", "box"]
+"""kohya's names of ways to resize a picture."""
+
+
+class TagScore(Protocol):
+    """One tag that a tagger proposed, its category (general, character, rating, ...) and probability 0..1."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def probability(self) -> float: ...
+
+
+class Problem(NamedTuple):
+    """A file or folder that was left out, and why, in words for the user."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its caption.
+
+    ``path`` is absolute; ``size`` is (width, height) in pixels after EXIF rotation; ``digest`` names
+    the bytes of the picture file; ``caption_path`` is where the caption is, or would be, on disk;
+    ``weight`` multiplies the loss of this picture; ``all_lines``: the caption is all lines of its
+    file, not the first one only.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    stamp: FileStamp
+    digest: str
+    caption: str
+    caption_path: Path
+    tags: tuple[TagScore, ...] = ()
+    mask: Path | None = None
+    weight: float = 1.0
+    mask_digest: str | None = None
+    all_lines: bool = False
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The pictures of one folder with kohya's subset options; ``is_reg`` marks regularisation pictures.
+
+    ``captions``, ``flip``, ``interpolation`` and ``buckets`` are None where the whole training's setting holds.
+    Each of ``optional_tags`` is left out of a caption with chance ``optional_rate`` at every showing.
+    ``preserves``: the model shall go on answering for these pictures as it did (see preservation).
+    """
+
+    name: str
+    root: Path
+    class_tokens: str
+    repeats: int
+    is_reg: bool
+    samples: tuple[Sample, ...]
+    captions: CaptionOptions | None = None
+    flip: bool | None = None
+    interpolation: Interpolation | None = None
+    optional_tags: tuple[str, ...] = ()
+    optional_rate: float = 0.5
+    buckets: BucketSettings | None = None
+    preserves: bool = False
+
+
+CaptionSource = Mapping[Path, str] | Callable[[Sample], str]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything that training will see, and what was left out. ``trigger`` is the trigger word, or empty."""
+
+    subsets: tuple[Subset, ...]
+    problems: tuple[Problem, ...] = ()
+    trigger: str = ""
+
+    def samples(self) -> Iterator[tuple[Subset, Sample]]:
+        """Every picture with its subset, in the dataset's order."""
+        for subset in self.subsets:
+            for sample in subset.samples:
+                yield subset, sample
+
+    @property
+    def image_count(self) -> int:
+        """Number of pictures, repeats not counted, regularisation pictures included."""
+        return sum(len(subset.samples) for subset in self.subsets)
+
+    def replace_samples(self, change: Callable[[Sample], Sample | None]) -> "Dataset":
+        """A new dataset with ``change(sample)`` for each sample; None leaves it out, emptied subsets go too."""
+        subsets = []
+        for subset in self.subsets:
+            kept = tuple(new for old in subset.samples if (new := change(old)) is not None)
+            if kept:
+                subsets.append(replace(subset, samples=kept))
+        return replace(self, subsets=tuple(subsets))
+
+    def with_captions(self, captions: CaptionSource) -> "Dataset":
+        """A new dataset with captions from a mapping by picture path (others unchanged) or from a function."""
+        if isinstance(captions, Mapping):
+            table: Mapping[Path, str] = captions
+            return self.replace_samples(
+                lambda sample: replace(sample, caption=table.get(sample.path, sample.caption))
+            )
+        return self.replace_samples(lambda sample: replace(sample, caption=captions(sample)))
+
+    def without(self, paths: Collection[Path]) -> "Dataset":
+        """A new dataset that lacks the pictures at ``paths``."""
+        gone = frozenset(paths)
+        return self.replace_samples(lambda sample: None if sample.path in gone else sample)
+
+    def fingerprint(self) -> str:
+        """A digest of contents: pictures, captions, masks, weights, repeats, order; no paths and no times."""
+        return digest(
+            [
+                [
+                    subset.repeats,
+                    subset.is_reg,
+                    [[s.digest, s.caption, s.weight, s.mask_digest] for s in subset.samples],
+                ]
+                for subset in self.subsets
+            ]
+        )
+
+    def tag_frequency(self) -> dict[str, dict[str, int]]:
+        """Occurrences per folder and tag, as kohya writes to ``ss_tag_frequency`` (repeats not counted)."""
+        table: dict[str, Counter[str]] = {}
+        for subset, sample in self.samples():
+            tags = (tag.strip().lower() for tag in sample.caption.split(","))
+            table.setdefault(subset.name, Counter()).update(tag for tag in tags if tag)
+        return {name: dict(counts) for name, counts in table.items()}
+
+    def report(self) -> str:
+        """A few lines for the user: folders with counts, empty captions, and what was left out."""
+        lines = [f"{self.image_count} pictures in {len(self.subsets)} folder(s)"]
+        for subset in self.subsets:
+            kind = " (regularisation)" if subset.is_reg else ""
+            lines.append(f"  {subset.name}{kind}: {len(subset.samples)} x {subset.repeats}")
+        empty = sum(not sample.caption for _, sample in self.samples())
+        if empty:
+            lines.append(f"{empty} picture(s) without a caption")
+        masks = sum(sample.mask is not None for _, sample in self.samples())
+        if masks:
+            lines.append(f"{masks} picture(s) with a mask")
+        if self.problems:
+            lines.append(f"{len(self.problems)} left out:")
+            lines += [f"  {problem.path.name}: {problem.reason}" for problem in self.problems]
+        return "\n".join(lines)

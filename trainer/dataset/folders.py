@@ -1,0 +1,188 @@
+"""The folders of a dataset: what lies in them, which of them are read, and a stamp of it all. Opens no file."""
+
+import os
+import re
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..files.digests import digest
+from ..files.index import FileStamp
+from .dataset import Problem
+from .file_names import SUFFIXES, stem, suffix, why_unread
+
+MASK_FOLDER = "masks"
+"""A folder of this name beside the pictures holds their masks, each with its picture's stem."""
+
+_NUMBERED = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
+_MOST_REPEATS = 9999  # a larger number is a date or the like
+
+
+class Listing(NamedTuple):
+    """One folder's visible files by name, the names of its sub-folders, and why it cannot be listed."""
+
+    files: dict[str, FileStamp]
+    folders: list[str]
+    error: OSError | None = None
+
+
+class PictureFolder(NamedTuple):
+    """A folder that is read. ``name`` is its path below the root, or the root's own name.
+
+    ``repeats`` is None where no folder's name says how many.
+    """
+
+    path: Path
+    name: str
+    class_tokens: str
+    repeats: int | None
+    listing: Listing
+
+
+_NOTHING = Listing({}, [])
+
+
+def list_folder(folder: Path) -> Listing:
+    """List a folder; what cannot be looked at (a broken link, a loop) is a file with an empty stamp.
+
+    Pipes and devices are no files: opening one might wait for ever.
+    """
+    files: dict[str, FileStamp] = {}
+    folders: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                try:
+                    if entry.is_dir():
+                        folders.append(entry.name)
+                        continue
+                    found = entry.stat()
+                    if stat.S_ISREG(found.st_mode):
+                        files[entry.name] = FileStamp(found.st_size, found.st_mtime_ns)
+                except OSError:
+                    files[entry.name] = FileStamp(0, 0)
+    except OSError as error:
+        return Listing({}, [], error)
+    return Listing(files, sorted(folders, key=_natural))
+
+
+def picture_folders(root: Path, recursive: bool = False) -> Iterator[PictureFolder]:
+    """The folders that are read, in natural order: ``root`` and those in it named ``<repeats>_<name>``.
+
+    With ``recursive`` all folders of any depth; one without a number belongs to the numbered one
+    above it. Each is read once: links that lead into ``root`` or to a folder around it are not
+    followed. Folders of masks and those with 0 repeats are left out.
+    """
+    seen: set[str] = set()
+    waiting = [PictureFolder(root, _text(root.name), "", None, _NOTHING)]
+    while waiting:
+        folder = waiting.pop()
+        real = os.path.realpath(folder.path)
+        if recursive and real in seen:
+            continue
+        seen.add(real)
+        folder = folder._replace(listing=list_folder(folder.path))
+        yield folder
+        if recursive or folder.path == root:
+            waiting += reversed(list(_sub_folders(folder, root, recursive)))
+
+
+def _sub_folders(parent: PictureFolder, root: Path, recursive: bool) -> Iterator[PictureFolder]:
+    """Those folders in ``parent`` that are read, not listed yet."""
+    for name in parent.listing.folders:
+        path, number = parent.path / name, _NUMBERED.fullmatch(name)
+        tokens, repeats = parent.class_tokens, parent.repeats
+        if number and int(number[1]) <= _MOST_REPEATS:
+            tokens, repeats = _text(number[2]), int(number[1])
+        elif not recursive:
+            continue
+        if name == MASK_FOLDER or repeats == 0 or (recursive and _leads_back(path, root)):
+            continue
+        shown = _text(path.relative_to(root).as_posix())
+        yield PictureFolder(path, shown, tokens, repeats, _NOTHING)
+
+
+def _text(name: str) -> str:
+    """A name as text, for captions and files; on Linux it may be any bytes."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def _leads_back(path: Path, root: Path) -> bool:
+    """Whether ``path`` is a link to a folder inside ``root`` or around it."""
+    if not path.is_symlink():
+        return False
+    target, home = Path(os.path.realpath(path)), Path(os.path.realpath(root))
+    return target.is_relative_to(home) or home.is_relative_to(target)
+
+
+def unread_folders(root: PictureFolder, read: Collection[Path]) -> list[Problem]:
+    """Folders in ``root`` that hold pictures and are not among those ``read``, and what to do."""
+    advice = "sub-folder not read; name it <repeats>_<name>, e.g. 1_dog, or switch recursive on"
+    below = [root.path / name for name in root.listing.folders if name != MASK_FOLDER]
+    return [
+        Problem(path, advice)
+        for path in below
+        if path not in read and picture_names(list_folder(path))
+    ]
+
+
+def picture_names(listing: Listing) -> list[str]:
+    """The names of picture files, in natural order: 2 before 10."""
+    return sorted((name for name in listing.files if suffix(name) in SUFFIXES), key=_natural)
+
+
+def unread_pictures(listing: Listing) -> Iterator[tuple[str, str]]:
+    """Name and reason of each picture file of a kind that is not read, unless a copy of it is."""
+    reasons = {name: reason for name in listing.files if (reason := why_unread(name))}
+    if reasons:
+        copies = {stem(name) for name in picture_names(listing)}
+        for name in sorted(reasons, key=_natural):
+            if stem(name) not in copies:
+                yield name, reasons[name]
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """A sorting key that puts 2 before 10; ties by the exact name."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
+
+
+def folder_stamp(
+    root: Path,
+    reg_root: Path | None = None,
+    caption_extension: str = ".txt",
+    recursive: bool = False,
+) -> str:
+    """A digest of the names, sizes and times of all pictures, captions and masks; opens no file.
+
+    It changes when one of them is edited, added, removed or renamed. A missing folder has a stamp too.
+    """
+    caption = f".{caption_extension.lower().lstrip('.')}"
+    rows: list[tuple[str | int, ...]] = []
+    for place, folder_root in enumerate((root, reg_root)):
+        if folder_root is None:
+            continue
+        where = absolute(folder_root)
+        rows.append((f"{place}", str(where), 0, 0))
+        for folder in picture_folders(where, recursive):
+            for name, listing in _with_masks(folder):
+                rows += [
+                    (name, file, *stamp)
+                    for file, stamp in sorted(listing.files.items())
+                    if suffix(file) in SUFFIXES or suffix(file) == caption or why_unread(file)
+                ]
+    return digest(rows)
+
+
+def _with_masks(folder: PictureFolder) -> Iterator[tuple[str, Listing]]:
+    yield folder.name, folder.listing
+    if MASK_FOLDER in folder.listing.folders:
+        yield f"{folder.name}/{MASK_FOLDER}", list_folder(folder.path / MASK_FOLDER)
+
+
+def absolute(folder: Path) -> Path:
+    """The folder's absolute path, ``~`` replaced by the user's home; links stay."""
+    return Path(os.path.expanduser(folder)).absolute()  # noqa: PTH111 - Path's own fails for ~nobody

@@ -1,0 +1,64 @@
+"""Pictures that exist only in memory made into files, so that a dataset can hold them."""
+
+import io
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..files.atomic import write_atomically
+from ..files.digests import bytes_digest
+from ..files.index import FileStamp
+from .dataset import Dataset, Sample, Subset
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def dataset_of(
+    pictures: Iterable[np.ndarray],
+    captions: Sequence[str],
+    folder: Path,
+    name: str,
+    repeats: int = 1,
+) -> Dataset:
+    """A dataset of one subset from uint8 pictures [H, W, 1, 3 or 4] and their captions.
+
+    Each picture becomes a PNG below ``folder`` that is named by its contents, so the same picture is
+    written once. One caption stands for all pictures, none for empty captions.
+
+    Raises:
+        ValueError: there are no pictures, or captions of another number.
+    """
+    shown = list(pictures)
+    if not shown:
+        raise ValueError("There are no pictures. Connect an IMAGE output that has some.")
+    if len(captions) not in (0, 1, len(shown)):
+        raise ValueError(
+            f"There are {len(captions)} captions for {len(shown)} pictures. Give one for each, one "
+            "for all, or none."
+        )
+    texts = captions if len(captions) == len(shown) else repeat(next(iter(captions), ""))
+    samples = tuple(_sample(array, text, folder) for array, text in zip(shown, texts, strict=False))
+    return Dataset((Subset(name, folder, "", repeats, False, samples),))
+
+
+def _sample(array: np.ndarray, caption: str, folder: Path) -> Sample:
+    height, width, channels = array.shape
+    pixels = array[:, :, 0] if channels == 1 else array
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, _MODES[channels]).save(buffer, "PNG", compress_level=1)
+    digest = bytes_digest(buffer.getvalue())
+    path = folder / f"{digest}.png"
+    if not path.exists():
+        write_atomically(path, buffer.getvalue())
+    stat = path.stat()
+    return Sample(
+        path=path,
+        size=(width, height),
+        stamp=FileStamp(stat.st_size, stat.st_mtime_ns),
+        digest=digest,
+        caption=caption,
+        caption_path=path.with_suffix(".txt"),
+    )

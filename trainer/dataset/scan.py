@@ -1,0 +1,227 @@
+"""A folder of pictures on disk to a Dataset: any folder, or kohya's numbered sub-folders."""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from ..files.digests import bytes_digest
+from ..files.index import FileFacts, FileIndex, FileStamp
+from . import images
+from .caption_files import caption_name, read_caption
+from .dataset import Dataset, Problem, Sample, Subset
+from .file_names import NAMES, same_name, stem
+from .folders import (
+    MASK_FOLDER,
+    Listing,
+    PictureFolder,
+    absolute,
+    list_folder,
+    picture_folders,
+    picture_names,
+    unread_folders,
+    unread_pictures,
+)
+
+_MAX_THREADS = 8
+_LISTED = 5
+
+
+class _Read(NamedTuple):
+    """A picture file that was read or known: its stat and facts."""
+
+    stamp: FileStamp
+    facts: FileFacts
+
+
+class _Options(NamedTuple):
+    """How captions are read, and what is known of files."""
+
+    extension: str
+    all_lines: bool
+    default_caption: str
+    known: FileIndex
+
+
+def scan_folder(
+    root: Path,
+    *,
+    reg_root: Path | None = None,
+    caption_extension: str = ".txt",
+    repeats: int = 1,
+    default_caption: str = "",
+    index: FileIndex | None = None,
+    recursive: bool = False,
+    all_lines: bool = False,
+) -> Dataset:
+    """Read the pictures and captions of ``root``, and regularisation pictures of ``reg_root``.
+
+    Where sub-folders named ``<repeats>_<name>`` exist each becomes a subset as in kohya (kohya.md
+    1.1), its name the caption of pictures that have none. Pictures directly in ``root`` are a subset
+    with ``repeats``; with ``recursive`` all other sub-folders are read, too. ``all_lines`` takes
+    all lines of a caption file, not the first only. Files that cannot be used are listed in
+    ``problems``.
+
+    Raises:
+        ValueError: a folder is missing or has no usable picture, or ``repeats`` is below 1.
+    """
+    if repeats < 1:
+        raise ValueError(f"Repeats must be at least 1, got {repeats}.")
+    extension = caption_extension if caption_extension[:1] == "." else f".{caption_extension}"
+    index = index if index is not None else FileIndex(None)
+    options = _Options(extension, all_lines, default_caption, index)
+    subsets: list[Subset] = []
+    problems: list[Problem] = []
+    for is_reg, folder_root in ((False, root), (True, reg_root)):
+        if folder_root is None:
+            continue
+        where = absolute(folder_root)
+        _check_root(where)
+        filled = []
+        found = list(picture_folders(where, recursive))
+        for folder in found:
+            samples, failed = _read_folder(folder, options)
+            problems += failed
+            if samples:
+                times = repeats if folder.repeats is None else folder.repeats
+                filled.append(
+                    Subset(folder.name, folder.path, folder.class_tokens, times, is_reg, samples)
+                )
+        if not recursive:
+            problems += unread_folders(found[0], {folder.path for folder in found})
+        index.forget_folders(where)
+        if not filled:
+            raise ValueError(_nothing_found(where, problems))
+        subsets += filled
+    index.save()
+    return Dataset(tuple(subsets), tuple(problems))
+
+
+def _check_root(root: Path) -> None:
+    if not os.path.isdir(root):  # noqa: PTH112 - Path's own raises for names that cannot be
+        state = "is not a folder" if os.path.lexists(root) else "does not exist"
+        raise ValueError(
+            f"The dataset folder {root} {state}. Give the path of a folder of pictures."
+        )
+
+
+class _Contents(NamedTuple):
+    """One folder's file names, and what is known of its pictures by name and of its masks by stem.
+
+    ``alike`` are the captions of no picture, by what some file systems take for the same name.
+    """
+
+    names: frozenset[str]
+    alike: dict[str, str]
+    pictures: dict[str, "_Read | str"]
+    masks: dict[str, tuple[Path, "_Read | str"]]
+
+
+def _read_folder(
+    folder: PictureFolder, options: _Options
+) -> tuple[tuple[Sample, ...], list[Problem]]:
+    if folder.listing.error is not None:
+        return (), [Problem(folder.path, images.explain(folder.listing.error))]
+    contents = _contents(folder, options)
+    samples: list[Sample] = []
+    problems = [
+        Problem(folder.path / name, reason) for name, reason in unread_pictures(folder.listing)
+    ]
+    for name in contents.pictures:
+        try:
+            samples.append(_sample(name, folder, contents, options))
+        except ValueError as error:
+            problems.append(Problem(folder.path / name, str(error)))
+    return tuple(samples), problems
+
+
+def _contents(folder: PictureFolder, options: _Options) -> _Contents:
+    names, index = frozenset(folder.listing.files), options.known
+    pictures = _read_all(folder.path, folder.listing, picture_names(folder.listing), index)
+    taken = {stem(name) + options.extension for name in pictures}
+    ending = options.extension.lower()
+    alike = {same_name(n): n for n in names - taken if n.lower().endswith(ending)}
+    masks: dict[str, tuple[Path, _Read | str]] = {}
+    if MASK_FOLDER in folder.listing.folders:
+        home = folder.path / MASK_FOLDER
+        listing = list_folder(home)
+        first = {stem(name): name for name in reversed(picture_names(listing))}
+        read = _read_all(home, listing, list(first.values()), index)
+        masks = {key: (home / name, read[name]) for key, name in first.items()}
+    return _Contents(names, alike, pictures, masks)
+
+
+def _sample(name: str, folder: PictureFolder, contents: _Contents, options: _Options) -> Sample:
+    """The sample of one picture; a ValueError with the reason if it, its caption or mask is of no use."""
+    picture = contents.pictures[name]
+    if isinstance(picture, str):
+        raise ValueError(picture)
+    mask, mask_read = contents.masks.get(stem(name), (None, None))
+    if isinstance(mask_read, str):
+        raise ValueError(f"its mask cannot be used: {mask_read}")
+    text_name = caption_name(name, options.extension, contents.names)
+    if text_name not in contents.names:  # a.TXT, or A.txt, which on Windows is a.txt
+        text_name = contents.alike.get(same_name(text_name), text_name)
+    text_path = folder.path / text_name
+    caption = folder.class_tokens or options.default_caption
+    if text_name in contents.names:
+        caption = read_caption(text_path, options.all_lines)
+    return Sample(
+        path=folder.path / name,
+        size=(picture.facts.width, picture.facts.height),
+        stamp=picture.stamp,
+        digest=picture.facts.digest,
+        caption=caption,
+        caption_path=text_path,
+        mask=mask,
+        mask_digest=mask_read.facts.digest if mask_read else None,
+        all_lines=options.all_lines,
+    )
+
+
+def _read_all(
+    folder: Path, listing: Listing, names: Sequence[str], index: FileIndex
+) -> dict[str, "_Read | str"]:
+    """Facts of files by name, from the index or by reading them in threads; or why one is of no use."""
+    index.keep_only(folder, names)
+    result: dict[str, _Read | str] = dict.fromkeys(names, "")  # in this order
+    unknown = []
+    place = os.path.join(folder, "")  # noqa: PTH118 - a Path for each of many files takes long
+    for name in names:
+        facts = index.lookup(place + name, listing.files[name])
+        if facts is None:
+            unknown.append(name)
+        else:
+            result[name] = _Read(listing.files[name], facts)
+    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    with images.whole_files_only(), ThreadPoolExecutor(threads) as pool:
+        read = pool.map(lambda name: _read_picture(folder / name, index), unknown)
+        result.update(zip(unknown, read, strict=True))
+    return result
+
+
+def _read_picture(path: Path, index: FileIndex) -> "_Read | str":
+    read_ns = time.time_ns()
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            data = file.read()
+        width, height = images.inspect(path, data)
+    except (OSError, ValueError) as error:
+        return images.explain(error)
+    stamp = FileStamp(found.st_size, found.st_mtime_ns)
+    facts = FileFacts(bytes_digest(data), width, height)
+    index.remember(path, stamp, facts, read_ns)
+    return _Read(stamp, facts)
+
+
+def _nothing_found(root: Path, problems: Iterable[Problem]) -> str:
+    text = (
+        f"No usable pictures ({NAMES}) in {root}, neither directly nor in sub-folders named "
+        "<repeats>_<name>. Check the path, rename the sub-folders, or switch recursive on."
+    )
+    here = [p for p in problems if root in (p.path, *p.path.parents)]
+    rows = [f"\n  {problem.path.name}: {problem.reason}" for problem in here[:_LISTED]]
+    return text + "".join(rows)

@@ -1,0 +1,40 @@
+"""A file that changed after it was loaded is noticed before it is used."""
+
+from __future__ import annotations
+
+from ..files.digests import file_digest
+from ..files.index import FileStamp
+from .dataset import Dataset
+from .images import explain
+
+_LISTED = 5
+
+
+def check_unchanged(dataset: Dataset) -> None:
+    """Compare each picture's stat with its sample; where they differ, its contents decide.
+
+    For whoever opens the pictures after they were read and remembers what it found by digest.
+
+    Raises:
+        ValueError: pictures changed or vanished; names them.
+    """
+    changed = []
+    for _, sample in dataset.samples():
+        try:
+            stat = sample.path.stat()
+            stamp = FileStamp(stat.st_size, stat.st_mtime_ns)
+            if stamp != sample.stamp and file_digest(sample.path) != sample.digest:
+                changed.append(f"{sample.path} changed")
+        except OSError as error:
+            changed.append(f"{sample.path}: {explain(error)}")
+    refuse_changed(changed, CHANGED)
+
+
+def refuse_changed(findings: list[str], advice: str) -> None:
+    if findings:
+        more = f" (and {len(findings) - _LISTED} more)" if len(findings) > _LISTED else ""
+        raise ValueError("; ".join(findings[:_LISTED]) + f"{more} {advice}")
+
+
+CHANGED = "since Load Dataset read it; queue again."
+"""The end of the sentence about a picture that is not what the dataset says."""
