@@ -1,6 +1,6 @@
 """Bytes that full-size SDXL keeps for backward, counted without computing: one picture, bfloat16.
 
-`COMFYUI_PATH=... python bench/activations.py [--side 1024] [--rank 32]` prints what `trainer/memory.py`
+`COMFYUI_PATH=... python bench/activations.py [--side 1024] [--rank 32]` prints what `trainer/memory/plan.py`
 holds: MiB that are kept whatever the rank and MiB for each rank; then the peaks of whole steps. The
 model lies on PyTorch's meta device, which has shapes and no numbers, with flash attention.
 """
@@ -25,7 +25,7 @@ def main() -> None:
     from finding import import_comfyui
 
     import_comfyui()
-    from pack.trainer.again import Again
+    from pack.trainer.layers.recompute import Again
 
     sdxl = FullSize(options.side // 8)
     sys.stdout.write(f"{'layers':16}{'blocks':14}{'again':20}{'MiB':>10}{'for each rank':>16}\n")
@@ -42,7 +42,7 @@ def main() -> None:
 
 def _constants(sdxl: FullSize, compact: bool, rank: int) -> Iterator[tuple[Any, ...]]:
     """Layers, blocks, level, MiB of one block and MiB of it for each rank."""
-    from pack.trainer.again import Again
+    from pack.trainer.layers.recompute import Again
 
     def line(kept: Any, first: int, other: int, count: int = 1) -> tuple[float, float]:
         """Through the values at two ranks."""
@@ -74,7 +74,7 @@ def _constants(sdxl: FullSize, compact: bool, rank: int) -> Iterator[tuple[Any, 
 
 
 def _levels(compact: bool) -> list[Any]:
-    from pack.trainer.again import Again
+    from pack.trainer.layers.recompute import Again
 
     return [a for a in Again if compact or a not in (Again.FEED_FORWARD, Again.PROJECTIONS)]
 
@@ -90,7 +90,7 @@ class FullSize:
         from collections import Counter
 
         from pack.bench import reduced_sdxl
-        from pack.trainer.again import find_blocks
+        from pack.trainer.layers.recompute import find_blocks
 
         self._unet, self._side = reduced_sdxl.full_size(), side
         self.blocks = find_blocks(self._unet)
@@ -125,11 +125,11 @@ class FullSize:
         from pack.bench.alive import held
         from pack.bench.reduced_sdxl import MetaWeights
         from pack.nodes.host.unet import predict
-        from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
-        from pack.trainer.compact_plan import compact_plan
         from pack.trainer.config.train import LoraConfig
-        from pack.trainer.network import Network
-        from pack.trainer.targets import find_targets
+        from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
+        from pack.trainer.layers.compact_plan import compact_plan
+        from pack.trainer.network.network import Network
+        from pack.trainer.network.unet_targets import find_targets
 
         meta, unet, weights = torch.device("meta"), self._unet, MetaWeights()
         config = LoraConfig(rank=rank, conv_rank=conv_rank)

@@ -10,11 +10,11 @@ from torch import nn
 
 from ..nodes.host.unet import predict
 from ..nodes.host.weights import ComfyWeights
-from ..trainer.attach import Attachment
-from ..trainer.compact_plan import compact_plan
 from ..trainer.config.train import LoraConfig
-from ..trainer.network import Network
-from ..trainer.targets import find_targets
+from ..trainer.layers.attach import Attachment
+from ..trainer.layers.compact_plan import compact_plan
+from ..trainer.network.network import Network
+from ..trainer.network.unet_targets import find_targets
 from .naive import Naive
 from .scene import Scene
 

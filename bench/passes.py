@@ -73,12 +73,12 @@ def _parts(unet: nn.Module, side: int) -> dict[str, Callable[[], Tensor]]:
 
 def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tuple[str, Passes]]:
     from pack.bench.reduced_sdxl import MetaWeights
-    from pack.trainer.attach import Attachment, leaf_plan
-    from pack.trainer.compact_plan import compact_plan
     from pack.trainer.config.train import LoraConfig
-    from pack.trainer.kernels import TRITON
-    from pack.trainer.network import Network
-    from pack.trainer.targets import find_targets
+    from pack.trainer.layers.attach import Attachment, leaf_plan
+    from pack.trainer.layers.compact_plan import compact_plan
+    from pack.trainer.layers.kernels import TRITON
+    from pack.trainer.network.network import Network
+    from pack.trainer.network.unet_targets import find_targets
 
     network = Network(find_targets(unet, LoraConfig(rank=rank)), device=META)
     weights = MetaWeights()
@@ -94,7 +94,7 @@ def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tup
 
 def count(loss: Callable[[], Tensor]) -> Passes:
     """What a forward and its backward start; Triton's kernels are counted and do nothing."""
-    from pack.trainer.kernels import gating, norming
+    from pack.trainer.layers.kernels import gating, norming
 
     own = gating.launch
     with Passes() as passes:

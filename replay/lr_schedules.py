@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from ..trainer.config.optimiser import LrSchedule, OptimiserConfig
 from ..trainer.config.optimisers import parse_arguments
-from ..trainer.lr_schedule import learning_rate, span
+from ..trainer.optim.lr_schedule import learning_rate, span
 from .case import Case, Unsupported, largest
 
 BOUND = 1e-9

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..trainer.config.train import LoraConfig
-from ..trainer.network import Network
-from ..trainer.targets import find_targets
+from ..trainer.network.network import Network
+from ..trainer.network.unet_targets import find_targets
 from .case import Case, Unsupported, largest
 from .network import lora_config
 from .train import load_unet

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..trainer.config.optimisers import class_name, find_kind
 from ..trainer.config.train import OptimiserConfig
-from ..trainer.optim import Optimiser, ParameterGroup
+from ..trainer.optim.optimiser import Optimiser, ParameterGroup
 from .case import Case, Unsupported, largest
 
 BOUND = 1e-6

@@ -15,17 +15,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..trainer.attach import Attachment, leaf_plan
 from ..trainer.batches.training_data import VAE_SCALE, Batch
 from ..trainer.config.optimiser import LrSchedule
 from ..trainer.config.train import LossConfig, OptimiserConfig
-from ..trainer.lr_schedule import learning_rate
-from ..trainer.network import Network
-from ..trainer.optim import Optimiser
+from ..trainer.layers.attach import Attachment, leaf_plan
+from ..trainer.network.network import Network
+from ..trainer.network.unet_targets import find_targets
+from ..trainer.optim.lr_schedule import learning_rate
+from ..trainer.optim.optimiser import Optimiser
 from ..trainer.sdxl.schedule import Schedule
 from ..trainer.sdxl.size_embedding import size_vector
 from ..trainer.step import Draws, Model, sample_losses
-from ..trainer.targets import find_targets
 from .case import Case, Unsupported, largest
 from .lr_schedules import ARGUMENTS, FLAGS, length, schedule_settings
 from .network import lora_config

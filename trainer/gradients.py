@@ -10,8 +10,8 @@ from torch import Tensor
 
 from .batches.training_data import Batch
 from .config.train import TrainConfig
-from .dropout import Dropout
-from .network import Network
+from .network.dropout import Dropout
+from .network.network import Network
 from .preservation import loss_terms
 from .step import Draws, Model
 

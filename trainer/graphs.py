@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from .frozen.weights import Weights
 from .gradients import Losses, MicroBatch
-from .network import Network
+from .network.network import Network
 from .step import Draws
-from .weights import Weights
 
 log = logging.getLogger(__name__)
 

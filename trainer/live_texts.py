@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .batches.training_data import Batch
 from .cache.texts import stack_contexts
-from .network import Network
+from .network.network import Network
 from .step import Model
 
 

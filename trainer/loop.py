@@ -18,9 +18,9 @@ from .device.transfer import read
 from .gradients import Gradients
 from .graphs import Graphs
 from .guard import MAX_BAD_STEPS, Guard
-from .lr_schedule import learning_rate
-from .network import Network
-from .optim import Optimiser, StepOutcome
+from .network.network import Network
+from .optim.lr_schedule import learning_rate
+from .optim.optimiser import Optimiser, StepOutcome
 from .preparation import Ahead, PreparedBatch, prepared_batches
 from .state import State
 from .step import Model

@@ -7,8 +7,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 from .batches.training_data import Batch, PlannedStep, TrainingData
 from .config.train import TrainConfig
-from .dropout import Dropout
 from .gradients import MicroBatch
+from .network.dropout import Dropout
 from .step import Model, draw
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from torch import Tensor
 from .batches.training_data import Batch
 from .config.train import LossConfig
 from .live_texts import with_texts
-from .network import Network
+from .network.network import Network
 from .step import Draws, Model, noisy_latents, sample_losses
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from .config.train import TrainConfig
 from .files.digests import bytes_digest
 from .lora_files.formats import to_kohya
-from .network import Network
-from .targets import Target
-from .text_targets import run_targets
+from .network.network import Network
+from .network.text_targets import run_targets
+from .network.unet_targets import Target
 
 _DOWN, _UP, _ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...nodes.host.unet import predict
 from ...trainer.config.train import LoraConfig
-from ...trainer.targets import find_targets
+from ...trainer.network.unet_targets import find_targets
 from ..naive import Naive
 from ..scene import Scene
 from ..ways import Watch, train_plainly

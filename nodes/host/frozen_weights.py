@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from ...trainer.config.train import SpeedConfig
-from ...trainer.frozen import is_linear
-from ...trainer.quantised import Quantised, code_dtype, kept_bytes
-from ...trainer.streaming import SLOTS, Streamed, stream_units
-from ...trainer.weights import Lookahead, Storage, Weights
+from ...trainer.frozen.forward import is_linear
+from ...trainer.frozen.quantised import Quantised, code_dtype, kept_bytes
+from ...trainer.frozen.streaming import SLOTS, Streamed, stream_units
+from ...trainer.frozen.weights import Lookahead, Storage, Weights
 from . import memory, unet
 from .pinning import pinned
 from .weights import ComfyWeights

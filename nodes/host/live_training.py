@@ -15,8 +15,8 @@ from ...trainer.batches.plan import ended_epoch
 from ...trainer.batches.training_data import TrainingData
 from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora_files.file import LoraModel
-from ...trainer.memory import MemoryPlan
-from ...trainer.network import Network
+from ...trainer.memory.plan import MemoryPlan
+from ...trainer.network.network import Network
 from ...trainer.origin import Origin
 from ...trainer.run import Result, RunFolder
 from ...trainer.state_keeper import StateKeeper

@@ -9,14 +9,14 @@ from types import TracebackType
 import torch
 from torch import nn
 
-from ...trainer.again import Levels
-from ...trainer.attach import Attachment, Replacement, checkpoint_plan, leaf_plan
-from ...trainer.compact_plan import compact_plan
-from ...trainer.kernel_choice import choose_elementwise
-from ...trainer.memory import MemoryPlan
-from ...trainer.network import Network
-from ...trainer.text_targets import text_plan
-from ...trainer.weights import Weights
+from ...trainer.frozen.weights import Weights
+from ...trainer.layers.attach import Attachment, Replacement, checkpoint_plan, leaf_plan
+from ...trainer.layers.compact_plan import compact_plan
+from ...trainer.layers.kernel_choice import choose_elementwise
+from ...trainer.layers.recompute import Levels
+from ...trainer.layers.text_plan import text_plan
+from ...trainer.memory.plan import MemoryPlan
+from ...trainer.network.network import Network
 from . import memory
 from .recording import make_graphs
 from .request import Request

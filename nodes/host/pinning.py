@@ -11,7 +11,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from ...trainer.streaming import Pin
+from ...trainer.frozen.streaming import Pin
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import math
 
 from torch import nn
 
-from ...trainer.again import find_blocks
-from ...trainer.learned_memory import learned_bytes
-from ...trainer.memory import MemoryPlan, Need, plan_memory
-from ...trainer.memory_advice import advice
-from ...trainer.network import Network
+from ...trainer.layers.recompute import find_blocks
+from ...trainer.memory.advice import advice
+from ...trainer.memory.optimiser_bytes import learned_bytes
+from ...trainer.memory.plan import MemoryPlan, Need, plan_memory
+from ...trainer.network.network import Network
 from . import frozen_weights, memory, text_training, unet
 from .request import Request
 

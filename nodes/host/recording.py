@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ...trainer.cuda_recorder import CudaRecorder
+from ...trainer.frozen.weights import Weights
 from ...trainer.graphs import Graphs
-from ...trainer.network import Network
-from ...trainer.weights import Weights
+from ...trainer.network.network import Network
 from . import unet
 from .request import Request
 

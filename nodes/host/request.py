@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from ...trainer.adapters import check_installed
 from ...trainer.batches.class_captions import trigger_notes
 from ...trainer.batches.training_data import TrainingData
 from ...trainer.cache.latents import CachedDataset
 from ...trainer.config.checkpoints import CheckpointConfig
 from ...trainer.config.train import TrainConfig
 from ...trainer.files.digests import digest
+from ...trainer.network.adapters import check_installed
 from ...trainer.origin import Origin, find_origin
 from ...trainer.start import Start
 from . import folders, frozen_weights, text, text_training, unet

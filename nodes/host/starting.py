@@ -11,11 +11,11 @@ import folder_paths
 import torch
 from torch import nn
 
+from ...trainer.frozen.weights import Weights
 from ...trainer.lora_files.file import LoraModel, read_lora
 from ...trainer.lora_files.formats import to_kohya
-from ...trainer.network import Network
-from ...trainer.text_targets import run_targets
-from ...trainer.weights import Weights
+from ...trainer.network.network import Network
+from ...trainer.network.text_targets import run_targets
 from .request import Request
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 
 from ...trainer.config.train import LossConfig
-from ...trainer.frozen import is_linear
+from ...trainer.frozen.forward import is_linear
 from ...trainer.sdxl.schedule import Prediction, Schedule
 from ...trainer.step import Model
 

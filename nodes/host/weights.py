@@ -10,7 +10,7 @@ import comfy.ops
 import torch
 from torch import Tensor, nn
 
-from ...trainer.weights import Stored, WeightPair, as_they_are
+from ...trainer.frozen.weights import Stored, WeightPair, as_they_are
 
 Fetched = tuple[Tensor, "Tensor | None", Any]
 

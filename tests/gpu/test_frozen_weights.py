@@ -12,10 +12,10 @@ from pack.nodes.host import frozen_weights, memory
 from pack.nodes.host import unet as host_unet
 from pack.nodes.host.session import training_session
 from pack.tests.host import scene
-from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.config.train import LoraConfig, SpeedConfig
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 RESIDENT = SpeedConfig()
 STREAMED = SpeedConfig(stream_weights=True)

@@ -6,14 +6,14 @@ import torch
 from pack.bench import reduced_sdxl
 from pack.nodes.host.unet import predict
 from pack.nodes.host.weights import ComfyWeights
-from pack.tests.trainer.test_elementwise import draw
-from pack.trainer.attach import Attachment
-from pack.trainer.compact_plan import compact_plan
+from pack.tests.trainer.layers.test_elementwise import draw
 from pack.trainer.config.train import LoraConfig
-from pack.trainer.elementwise import EAGER
-from pack.trainer.kernel_choice import choose_elementwise
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.layers.attach import Attachment
+from pack.trainer.layers.compact_plan import compact_plan
+from pack.trainer.layers.elementwise import EAGER
+from pack.trainer.layers.kernel_choice import choose_elementwise
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 pytest.importorskip("triton", reason="Triton is not installed here")
 if not torch.cuda.is_available():

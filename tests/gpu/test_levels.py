@@ -8,14 +8,14 @@ import torch
 from pack.bench import reduced_sdxl
 from pack.nodes.host.unet import predict
 from pack.nodes.host.weights import ComfyWeights
-from pack.trainer.again import Again, find_blocks
-from pack.trainer.attach import Attachment, checkpoint_plan
-from pack.trainer.compact_plan import compact_plan
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.train import LoraConfig
-from pack.trainer.learned_memory import learned_bytes
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.layers.attach import Attachment, checkpoint_plan
+from pack.trainer.layers.compact_plan import compact_plan
+from pack.trainer.layers.recompute import Again, find_blocks
+from pack.trainer.memory.optimiser_bytes import learned_bytes
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 DEVICE = "cuda"
 

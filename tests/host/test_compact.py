@@ -9,8 +9,8 @@ import torch
 from pack.nodes.host import live_training, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
-from pack.trainer.again import Again
 from pack.trainer.config.train import LossConfig
+from pack.trainer.layers.recompute import Again
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

@@ -8,11 +8,11 @@ from pack.bench.counting import Counter
 from pack.bench.naive import Naive
 from pack.nodes.host.unet import predict
 from pack.nodes.host.weights import ComfyWeights
-from pack.trainer.attach import Attachment, checkpoint_plan
-from pack.trainer.compact_plan import compact_plan
 from pack.trainer.config.train import LoraConfig
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.layers.attach import Attachment, checkpoint_plan
+from pack.trainer.layers.compact_plan import compact_plan
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

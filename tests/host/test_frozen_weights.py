@@ -17,8 +17,8 @@ from pack.nodes.host.session import training_session
 from pack.tests.host import scene
 from pack.tests.host.test_gradients import inputs, loaded, network
 from pack.tests.host.test_kohya import SDXL
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config.train import SpeedConfig
+from pack.trainer.layers.attach import Attachment, leaf_plan
 
 GIB = 1024**3
 

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from pack.nodes.host import unet as host_unet
 from pack.nodes.host.session import training_session
 from pack.nodes.host.weights import ComfyWeights
-from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.config.train import LoraConfig
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
-from pack.trainer.weights import Lookahead
+from pack.trainer.frozen.weights import Lookahead
+from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 
 def inputs(generator_seed=0):

@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 
 from pack.nodes.host.weights import ComfyWeights
 from pack.tests.host.test_lora_out import answer, inputs
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config.train import LoraConfig
+from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.lora_files.file import write_lora
 from pack.trainer.lora_files.formats import in_format, to_kohya
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 BOUND = 2e-5
 SD_SCRIPTS = os.environ.get("SD_SCRIPTS_PATH")

@@ -12,11 +12,11 @@ from pack.nodes.host.apply import apply_lora
 from pack.nodes.host.weights import ComfyWeights
 from pack.tests.host import scene
 from pack.tests.host.test_lora_out import answer
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config.train import LoraConfig, OptimiserConfig
+from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.lora_files.file import write_lora
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 SIZES = {"rank": 3, "alpha": 1.5, "conv_rank": 2, "conv_alpha": 1.0}
 KINDS = {
@@ -88,7 +88,7 @@ def test_a_missing_package_is_said_before_any_work(tiny, cached, monkeypatch):
     def absent(kind):
         raise ValueError(f"The algorithm {kind} needs the package lycoris-lora")
 
-    monkeypatch.setattr("pack.trainer.adapters.lycoris", absent)
+    monkeypatch.setattr("pack.trainer.network.adapters.lycoris", absent)
     monkeypatch.setattr(training, "fingerprint", lambda _: pytest.fail("work has begun"))
     with pytest.raises(ValueError, match="needs the package"):
         train(tiny, cached, config("lokr"))

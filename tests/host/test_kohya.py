@@ -6,11 +6,11 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from pack.replay import train
-from pack.trainer.again import Again, find_blocks
-from pack.trainer.attach import checkpoint_plan, leaf_plan
-from pack.trainer.compact_plan import compact_plan
 from pack.trainer.config.train import LoraConfig
-from pack.trainer.targets import find_targets
+from pack.trainer.layers.attach import checkpoint_plan, leaf_plan
+from pack.trainer.layers.compact_plan import compact_plan
+from pack.trainer.layers.recompute import Again, find_blocks
+from pack.trainer.network.unet_targets import find_targets
 
 SDXL = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320,

@@ -11,14 +11,14 @@ from pack.nodes.host.apply import apply_lora
 from pack.nodes.host.session import training_session
 from pack.nodes.host.weights import ComfyWeights
 from pack.tests.host import scene
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.train import LossConfig
-from pack.trainer.network import Network
+from pack.trainer.layers.attach import Attachment, leaf_plan
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.step import Draws, sample_losses
-from pack.trainer.targets import find_targets
 
 STEPS = 60
 STRENGTHS = (0.0, 0.4, 0.8, 1.0)

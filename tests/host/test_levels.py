@@ -12,13 +12,13 @@ from pack.bench.alive import held
 from pack.bench.counting import MORE
 from pack.nodes.host.unet import predict
 from pack.nodes.host.weights import ComfyWeights
-from pack.trainer.again import Again, find_blocks, ladder
-from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
-from pack.trainer.compact_plan import compact_plan
 from pack.trainer.config.train import LoraConfig, TrainConfig
-from pack.trainer.memory import TRANSIENT_PER_SAMPLE, Need, kept_bytes
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
+from pack.trainer.layers.compact_plan import compact_plan
+from pack.trainer.layers.recompute import Again, find_blocks, ladder
+from pack.trainer.memory.plan import TRANSIENT_PER_SAMPLE, Need, kept_bytes
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

@@ -16,11 +16,11 @@ from pack.nodes.host.apply import apply_lora
 from pack.nodes.host.weights import ComfyWeights
 from pack.nodes.lora import ApplyLora, SaveLora
 from pack.tests.host import scene
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config.train import LoraConfig
+from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.lora_files.file import read_lora, write_lora
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 
 @pytest.fixture

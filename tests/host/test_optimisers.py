@@ -10,7 +10,7 @@ from pack.nodes.host import training
 from pack.nodes.host.sampling import Previewer, PreviewSettings
 from pack.tests.host import scene
 from pack.trainer.config.train import OptimiserConfig
-from pack.trainer.optim import Optimiser
+from pack.trainer.optim.optimiser import Optimiser
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

@@ -6,10 +6,10 @@ import pytest
 
 from pack.nodes.host import memory, planning
 from pack.tests.host import scene
-from pack.trainer.again import Again
-from pack.trainer.memory import GIB
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.layers.recompute import Again
+from pack.trainer.memory.plan import GIB
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 
 def plan(tiny, cached, monkeypatch, available, **settings):

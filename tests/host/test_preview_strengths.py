@@ -14,10 +14,10 @@ from pack.nodes.host.sampling import Previewer, PreviewSettings, parse_strengths
 from pack.nodes.host.weights import ComfyWeights
 from pack.nodes.previews import PreviewNode
 from pack.tests.host import scene
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config.train import LoraConfig
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.layers.attach import Attachment, leaf_plan
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 SMALL = {"width": 64, "height": 64, "steps": 1}
 LEVELS = (0.0, 0.4, 0.6, 0.8, 1.0)

@@ -7,7 +7,7 @@ import torch
 from pack.nodes.host import live_training, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
-from pack.trainer import frozen
+from pack.trainer.frozen import forward as frozen
 
 
 def fail_in_forward(monkeypatch, error, *, in_preview=False, call=40):

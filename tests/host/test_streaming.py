@@ -11,10 +11,10 @@ from pack.nodes.host import live_training, training, weights
 from pack.nodes.host.sampling import PreviewSettings
 from pack.replay import train as replay
 from pack.tests.host import scene
-from pack.trainer.adapters import Lora
 from pack.trainer.config.train import SpeedConfig
 from pack.trainer.device.copy_stream import InOrder
-from pack.trainer.streaming import Streamed, stream_units
+from pack.trainer.frozen.streaming import Streamed, stream_units
+from pack.trainer.network.adapters import Lora
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

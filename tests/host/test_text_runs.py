@@ -17,11 +17,11 @@ from pack.tests.host import scene
 from pack.tests.host.test_restore import ERRORS, fail_in_forward
 from pack.tests.host.test_resume import cancel_after, same
 from pack.tests.host.test_text_training import cached, recipe, train  # noqa: F401 (a fixture)
-from pack.trainer import frozen
 from pack.trainer.cache.texts import KIND
 from pack.trainer.config.captions import CaptionOptions
 from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.files.store import Store
+from pack.trainer.frozen import forward as frozen
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

@@ -14,15 +14,16 @@ from pack.nodes.host import unet as host_unet
 from pack.nodes.host.session import training_session
 from pack.nodes.host.weights import ComfyWeights
 from pack.tests.host import clip_reference, scene
-from pack.trainer.attach import Attachment
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.cache import TextRecipe
 from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
 from pack.trainer.files.store import Store
-from pack.trainer.network import Network
+from pack.trainer.layers.attach import Attachment
+from pack.trainer.layers.text_plan import text_plan
+from pack.trainer.network.network import Network
+from pack.trainer.network.text_targets import find_text_targets, run_targets
 from pack.trainer.sdxl.size_embedding import sinusoid
 from pack.trainer.step import draw
-from pack.trainer.text_targets import find_text_targets, run_targets, text_plan
 
 LONG = ", ".join(f"long hair {number}" for number in range(40))
 RATES = {"text_encoder_1_rate": 5e-3, "text_encoder_2_rate": 2e-2}

@@ -18,16 +18,16 @@ from pack.tests.trainer.tiny_unet import (
     make_unet,
 )
 from pack.trainer import graphs
-from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import Batch
 from pack.trainer.config.train import LoraConfig, LossConfig, TrainConfig
-from pack.trainer.dropout import Dropout
 from pack.trainer.gradients import Gradients, MicroBatch
 from pack.trainer.graphs import SHOWINGS, Graphs
-from pack.trainer.network import Network
+from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
+from pack.trainer.network.dropout import Dropout
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 from pack.trainer.step import Draws
-from pack.trainer.targets import find_targets
 
 CONFIG = TrainConfig(lora=LoraConfig(rank=2, alpha=2.0), accumulation=2)
 DROPOUT = Dropout(LoraConfig(rank=2, dropout=0.5), 1, 0, (BatchItem(0, 0, False),) * 2)

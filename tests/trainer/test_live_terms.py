@@ -11,15 +11,16 @@ from pack.tests.trainer.test_live_texts import CLIPMLP
 from pack.tests.trainer.tiny_cache import encode, make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG
 from pack.tests.trainer.tiny_unet import CONTEXT, PlainWeights, make_model, make_unet
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.train import LossConfig, OptimiserConfig, ValidationConfig
 from pack.trainer.dataset.dataset import Dataset
-from pack.trainer.network import Network
+from pack.trainer.layers.attach import Attachment, leaf_plan
+from pack.trainer.layers.text_plan import text_plan
+from pack.trainer.network.network import Network
+from pack.trainer.network.text_targets import run_targets
 from pack.trainer.preservation import loss_terms
 from pack.trainer.step import draw
-from pack.trainer.text_targets import run_targets, text_plan
 from pack.trainer.validation import Validation
 
 RECIPE = dataclasses.replace(

@@ -11,13 +11,14 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import Batch, TrainingData
 from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
-from pack.trainer.dropout import Dropout
+from pack.trainer.layers.text_plan import text_plan
 from pack.trainer.live_texts import with_texts
-from pack.trainer.network import Network
+from pack.trainer.network.dropout import Dropout
+from pack.trainer.network.network import Network
+from pack.trainer.network.text_targets import find_text_targets
 from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.sdxl.size_embedding import size_vector
 from pack.trainer.step import Model
-from pack.trainer.text_targets import find_text_targets, text_plan
 
 RATES = {"text_encoder_1_rate": 2e-5, "text_encoder_2_rate": 5e-6}
 

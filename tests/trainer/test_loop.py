@@ -11,14 +11,14 @@ from torch import nn
 from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights, make_model
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.loop import Loop
-from pack.trainer.lr_schedule import learning_rate
-from pack.trainer.network import Network
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
+from pack.trainer.optim.lr_schedule import learning_rate
 from pack.trainer.step import draw
-from pack.trainer.targets import find_targets
 
 
 @pytest.fixture

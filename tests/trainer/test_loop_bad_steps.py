@@ -9,8 +9,8 @@ import pytest
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.config.train import LossConfig
+from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.preparation import prepared_batches
 
 

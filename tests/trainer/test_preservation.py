@@ -10,7 +10,6 @@ from pack.tests.trainer.test_resume import in_pieces
 from pack.tests.trainer.tiny_cache import FINGERPRINT, encode, make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights
-from pack.trainer.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.batches.caption_window import CaptionWindow
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.cache.texts import cache_texts
@@ -18,6 +17,7 @@ from pack.trainer.config.captions import CaptionOptions
 from pack.trainer.config.train import LoraConfig, LossConfig
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.files.store import Store
+from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.preservation import loss_terms
 from pack.trainer.step import draw
 

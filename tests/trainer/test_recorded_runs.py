@@ -9,11 +9,11 @@ from pack.tests.trainer.recorders import Repeater
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights
-from pack.trainer.attach import leaf_plan
 from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.graphs import Graphs
+from pack.trainer.layers.attach import leaf_plan
 from pack.trainer.loop import Loop
-from pack.trainer.loss_scale import LossScale
+from pack.trainer.optim.loss_scale import LossScale
 
 ADAFACTOR = OptimiserConfig(type="Adafactor", learning_rate=1e-3)
 RUNS = {

@@ -17,7 +17,7 @@ from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.trainer import state as state_module
 from pack.trainer.config.optimisers import KINDS, OptimiserType
 from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig
-from pack.trainer.optim import Optimiser, ParameterGroup
+from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 from pack.trainer.run import Inputs, RunFolder
 from pack.trainer.state import State, StateFiles
 

@@ -6,9 +6,9 @@ import torch
 from pack.tests.trainer.tiny_unet import CONV_LAYERS, TRANSFORMER_LAYERS, make_unet
 from pack.trainer.config.train import LoraConfig, TrainConfig
 from pack.trainer.lora_files.formats import to_diffusers_lora
-from pack.trainer.network import Network
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 from pack.trainer.start import Start
-from pack.trainer.targets import find_targets
 
 ENCODER = "lora_te1_text_model_encoder_layers_0_mlp_fc1"
 

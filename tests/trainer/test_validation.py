@@ -12,12 +12,12 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, encode, make_cache, make_
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights
 from pack.tests.trainer.watched_run import WatchedRun
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import VAE_SCALE, TrainingData
 from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, ValidationConfig
 from pack.trainer.files.store import Store
 from pack.trainer.held_out import split
+from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.validation import Measurement, Validation
 
 HELD_OUT = ValidationConfig(2, every=2, timesteps=4)

@@ -6,12 +6,12 @@ import torch
 
 from pack.tests.trainer.tiny_cache import FINGERPRINT
 from pack.tests.trainer.tiny_unet import PlainWeights, make_model, make_unet
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.loop import Loop
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 CONFIG = TrainConfig(
     steps=6,

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pack.trainer.frozen.weights import Stored, as_they_are
 from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.step import Model
-from pack.trainer.weights import Stored, as_they_are
 
 POOLED = 4
 CONTEXT = 12

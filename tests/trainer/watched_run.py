@@ -5,11 +5,11 @@ import torch
 from pack.tests.trainer.tiny_cache import FINGERPRINT
 from pack.tests.trainer.tiny_run import Observer, Run
 from pack.tests.trainer.tiny_unet import PlainWeights
-from pack.trainer.attach import Attachment, leaf_plan
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.files.store import Store
 from pack.trainer.held_out import split
 from pack.trainer.history import History
+from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.lora_files.file import LoraModel
 from pack.trainer.run import Inputs, RunFolder
 from pack.trainer.state_keeper import StateKeeper

@@ -10,7 +10,7 @@ from torch import nn
 from pack.trainer.config import optimisers
 from pack.trainer.config.optimisers import KINDS, OptimiserType, check_arguments, parse_arguments
 from pack.trainer.config.train import OptimiserConfig
-from pack.trainer.optim import Optimiser, ParameterGroup
+from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 
 NAMES = get_args(OptimiserType)
 INSTALLED = [

@@ -16,7 +16,7 @@ from pack.trainer.config.train import (
     TrainConfig,
     ValidationConfig,
 )
-from pack.trainer.lr_schedule import learning_rate
+from pack.trainer.optim.lr_schedule import learning_rate
 
 KINDS = [LoraConfig, OptimiserConfig, LossConfig, TrainConfig]
 

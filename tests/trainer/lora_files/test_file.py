@@ -18,8 +18,8 @@ from pack.trainer.lora_files.file import (
     save_user_lora,
     write_lora,
 )
-from pack.trainer.network import Network
-from pack.trainer.targets import find_targets
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
 
 METADATA = {"ss_seed": "1", "ss_v2": "False", "modelspec.trigger_phrase": "sks cat"}
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}

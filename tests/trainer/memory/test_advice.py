@@ -1,0 +1,74 @@
+import dataclasses
+import re
+
+from pack.tests.trainer.memory.test_plan import NEED
+from pack.trainer.config.train import LoraConfig, OptimiserConfig, SpeedConfig, TrainConfig
+from pack.trainer.memory.advice import advice
+from pack.trainer.memory.plan import GIB, plan_memory
+
+WEIGHTS = int(4.8 * GIB)
+CONFIG = TrainConfig(lora=LoraConfig(rank=32))
+
+
+def told(available, config=CONFIG, need=NEED, learned=lambda optimiser: NEED.learned // 2):
+    return advice(config, need, int(available), WEIGHTS, learned)
+
+
+def changes(text):
+    """Words -> GiB."""
+    return {
+        words: float(number)
+        for words, number in re.findall(r"([^,:]+) \((?:frees )?(.+?) GiB\)", text)
+    }
+
+
+def least(config=CONFIG, **parts):
+    return plan_memory(config, dataclasses.replace(NEED, **parts), 0).reserve / GIB
+
+
+def test_it_says_what_is_needed_and_what_there_is():
+    assert told((least() - 0.1) * GIB).startswith(
+        f"needs {least():.1f} GiB beside the model's weights, {least() - 0.1:.1f} GiB free. Any one"
+    )
+    assert "0.0 GiB free" in told(-3 * GIB)
+
+
+def test_changes_that_are_enough_are_those_that_fit():
+    found = changes(told((least() - 0.2) * GIB))
+    assert found == {
+        " the optimiser AdamW8bit": round(least(learned=NEED.learned // 2), 1),
+        " rank 16": round(least(learned=NEED.learned // 2, rank=16), 1),
+        " pictures of 768 x 768 pixels": round(least(pixels=768 * 768), 1),
+        " stream_weights of Speed and Memory Settings": 4.8,
+    }
+
+
+def test_without_recomputing_that_is_the_first_thing_to_try():
+    config = dataclasses.replace(CONFIG, checkpointing="off")
+    found = changes(told(4.5 * GIB, config))
+    assert found[" checkpointing auto"] == round(least(), 1)
+    assert " compact" not in found  # 4.7
+    found = changes(told(5 * GIB, config))
+    assert found[" compact"] == round(least(dataclasses.replace(config, compact=True)), 1)
+
+
+def test_what_does_not_help_is_not_said():
+    def absent(optimiser):
+        raise ValueError("no bitsandbytes")
+
+    streamed = dataclasses.replace(CONFIG, speed=SpeedConfig(stream_weights=True))
+    text = told((least() - 0.2) * GIB, streamed, learned=absent)
+    assert set(changes(text)) == {" rank 16", " pictures of 768 x 768 pixels"}
+    prodigy = dataclasses.replace(
+        CONFIG, optimiser=OptimiserConfig(type="Prodigy", learning_rate=1)
+    )
+    assert "8bit" not in told((least() - 0.2) * GIB, prodigy)
+
+
+def test_where_no_single_change_is_enough_all_are_told():
+    streamed = dataclasses.replace(CONFIG, speed=SpeedConfig(stream_weights=True))
+    text = told(0.1 * GIB, streamed)
+    assert "No single change is enough; of help are: " in text
+    assert set(changes(text)) == {
+        " the optimiser AdamW8bit", " rank 4", " pictures of 512 x 512 pixels",
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Weights that somebody else owns: held, borrowed, streamed or kept in 8 bits, never changed. Imports `device`."""

@@ -1,0 +1,3 @@
+"""How layers are computed while training: attached adapters, compact saved activations, recomputation, kernels.
+Imports `network` and `frozen`.
+"""

@@ -1,0 +1,58 @@
+"""SDXL's text encoders as something to train: which of their layers get an adapter, and their plan.
+
+Names and targets are kohya's `networks.lora`. An encoder is its transformer, whose modules have the
+paths that they have in transformers' CLIP.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from ..config.train import TrainConfig
+from ..frozen.forward import is_linear
+from .unet_targets import Target, find_targets
+
+PREFIXES = "lora_te1_", "lora_te2_"
+BLOCKS = {"CLIPAttention", "CLIPMLP"}
+
+
+def run_targets(
+    unet: nn.Module, encoders: Sequence[nn.Module], config: TrainConfig
+) -> list[Target]:
+    """The layers that a run trains, in kohya's order: CLIP-L, CLIP-G, UNet.
+
+    ``encoders`` are both or, where none is trained, none.
+    """
+    targets = find_text_targets(encoders, config) if config.optimiser.trains_text else []
+    return targets + (find_targets(unet, config.lora) if config.optimiser.train_unet else [])
+
+
+def find_text_targets(encoders: Sequence[nn.Module], config: TrainConfig) -> list[Target]:
+    """Every linear layer of attention and MLP in the encoders that have a learning rate.
+
+    Also in the last layer, which nothing reads of CLIP-L: kohya has these adapters too.
+    """
+    targets = []
+    for prefix, encoder, rate in zip(PREFIXES, encoders, config.optimiser.text_rates, strict=True):
+        if not rate:
+            continue
+        factor = rate / config.optimiser.learning_rate
+        blocks = ((p, m) for p, m in encoder.named_modules() if type(m).__name__ in BLOCKS)
+        for path, block in blocks:
+            targets += [
+                _target(prefix, sub, layer, factor, config)
+                for sub, layer in block.named_modules(prefix=path)
+                if is_linear(layer)
+            ]
+    return targets
+
+
+def _target(prefix: str, path: str, layer: nn.Module, factor: float, config: TrainConfig) -> Target:
+    rank, alpha = config.lora.rank, config.lora.alpha
+    if config.lora.rank_stabilised:
+        alpha *= math.sqrt(rank)
+    kind = config.lora.algorithm, config.lora.dora, config.lora.lokr_factor
+    return Target(path, prefix + path.replace(".", "_"), layer, rank, alpha, *kind, factor)

@@ -1,0 +1,82 @@
+"""Which layers of an SDXL UNet get an adapter, and how large: kohya's `networks.lora`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ..config.lora import Algorithm
+from ..config.train import LoraConfig
+from ..frozen.forward import is_linear
+from ..sdxl.blocks import block_of
+
+PREFIX = "lora_unet_"
+TRANSFORMERS = {"SpatialTransformer"}
+RESIDUALS = {"ResBlock", "Downsample", "Upsample"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A layer that gets an adapter: its path in its model, its kohya key, the adapter's size and kind."""
+
+    path: str
+    key: str
+    module: nn.Module
+    rank: int
+    alpha: float
+    algorithm: Algorithm = "lora"
+    dora: bool = False
+    factor: int = -1
+    """LoKr's: the small factor of the layer's width; -1 for the one next to its square root."""
+    rate: float | None = None
+    """The factor on its learning rate, in a text encoder; in the UNet its block has one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the layer's weight: [out, in] or [out, in, k, k]."""
+        layer: Any = self.module
+        if isinstance(layer, nn.Conv2d):
+            return layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size
+        return int(layer.out_features), int(layer.in_features)
+
+
+def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
+    """The layers that kohya would adapt, in its order.
+
+    Every linear layer and 1x1 convolution of the transformers; with conv_rank also the 3x3
+    convolutions of resnets and samplers at conv_rank and their linear and 1x1 layers at rank. Ranks
+    and alphas by block go before those, and a block of rank or learning rate 0 has no adapter.
+    """
+    adapts_convs = bool(config.conv_rank or any(config.conv_block_ranks))
+    classes = TRANSFORMERS | RESIDUALS if adapts_convs else TRANSFORMERS
+    targets: dict[str, Target] = {}
+    for path, module in unet.named_modules():
+        if type(module).__name__ in classes:
+            for sub, layer in module.named_modules(prefix=path):
+                target = _target(sub, layer, config)
+                if target is not None:
+                    targets.setdefault(target.key, target)
+    return list(targets.values())
+
+
+def _target(path: str, layer: nn.Module, config: LoraConfig) -> Target | None:
+    block = block_of(path)
+    if is_linear(layer) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)):
+        rank = config.block_ranks[block] if config.block_ranks else config.rank
+        alpha = config.block_alphas[block] if config.block_alphas else config.alpha
+    elif isinstance(layer, nn.Conv2d):
+        ranks, alphas = config.conv_block_ranks, config.conv_block_alphas
+        rank = ranks[block] if ranks else config.conv_rank
+        alpha = alphas[block] if alphas else config.conv_alpha
+    else:
+        return None
+    if not rank or (config.block_rates and not config.block_rates[block]):
+        return None
+    alpha = alpha or rank  # kohya: alpha 0 is no scaling
+    if config.rank_stabilised:  # so that alpha / rank is alpha / sqrt(rank), in the file as well
+        alpha *= math.sqrt(rank)
+    kind = config.algorithm, config.dora, config.lokr_factor
+    return Target(path, PREFIX + path.replace(".", "_"), layer, rank, alpha, *kind)

@@ -1,0 +1,1 @@
+"""What turns gradients into updates: optimisers, flat parameters, loss scale, EMA, learning rates. Imports `config`."""
