@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.loss_plot import draw_loss
-from ..trainer.validation import Measurement
+from ..trainer.runs.loss_plot import draw_loss
+from ..trainer.runs.measurement import Measurement
 from .host.images import to_image
 from .schema import field, node, output
 from .sockets import LossMapSocket

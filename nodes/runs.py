@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.runs import Pruning
+from ..trainer.runs.run_list import Pruning
 from .host.runs import ACTIONS, runs
 from .schema import field, node, output, setting
 

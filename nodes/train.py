@@ -19,7 +19,7 @@ from ..trainer.config.train import (
     TrainConfig,
     ValidationConfig,
 )
-from ..trainer.start import Start
+from ..trainer.runs.start_from import Start
 from .host.apply import apply_lora
 from .host.images import empty_image
 from .host.request import Request, preview_problem

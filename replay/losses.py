@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..trainer.config.train import LossConfig
-from ..trainer.loss import huber_threshold, per_sample
-from ..trainer.noise import multires_noise, offset_noise
 from ..trainer.sdxl.schedule import Schedule
 from ..trainer.sdxl.size_embedding import sinusoid
+from ..trainer.training.loss import huber_threshold, per_sample
+from ..trainer.training.noise import multires_noise, offset_noise
 from .case import Case, Unsupported, largest
 
 BOUND = 1e-5

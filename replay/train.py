@@ -25,7 +25,7 @@ from ..trainer.optim.lr_schedule import learning_rate
 from ..trainer.optim.optimiser import Optimiser
 from ..trainer.sdxl.schedule import Schedule
 from ..trainer.sdxl.size_embedding import size_vector
-from ..trainer.step import Draws, Model, sample_losses
+from ..trainer.training.step import Draws, Model, sample_losses
 from .case import Case, Unsupported, largest
 from .lr_schedules import ARGUMENTS, FLAGS, length, schedule_settings
 from .network import lora_config

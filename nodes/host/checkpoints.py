@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from ...trainer.batches.plan import ended_epoch, epoch_of
-from ...trainer.checkpoints import FOLDER, Checkpoints
-from ...trainer.loop import Loop
+from ...trainer.runs.checkpoints import FOLDER, Checkpoints
+from ...trainer.training.loop import Loop
 from .facts import metadata
 from .request import Request
 

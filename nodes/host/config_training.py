@@ -17,11 +17,11 @@ import folder_paths
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
-from ...trainer.checkpoints import FOLDER as CHECKPOINTS
 from ...trainer.files.atomic import write_atomically
 from ...trainer.kohya.config import Files
 from ...trainer.lora_files.file import LoraModel, save_user_lora
-from ...trainer.start import Start
+from ...trainer.runs.checkpoints import FOLDER as CHECKPOINTS
+from ...trainer.runs.start_from import Start
 from . import unet
 from .caching import CacheRequest, build_cache
 from .importing import Imported, ImportRequest, import_kohya, locate

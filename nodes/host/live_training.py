@@ -13,14 +13,14 @@ from torch import Tensor
 from ...trainer.batches.caption_window import CaptionWindow
 from ...trainer.batches.plan import ended_epoch
 from ...trainer.batches.training_data import TrainingData
-from ...trainer.loop import Loop, Outcome, StepEvent
 from ...trainer.lora_files.file import LoraModel
 from ...trainer.memory.plan import MemoryPlan
 from ...trainer.network.network import Network
-from ...trainer.origin import Origin
-from ...trainer.run import Result, RunFolder
-from ...trainer.state_keeper import StateKeeper
-from ...trainer.step import Model
+from ...trainer.runs.continue_from import Origin
+from ...trainer.runs.run_folder import Result, RunFolder
+from ...trainer.runs.state_keeper import StateKeeper
+from ...trainer.training.loop import Loop, Outcome, StepEvent
+from ...trainer.training.step import Model
 from . import checkpoints, memory, text, text_training, unet
 from .facts import metadata
 from .frozen_weights import frozen_weights

@@ -10,8 +10,8 @@ import comfy.model_management as mm
 import comfy.utils
 from PIL import Image
 
-from ...trainer.bands import describe
-from ...trainer.loop import StepEvent
+from ...trainer.training.loop import StepEvent
+from ...trainer.training.loss_by_timestep import describe
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from ...trainer.cuda_recorder import CudaRecorder
 from ...trainer.frozen.weights import Weights
-from ...trainer.graphs import Graphs
 from ...trainer.network.network import Network
+from ...trainer.training.cuda_graphs import Graphs
+from ...trainer.training.cuda_recorder import CudaRecorder
 from . import unet
 from .request import Request
 

@@ -16,8 +16,8 @@ from ...trainer.config.checkpoints import CheckpointConfig
 from ...trainer.config.train import TrainConfig
 from ...trainer.files.digests import digest
 from ...trainer.network.adapters import check_installed
-from ...trainer.origin import Origin, find_origin
-from ...trainer.start import Start
+from ...trainer.runs.continue_from import Origin, find_origin
+from ...trainer.runs.start_from import Start
 from . import folders, frozen_weights, text, text_training, unet
 from .sampling import PreviewSettings
 

@@ -6,8 +6,8 @@ import importlib
 import time
 from pathlib import Path
 
-from ...trainer.run_report import write_report
-from ...trainer.runs import Pruning, Run, find_run, list_runs, unknown_run
+from ...trainer.runs.report import write_report
+from ...trainer.runs.run_list import Pruning, Run, find_run, list_runs, unknown_run
 from . import folders
 
 ACTIONS = ("list", "prune", "report")

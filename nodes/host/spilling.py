@@ -7,7 +7,7 @@ import logging
 import torch
 
 from ...trainer.device.spill_watch import SpillWatch, StepCost
-from ...trainer.loop import StepEvent
+from ...trainer.training.loop import StepEvent
 
 log = logging.getLogger(__name__)
 

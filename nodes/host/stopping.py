@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ...trainer.loop import StepEvent
+from ...trainer.training.loop import StepEvent
 from .progress import prompt_server
 
 STOP, TRAINING = "/lora_loop/stop", "/lora_loop/training"

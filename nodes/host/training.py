@@ -8,9 +8,9 @@ import logging
 from ...trainer.batches.plan import with_steps
 from ...trainer.batches.training_data import TrainingData
 from ...trainer.files.store import Store
-from ...trainer.held_out import split
-from ...trainer.run import Inputs, Result, RunFolder
-from ...trainer.validation_book import ValidationBook
+from ...trainer.runs.run_folder import Inputs, Result, RunFolder
+from ...trainer.validation.book import ValidationBook
+from ...trainer.validation.split import split
 from . import folders, text
 from .caching import encode_captions, encode_pictures, make_masks
 from .files import cache_store

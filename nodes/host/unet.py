@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...trainer.config.train import LossConfig
 from ...trainer.frozen.forward import is_linear
 from ...trainer.sdxl.schedule import Prediction, Schedule
-from ...trainer.step import Model
+from ...trainer.training.step import Model
 
 _SAMPLING_REFUSED = ("X0", "LCM", "EDM", "CONST", "IMG_TO_IMG", "COSMOS_RFLOW")
 

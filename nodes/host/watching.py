@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ...trainer.batches.training_data import TrainingData
-from ...trainer.held_out import Parts
-from ...trainer.history import History
-from ...trainer.loop import Loop
 from ...trainer.lora_files.file import LoraModel
-from ...trainer.run import RunFolder
-from ...trainer.step import Model
-from ...trainer.validation import Validation
-from ...trainer.validation_book import ValidationBook
-from ...trainer.validator import Validator
+from ...trainer.runs.history import History
+from ...trainer.runs.run_folder import RunFolder
+from ...trainer.training.loop import Loop
+from ...trainer.training.step import Model
+from ...trainer.validation.book import ValidationBook
+from ...trainer.validation.measure import Validation
+from ...trainer.validation.split import Parts
+from ...trainer.validation.validator import Validator
 from .facts import metadata
 from .request import Request
 

@@ -7,10 +7,10 @@ from pack.nodes.host import recording, sampling, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.gpu.test_training import difference
 from pack.tests.host import scene
-from pack.trainer import cuda_recorder
 from pack.trainer.config.train import SpeedConfig
-from pack.trainer.cuda_recorder import CudaRecorder
-from pack.trainer.gradients import Losses
+from pack.trainer.training import cuda_recorder
+from pack.trainer.training.cuda_recorder import CudaRecorder
+from pack.trainer.training.gradients import Losses
 
 ON = SpeedConfig(cuda_graphs=True)
 PREVIEWS = PreviewSettings(("thing",), every=8, width=64, height=64, steps=2)

@@ -10,14 +10,14 @@ from torch import nn
 from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache
 from pack.tests.trainer.tiny_run import CONFIG, Observer
 from pack.tests.trainer.tiny_unet import PlainWeights, make_model
-from pack.trainer import loop as loop_module
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
-from pack.trainer.loop import Loop
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
+from pack.trainer.training import loop as loop_module
+from pack.trainer.training.loop import Loop
 
 SHAPES = [(32, 640), (640, 32), (7,), (16, 4, 3, 3)]
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")

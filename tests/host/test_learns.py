@@ -18,7 +18,7 @@ from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 from pack.trainer.sdxl.schedule import Schedule
-from pack.trainer.step import Draws, sample_losses
+from pack.trainer.training.step import Draws, sample_losses
 
 STEPS = 60
 STRENGTHS = (0.0, 0.4, 0.8, 1.0)

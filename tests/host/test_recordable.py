@@ -18,14 +18,14 @@ from pack.tests.trainer import tiny_unet
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import Batch
 from pack.trainer.config.train import LoraConfig, LossConfig, TrainConfig
-from pack.trainer.gradients import Gradients, MicroBatch
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.layers.compact_plan import compact_plan
 from pack.trainer.layers.recompute import Again, find_blocks
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 from pack.trainer.sdxl.schedule import Schedule
-from pack.trainer.step import Draws, Model
+from pack.trainer.training.gradients import Gradients, MicroBatch
+from pack.trainer.training.step import Draws, Model
 
 DEVICE = torch.device("meta")
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2"}

@@ -6,7 +6,7 @@ import torch
 from pack.nodes.host import memory, recording, sampling, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
-from pack.tests.trainer.recorders import Broken, Repeater
+from pack.tests.trainer.training.recorders import Broken, Repeater
 from pack.trainer.config.train import SpeedConfig
 
 ON = SpeedConfig(cuda_graphs=True)

@@ -9,12 +9,12 @@ import torch
 from pack.nodes.host import folders, live_training, training
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
-from pack.trainer import state_keeper
 from pack.trainer.config.captions import CaptionOptions
 from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.files import lock
 from pack.trainer.network.adapters import Lora
-from pack.trainer.state import StateFiles
+from pack.trainer.runs import state_keeper
+from pack.trainer.runs.state_files import StateFiles
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

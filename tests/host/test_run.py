@@ -14,7 +14,7 @@ from pack.nodes.host import folders, live_training, training
 from pack.nodes.host.fingerprint import fingerprint
 from pack.nodes.host.sampling import PreviewSettings
 from pack.tests.host import scene
-from pack.trainer import step
+from pack.trainer.training import step
 
 PREVIEWS = PreviewSettings(
     ("thing", "another"), every=2, width=64, height=64, steps=2, sampler="euler_ancestral"

@@ -12,7 +12,7 @@ from pack.tests.host import scene
 from pack.trainer.config.train import LoraConfig, TrainConfig
 from pack.trainer.lora_files.file import write_lora
 from pack.trainer.lora_files.formats import to_diffusers_lora
-from pack.trainer.start import Start
+from pack.trainer.runs.start_from import Start
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

@@ -23,7 +23,7 @@ from pack.trainer.layers.text_plan import text_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.text_targets import find_text_targets, run_targets
 from pack.trainer.sdxl.size_embedding import sinusoid
-from pack.trainer.step import draw
+from pack.trainer.training.step import draw
 
 LONG = ", ".join(f"long hair {number}" for number in range(40))
 RATES = {"text_encoder_1_rate": 5e-3, "text_encoder_2_rate": 2e-2}

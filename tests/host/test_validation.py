@@ -12,8 +12,8 @@ from pack.tests.host import scene
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.config.captions import CaptionOptions
 from pack.trainer.config.train import ValidationConfig
-from pack.trainer.held_out import split
-from pack.trainer.validation import Validation
+from pack.trainer.validation.measure import Validation
+from pack.trainer.validation.split import split
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

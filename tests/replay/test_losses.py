@@ -7,8 +7,8 @@ from safetensors.torch import load_file, save_file
 
 from pack.replay import losses
 from pack.replay.case import Case, Unsupported
-from pack.trainer import loss
 from pack.trainer.config.train import LossConfig
+from pack.trainer.training import loss
 
 
 def copied(golden, tmp_path, change=None, change_tensors=None):

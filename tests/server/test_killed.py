@@ -9,7 +9,7 @@ from pack.demo import base as demo_base
 from pack.demo import pictures, tiny_tagger
 from pack.demo.server import ComfyServer
 from pack.tests.server import graphs
-from pack.trainer.state_keeper import STATE_STEPS
+from pack.trainer.runs.state_keeper import STATE_STEPS
 
 PATIENCE = 300.0
 

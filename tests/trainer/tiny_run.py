@@ -9,9 +9,9 @@ from pack.tests.trainer.tiny_unet import PlainWeights, make_model, make_unet
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
-from pack.trainer.loop import Loop
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
+from pack.trainer.training.loop import Loop
 
 CONFIG = TrainConfig(
     steps=6,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pack.trainer.frozen.weights import Stored, as_they_are
 from pack.trainer.sdxl.schedule import Schedule
-from pack.trainer.step import Model
+from pack.trainer.training.step import Model
 
 POOLED = 4
 CONTEXT = 12

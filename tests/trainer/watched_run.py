@@ -7,15 +7,15 @@ from pack.tests.trainer.tiny_run import Observer, Run
 from pack.tests.trainer.tiny_unet import PlainWeights
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.files.store import Store
-from pack.trainer.held_out import split
-from pack.trainer.history import History
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.lora_files.file import LoraModel
-from pack.trainer.run import Inputs, RunFolder
-from pack.trainer.state_keeper import StateKeeper
-from pack.trainer.validation import Validation
-from pack.trainer.validation_book import ValidationBook
-from pack.trainer.validator import Validator
+from pack.trainer.runs.history import History
+from pack.trainer.runs.run_folder import Inputs, RunFolder
+from pack.trainer.runs.state_keeper import StateKeeper
+from pack.trainer.validation.book import ValidationBook
+from pack.trainer.validation.measure import Validation
+from pack.trainer.validation.split import split
+from pack.trainer.validation.validator import Validator
 
 
 class Stop(Exception):

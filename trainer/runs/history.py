@@ -1,0 +1,84 @@
+"""What is written down of every step, in the run's folder: a table, and TensorBoard's curves."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from ..training.loop import StepEvent
+from . import step_table
+from .measurement import Measurement
+from .smoothing import Average
+from .step_table import BAND_COLUMNS, Row, StepTable
+from .tensorboard import EventFile, open_event_file
+
+log = logging.getLogger(__name__)
+
+SPAN = 100
+"""Steps over which the loss is smoothed (see `Average`)."""
+
+
+class History:
+    """A follower of the steps, those after ``losses`` in the run's ``folder``.
+
+    ``measurement`` gives the validation after a step. It must be told of a step after validation, and
+    before the state of that step is saved.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        losses: Sequence[float],
+        device: torch.device,
+        measurement: Callable[[int], Measurement | None],
+    ) -> None:
+        self._device, self._measurement = device, measurement
+        self._average, self._seconds = Average(SPAN), 0.0
+        for loss in losses:
+            self._average.add(loss)
+        self._sinks: list[StepTable | EventFile] = [
+            StepTable(folder / step_table.NAME, len(losses))
+        ]
+        events = open_event_file(folder / "tensorboard", len(losses))
+        if events is not None:
+            self._sinks.append(events)
+
+    def on_step(self, event: StepEvent) -> None:
+        """Write a row. What cannot be written is a warning, and no more is written there."""
+        row = self._row(event)
+        for sink in tuple(self._sinks):
+            try:
+                sink.write(row)
+            except OSError as error:
+                log.warning("LoRA Loop: the history of the run ends here: %s", error)
+                self._sinks.remove(sink)
+
+    def close(self) -> None:
+        """No more steps."""
+        for sink in self._sinks:
+            sink.close()
+
+    def _row(self, event: StepEvent) -> Row:
+        took, self._seconds = event.seconds - self._seconds, event.seconds
+        found = self._measurement(event.step)
+        bands = zip(BAND_COLUMNS, event.bands, strict=False)
+        on_card = self._device.type == "cuda"
+        return {
+            "step": event.step,
+            "epoch": event.epoch,
+            "loss": event.loss,
+            "smoothed_loss": self._average.add(event.loss),
+            "learning_rate": event.learning_rate,
+            "grad_norm": event.grad_norm,
+            "steps_per_second": 1 / took if took > 0 else None,
+            "vram_allocated": torch.cuda.memory_allocated(self._device) if on_card else None,
+            "vram_reserved": torch.cuda.memory_reserved(self._device) if on_card else None,
+            "validation_difference": None if found is None else found.difference,
+            "validation_error": None if found is None else found.error,
+            **dict.fromkeys(BAND_COLUMNS),
+            **{column: mean for column, mean in bands if not math.isnan(mean)},
+        }

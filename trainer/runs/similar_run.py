@@ -1,0 +1,98 @@
+"""Which run is most like a new one, and what is different about it: so that nobody wonders why it trains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..config.optimiser import HORIZON_FREE
+from ..config.train import NOT_IN_IDENTITY, STILL_IN_IDENTITY, TrainConfig
+
+DESCRIPTION = "run.json"
+
+
+class _Found(NamedTuple):
+    """Another run: which of its inputs differ, what of its recipe, when it was last worked on."""
+
+    name: str
+    inputs: list[str]
+    settings: list[str]
+    time: float
+
+
+def nearest_run(
+    root: Path, inputs: Mapping[str, str], config: TrainConfig, needs_horizon: bool
+) -> str | None:
+    """How the most similar run below ``root`` differs, as a sentence; None if there is none.
+
+    ``inputs``: digests by name, as in `Inputs`. ``needs_horizon``: the data depend on the number of steps.
+    """
+    found = []
+    for path in root.glob(f"*/{DESCRIPTION}"):
+        described = read_description(path.parent)
+        if described is None:
+            continue
+        changed = [
+            name for name, value in inputs.items() if described["inputs"].get(name, "") != value
+        ]
+        settings = []
+        if "recipe" in changed:
+            settings = list(_differences(config, described["config"], needs_horizon))
+        found.append(_Found(path.parent.name, changed, settings, path.stat().st_mtime))
+    if not found:
+        return None
+    best = min(found, key=lambda run: (len(run.inputs), len(run.settings), -run.time))
+    said = [name for name in best.inputs if name != "recipe" or not best.settings] + best.settings
+    return f"this run differs from {best.name} in: {', '.join(said) or 'number of steps'}"
+
+
+def read_description(folder: Path) -> dict[str, dict[str, Any]] | None:
+    """What a run's folder says of itself, with at least `inputs` and `config`; None if it is unusable."""
+    try:
+        described = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+        return {
+            **described,
+            "inputs": dict(described["inputs"]),
+            "config": dict(described["config"]),
+        }
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _differences(config: TrainConfig, other: dict[str, Any], data_needs: bool) -> Iterator[str]:
+    """Every setting that counts and is not as in the other run's stored config, with both values."""
+    ours = dict(leaves(json.loads(json.dumps(config.to_dict()))))
+    theirs = dict(leaves(other))
+    for name, value in ours.items():
+        counts = name.split()[0] not in NOT_IN_IDENTITY or name in STILL_IN_IDENTITY
+        if not counts or theirs.get(name, value) == value:
+            continue
+        if name != "steps":
+            yield f"{name} {_shown(value)} instead of {_shown(theirs[name])}"
+        elif reason := _horizon(config, data_needs):
+            yield f"number of steps, {value} instead of {theirs[name]}, because {reason} depends on it"
+
+
+def leaves(config: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
+    """A config as pairs of name and value: `steps`, `optimiser learning_rate`."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{section}{name} ")
+        else:
+            yield f"{section}{name}", value
+
+
+def _horizon(config: TrainConfig, data_needs: bool) -> str | None:
+    """What makes the numbers of a step depend on how many there are."""
+    optimiser = config.optimiser
+    if optimiser.schedule not in HORIZON_FREE:
+        return f"the schedule {optimiser.schedule}"
+    if optimiser.needs_horizon:
+        return "a warm-up that is a fraction"
+    return "the warm-up of tokens" if data_needs or config.captions.needs_horizon else None
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')

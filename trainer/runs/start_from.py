@@ -1,0 +1,157 @@
+"""Training that starts from a LoRA: kohya's network_weights and dim_from_weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..config.train import TrainConfig
+from ..files.digests import bytes_digest
+from ..lora_files.formats import to_kohya
+from ..network.network import Network
+from ..network.text_targets import run_targets
+from ..network.unet_targets import Target
+
+_DOWN, _UP, _ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
+
+
+class Start:
+    """A LoRA to start from, in any form that can be read (see lora_formats).
+
+    Raises ValueError for tensors that are no SDXL LoRA.
+    """
+
+    def __init__(self, lora: Mapping[str, Tensor]) -> None:
+        self.layers: dict[str, dict[str, Tensor]] = {}
+        """Tensors of each adapted layer by kohya's key, then by the part's name."""
+        for name, tensor in to_kohya(lora, getattr(lora, "metadata", None)).items():
+            key, _, part = name.partition(".")
+            self.layers.setdefault(key, {})[part] = tensor
+
+    def digest(self) -> str:
+        """A name for the tensors, whatever file they came from."""
+        pieces: list[bytes] = []
+        for key, parts in sorted(self.layers.items()):
+            for part, tensor in sorted(parts.items()):
+                flat = tensor.detach().cpu().contiguous().reshape(-1)
+                pieces.append(f"{key}.{part} {flat.dtype} {list(tensor.shape)}\n".encode())
+                pieces.append(flat.view(torch.uint8).numpy().tobytes())
+        return bytes_digest(*pieces)
+
+    def targets(
+        self, unet: nn.Module, encoders: Sequence[nn.Module], config: TrainConfig
+    ) -> list[Target]:
+        """What a run adapts; with dim_from_weights the LoRA's own layers, at its ranks and alphas.
+
+        Of the LoRA's parts for UNet and text encoders only those count that the run trains.
+
+        Raises:
+            ValueError: the LoRA and the settings do not fit together; says how to mend it.
+        """
+        own = config.lora.dim_from_weights
+        if own:
+            every = dataclasses.replace(
+                config.lora, conv_rank=1, block_ranks=(), block_alphas=(), conv_block_ranks=(),
+                conv_block_alphas=(), block_rates=(),
+            )  # fmt: skip
+            config = dataclasses.replace(config, lora=every)
+        known = {target.key: target for target in run_targets(unet, encoders, config)}
+        parts = {_part_of(key) for key in known}
+        layers = {key: held for key, held in self.layers.items() if _part_of(key) in parts}
+        if not layers:
+            raise ValueError(
+                "The LoRA to start from has no part for what is trained: choose another, or disconnect "
+                "start_from."
+            )
+        self._refuse(
+            layers.keys() - known.keys(),
+            "are not in this MODEL" if own else "are not trained under these LoRA settings",
+        )
+        if own:
+            known = {key: _like(known[key], layers[key]) for key in known if key in layers}
+        for key, held in layers.items():
+            _check(known[key], held)
+        return list(known.values())
+
+    def load(self, network: Network) -> list[str]:
+        """Give the network the LoRA's factors; what is worth knowing, as sentences.
+
+        Where the network's alpha is another one the up factors are multiplied, so that the LoRA still
+        adds what it added. Layers that the LoRA lacks start as in any training.
+        """
+        rescaled = 0
+        tensors = network.state_dict()
+        layers = {key: held for key, held in self.layers.items() if key in network.adapters}
+        for key, parts in layers.items():
+            factor = float(parts[_ALPHA]) / network.adapters[key].alpha
+            for part, tensor in parts.items():
+                if part == _ALPHA:
+                    continue
+                own = tensors[f"{key}.{part}"]
+                value = tensor.to(own).reshape(own.shape)
+                tensors[f"{key}.{part}"] = value * factor if part == _UP else value
+            rescaled += factor != 1.0
+        network.load(tensors)
+        fresh, skipped = len(network.targets) - len(layers), len(self.layers) - len(layers)
+        found = [f"training starts from a LoRA of {len(layers)} layers"]
+        if rescaled:
+            found.append(
+                f"{rescaled} of them have another alpha than these settings: their factors were "
+                "scaled so that the LoRA adds what it added"
+            )
+        if fresh:
+            found.append(f"{fresh} layers that it lacks start new")
+        if skipped:
+            found.append(f"{skipped} of its layers are of parts that are not trained, and left out")
+        return found
+
+    def _refuse(self, keys: set[str], why: str) -> None:
+        if keys:
+            raise ValueError(
+                f"{len(keys)} layers of the LoRA to start from {why}, e.g. {min(keys)}. Connect the "
+                "kind of MODEL that it was made for, and turn on dim_from_weights to train the layers "
+                "that it has."
+            )
+
+
+def _part_of(key: str) -> str:
+    """lora_unet, lora_te1 or lora_te2."""
+    return "_".join(key.split("_")[:2])
+
+
+def _like(target: Target, held: Mapping[str, Tensor]) -> Target:
+    """The target at the rank and alpha of the LoRA."""
+    if _DOWN not in held:
+        raise ValueError(
+            f"dim_from_weights needs a plain LoRA, and {target.key} is of another kind: turn it off and "
+            "set the LoRA's own algorithm and rank in LoRA Settings."
+        )
+    return dataclasses.replace(target, rank=held[_DOWN].shape[0], alpha=float(held[_ALPHA]))
+
+
+def _check(target: Target, held: Mapping[str, Tensor]) -> None:
+    """Refuse a layer of another kind, rank or size."""
+    key = target.key
+    is_plain = (target.algorithm, target.dora) == ("lora", False)
+    if not is_plain or held.keys() != {_DOWN, _UP, _ALPHA}:
+        raise ValueError(
+            f"A training can start from a plain LoRA alone, as a plain LoRA; {key} has "
+            f"{', '.join(sorted(held))} and the algorithm is {target.algorithm}. Choose the algorithm "
+            "lora without dora, and a LoRA of that kind."
+        )
+    rank = held[_DOWN].shape[0]
+    if rank != target.rank:
+        raise ValueError(
+            f"The LoRA to start from has rank {rank} at {key}, and LoRA Settings say {target.rank}: "
+            "set that rank, or turn on dim_from_weights."
+        )
+    width, depth = target.shape[0], torch.Size(target.shape[1:]).numel()
+    if (held[_UP].numel(), held[_DOWN].numel()) != (width * rank, rank * depth):
+        raise ValueError(
+            f"The LoRA to start from is of another kind of model: {key} has factors of shapes "
+            f"{list(held[_DOWN].shape)} and {list(held[_UP].shape)} for a layer of "
+            f"{list(target.shape)}."
+        )

@@ -1,0 +1,61 @@
+"""The table of steps of a run: a CSV file that stays whole when the process is killed, and goes on later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..files.atomic import write_atomically
+from ..training.loss_by_timestep import BANDS
+
+NAME = "steps.csv"
+
+SPANS = tuple((1000 * band // BANDS, 1000 * (band + 1) // BANDS - 1) for band in range(BANDS))
+"""First and last timestep of the bands whose losses are told apart (see bands)."""
+BAND_COLUMNS = tuple(f"loss_{first}_{last}" for first, last in SPANS)
+
+COLUMNS = (
+    "step", "epoch", "loss", "smoothed_loss", "learning_rate", "grad_norm", "steps_per_second",
+    "vram_allocated", "vram_reserved", "validation_difference", "validation_error", *BAND_COLUMNS,
+)  # fmt: skip
+"""Of the table. Memory in bytes; validation: mean difference to step 0 and its standard error."""
+
+Row = Mapping[str, float | None]
+"""What is known of a step, by column; None: nothing."""
+
+
+class StepTable:
+    """A CSV file with a line for each step; those after step ``first`` are cut off at the start.
+
+    A line is written in one piece, so that a killed process leaves whole lines.
+    """
+
+    def __init__(self, path: Path, first: int) -> None:
+        self._path = path
+        head = ",".join(COLUMNS)
+        lines = [head, *(line for step, line in _lines(path, head) if step <= first)]
+        write_atomically(path, ("\n".join(lines) + "\n").encode())
+
+    def write(self, row: Row) -> None:
+        """Append the row's line."""
+        cells = (row[column] for column in COLUMNS)
+        line = ",".join("" if cell is None else repr(cell) for cell in cells)
+        with self._path.open("ab", buffering=0) as file:
+            file.write(f"{line}\n".encode())
+
+    def close(self) -> None:
+        """Nothing is open between lines."""
+
+
+def _lines(path: Path, head: str) -> list[tuple[int, str]]:
+    """(step, line) of the whole lines of a table with that head, in order and without gaps."""
+    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+    first, *others = text.split("\n")[:-1] or [""]  # what follows the last line end is torn
+    found: list[tuple[int, str]] = []
+    for line in others if first == head else ():
+        step = line.partition(",")[0]
+        is_next = step.isdecimal() and (not found or int(step) == found[-1][0] + 1)
+        if not is_next or line.count(",") != head.count(","):
+            break
+        found.append((int(step), line))
+    return found

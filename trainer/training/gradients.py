@@ -1,0 +1,71 @@
+"""Forward and backward of one micro batch: what fills the adapters' gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..batches.training_data import Batch
+from ..config.train import TrainConfig
+from ..network.dropout import Dropout
+from ..network.network import Network
+from .preservation import loss_terms
+from .step import Draws, Model
+
+
+class MicroBatch(NamedTuple):
+    """As much of a batch as is computed at once. The tensors of batch and draws lie on the model's device.
+
+    share: how much of its batch it is, 1 for a whole one; dropout: what the adapters go without.
+    """
+
+    batch: Batch
+    draws: Draws
+    share: float = 1.0
+    dropout: Dropout | None = None
+
+
+class Losses(NamedTuple):
+    """What came of a micro batch, detached, on the model's device; nobody has waited for it yet.
+
+    They are read at the end of the step, after other micro batches: the tensors must stay as they are.
+
+    terms: [terms] float32, each a mean over the samples times the share; their sum is the loss.
+    samples: [B] float32, of the pictures themselves, without prior preservation's additional term.
+    """
+
+    terms: Tensor
+    samples: Tensor
+
+
+class Gradients:
+    """Adds the gradients of micro batches to what the adapters have; never waits for the device."""
+
+    def __init__(
+        self,
+        model: Model,
+        network: Network,
+        config: TrainConfig,
+        backward: Callable[[Tensor], None],
+    ) -> None:
+        """``backward`` propagates a scalar loss back to the adapters (see Optimiser.backward)."""
+        self._model, self._network, self._config = model, network, config
+        self._backward = backward
+
+    def __call__(self, micro: MicroBatch) -> Losses:
+        """Forward and backward. The model's inputs are the tensors of ``micro`` and nothing else."""
+        found, samples = [], None
+        with self._network.dropping(micro.dropout):  # in backward too, which recomputes blocks
+            terms = loss_terms(
+                self._model, self._network, micro.batch, micro.draws, self._config.loss
+            )
+            for losses in terms:
+                samples = losses.detach() if samples is None else samples
+                term = losses.mean() * micro.share
+                self._backward(term / self._config.accumulation)
+                found.append(term.detach())
+        assert samples is not None  # there is always a first term
+        return Losses(torch.stack(found), samples)

@@ -1,0 +1,275 @@
+"""The training loop: it reports by events, obeys commands, and knows nothing of who drives it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from ..batches.training_data import PlannedStep, TrainingData
+from ..config.train import TrainConfig
+from ..device.transfer import read
+from ..network.network import Network
+from ..optim.lr_schedule import learning_rate
+from ..optim.optimiser import Optimiser, StepOutcome
+from .cuda_graphs import Graphs
+from .divergence import MAX_BAD_STEPS, Guard
+from .gradients import Gradients
+from .loss_by_timestep import BandLosses
+from .prefetch import Ahead, PreparedBatch, prepared_batches
+from .state import State
+from .step import Model
+
+PIXELS_PER_LATENT = 64
+"""SDXL's VAE makes one of 8 x 8 pixels."""
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """What is known after an optimiser step. step counts from 1, epoch from 1."""
+
+    step: int
+    steps: int
+    epoch: int
+    ends_epoch: bool
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    applied: bool
+    seconds: float
+    """Since the loop began, pauses of the observer (previews) left out."""
+    timed: int
+    """How many steps these seconds are for: all but those that an earlier attempt did."""
+    warning: str | None = None
+    bands: tuple[float, ...] = ()
+    """The mean loss of the latest showings by band of timesteps (see bands); NaN where none has been."""
+    pixels: int = 0
+    """Of all pictures of the step."""
+
+
+class Observer(Protocol):
+    """Whoever drives the loop. Any method may raise to cancel the run."""
+
+    def before_batch(self) -> None:
+        """Called before every micro batch."""
+        ...
+
+    def on_step(self, event: StepEvent) -> str | None:
+        """Called after every optimiser step; may take its time (previews).
+
+        A sentence ends the run here, with what it has reached as its result; None goes on.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the losses of all its steps, and None or a sentence saying why it stopped early."""
+
+    losses: tuple[float, ...]
+    stopped: str | None = None
+    lost: bool = False
+    """It stopped because its numbers were not finite, not because anybody wanted it to."""
+
+    @property
+    def steps(self) -> int:
+        return len(self.losses)
+
+
+class _Computed(NamedTuple):
+    """What a step's gradients came from. loss: the mean of its batches; norm: the gradients', before clipping."""
+
+    planned: PlannedStep
+    pixels: int
+    loss: float
+    norm: float
+
+
+class Loop:
+    """One run. The adapters of `network` must be attached to the model while `run` is under way.
+
+    With `start` it goes on after the step of that state, bit for bit as if it had never stopped.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        network: Network,
+        data: TrainingData,
+        config: TrainConfig,
+        observer: Observer,
+        micro_batch: int | None = None,
+        start: State | None = None,
+        graphs: Graphs | None = None,
+    ) -> None:
+        config.loss.check_prediction(model.schedule.prediction)
+        self._model = model
+        self._network = network
+        self._data = data
+        self._config = config
+        self._observer = observer
+        self._micro_batch = micro_batch or config.batch_size
+        if start is not None:
+            network.load(start.network)  # before a moving average of it begins
+        self._optimiser = Optimiser(
+            network.groups(config.lora),
+            config.optimiser,
+            device=model.device,
+            compute_dtype=model.dtype,
+        )
+        gradients = Gradients(model, network, config, self._optimiser.backward)
+        self._gradients = gradients if graphs is None else graphs.around(gradients)
+        self._guard = Guard()
+        self._bands = BandLosses(len(model.schedule))
+        self._losses: list[float] = []
+        self._good = 0
+        self._is_whole = True
+        if start is not None:
+            self._losses, self._good = list(start.losses), start.good
+            if start.optimiser:
+                self._optimiser.load(start.optimiser)
+            self._guard.load(start.guard)
+            self._bands.load(start.bands)
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Of all steps so far, those before `start` too."""
+        return tuple(self._losses)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """For previews and saving in the middle: the adapters as they are used (see Optimiser.averaged)."""
+        return self._optimiser.averaged()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The LoRA as it would be used now, by kohya key: copies on the CPU."""
+        with self.averaged():
+            return self._network.state_dict()
+
+    def state(self) -> State | None:
+        """Where the run stands after its last step; None while a step is being applied."""
+        if not self._is_whole:
+            return None
+        return State(
+            step=len(self._losses),
+            losses=list(self._losses),
+            good=self._good,
+            network=self._network.state_dict(),
+            optimiser=self._optimiser.state(),
+            guard=self._guard.state(),
+            bands=self._bands.state(),
+        )
+
+    def run(self) -> Outcome:
+        """Train until config.steps steps are done, or until told to stop or lost.
+
+        Raises ValueError when no step at all gave finite numbers.
+        """
+        config, before, busy, stopped = self._config, len(self._losses), 0.0, None
+        plan = itertools.islice(self._data.steps(config, before), config.steps - before)
+        coming = Ahead(prepared_batches(plan, self._data, self._model, config, self._micro_batch))
+        for step in range(before, config.steps):
+            begin = time.perf_counter()
+            rate = learning_rate(config.optimiser, step, config.steps)
+            done = self._compute(coming)
+            self._is_whole = False
+            outcome = self._apply(done.loss, done.norm, rate)
+            self._is_whole = True
+            busy += time.perf_counter() - begin
+            event = self._event(done, rate, outcome, busy, len(self._losses) - before)
+            stopped = self._observer.on_step(event)
+            if stopped or self._guard.lost:
+                break
+        self._optimiser.finish()
+        losses = tuple(self._losses)
+        if not self._good:
+            raise ValueError(_useless(len(losses), config))
+        if self._guard.lost:
+            return Outcome(losses, _lost(len(losses), config), lost=True)
+        return Outcome(losses, stopped if len(losses) < config.steps else None)
+
+    def _compute(self, coming: Ahead[PreparedBatch]) -> _Computed:
+        """Gradients of one optimiser step, clipped.
+
+        Batches are prepared while the device computes those before, the first of the next step too.
+        Only then the device is waited for, once.
+        """
+        timesteps, found, pixels = [], [], 0
+        while True:
+            planned, parts, ends_step = next(coming)
+            for part in parts:
+                self._observer.before_batch()
+                found += self._gradients(part.micro)
+                timesteps.append(part.timesteps)
+                pixels += part.micro.batch.latents[:, 0].numel() * PIXELS_PER_LATENT
+            if ends_step:
+                break
+        norm = self._optimiser.clip()
+        coming.prepare()
+        (norm,), *numbers = read([norm.view(1), *found])
+        total = 0.0
+        for steps, terms, samples in zip(timesteps, numbers[::2], numbers[1::2], strict=True):
+            self._bands.add(steps, samples)
+            for term in terms:
+                total += term
+        return _Computed(planned, pixels, total / len(planned.batches), norm)
+
+    def _apply(self, loss: float, norm: float, rate: float) -> StepOutcome:
+        """One step with the gradients that there are, and the books about it."""
+        finite = math.isfinite(loss)
+        outcome = self._optimiser.step(rate, norm) if finite else self._optimiser.skip()
+        if self._config.lora.max_norm:
+            self._network.limit_norms(self._config.lora.max_norm)
+        if outcome.applied:
+            self._optimiser.average()
+        self._guard.record(loss, applied=outcome.applied, excused=outcome.overflow)
+        self._losses.append(loss)
+        self._good += outcome.applied
+        return outcome
+
+    def _event(
+        self,
+        done: _Computed,
+        rate: float,
+        outcome: StepOutcome,
+        seconds: float,
+        timed: int,
+    ) -> StepEvent:
+        return StepEvent(
+            step=len(self._losses),
+            steps=self._config.steps,
+            epoch=done.planned.epoch + 1,
+            ends_epoch=done.planned.ends_epoch,
+            loss=self._losses[-1],
+            learning_rate=rate if math.isnan(outcome.learning_rate) else outcome.learning_rate,
+            grad_norm=outcome.grad_norm,
+            applied=outcome.applied,
+            seconds=seconds,
+            timed=timed,
+            warning=self._guard.alarm(),
+            bands=self._bands.means(),
+            pixels=done.pixels,
+        )
+
+
+def _lost(done: int, config: TrainConfig) -> str:
+    return (
+        f"The loss or its gradient was not finite {MAX_BAD_STEPS} times in a row (up to step {done} "
+        f"of {config.steps}). The LoRA of the last good step is kept. {_advice(config)}"
+    )
+
+
+def _useless(done: int, config: TrainConfig) -> str:
+    return (
+        f"No step was good: the loss or its gradient was not finite in each of the {done} that were "
+        f"done. {_advice(config)}"
+    )
+
+
+def _advice(config: TrainConfig) -> str:
+    rate = config.optimiser.learning_rate
+    return f"Lower the learning rate ({rate:g}) or turn off --fast fp16_accumulation."

@@ -1,0 +1,139 @@
+"""The loss of one batch: draws, noisy latents, the model's answer, the weighted difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..batches.plan import BatchItem
+from ..batches.training_data import Batch
+from ..cache.texts import Encode
+from ..config.train import LossConfig, TrainConfig
+from ..device.transfer import send
+from ..rng import generator
+from ..sdxl.schedule import Schedule
+from .loss import per_sample
+from .noise import draw_timestep, multires_noise, offset_noise
+
+Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the model's answer."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A UNet as the trainer sees it: a callable, its schedule, where and in what it computes.
+
+    ``encode``: text encoders that are trained with it; None: encodings come from the cache.
+    """
+
+    predict: Predict
+    schedule: Schedule
+    device: torch.device
+    dtype: torch.dtype
+    encode: Encode | None = None
+
+    def answer(self, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
+        """What it makes of x_t [B, 4, h, w]; timesteps: [B] int64; all cast to what it computes in."""
+        dtype = self.dtype
+        return self.predict(noisy.to(dtype), timesteps.float(), context.to(dtype), y.to(dtype))
+
+
+class Draws(NamedTuple):
+    """The random part of a batch. noise: [B, 4, h, w] float32, the target's; timesteps: [B] int64.
+
+    perturbed: what is put on the latents instead, under input perturbation.
+    """
+
+    noise: Tensor
+    timesteps: Tensor
+    perturbed: Tensor | None = None
+
+    def to(self, device: torch.device) -> Draws:
+        """On the device, not waited for (see transfer.send)."""
+        perturbed = None if self.perturbed is None else send(self.perturbed, device)
+        return Draws(send(self.noise, device), send(self.timesteps, device), perturbed)
+
+
+def draw(batch: Batch, config: TrainConfig, epoch: int, timesteps: int) -> Draws:
+    """Noise and timesteps of a batch: a pure function of (seed, epoch, sample), on the CPU.
+
+    Timesteps are uniform over the configured range, as in kohya.
+    """
+    lowest, highest = config.loss.min_timestep, min(config.loss.max_timestep, timesteps)
+    rows = []
+    for latent, item in zip(batch.latents, batch.items, strict=True):
+        rng = _generator(config.seed, epoch, item)
+        step = draw_timestep(lowest, highest, rng)
+        noise = _noise(latent[None], config.loss, rng)
+        rows.append((noise, step, _perturbed(noise, config.loss, rng)))
+    noise, steps, perturbed = (torch.cat(column) for column in zip(*rows, strict=True))
+    return Draws(noise, steps, perturbed if config.loss.ip_noise_gamma else None)
+
+
+def _noise(latent: Tensor, config: LossConfig, rng: torch.Generator) -> Tensor:
+    """The noise of one sample [1, 4, h, w]. Plain and shift are always drawn, others when on."""
+
+    def normal(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=rng)
+
+    def uniform() -> float:
+        return float(torch.rand(1, generator=rng))
+
+    noise, shift = normal(latent.shape), normal((*latent.shape[:2], 1, 1))
+    if config.noise_offset:
+        strength = uniform() if config.noise_offset_random_strength else 1.0
+        offset = config.noise_offset * strength
+        noise = offset_noise(noise, offset, shift, latent, config.adaptive_noise_scale)
+    if config.multires_iterations:
+        noise = multires_noise(
+            noise, config.multires_iterations, config.multires_discount, uniform, normal
+        )
+    return noise
+
+
+def _perturbed(noise: Tensor, config: LossConfig, rng: torch.Generator) -> Tensor:
+    """Input perturbation (Ning et al. 2023): more noise on the latents than the target knows of."""
+    if not config.ip_noise_gamma:
+        return noise
+    more = torch.randn(noise.shape, generator=rng)
+    strength = torch.rand(1, generator=rng) if config.ip_noise_gamma_random_strength else 1.0
+    return noise + config.ip_noise_gamma * strength * more
+
+
+def _generator(seed: int, epoch: int, item: BatchItem) -> torch.Generator:
+    return generator(seed, "diffusion", epoch, item.item_index, item.repeat)
+
+
+def noisy_latents(schedule: Schedule, batch: Batch, draws: Draws) -> Tensor:
+    """x_t of a batch, [B, 4, h, w] float32."""
+    noise = draws.noise if draws.perturbed is None else draws.perturbed
+    return schedule.noisy(batch.latents, noise, draws.timesteps)
+
+
+def sample_losses(
+    model: Model,
+    batch: Batch,
+    draws: Draws,
+    config: LossConfig,
+    *,
+    noisy: Tensor | None = None,
+    target: Tensor | None = None,
+) -> Tensor:
+    """The loss of every sample of a batch, [B] float32, with gradients to the adapters.
+
+    Everything lies on the model's device. noisy replaces x_t where it is already known; target what
+    the model should answer.
+    """
+    schedule, timesteps = model.schedule, draws.timesteps
+    if noisy is None:
+        noisy = noisy_latents(schedule, batch, draws)
+    answer = model.answer(noisy, timesteps, batch.context, batch.y)
+    if target is None:
+        target = schedule.target(batch.latents, draws.noise, timesteps)
+    return per_sample(
+        answer, target, timesteps, schedule, config, weights=batch.weights, mask=batch.mask
+    )

@@ -1,0 +1,205 @@
+"""What validations have found, kept in the run's folder, and what follows: the best step, the end.
+
+A measurement is a function of the run's identity and the step alone, as the steps' numbers are. So
+this file serves every run of that identity, whatever its cadence and patience, and where such a run
+ends and which of its steps is best can be told from it without training.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+from ..batches.plan import epoch_ends
+from ..cache.latents import CachedDataset
+from ..config.train import TrainConfig
+from ..files.atomic import write_atomically
+from ..lora_files.file import LoraModel, read_lora, write_lora
+from ..runs.measurement import Measurement
+from ..runs.run_folder import Result, RunFolder
+from ..training.loop import Outcome
+
+log = logging.getLogger(__name__)
+
+NAME = "validation.json"
+
+
+class Course(NamedTuple):
+    """Where a run goes as far as is known.
+
+    ``best``: the step of the lowest finite difference; ``end``: the step after which the run ends,
+    None while that needs more measurements; ``known``: up to where nothing lacks; ``gave_up``: whether
+    it ends because its patience did.
+    """
+
+    best: int | None
+    end: int | None
+    known: int
+    gave_up: bool = False
+
+
+def follow(
+    measured: Mapping[int, float], due: Sequence[int], steps: int, patience: int = 0
+) -> Course:
+    """Walk along the validations that are ``due``, all of them at most ``steps``."""
+    best, since = None, 0
+    for step in due:
+        if step not in measured:
+            return Course(best, None, step - 1)
+        value = measured[step]
+        if math.isfinite(value) and (best is None or value < measured[best]):
+            best, since = step, 0
+        else:
+            since += 1
+        if patience and since >= patience:
+            return Course(best, step, step, gave_up=True)
+    return Course(best, steps, steps)
+
+
+def due_steps(cached: CachedDataset, config: TrainConfig) -> tuple[int, ...]:
+    """The steps that are followed by a validation, the last one always; none when it is off.
+
+    ``cached`` is what is trained on.
+    """
+    settings = config.validation
+    if not settings.is_on:
+        return ()
+    due = {config.steps}
+    if settings.every:
+        due.update(range(settings.every, config.steps, settings.every))
+    if settings.every_epochs:
+        ends = takewhile(lambda end: end < config.steps, epoch_ends(cached, config))
+        due.update(islice(ends, settings.every_epochs - 1, None, settings.every_epochs))
+    return tuple(sorted(due))
+
+
+class ValidationBook:
+    """The measurements of one run folder, and the adapters of the best one."""
+
+    def __init__(self, run: RunFolder, cached: CachedDataset, config: TrainConfig) -> None:
+        self.due = due_steps(cached, config)
+        self._run, self._folder = run, run.path
+        self._steps, self._settings = config.steps, config.validation
+        self._losses = self._read() if self.due else {}
+
+    def has(self, step: int) -> bool:
+        """Whether that step was measured."""
+        return step in self._losses
+
+    def add(self, step: int, losses: Iterable[float]) -> None:
+        """Write down the losses of the held-out pictures after ``step`` steps; 0 is the start."""
+        self._losses[step] = list(losses)
+        content = {"settings": self._key(), "losses": self._losses}
+        write_atomically(self._folder / NAME, json.dumps(content).encode(), durable=True)
+
+    def measurement(self, step: int) -> Measurement | None:
+        """The validation after that step, None when there was none."""
+        if step not in self._losses:
+            return None
+        return Measurement.compare(step, self._losses[0], self._losses[step])
+
+    def course(self, last: int | None = None) -> Course:
+        """Where the run goes; with ``last``, where one of that many steps does."""
+        due, steps = list(self.due), self._steps
+        if due and last is not None:
+            due, steps = [*(step for step in due if step < last), last], last
+        measured = {
+            step: Measurement.compare(step, self._losses[0], losses).difference
+            for step, losses in self._losses.items()
+        }
+        return follow(measured, due, steps, self._settings.patience)
+
+    def reach(self) -> int:
+        """The furthest step whose state a run may go on from: all that it would have is there."""
+        if not self.due:
+            return self._steps
+        if not self.has(0):
+            return 0
+        course = self.course()
+        best = course.best
+        if self._settings.keep_best and best is not None and not self.best_path(best).exists():
+            return best - 1
+        return course.known - course.gave_up  # a loop ends only after a step that it does
+
+    def best_path(self, step: int) -> Path:
+        return self._folder / f"best-{step:08}.safetensors"
+
+    def verdict(self, last: int) -> str | None:
+        """Why a run ends after ``last`` steps, before its time; None when it does not."""
+        if last >= self._steps or not self.course(last).gave_up:
+            return None
+        return (
+            f"stopped after step {last} of {self._steps}: {self._settings.patience} validations in a "
+            "row were no better than the best"
+        )
+
+    def find(self, *, kept: bool) -> Result | None:
+        """The result on disk that the run would come to, if all of it is there.
+
+        ``kept``: else what was kept when it was stopped on purpose.
+        """
+        end = self.course().end
+        found = None if end is None else self._run.find(end)
+        if found is None and kept:
+            found = self._run.find_kept(self._steps)
+        return found and self._judge(found)
+
+    def save(self, lora: LoraModel, outcome: Outcome) -> Result:
+        """Write the result of the run. Out of patience it is what a run of as many steps comes to."""
+        if self.verdict(outcome.steps) and not outcome.lost:
+            outcome = replace(outcome, stopped=None)
+        result = self._run.save(lora, outcome, self._steps)
+        return self._judge(result) or result
+
+    def _judge(self, result: Result) -> Result | None:
+        """The result with what validation says of it; None, and their file gone, if the best adapters
+        cannot be read."""
+        last, best = len(result.losses), None
+        step = self.course(last).best
+        if self._settings.keep_best and step is not None:
+            try:
+                best = read_lora(self.best_path(step))
+            except ValueError as problem:
+                log.warning("LoRA Loop: %s", problem)
+                self.best_path(step).unlink(missing_ok=True)
+                return None
+        stopped = result.stopped or self.verdict(last)
+        measured = (self.measurement(step) for step in self.due if step <= last)
+        validations = tuple(one for one in measured if one is not None)
+        return replace(result, best=best, stopped=stopped, validations=validations)
+
+    def keep(self, step: int, lora: LoraModel) -> None:
+        """Put the adapters of the best step on disk, then take away those that they beat.
+
+        The best of a shorter run whose result is here stays.
+        """
+        write_lora(self.best_path(step), lora, lora.metadata, "fp32")
+        ended = [int(path.stem.partition("-")[2]) for path in self._folder.glob("steps-*.json")]
+        kept = {step, *(self.course(last).best for last in ended)}
+        for path in self._folder.glob("best-*.safetensors"):
+            if int(path.stem.partition("-")[2]) not in kept:
+                path.unlink()
+
+    def _key(self) -> list[int]:
+        """What the losses depend on beside the run's identity."""
+        return [self._settings.timesteps, self._settings.max_pictures]
+
+    def _read(self) -> dict[int, list[float]]:
+        try:
+            content = json.loads((self._folder / NAME).read_text("utf-8"))
+            if content["settings"] != self._key():
+                return {}
+            return {
+                int(step): list(map(float, losses)) for step, losses in content["losses"].items()
+            }
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
+            log.warning("LoRA Loop: %s is not usable: %s", self._folder / NAME, problem)
+            return {}

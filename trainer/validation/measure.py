@@ -1,0 +1,63 @@
+"""How good the adapters are on pictures that are not trained on, without the noise of single losses.
+
+Every picture is measured with the same noise at the same timesteps each time, one in each equal part
+of the range. A loss alone says little: which timestep it is of decides most of it. So each is
+compared with itself at step 0, where adapters give nothing yet, and what is told is the mean of these
+differences: negative is better than at the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from .. import rng
+from ..batches.plan import BatchItem
+from ..batches.training_data import TrainingData
+from ..cache.latents import CachedItem
+from ..config.train import TrainConfig
+from ..training.live_encoding import with_texts
+from ..training.step import Draws, Model, sample_losses
+
+
+class Validation:
+    """The held-out pictures with their fixed noise and timesteps, ready to be measured.
+
+    The loss is that of training with its weights, on plain Gaussian noise and unmirrored pictures.
+    """
+
+    def __init__(
+        self, data: TrainingData, items: Sequence[CachedItem], config: TrainConfig
+    ) -> None:
+        """``data`` is that of the ``items``, all of which are held out."""
+        self._data, self._items, self._config = data, items, config
+
+    def losses(self, model: Model, before_batch: Callable[[], None]) -> list[float]:
+        """The loss of every picture at each of its timesteps, as the adapters are now.
+
+        ``before_batch`` is called before every forward and may raise.
+        """
+        found = []
+        with torch.no_grad():
+            for index in range(len(self._items)):
+                batch = self._data.load([BatchItem(index, 0, False, self._items[index].caption)])
+                batch = with_texts(model, batch)
+                for part in range(self._config.validation.timesteps):
+                    before_batch()
+                    draws = self._draws(index, batch.latents, part, len(model.schedule))
+                    losses = sample_losses(
+                        model, batch.to(model.device), draws.to(model.device), self._config.loss
+                    )
+                    found.append(float(losses))
+        return found
+
+    def _draws(self, index: int, latents: torch.Tensor, part: int, timesteps: int) -> Draws:
+        """Pure functions of (seed, picture, part of the range), on the CPU."""
+        item, settings, loss = self._items[index], self._config.validation, self._config.loss
+        key = ("validation", item.digest, *item.bucket, part)
+        lowest, highest = loss.min_timestep, min(loss.max_timestep, timesteps)
+        place = (part + rng.uniform(settings.seed, *key, "timestep")) / settings.timesteps
+        step = lowest + int((highest - lowest) * place)
+        noise = torch.randn(latents.shape, generator=rng.generator(settings.seed, *key, "noise"))
+        return Draws(noise, torch.tensor([step]))
