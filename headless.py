@@ -65,8 +65,8 @@ def train(options: argparse.Namespace) -> int:
     _import_comfyui(cpu=None)
     _pack()
     host = f"{PACKAGE}.nodes.host"
-    training = importlib.import_module(f"{host}.config_training")
-    importing = importlib.import_module(f"{host}.importing")
+    training = importlib.import_module(f"{host}.training.from_config")
+    importing = importlib.import_module(f"{host}.dataset.kohya_import")
     interrupt = importlib.import_module("comfy.model_management").InterruptProcessingException
     _show_progress(f"{host}.progress.line")
     directory = options.directory.resolve()

@@ -124,7 +124,7 @@ class FullSize:
 
         from pack.bench.alive import held
         from pack.bench.reduced_sdxl import MetaWeights
-        from pack.nodes.host.unet import predict
+        from pack.nodes.host.model.unet import predict
         from pack.trainer.config.train import LoraConfig
         from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
         from pack.trainer.layers.compact_plan import compact_plan

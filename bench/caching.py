@@ -177,7 +177,8 @@ class _Making:
 
 def _with_tags(folder: Path, work: Path) -> dict[str, Callable[[], None]]:
     """WD14 Tag and Cache Latents, without and with the VAE connected to both."""
-    from pack.nodes.host import caching, folders, tagging
+    from pack.nodes.host import folders
+    from pack.nodes.host.dataset import cache, tag
     from pack.tagger import TagOptions
     from pack.trainer.config.cache import CacheSettings
     from pack.trainer.dataset.scan import scan_folder
@@ -189,12 +190,12 @@ def _with_tags(folder: Path, work: Path) -> dict[str, Callable[[], None]]:
 
     def run(connected: bool) -> None:
         shutil.rmtree(folders.cache_root(), ignore_errors=True)
-        request = tagging.TagRequest(
+        request = tag.TagRequest(
             dataset, TAGGER, TagOptions(), "replace", "cpu",
             vae=vae if connected else None, cache_settings=settings,
         )  # fmt: skip
-        tagged = tagging.tag_dataset(request).dataset
-        caching.build_cache(caching.CacheRequest(tagged, vae, None, settings))
+        tagged = tag.tag_dataset(request).dataset
+        cache.build_cache(cache.CacheRequest(tagged, vae, None, settings))
 
     return {"two passes": partial(run, False), "one pass": partial(run, True)}
 

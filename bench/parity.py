@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..nodes.host.unet import predict
-from ..nodes.host.weights import ComfyWeights
+from ..nodes.host.model.unet import predict
+from ..nodes.host.model.weights import ComfyWeights
 from ..trainer.config.train import LoraConfig
 from ..trainer.layers.attach import Attachment
 from ..trainer.layers.compact_plan import compact_plan

@@ -56,7 +56,7 @@ def _parts(unet: nn.Module, side: int) -> dict[str, Callable[[], Tensor]]:
     """Name -> a forward of that part."""
     from comfy.ldm.modules.attention import attention_pytorch
 
-    from pack.nodes.host.unet import predict
+    from pack.nodes.host.model.unet import predict
 
     block, resnet = unet.get_submodule(BLOCK), unet.get_submodule(RESNET)
     options = {"optimized_attention_override": lambda _, *a, **k: attention_pytorch(*a, **k)}

@@ -106,34 +106,36 @@ def _run(work: Path) -> None:
     _import_comfyui(work)
     import onnxruntime  # noqa: F401  (else it would count as tagging)
 
-    from pack.nodes.host import captions, clearing, files, loading, tagging
+    from pack.nodes.host import cache_folder
+    from pack.nodes.host.dataset import clear_cache, filter_tags, load
+    from pack.nodes.host.dataset import tag as tagging
     from pack.tagger import FilterOptions, TagOptions
     from pack.trainer.batches.training_data import TrainingData
     from pack.trainer.cache.latents import LatentRecipe, cache_latents
     from pack.trainer.config.train import TrainConfig
     from pack.trainer.sdxl.buckets import BucketSettings
 
-    request = loading.LoadRequest(str(work / "set"), 1, "", ".txt", False, "first")
+    request = load.LoadRequest(str(work / "set"), 1, "", ".txt", False, "first")
     settings = BucketSettings((64, 64), min_reso=32, max_reso=128, step=16)
     recipe = LatentRecipe(settings, "stand-in")
     options = FilterOptions(trigger="sks")
     run = _Run()
 
     def cache() -> Any:
-        with files.cache_store() as store:
+        with cache_folder.cache_store() as store:
             found = cache_latents(dataset, recipe, _encode, store, batch_size=32)
-            clearing.keep_within(LIMIT_GB, found, store)
+            clear_cache.keep_within(LIMIT_GB, found, store)
             return found
 
     def check() -> None:
-        with files.cache_store() as store:
+        with cache_folder.cache_store() as store:
             TrainingData(cached, "none", store).missing(TrainConfig())
 
-    run.stage("stamp", lambda: loading.folder_stamp(request))
-    dataset, _ = run.stage("load", lambda: loading.load_dataset(request))
+    run.stage("stamp", lambda: load.folder_stamp(request))
+    dataset, _ = run.stage("load", lambda: load.load_dataset(request))
     tag = tagging.TagRequest(dataset, TAGGER, TagOptions(), "append", "cpu")
     dataset = run.stage("tag", lambda: tagging.tag_dataset(tag)).dataset
-    dataset, _ = run.stage("filter", lambda: captions.filter_dataset(dataset, options))
+    dataset, _ = run.stage("filter", lambda: filter_tags.filter_dataset(dataset, options))
     cached = run.stage("buckets, cache", cache)
     run.stage("check in Train", check)
     sys.stdout.write(f"\n{json.dumps(run.result())}\n")

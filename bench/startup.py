@@ -43,7 +43,9 @@ def main() -> None:
 
 def _stages(ours: Any) -> list[str]:
     """A line for each stage in the order of their ends; the last is the whole."""
-    from pack.nodes.host import live_training, mounting, training, unet
+    from pack.nodes.host.model import unet
+    from pack.nodes.host.training import attachment, live_training
+    from pack.nodes.host.training import train as training
     from pack.trainer.batches.training_data import TrainingData
 
     seconds: dict[str, Any] = {}
@@ -52,8 +54,8 @@ def _stages(ours: Any) -> list[str]:
         "the checks of a training": (training.Request, "check"),
         "adapters, rank 32": (live_training, "make_network"),
         "memory plan": (live_training.LiveTraining, "_memory_plan"),
-        "plan of layers": (mounting.Mounting, "__init__"),
-        "room, attachment, weights held": (mounting.Mounting, "__enter__"),
+        "plan of layers": (attachment.Mounting, "__init__"),
+        "room, attachment, weights held": (attachment.Mounting, "__enter__"),
         "optimiser and loop": (live_training.Loop, "__init__"),
         "first batch": (TrainingData, "load"),
     }

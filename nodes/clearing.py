@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host.clearing import CLEARABLE, clear_cache
+from .host.dataset.clear_cache import CLEARABLE, clear_cache
 from .schema import field, node, output
 
 

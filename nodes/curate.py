@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..tagger import CurateOptions
 from ..trainer.dataset.dataset import Dataset
 from ..trainer.sdxl.buckets import BucketSettings
-from .host.curating import CurateRequest, curate_dataset
+from .host.dataset.curate import CurateRequest, curate_dataset
 from .schema import field, node, output, setting
 from .sockets import DatasetSocket
 

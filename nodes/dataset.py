@@ -6,8 +6,14 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host.images import to_image
-from .host.loading import CAPTION_LINES, LoadRequest, folder_problem, folder_stamp, load_dataset
+from .host.dataset.load import (
+    CAPTION_LINES,
+    LoadRequest,
+    folder_problem,
+    folder_stamp,
+    load_dataset,
+)
+from .host.model.vae import to_image
 from .schema import field, node, output
 from .sockets import DatasetSocket
 

@@ -9,7 +9,7 @@ from ..trainer.dataset.dataset import Dataset
 from ..trainer.dataset.save_images import dataset_of
 from ..trainer.dataset.subsets import merged
 from .host import folders
-from .host.exchange import arrays_of, export, images_of
+from .host.dataset.exchange import arrays_of, export, images_of
 from .schema import field, node, output
 from .sockets import DatasetSocket
 

@@ -11,7 +11,7 @@ from .dataset import LoadDataset
 from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDatasets
 from .files import SaveCaptions, TidyDataset
 from .filters import FilterTags
-from .host.stopping import add_routes
+from .host.training.stop_and_keep import add_routes
 from .identity import IdentityTags
 from .kohya import ImportKohyaConfig
 from .latents import CacheLatents

@@ -11,7 +11,7 @@ from ..trainer.dataset.dataset import Dataset
 from ..trainer.renaming.plan import Naming
 from ..trainer.renaming.tidy import MODES, Mode
 from .host import folders
-from .host.tidying import naming_problem, renaming_state, tidy_dataset
+from .host.dataset.tidy import naming_problem, renaming_state, tidy_dataset
 from .schema import field, node, output, setting
 from .sockets import DatasetSocket
 

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..tagger import FilterOptions, parse_list, parse_patterns, parse_replacements
 from ..trainer.dataset.dataset import Dataset
-from .host.captions import filter_dataset
+from .host.dataset.filter_tags import filter_dataset
 from .schema import field, node, output, setting
 from .sockets import DatasetSocket
 

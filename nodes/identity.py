@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..tagger import IDENTITY_KINDS, IDENTITY_POLICIES, IdentityOptions, parse_list
 from ..trainer.dataset.dataset import Dataset, Subset
-from .host.identity import identity_tags
+from .host.dataset.identity import identity_tags
 from .schema import field, node, output, setting
 from .sockets import DatasetSocket
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host.importing import ImportRequest, import_kohya, import_stamp
+from .host.dataset.kohya_import import ImportRequest, import_kohya, import_stamp
 from .schema import field, node, output
 from .sockets import (
     BucketSettingsSocket,

@@ -9,8 +9,8 @@ from comfy_api.latest import io
 from ..trainer.config.cache import AS_PROMPTS, CacheSettings, Chunks, TextRecipe
 from ..trainer.dataset.dataset import Dataset
 from ..trainer.sdxl.buckets import BucketSettings, parse_resolutions
-from .host.caching import CacheRequest, build_cache
-from .host.clearing import last_cleared
+from .host.dataset.cache import CacheRequest, build_cache
+from .host.dataset.clear_cache import last_cleared
 from .schema import field, node, output, setting
 from .sockets import BucketSettingsSocket, CacheSocket, DatasetSocket
 

@@ -13,8 +13,8 @@ from ..trainer.lora_files.file import IfExists, save_user_lora
 from ..trainer.lora_files.formats import LoraFormat, in_format
 from ..trainer.lora_files.modelspec import About
 from .host import folders
-from .host.apply import apply_lora
-from .host.saving import file_metadata
+from .host.lora.apply import apply_lora
+from .host.lora.save import file_metadata
 from .schema import field, node, output, setting
 from .sockets import LoraModelSocket
 

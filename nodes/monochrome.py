@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..tagger import MONOCHROME_POLICIES, MonochromeOptions
 from ..trainer.dataset.dataset import Dataset
-from .host.monochrome import detect_monochrome
+from .host.dataset.monochrome import detect_monochrome
 from .schema import field, node, output, setting
 from .sockets import DatasetSocket
 

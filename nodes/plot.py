@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..trainer.runs.loss_plot import draw_loss
 from ..trainer.runs.measurement import Measurement
-from .host.images import to_image
+from .host.model.vae import to_image
 from .schema import field, node, output
 from .sockets import LossMapSocket
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host.sampling import PreviewSettings, parse_strengths, samplers, schedulers
+from .host.previews.previewer import PreviewSettings, parse_strengths, samplers, schedulers
 from .schema import field, node, output, setting
 from .sockets import PreviewSettingsSocket
 

@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..trainer.runs.run_list import Pruning
-from .host.runs import ACTIONS, runs
+from .host.training.runs import ACTIONS, runs
 from .schema import field, node, output, setting
 
 

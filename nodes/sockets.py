@@ -20,7 +20,7 @@ from ..trainer.config.train import (
 )
 from ..trainer.dataset.dataset import Dataset
 from ..trainer.lora_files.file import LoraModel
-from .host.sampling import PreviewSettings
+from .host.previews.previewer import PreviewSettings
 
 
 class Socket(NamedTuple):

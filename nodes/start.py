@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .host.starting import load_lora, lora_names, lora_state
+from .host.lora.load import load_lora, lora_names, lora_state
 from .schema import field, node, output
 from .sockets import LoraModelSocket
 

@@ -17,7 +17,7 @@ from ..tagger import (
 )
 from ..trainer.config.cache import CacheSettings
 from ..trainer.dataset.dataset import Dataset
-from .host.tagging import TagRequest, model_names, tag_dataset
+from .host.dataset.tag import TagRequest, model_names, tag_dataset
 from .schema import field, node, output, setting
 from .sockets import BucketSettingsSocket, DatasetSocket
 

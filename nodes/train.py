@@ -20,12 +20,12 @@ from ..trainer.config.train import (
     ValidationConfig,
 )
 from ..trainer.runs.start_from import Start
-from .host.apply import apply_lora
-from .host.images import empty_image
-from .host.request import Request, preview_problem
-from .host.sampling import PreviewSettings
-from .host.seen import read_seen
-from .host.training import train_lora
+from .host.lora.apply import apply_lora
+from .host.model.vae import empty_image
+from .host.previews.previewer import PreviewSettings
+from .host.training.first_step import read_seen
+from .host.training.request import Request, preview_problem
+from .host.training.train import train_lora
 from .schema import field, node, output, setting
 from .sockets import (
     CacheSocket,

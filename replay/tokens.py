@@ -35,7 +35,7 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
 def _mode_cases(
     tokenizer: Any, caption: str, name: str, mode: str, expected: dict[str, Any]
 ) -> Iterator[Case | Unsupported]:
-    from ..nodes.host.tokens import kohya_tokens
+    from ..nodes.host.model.clip_tokens import kohya_tokens
 
     found = _MODE.fullmatch(mode)
     if not found:

@@ -43,7 +43,7 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
     An Unsupported naming the setting stands for a run that asks for what the trainer lacks.
     """
     # The host's classes are imported here: ComfyUI is found at run time.
-    from ..nodes.host.unet import predict
+    from ..nodes.host.model.unet import predict
 
     where = folder / "train"
     about = json.loads((where / "train.json").read_text("utf-8"))
@@ -115,7 +115,7 @@ class _Replay:
             raise Unsupported(f"{self.tag}: several learning rates {rates}")
 
     def cases(self, unet: nn.Module, run_unet: Any) -> Iterator[Case]:
-        from ..nodes.host.weights import ComfyWeights
+        from ..nodes.host.model.weights import ComfyWeights
 
         network = Network(find_targets(unet, self.lora))
         initial = load_file(self.where / "lora_init.safetensors")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ...nodes.host.unet import predict
+from ...nodes.host.model.unet import predict
 from ...trainer.config.train import LoraConfig
 from ...trainer.network.unet_targets import find_targets
 from ..naive import Naive

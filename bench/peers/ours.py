@@ -55,9 +55,11 @@ class Ours:
         )
 
     def run(self, batch: int, steps: int, watch: Watch) -> None:
-        from ...nodes.host import folders, memory, training
-        from ...nodes.host.live_training import LiveTraining
-        from ...nodes.host.request import Request
+        from ...nodes.host import folders
+        from ...nodes.host.model import memory
+        from ...nodes.host.training import train
+        from ...nodes.host.training.live_training import LiveTraining
+        from ...nodes.host.training.request import Request
 
         shutil.rmtree(self._folder, ignore_errors=True)  # a run that was done is not done again
         cached = synthetic_cache(self._scene, self._folder / "cache", max(batch, 2))
@@ -78,7 +80,7 @@ class Ours:
             if not self._managed:
                 stack.enter_context(patch(memory, "make_room"))
             stack.enter_context(torch.inference_mode())
-            result, _ = training.train_lora(request)
+            result, _ = train.train_lora(request)
         self.last_loss = result.losses[-1]
 
     def weights(self) -> Iterable[Tensor]:

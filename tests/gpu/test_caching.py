@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from pack.nodes.host import images
+from pack.nodes.host.model import vae as images
 
 
 def pictures(count):

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pack.nodes.host import frozen_weights, memory
-from pack.nodes.host import unet as host_unet
-from pack.nodes.host.session import training_session
+from pack.nodes.host.model import frozen_weights, memory
+from pack.nodes.host.model import unet as host_unet
+from pack.nodes.host.model.autograd_session import training_session
 from pack.tests.host import scene
 from pack.trainer.config.train import LoraConfig, SpeedConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from pack.nodes.host import recording, sampling, training
-from pack.nodes.host.sampling import PreviewSettings
+from pack.nodes.host.previews import previewer
+from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.training import cuda_graphs
+from pack.nodes.host.training import train as training
 from pack.tests.gpu.test_training import difference
 from pack.tests.host import scene
 from pack.trainer.config.train import SpeedConfig
@@ -86,7 +88,7 @@ def test_the_lora_is_that_of_a_plain_run(tiny, cached, tmp_path, monkeypatch, re
 
 def test_a_preview_has_the_memory_of_the_recordings(tiny, cached, tmp_path, monkeypatch, replays):
     """Before ComfyUI samples, nothing of the pool is left, neither in use nor set aside."""
-    seen, sample, free = [], sampling.Previewer.sample, CudaRecorder.free
+    seen, sample, free = [], previewer.Previewer.sample, CudaRecorder.free
 
     def noting(self):
         held = [
@@ -98,7 +100,7 @@ def test_a_preview_has_the_memory_of_the_recordings(tiny, cached, tmp_path, monk
 
     monkeypatch.setattr(CudaRecorder, "free", noting)
     monkeypatch.setattr(
-        sampling.Previewer, "sample", lambda *args: seen.append("preview") or sample(*args)
+        previewer.Previewer, "sample", lambda *args: seen.append("preview") or sample(*args)
     )
     train(tiny, cached, tmp_path / "run", monkeypatch, speed=ON)
     first = seen.index("preview")
@@ -112,7 +114,7 @@ def pool_of(segment):
 
 def test_a_micro_batch_never_waits_for_the_device(tiny, cached, tmp_path, monkeypatch):
     """Where something would, PyTorch raises here, and in a recording CUDA breaks it off."""
-    made = recording.Graphs.around
+    made = cuda_graphs.Graphs.around
 
     def strict(self, compute):
         def run(micro):
@@ -124,14 +126,14 @@ def test_a_micro_batch_never_waits_for_the_device(tiny, cached, tmp_path, monkey
 
         return made(self, run)
 
-    monkeypatch.setattr(recording.Graphs, "around", strict)
+    monkeypatch.setattr(cuda_graphs.Graphs, "around", strict)
     assert train(tiny, cached, tmp_path / "run", monkeypatch, speed=ON).trained
 
 
 def test_a_step_that_waits_is_not_recorded_and_training_goes_on(
     tiny, cached, tmp_path, monkeypatch, replays, caplog
 ):
-    made = recording.Graphs.around
+    made = cuda_graphs.Graphs.around
 
     def waiting(self, compute):
         def run(micro):
@@ -142,7 +144,7 @@ def test_a_step_that_waits_is_not_recorded_and_training_goes_on(
         return made(self, run)
 
     plain = train(tiny, cached, tmp_path / "plain", monkeypatch)
-    monkeypatch.setattr(recording.Graphs, "around", waiting)
+    monkeypatch.setattr(cuda_graphs.Graphs, "around", waiting)
     recorded = train(tiny, cached, tmp_path / "recorded", monkeypatch, speed=ON)
     assert caplog.text.count("could not be recorded") == 1 and not replays
     assert difference(plain.lora, recorded.lora) < 1e-5

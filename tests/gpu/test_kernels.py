@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pack.bench import reduced_sdxl
-from pack.nodes.host.unet import predict
-from pack.nodes.host.weights import ComfyWeights
+from pack.nodes.host.model.unet import predict
+from pack.nodes.host.model.weights import ComfyWeights
 from pack.tests.trainer.layers.test_elementwise import draw
 from pack.trainer.config.train import LoraConfig
 from pack.trainer.layers.attach import Attachment

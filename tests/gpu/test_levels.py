@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pack.bench import reduced_sdxl
-from pack.nodes.host.unet import predict
-from pack.nodes.host.weights import ComfyWeights
+from pack.nodes.host.model.unet import predict
+from pack.nodes.host.model.weights import ComfyWeights
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.train import LoraConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pack.nodes.host import training
+from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 
 

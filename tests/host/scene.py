@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pack.nodes.host import images, text
-from pack.nodes.host.request import Request
+from pack.nodes.host.model import clip as text
+from pack.nodes.host.model import vae
+from pack.nodes.host.training.request import Request
 from pack.trainer.cache.latents import CachedDataset, LatentRecipe, cache_latents
 from pack.trainer.cache.texts import cache_texts
 from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
@@ -39,9 +40,9 @@ def cache(tiny, folder: Path, store: Path, flip=False) -> CachedDataset:
     """Latents and captions of a folder in a store, with the tiny VAE and CLIP."""
     dataset = scan_folder(folder)
     with torch.inference_mode():
-        recipe = LatentRecipe(BUCKETS, images.vae_fingerprint(tiny.vae), flip=flip)
+        recipe = LatentRecipe(BUCKETS, vae.vae_fingerprint(tiny.vae), flip=flip)
         cached = cache_latents(
-            dataset, recipe, lambda p: images.encode_pixels(tiny.vae, p), Store(store)
+            dataset, recipe, lambda p: vae.encode_pixels(tiny.vae, p), Store(store)
         )
         fingerprint = text.clip_fingerprint(tiny.clip)
         cache_texts(

@@ -6,8 +6,8 @@ import torch
 from pack.bench import reduced_sdxl, step
 from pack.bench.counting import Counter
 from pack.bench.naive import Naive
-from pack.nodes.host.unet import predict
-from pack.nodes.host.weights import ComfyWeights
+from pack.nodes.host.model.unet import predict
+from pack.nodes.host.model.weights import ComfyWeights
 from pack.trainer.config.train import LoraConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan
 from pack.trainer.layers.compact_plan import compact_plan

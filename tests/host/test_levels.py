@@ -10,8 +10,8 @@ from pack.bench import reduced_sdxl
 from pack.bench.activations import FullSize
 from pack.bench.alive import held
 from pack.bench.counting import MORE
-from pack.nodes.host.unet import predict
-from pack.nodes.host.weights import ComfyWeights
+from pack.nodes.host.model.unet import predict
+from pack.nodes.host.model.weights import ComfyWeights
 from pack.trainer.config.train import LoraConfig, TrainConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.layers.compact_plan import compact_plan

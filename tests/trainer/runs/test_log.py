@@ -6,7 +6,7 @@ import pytest
 
 from pack.trainer.runs.log import NAME, logged
 
-PACK = logging.getLogger("pack.nodes.host.training")
+PACK = logging.getLogger("pack.nodes.host.training.train")
 OTHER = logging.getLogger("somebody.else")
 
 

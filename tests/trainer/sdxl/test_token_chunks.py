@@ -1,4 +1,4 @@
-"""Kohya's chunks and weights; real token ids are replayed in tests/host/test_tokens.py."""
+"""Kohya's chunks and weights; real token ids are replayed in tests/host/model/test_clip_tokens.py."""
 
 import pytest
 

@@ -1,0 +1,1 @@
+"""What the dataset nodes do: load, tag, filter, curate, tidy, cache."""

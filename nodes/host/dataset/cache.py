@@ -1,0 +1,159 @@
+"""Building the cache with ComfyUI's VAE and CLIP."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from ....trainer.batches.class_captions import lasting_texts
+from ....trainer.cache.latents import CachedDataset, LatentRecipe, cache_latents
+from ....trainer.cache.masks import cache_masks
+from ....trainer.cache.texts import cache_texts
+from ....trainer.config.cache import CacheSettings
+from ....trainer.config.train import TrainConfig
+from ....trainer.dataset.dataset import Dataset
+from ....trainer.files.store import Store
+from ..cache_folder import cache_store
+from ..model import clip as text
+from ..model import vae as images
+from ..progress import NodeProgress, check_interrupt
+from .clear_cache import keep_within
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CacheRequest:
+    """What the Cache Latents node was given."""
+
+    dataset: Dataset
+    vae: Any
+    clip: Any
+    settings: CacheSettings
+    node_id: str | None = None
+    limit_gb: float = 0.0
+
+
+def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
+    """Encode what the cache lacks; the cached dataset and a report of its buckets."""
+    if request.clip is not None:
+        text.check_clip(request.clip)
+    settings = request.settings
+    recipe = latent_recipe(settings, request.vae)
+    with cache_store() as store:
+        cached = encode_pictures(
+            request.dataset, recipe, request.vae, store, settings.batch_size, request.node_id
+        )
+        cached = dataclasses.replace(cached, texts=settings.texts)
+        if request.clip is not None:
+            fingerprint = encode_captions(
+                cached, request.clip, TrainConfig(), store, request.node_id
+            )
+            cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
+        size = keep_within(request.limit_gb, cached, store)
+    return cached, _report(cached) + (f"\n{size}" if size else "")
+
+
+def latent_recipe(settings: CacheSettings, vae: Any) -> LatentRecipe:
+    """How Cache Latents with these settings makes latents with this VAE."""
+    return LatentRecipe(
+        settings.buckets,
+        images.vae_fingerprint(vae),
+        settings.flip,
+        settings.kohya,
+        more_buckets=tuple(map(settings.buckets.at, settings.more_resolutions)),
+    )
+
+
+def encode_pictures(
+    dataset: Dataset,
+    recipe: LatentRecipe,
+    vae: Any,
+    store: Store,
+    batch_size: int = 1,
+    node_id: str | None = None,
+) -> CachedDataset:
+    """Latents of every picture that has none in the store yet."""
+    bar = NodeProgress(dataset.image_count, node_id)
+
+    def on_image(done: int, total: int, name: str) -> None:
+        check_interrupt()
+        bar.update(dataset.image_count - total + done, f"latents {done}/{total}: {name}")
+
+    return cache_latents(
+        dataset,
+        recipe,
+        lambda pixels: images.encode_pixels(vae, pixels),
+        store,
+        batch_size=batch_size,
+        on_image=on_image,
+    )
+
+
+def make_masks(cached: CachedDataset, store: Store, node_id: str | None) -> tuple[str | None, ...]:
+    """The store's key of every picture's mask, for masked loss; says how many there are."""
+    bar = NodeProgress(len(cached.items), node_id)
+
+    def on_mask(done: int, total: int, name: str) -> None:
+        check_interrupt()
+        bar.update(len(cached.items) - total + done, f"masks {done}/{total}: {name}")
+
+    keys = cache_masks(cached, store, on_mask)
+    from_files = sum(item.mask_digest is not None for item in cached.items)
+    found = sum(key is not None for key in keys)
+    log.info(
+        "LoRA Loop: masked loss: %d mask(s) from files, %d from transparency, %d without",
+        from_files, found - from_files, len(keys) - found,
+    )  # fmt: skip
+    if not found:
+        log.warning(
+            "LoRA Loop: masked is on and nothing has a mask: put masks into a folder named masks beside "
+            "the pictures, each with its picture's name, or use pictures with transparency."
+        )
+    return keys
+
+
+def encode_captions(
+    cached: CachedDataset,
+    clip: Any,
+    config: TrainConfig,
+    store: Store,
+    node_id: str | None = None,
+) -> str:
+    """Encode every lasting caption that the cache lacks; returns the fingerprint of the text encoders.
+
+    Captions that differ from showing to showing are encoded while training.
+    """
+    bar = NodeProgress(len(cached.items), node_id)
+    fingerprint = text.clip_fingerprint(clip, cached.texts)
+    trigger = cached.dataset.trigger
+
+    def on_text(done: int, total: int) -> None:
+        check_interrupt()
+        bar.update(max(0, len(cached.items) - total) + done, f"captions {done}/{total}")
+
+    cache_texts(
+        (text for item in cached.items for text in lasting_texts(item, trigger, config)),
+        lambda caption: text.encode_caption(clip, caption, cached.texts),
+        store,
+        fingerprint,
+        on_text,
+    )
+    return fingerprint
+
+
+def _report(cached: CachedDataset) -> str:
+    counts: Counter[tuple[int, int]] = Counter()
+    for item in cached.items:
+        counts[item.bucket] += item.repeats
+    times = 1 + len(cached.recipe.more_buckets)
+    head = f"{len(cached.items) // times} pictures"
+    head += f" at {times} resolutions" if times > 1 else ""
+    lines = [f"{head} in {len(counts)} bucket(s), repeats counted:"]
+    lines += [f"  {w} x {h}: {count}" for (w, h), count in sorted(counts.items())]
+    if cached.text_fingerprint is None:
+        lines.append("captions are encoded by Train (no CLIP is connected here)")
+    return "\n".join(lines)

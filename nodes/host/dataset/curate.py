@@ -1,0 +1,185 @@
+"""Curating a dataset: every picture measured, copies found, what is objected to reported or left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from ....tagger import CANDIDATE_BITS, HASH_BITS, CurateOptions, find_copies
+from ....trainer.dataset.dataset import Dataset, Problem, Subset
+from ....trainer.files.store import Store
+from ....trainer.sdxl.buckets import BucketSettings
+from .. import folders
+from ..model.vae import empty_image, to_image
+from ..progress import NodeProgress, check_interrupt
+from .curate_findings import UNREADABLE, Entry, Finding, report, single_findings
+from .quality import Measured, measure_pictures
+from .rejects_sheet import rejects_sheet
+
+_ROWS_PER_UPDATE = 100
+
+
+@dataclass(frozen=True)
+class CurateRequest:
+    """What the Curate Dataset node was given."""
+
+    dataset: Dataset
+    options: CurateOptions
+    buckets: BucketSettings
+    node_id: str | None = None
+
+
+class _Examined(NamedTuple):
+    """The findings of each picture file, and how diverse the set is."""
+
+    findings: dict[Path, list[Finding]]
+    diversity: str
+
+    def rejected(self) -> dict[Path, str]:
+        """Why each picture is left out, for those that are."""
+        reasons = {
+            path: ", ".join(finding.label for finding in found if finding.excludes)
+            for path, found in self.findings.items()
+        }
+        return {path: reason for path, reason in reasons.items() if reason}
+
+
+def curate_dataset(request: CurateRequest) -> tuple[Dataset, Tensor, str]:
+    """The kept pictures, a sheet of those left out (or a grey stand-in), and the report.
+
+    Training and regularisation pictures are apart: one may be in both.
+    """
+    dataset = request.dataset
+    samples = [sample for _, sample in dataset.samples()]
+    measured = measure_pictures(samples, Store(folders.cache_root()), request.node_id)
+    training, reg = (_examine(request, measured, is_reg) for is_reg in (False, True))
+    leaving, leaving_reg = training.rejected(), reg.rejected()
+    broken = [Problem(path, why) for path, why in measured.items() if isinstance(why, str)]
+    kept = _without(dataset, leaving, leaving_reg)
+    kept = dataclasses.replace(kept, problems=(*dataset.problems, *broken))
+    rejected = [*leaving.items(), *leaving_reg.items()]
+    sheet = to_image(rejects_sheet(rejected)) if rejected else empty_image()
+    listed = [*training.findings.values(), *reg.findings.values()]
+    findings = [finding for found in listed for finding in found]
+    return kept, sheet, report(dataset, kept, findings, request.options, training.diversity)
+
+
+def _examine(
+    request: CurateRequest, measured: dict[Path, Measured | str], is_reg: bool
+) -> _Examined:
+    """What the checks say of the training or of the regularisation pictures, each file taken once."""
+    findings: dict[Path, list[Finding]] = {}
+    entries: list[Entry] = []
+    for subset, sample in request.dataset.samples():
+        if subset.is_reg != is_reg or sample.path in findings:
+            continue
+        result = measured[sample.path]
+        if isinstance(result, str):
+            name = f"{subset.name}/{sample.path.name}"
+            findings[sample.path] = [Finding(UNREADABLE, name, UNREADABLE, result, True)]
+            continue
+        entry = Entry(subset, sample, result)
+        entries.append(entry)
+        findings[sample.path] = list(single_findings(entry, request.options, request.buckets))
+
+    def rank(entry: Entry) -> tuple[bool, bool, int, bool]:
+        """Sorts first what is kept of copies: unobjectionable, large, captioned."""
+        found, (width, height) = findings[entry.sample.path], entry.sample.size
+        excluded = any(finding.excludes for finding in found)
+        return excluded, bool(found), -width * height, not entry.sample.caption
+
+    entries.sort(key=rank)
+    if request.options.exact_duplicates != "off":
+        entries, copies = _distinct(entries, request.options.exact_duplicates == "exclude")
+        for path, finding in copies:
+            findings[path].append(finding)
+    entries.sort(key=lambda entry: (*rank(entry), -entry.sample.stamp.size))
+    copies, diversity = _near(entries, request)
+    for path, finding in copies:
+        findings[path].append(finding)
+    return _Examined(findings, diversity)
+
+
+def _distinct(
+    ranked: Sequence[Entry], excludes: bool
+) -> tuple[list[Entry], list[tuple[Path, Finding]]]:
+    """The first of each group of pictures with the same pixels, and findings about the others."""
+    first: dict[str, Entry] = {}
+    copies = []
+    for entry in ranked:
+        best = first.setdefault(entry.measured.pixels, entry)
+        if best is not entry:
+            same_file = entry.sample.digest == best.sample.digest
+            alike = "the same file as" if same_file else "the same pixels as"
+            copies.append(_copy("exact_duplicates", entry, best, alike, excludes))
+    return list(first.values()), copies
+
+
+def _near(
+    ranked: Sequence[Entry], request: CurateRequest
+) -> tuple[list[tuple[Path, Finding]], str]:
+    """Findings about near duplicates of better pictures, and a line about diversity."""
+    if not ranked:
+        return [], ""
+    mode, least = request.options.near_duplicates, request.options.agreement_threshold
+    bar = NodeProgress(len(ranked), request.node_id)
+
+    def on_row(row: int) -> None:
+        check_interrupt()
+        if row % _ROWS_PER_UPDATE == 0:
+            bar.update(row, f"compared {row}/{len(ranked)}")
+
+    matches, nearest = find_copies(
+        np.array([entry.measured.quality.hash for entry in ranked]),
+        np.array([entry.measured.quality.thumbnail for entry in ranked]),
+        None if mode == "off" else least,
+        on_row,
+    )
+    copies = [
+        _copy(
+            "near_duplicates",
+            ranked[match.copy],
+            ranked[match.kept],
+            f"{match.agreement:.0%} of it agrees (threshold {least:.0%}) with",
+            mode == "exclude",
+        )
+        for match in matches
+    ]
+    return copies, _diversity(nearest)
+
+
+def _copy(
+    check: str, entry: Entry, best: Entry, alike: str, excludes: bool
+) -> tuple[Path, Finding]:
+    captions = "" if entry.sample.caption == best.sample.caption else " (the captions differ)"
+    sentence = f"{alike} {best.name}; keep that one{captions}"
+    label = f"copy of {best.sample.path.name}"
+    return entry.sample.path, Finding(check, entry.name, label, sentence, excludes)
+
+
+def _diversity(nearest: np.ndarray) -> str:
+    alone = (nearest > CANDIDATE_BITS).mean()
+    return (
+        f"diversity: {alone:.0%} of {len(nearest)} distinct training pictures look like no other "
+        f"(over {CANDIDATE_BITS} of {HASH_BITS} bits of the perceptual hash from all others); "
+        f"half are at least {np.median(nearest):.0f} bits from their nearest"
+    )
+
+
+def _without(dataset: Dataset, training: dict[Path, str], reg: dict[Path, str]) -> Dataset:
+    """The dataset without the rejected pictures of each kind; emptied folders go too."""
+
+    def subsets() -> Iterator[Subset]:
+        for subset in dataset.subsets:
+            rejected = reg if subset.is_reg else training
+            samples = tuple(s for s in subset.samples if s.path not in rejected)
+            if samples:
+                yield dataclasses.replace(subset, samples=samples)
+
+    return dataclasses.replace(dataset, subsets=tuple(subsets()))

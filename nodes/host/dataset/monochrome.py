@@ -1,0 +1,99 @@
+"""Detect Monochrome on a DATASET: measuring what is not remembered, and the policy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ....tagger import (
+    NUMBERS,
+    Kind,
+    MonochromeMethod,
+    MonochromeOptions,
+    MonochromePolicy,
+    examine,
+    in_order,
+    tag_kind,
+)
+from ....trainer.dataset.dataset import Dataset, Sample
+from ....trainer.dataset.unchanged import check_unchanged
+from ....trainer.files.digests import digest
+from ....trainer.files.store import Store
+from .. import folders
+from ..progress import NodeProgress, check_interrupt
+
+KIND = "monochrome"
+RECIPE = 1
+"""Raised when the numbers of a picture change, so that older ones are not used."""
+
+
+def detect_monochrome(
+    dataset: Dataset,
+    options: MonochromeOptions,
+    policy: MonochromePolicy,
+    weight: float,
+    node_id: str | None = None,
+) -> tuple[Dataset, str, str]:
+    """Examine every picture and apply the policy to those that lack colour.
+
+    Also returns a report on those, and a table with the numbers of all pictures, tab separated.
+    """
+    numbers = _numbers(dataset, options.method, node_id)
+    kinds = {name: options.kind(measured) for name, measured in numbers.items()}
+    result = dataset.replace_samples(
+        lambda sample: _changed(sample, kinds[sample.digest], policy, weight)
+    )
+    names = NUMBERS[options.method]
+    report, table = [], ["\t".join(["folder", "picture", "kind", *names])]
+    for subset, sample in dataset.samples():
+        kind, values = kinds[sample.digest], [f"{n:.4f}" for n in numbers[sample.digest]]
+        cells = [subset.name, sample.path.name, kind or "colour", *values]
+        table.append("\t".join(" ".join(cell.split()) for cell in cells))
+        if kind is not None:
+            shown = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+            report.append(f"  {sample.path.name}: {kind} ({shown})")
+    head = f"{len(report)} of {dataset.image_count} pictures lack colour; policy: {policy}"
+    return result, "\n".join([head, *report]), "\n".join(table)
+
+
+def _changed(
+    sample: Sample, kind: Kind | None, policy: MonochromePolicy, weight: float
+) -> Sample | None:
+    if kind is None:
+        return sample
+    if policy == "exclude":
+        return None
+    if policy == "down-weight":
+        return dataclasses.replace(sample, weight=sample.weight * weight)
+    return dataclasses.replace(sample, caption=tag_kind(sample.caption, kind))
+
+
+def _numbers(
+    dataset: Dataset, method: MonochromeMethod, node_id: str | None
+) -> Mapping[str, tuple[float, float]]:
+    """The numbers by picture digest. What the cache has is not decoded again."""
+    check_unchanged(dataset)
+    store = Store(folders.cache_root())
+    known: dict[str, tuple[float, float]] = {}
+    missing: dict[str, Path] = {}
+    for _, sample in dataset.samples():
+        tensors = store.load(KIND, digest(KIND, RECIPE, method, sample.digest))
+        if tensors is None:
+            missing[sample.digest] = sample.path
+        else:
+            first, second = tensors["numbers"].tolist()
+            known[sample.digest] = first, second
+    bar = NodeProgress(max(1, len(missing)), node_id)
+    with closing(in_order(partial(examine, method=method), missing.values())) as measured:
+        for done, (name, pair) in enumerate(zip(missing, measured, strict=True), 1):
+            check_interrupt()
+            tensors = {"numbers": torch.tensor(pair, dtype=torch.float64)}
+            store.save(KIND, digest(KIND, RECIPE, method, name), tensors)
+            known[name] = pair
+            bar.update(done)
+    return known

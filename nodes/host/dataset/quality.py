@@ -1,0 +1,107 @@
+"""What Curate Dataset knows of each picture: measured once, in threads, and remembered by content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....tagger import HASH_BITS, MEASURED_PIXELS, Quality, assess
+from ....tagger.borders import Bars
+from ....tagger.duplicates import THUMBNAIL
+from ....tagger.quality import at_measured_size
+from ....trainer.dataset.dataset import Sample
+from ....trainer.dataset.images import explain, load_rgb
+from ....trainer.dataset.unchanged import CHANGED
+from ....trainer.files.digests import bytes_digest, digest
+from ....trainer.files.index import FileStamp
+from ....trainer.files.store import Store
+from ..progress import NodeProgress, check_interrupt
+
+KIND = "quality"
+RECIPE = 1
+"""Raised when a measure changes, so that older numbers are not used."""
+
+_MAX_THREADS = 8
+
+
+class Measured(NamedTuple):
+    """The quality of a picture, and a name of its pixels that file format and metadata do not change."""
+
+    quality: Quality
+    pixels: str
+
+
+def measure_pictures(
+    samples: Iterable[Sample], store: Store, node_id: str | None = None
+) -> dict[Path, Measured | str]:
+    """Each picture's measures by path, or why it cannot be used. What the store has is not decoded again.
+
+    Raises:
+        ValueError: a picture changed since the dataset was read; names it.
+    """
+    pending = {sample.path: sample for sample in samples}
+    bar = NodeProgress(len(pending), node_id)
+    pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "lora-loop-measure")
+    found: dict[Path, Measured | str] = {}
+    try:
+        results = pool.map(lambda sample: _measured(sample, store), pending.values())
+        for path, result in zip(pending, results, strict=True):
+            check_interrupt()
+            found[path] = result
+            bar.update(len(found), f"measured {len(found)}/{len(pending)}: {path.name}")
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return found
+
+
+def _measured(sample: Sample, store: Store) -> Measured | str:
+    key = digest(KIND, RECIPE, sample.digest)
+    try:
+        stat = sample.path.stat()
+        if FileStamp(stat.st_size, stat.st_mtime_ns) == sample.stamp:
+            known = store.load(KIND, key)
+            if known is not None:
+                return _from_tensor(known["record"])
+        data = sample.path.read_bytes()
+    except OSError as error:
+        return explain(error)
+    try:
+        shown = load_rgb(sample.path, data=data, at_least=MEASURED_PIXELS)
+    except ValueError as error:
+        return str(error)
+    if bytes_digest(data) != sample.digest:
+        raise ValueError(f"{sample.path} changed {CHANGED}")
+    picture = at_measured_size(shown)
+    pixels = digest(bytes_digest(picture.tobytes()), sample.size)
+    measured = Measured(assess(picture, sample.size), pixels)
+    store.save(KIND, key, {"record": _to_tensor(measured)})
+    return measured
+
+
+_RECORD = np.dtype(
+    [
+        ("blur", "<f8"),
+        ("bars", "<i4", 4),
+        ("hash", "?", HASH_BITS),
+        ("thumbnail", "u1", (THUMBNAIL, THUMBNAIL, 3)),
+        ("pixels", "S32"),
+    ]
+)
+
+
+def _to_tensor(measured: Measured) -> Tensor:
+    record = np.array((*measured.quality, measured.pixels.encode("ascii")), _RECORD)
+    return torch.from_numpy(np.frombuffer(record.tobytes(), np.uint8).copy())
+
+
+def _from_tensor(tensor: Tensor) -> Measured:
+    blur, bars, bits, thumbnail, pixels = np.frombuffer(tensor.numpy().tobytes(), _RECORD)[0]
+    quality = Quality(float(blur), Bars(*map(int, bars)), bits, thumbnail)
+    return Measured(quality, pixels.decode("ascii"))

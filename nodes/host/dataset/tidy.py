@@ -1,0 +1,39 @@
+"""Tidy Dataset: where its undo files lie, and what is known of the files under their new names."""
+
+from __future__ import annotations
+
+from ....trainer.dataset.dataset import Dataset
+from ....trainer.files.digests import digest
+from ....trainer.renaming.plan import Naming
+from ....trainer.renaming.tidy import Mode, tidy
+from ..cache_folder import file_index
+from ..folders import renames_root
+
+
+def naming_problem(prefix: str | None, start: int | None, digits: int | None) -> str:
+    """The sentence that says why names will not do, or ""; None comes from a linked input."""
+    try:
+        if prefix is not None and start is not None and digits is not None:
+            Naming(prefix, start, digits)
+    except ValueError as problem:
+        return str(problem)
+    return ""
+
+
+def renaming_state() -> str:
+    """Changes with every renaming and undo: what the node once said of the same inputs no longer holds."""
+    journals = renames_root().glob("*.json")
+    return digest(sorted([path.name, path.stat().st_mtime_ns] for path in journals))
+
+
+def tidy_dataset(dataset: Dataset, naming: Naming, mode: Mode) -> tuple[Dataset, str]:
+    """Rename, tell or undo; no picture is read again because of its new name."""
+    tidied, report = tidy(dataset, naming, mode, renames_root())
+    names = {}
+    for (_, old), (_, new) in zip(dataset.samples(), tidied.samples(), strict=True):
+        names[old.path] = new.path
+        if old.mask is not None and new.mask is not None:
+            names[old.mask] = new.mask
+    with file_index() as index:
+        index.move(names)
+    return tidied, report

@@ -1,0 +1,1 @@
+"""LoRA files through ComfyUI: applied, loaded and saved."""

@@ -1,0 +1,43 @@
+"""What Save LoRA writes beside the weights: the maker's words, a picture, the graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from comfy.cli_args import args
+from torch import Tensor
+
+from ....trainer.lora_files.metadata import without_private
+from ....trainer.lora_files.modelspec import About, thumbnail_url
+
+
+def file_metadata(
+    lora: Mapping[str, Tensor],
+    name: str,
+    about: About,
+    *,
+    thumbnail: Tensor | None,
+    hidden: Any,
+    private: bool,
+) -> dict[str, str]:
+    """The metadata of a LoRA that is saved under ``name``.
+
+    ``thumbnail``: an IMAGE [N, H, W, C], of which the first is taken. ``hidden``: ComfyUI's hidden
+    inputs, None outside a server. ``private``: without names of folders and tags, picture and graph.
+    """
+    stem = name.replace("\\", "/").rpartition("/")[2].removesuffix(".safetensors")
+    metadata = {**getattr(lora, "metadata", {}), **about.keys(stem), **_graph(hidden)}
+    if thumbnail is not None:
+        metadata["modelspec.thumbnail"] = thumbnail_url(thumbnail[0].float().cpu().numpy())
+    return without_private(metadata) if private else metadata
+
+
+def _graph(hidden: Any) -> dict[str, str]:
+    """Prompt and workflow as ComfyUI writes them into its pictures; {} under --disable-metadata."""
+    if args.disable_metadata:
+        return {}
+    workflow = (getattr(hidden, "extra_pnginfo", None) or {}).get("workflow")
+    found = {"prompt": getattr(hidden, "prompt", None), "workflow": workflow}
+    return {name: json.dumps(value) for name, value in found.items() if value is not None}

@@ -1,0 +1,79 @@
+"""ComfyUI's CLIP object as an encoder of captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....trainer.config.cache import AS_PROMPTS, TextRecipe
+from ....trainer.sdxl.token_chunks import kohya_positions
+from .clip_tokens import kohya_tokens, mends_letters, with_unit_weights
+from .fingerprint import fingerprint
+
+Run = Callable[[Any], tuple[Tensor, Tensor]]
+"""ComfyUI's tokens -> context [1, 77 n, C] and pooled [1, P]."""
+
+UNUSED = ("clip_l.transformer.text_projection.weight", "clip_l.logit_scale")
+"""SDXL has these for its larger encoder only: ComfyUI leaves the first as unwritten memory."""
+
+
+def encode_caption(
+    clip: Any, text: str, recipe: TextRecipe = AS_PROMPTS, run: Run | None = None
+) -> tuple[Tensor, Tensor]:
+    """A caption -> context [T, C] and pooled [P], float32 on the CPU.
+
+    T is 77 n in ComfyUI's chunks, as many as the caption needs; in kohya's 77, 152 or 227 whatever
+    the caption. Unless the recipe says so, no part of a caption is taken for a weight.
+    ``run`` goes through the encoders in place of ComfyUI's own way of encoding a prompt.
+    """
+    run = run or partial(_run, clip)
+    if recipe.chunks == "comfyui":
+        context, pooled = run(_tokens(clip, text, literal=not recipe.weighted))
+        return context[0].float().cpu(), pooled[0].float().cpu()
+    return _encode_as_kohya(clip, text, recipe, run)
+
+
+def _encode_as_kohya(clip: Any, text: str, recipe: TextRecipe, run: Run) -> tuple[Tensor, Tensor]:
+    """All chunks encoded, their inner begins and ends left out, weights multiplied in (kohya.md section 3)."""
+    length = int(recipe.chunks.removeprefix("kohya "))
+    tokens = kohya_tokens(clip.tokenizer, text, length, recipe.weighted)
+    pairs = {name: with_unit_weights(chunks) for name, chunks in tokens.chunks.items()}
+    context, pooled = run(pairs)
+    joined = context[0].float().cpu()[kohya_positions(len(pairs["l"]))]
+    if tokens.weights is not None:
+        joined = joined * torch.tensor(tokens.weights)[:, None]
+    return joined, pooled[0].float().cpu()
+
+
+def conditioning(clip: Any, text: str) -> list[Any]:
+    """ComfyUI's CONDITIONING of a prompt."""
+    return clip.encode_from_tokens_scheduled(_tokens(clip, text))
+
+
+def _tokens(clip: Any, text: str, *, literal: bool = False) -> Any:
+    return clip.tokenize(text, disable_weights=True) if literal else clip.tokenize(text)
+
+
+def _run(clip: Any, tokens: Any) -> tuple[Tensor, Tensor]:
+    [[context, extra], *_] = clip.encode_from_tokens_scheduled(tokens)
+    return context, extra["pooled_output"]
+
+
+def clip_fingerprint(clip: Any, recipe: TextRecipe = AS_PROMPTS) -> str:
+    """Digest of the text encoders, of the layer that is read from them, and of the way of encoding."""
+    way = (recipe.chunks, recipe.weighted, recipe.chunks != "comfyui" and mends_letters())
+    return fingerprint(clip.patcher, "clip", clip.layer_idx, *way, without=UNUSED)
+
+
+def check_clip(clip: Any) -> None:
+    """Refuse a CLIP that is not SDXL's pair. Raises ValueError."""
+    model = clip.cond_stage_model
+    if not (hasattr(model, "clip_l") and hasattr(model, "clip_g")):
+        raise ValueError(
+            f"This CLIP ({type(model).__name__}) is not SDXL's pair of text encoders. Connect the "
+            "CLIP output of the checkpoint loader that the MODEL comes from."
+        )

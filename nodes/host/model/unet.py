@@ -1,0 +1,143 @@
+"""A ComfyUI MODEL as the trainer sees it: may it be trained, what does it predict, its forward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_base
+import comfy.model_sampling
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from torch import Tensor, nn
+
+from ....trainer.config.train import LossConfig
+from ....trainer.frozen.forward import is_linear
+from ....trainer.sdxl.schedule import Prediction, Schedule
+from ....trainer.training.step import Model
+
+_SAMPLING_REFUSED = ("X0", "LCM", "EDM", "CONST", "IMG_TO_IMG", "COSMOS_RFLOW")
+
+
+def check_trainable(patcher: Any) -> None:
+    """Refuse what this trainer cannot train, in a sentence (design decision 3).
+
+    Raises ValueError. Reads only classes and shapes, so it is done before any work.
+    """
+    model = patcher.model
+    if isinstance(model, comfy.model_base.SDXLRefiner):
+        raise ValueError("This MODEL is the SDXL refiner. Connect an SDXL base model instead.")
+    if not isinstance(model, comfy.model_base.SDXL):
+        raise ValueError(
+            f"This MODEL is of the kind {type(model).__name__}; only SDXL models (SDXL 1.0, Pony, "
+            "Illustrious, NoobAI and others of that architecture) can be trained here."
+        )
+    _check_sampling(patcher.get_model_object("model_sampling"))
+    unet = model.diffusion_model
+    if unet.in_channels != 4:
+        raise ValueError(
+            f"This MODEL takes {unet.in_channels} latent channels, as inpainting models do. "
+            "Connect the plain base model and use the LoRA on the inpainting model afterwards."
+        )
+    check_layers(unet)
+    if getattr(patcher, "injections", None):
+        raise ValueError(
+            "This MODEL carries a LoRA loaded in bypass mode, which would push the adapters aside. "
+            "Load that LoRA without bypass, or connect the MODEL from before it."
+        )
+
+
+def _check_sampling(sampling: Any) -> None:
+    names = {base.__name__ for base in type(sampling).__mro__}
+    refused = [name for name in _SAMPLING_REFUSED if name in names]
+    discrete = isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete)
+    if "ModelSamplingDiscreteDistilled" in names:
+        refused.append("distilled")
+    if refused or not discrete or not isinstance(sampling, comfy.model_sampling.EPS):
+        kind = refused[0] if refused else type(sampling).__name__
+        raise ValueError(
+            f"This MODEL is set to {kind} sampling. A LoRA is trained on noise (eps) or "
+            "v-prediction: take the LCM, turbo or EDM sampling node out of the line to Train and "
+            "put it behind Apply LoRA."
+        )
+
+
+def check_layers(model: nn.Module, what: str = "MODEL") -> None:
+    """Refuse layers of unknown kinds in a UNet or in text encoders, ``what``. Raises ValueError."""
+    for name, module in model.named_modules():
+        if not (is_linear(module) or isinstance(module, nn.Conv2d)):
+            continue
+        source = type(module).__module__.partition(".")[0]
+        if source not in ("comfy", "torch"):
+            raise ValueError(
+                f"The layer {name} of this {what} belongs to {type(module).__module__} (a GGUF "
+                "loader, say), whose weights the trainer does not know. Load the model as a "
+                "safetensors checkpoint."
+            )
+
+
+def patch_notes(patcher: Any, what: str = "MODEL") -> list[str]:
+    """A sentence for the log where weights of a MODEL or CLIP, ``what``, are patched."""
+    if not patcher.patches:
+        return []
+    count = len(patcher.patches)
+    return [
+        f"{count} weights of the {what} are patched (a LoRA, say): training goes on top of them."
+    ]
+
+
+def notes(patcher: Any) -> list[str]:
+    """What the MODEL carries besides its weights, as sentences for the log."""
+    found = patch_notes(patcher)
+    objects = sorted(key for key in patcher.object_patches if key != "model_sampling")
+    if objects:
+        found.append(f"Object patches are not trained through: {', '.join(objects)}.")
+    options = patcher.model_options
+    inside = options.get("transformer_options", {})
+    wrapped = any(inside.get(key) for key in ("patches", "patches_replace", "wrappers"))
+    if wrapped or getattr(patcher, "wrappers", None) or "model_function_wrapper" in options:
+        found.append(
+            "Patches of the forward pass (attention patches, wrappers, compiled models) work in "
+            "previews but are not trained through."
+        )
+    return found
+
+
+def prediction(patcher: Any) -> Prediction:
+    """What the MODEL answers, patches by ModelSamplingDiscrete included."""
+    sampling = patcher.get_model_object("model_sampling")
+    return "v" if isinstance(sampling, comfy.model_sampling.V_PREDICTION) else "epsilon"
+
+
+def schedule(patcher: Any, config: LossConfig) -> Schedule:
+    """The noise schedule of the MODEL, rescaled to zero terminal SNR where the settings ask for it."""
+    sampling = patcher.get_model_object("model_sampling")
+    own = Schedule.from_sigmas(sampling.sigmas, prediction(patcher))
+    return own.with_zero_terminal() if config.zero_terminal_snr == "on" else own
+
+
+def compute_dtype(patcher: Any) -> torch.dtype:
+    """The dtype that ComfyUI computes this model in: stored, or its manual cast."""
+    return patcher.model.manual_cast_dtype or patcher.model.get_dtype()
+
+
+def predict(unet: nn.Module, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
+    """One forward of a ComfyUI UNet with attention that has a backward.
+
+    x: [B, 4, h, w]; timesteps: [B] float32; context: [B, T, C]; y: [B, Y]; all in compute dtype
+    but timesteps. The default attention on a CPU and the fast kernels of some cards are
+    inference-only or slow to differentiate, hence PyTorch's own.
+    """
+    options = {"optimized_attention_override": lambda _, *a, **k: attention_pytorch(*a, **k)}
+    return unet(x, timesteps, context=context, y=y, control=None, transformer_options=options)
+
+
+def training_model(patcher: Any, config: LossConfig) -> Model:
+    """The MODEL for the trainer; its weights stay ComfyUI's."""
+    unet = patcher.model.diffusion_model
+    device = patcher.load_device
+    return Model(
+        predict=lambda *inputs: predict(unet, *inputs),
+        schedule=schedule(patcher, config).to(device),
+        device=device,
+        dtype=compute_dtype(patcher),
+    )

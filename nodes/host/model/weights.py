@@ -1,0 +1,127 @@
+"""The weights of a model that ComfyUI owns: held, borrowed or fetched ahead, never copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.ops
+import torch
+from torch import Tensor, nn
+
+from ....trainer.frozen.weights import Stored, WeightPair, as_they_are
+
+Fetched = tuple[Tensor, "Tensor | None", Any]
+
+
+class ComfyWeights:
+    """trainer.weights.Storage over ComfyUI's operations.
+
+    Whatever ComfyUI does to a layer in inference (streaming from RAM, dynamic VRAM, LoRA patches
+    applied on the fly, fp8 and quantised storage) happens here through its own
+    `cast_bias_weight`, so training sees the weights that sampling sees.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[nn.Module, WeightPair] = {}
+        self._ahead: tuple[nn.Module, Fetched] | None = None
+
+    @contextmanager
+    def hold(self, modules: Iterable[nn.Module]) -> Iterator[int]:
+        self._held = {m: (m.weight, m.bias) for m in modules if _is_plain(m)}
+        try:
+            yield len(self._held)
+        finally:
+            self._held = {}
+            self._drop_ahead()
+
+    @contextmanager
+    def borrow(
+        self, module: nn.Module, dtype: torch.dtype, device: torch.device
+    ) -> Iterator[WeightPair]:
+        pair = self._held.get(module)
+        if pair is not None and _lies_ready(module, pair[0], dtype, device):
+            yield pair
+            return
+        weight, bias, stream = self._take_ahead(module) or _fetch(module, dtype, device)
+        try:
+            yield weight, bias
+        finally:
+            _release(module, weight, bias, stream)
+
+    def prefetch(self, module: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+        pair = self._held.get(module)
+        if pair is not None and _lies_ready(module, pair[0], dtype, device):
+            return
+        self._drop_ahead()
+        self._ahead = (module, _fetch(module, dtype, device))
+
+    def stored(self, module: nn.Module) -> Stored | None:
+        if not _is_plain(module) or _is_patched(module) or module.weight.is_meta:
+            return None
+        tensors = (module.weight,) if module.bias is None else (module.weight, module.bias)
+        return Stored(tensors, as_they_are)
+
+    def _take_ahead(self, module: nn.Module) -> Fetched | None:
+        if self._ahead is None or self._ahead[0] is not module:
+            self._drop_ahead()
+            return None
+        (_, fetched), self._ahead = self._ahead, None
+        return fetched
+
+    def _drop_ahead(self) -> None:
+        if self._ahead is not None:
+            (module, fetched), self._ahead = self._ahead, None
+            _release(module, *fetched)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether the stored weight is what the layer computes with: no patch, paging or scale."""
+    weight = getattr(module, "weight", None)
+    return (
+        type(weight) is nn.Parameter
+        and not hasattr(module, "_v")
+        and getattr(module, "scale_weight", None) is None
+    )
+
+
+def _lies_ready(
+    module: nn.Module, weight: Tensor, dtype: torch.dtype, device: torch.device
+) -> bool:
+    """Whether a held weight is still the layer's own, in place and needs no cast."""
+    return (
+        module.weight is weight
+        and weight.dtype == dtype
+        and weight.device == device
+        and not _is_patched(module)
+    )
+
+
+def _is_patched(module: nn.Module) -> bool:
+    """Whether ComfyUI adds something to the stored weight or bias at every use."""
+    return bool(getattr(module, "weight_function", ()) or getattr(module, "bias_function", ()))
+
+
+def _fetch(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Fetched:
+    """The effective weight and bias by ComfyUI's own means, and what `_release` needs."""
+    asked = {"dtype": dtype, "device": device, "bias_dtype": dtype}
+    own = getattr(module, "cast_bias_weight", None)
+    if own is not None:
+        weight, bias = own(**asked)
+        stream = None
+    elif hasattr(comfy.ops, "uncast_bias_weight"):
+        weight, bias, stream = comfy.ops.cast_bias_weight(module, **asked, offloadable=True)
+    else:  # up to 0.3.x
+        weight, bias = comfy.ops.cast_bias_weight(module, **asked)
+        stream = None
+    if hasattr(weight, "dequantize") and type(weight) not in (Tensor, nn.Parameter):
+        weight = weight.dequantize().to(dtype)
+    if getattr(module, "scale_weight", None) is not None:
+        weight = module.convert_weight(weight)
+    return weight, bias, stream
+
+
+def _release(module: nn.Module, weight: Tensor, bias: Tensor | None, stream: Any) -> None:
+    if stream is not None:
+        comfy.ops.uncast_bias_weight(module, weight, bias, stream)

@@ -1,0 +1,1 @@
+"""Previews while training: sampled with ComfyUI, kept, and laid out as a grid."""

@@ -1,0 +1,135 @@
+"""The preview pictures of a run, kept in its folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import folder_paths
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ....trainer.files.atomic import write_atomically
+from ..model.vae import to_image, to_pil, to_png
+from .grid import GREY, grid, one_size
+
+_NAME = re.compile(r"step(\d+)_(\d+)(?:_strength(-?\d+(?:\.\d+)?(?:e-\d+)?))?\.png")
+
+
+class Place(NamedTuple):
+    """Which preview a picture is, in the order of the files. prompt: its number, from 0."""
+
+    step: int
+    prompt: int
+    strength: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Of the file; the full strength goes without saying."""
+        strength = "" if self.strength == 1 else f"_strength{self.strength:g}"
+        return f"step{self.step:08}_{self.prompt}{strength}.png"
+
+
+class PreviewBook:
+    """PNG files `step00000250_0.png` (`step00000250_0_strength0.4.png`), up to the last step of a run."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.folder, self._steps = folder, steps
+
+    def add(
+        self, step: int, pictures: Sequence[Tensor], strengths: Sequence[float] = (1.0,)
+    ) -> Image.Image:
+        """Save the pictures of a step, [1, H, W, 3] each, for every prompt one per strength.
+
+        Returns them on one sheet for the node: side by side, or a row per prompt and a column per
+        strength where there are several.
+        """
+        images = [to_pil(picture[0]) for picture in pictures]
+        for index, image in enumerate(images):
+            prompt, column = divmod(index, len(strengths))
+            place = Place(step, prompt, strengths[column])
+            write_atomically(self.folder / place.name, to_png(image))
+        if len(strengths) == 1:
+            return _side_by_side(images)
+        cells = {divmod(index, len(strengths)): image for index, image in enumerate(images)}
+        prompts = [f"prompt {row + 1}" for row in range(len(images) // len(strengths))]
+        return grid(cells, prompts, [f"strength {strength:g}" for strength in strengths])
+
+    def has(self, step: int) -> bool:
+        """Whether there are pictures of that step."""
+        return any(place.step == step for place in self._found())
+
+    def clear(self, after: int) -> None:
+        """Remove the pictures of later steps, which an earlier attempt made and which come again."""
+        for place, path in self._found().items():
+            if place.step > after:
+                path.unlink()
+
+    def paths(self) -> list[Path]:
+        """In order of steps, then prompts, then strengths."""
+        return [path for _, path in sorted(self._found().items())]
+
+    def images(self) -> Tensor | None:
+        """All pictures as one IMAGE batch [N, H, W, 3], None when there are none.
+
+        Where there are several strengths, one labelled sheet per prompt: a row per step, a column
+        per strength. A batch has one size: the others are fitted into the largest, on grey.
+        """
+        found = {place: _open(path) for place, path in sorted(self._found().items())}
+        if not found:
+            return None
+        several = len({place.strength for place in found}) > 1
+        pictures = _sheets(found) if several else list(found.values())
+        return torch.cat([to_image(np.asarray(image)) for image in one_size(pictures)])
+
+    def results(self) -> list[dict[str, str]]:
+        """The pictures as ComfyUI's `ui` wants them: below the output directory."""
+        root = Path(folder_paths.get_output_directory())
+        return [
+            {
+                "filename": path.name,
+                "subfolder": path.parent.relative_to(root).as_posix(),
+                "type": "output",
+            }
+            for path in self.paths()
+        ]
+
+    def _found(self) -> dict[Place, Path]:
+        """The pictures up to the last step; files of other names are not ours."""
+        found = {}
+        for path in self.folder.glob("step*_*.png"):
+            match = _NAME.fullmatch(path.name)
+            place = Place(int(match[1]), int(match[2]), float(match[3] or 1)) if match else None
+            if place is not None and place.step <= self._steps:
+                found[place] = path
+        return found
+
+
+def _sheets(pictures: dict[Place, Image.Image]) -> list[Image.Image]:
+    """A sheet for each prompt; what a step or strength lacks stays grey."""
+    steps = sorted({place.step for place in pictures})
+    strengths = sorted({place.strength for place in pictures})
+    rows, columns = [f"step {step}" for step in steps], [f"strength {s:g}" for s in strengths]
+    found: dict[int, dict[tuple[int, int], Image.Image]] = {}
+    for place, image in pictures.items():
+        cell = steps.index(place.step), strengths.index(place.strength)
+        found.setdefault(place.prompt, {})[cell] = image
+    return [grid(cells, rows, columns) for _, cells in sorted(found.items())]
+
+
+def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    size = sum(image.width for image in images), max(image.height for image in images)
+    sheet, left = Image.new("RGB", size, GREY), 0
+    for image in images:
+        sheet.paste(image, (left, 0))
+        left += image.width
+    return sheet
+
+
+def _open(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")

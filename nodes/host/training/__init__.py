@@ -1,0 +1,1 @@
+"""A training inside ComfyUI: from the request of the Train node to its result."""

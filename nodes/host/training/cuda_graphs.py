@@ -1,0 +1,49 @@
+"""Whether the micro batches of a training are recorded, and with what."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from ....trainer.frozen.weights import Weights
+from ....trainer.network.network import Network
+from ....trainer.training.cuda_graphs import Graphs
+from ....trainer.training.cuda_recorder import CudaRecorder
+from ..model import unet
+from .request import Request
+
+log = logging.getLogger(__name__)
+
+
+def make_graphs(
+    request: Request, network: Network, weights: Weights, modules: Iterable[nn.Module]
+) -> Graphs | None:
+    """The recordings of a training, of adapters on these modules and those beside them.
+
+    None where nobody asked for them or they cannot be; says why not.
+    """
+    if not request.config.speed.cuda_graphs:
+        return None
+    device = request.patcher.load_device
+    reason = obstacle(device, trains_text=request.trains_text)
+    if reason is not None:
+        log.warning("LoRA Loop: cuda_graphs: %s; no step is recorded.", reason)
+        return None
+    weighty = [module for module in modules if getattr(module, "weight", None) is not None]
+    dtype = unet.compute_dtype(request.patcher)
+    return Graphs(CudaRecorder(device), network, weights, weighty, dtype, device)
+
+
+def obstacle(device: torch.device, *, trains_text: bool) -> str | None:
+    """Why no step of a training can be recorded, or None."""
+    if device.type != "cuda":
+        return f"the model runs on {device.type}, not on a CUDA device"
+    if torch.cuda.get_allocator_backend() != "native":
+        # Its memory for graphs is a pool of the driver's that PyTorch cannot give back.
+        return "this allocator keeps the memory of recordings; start ComfyUI with --disable-cuda-malloc"
+    if trains_text:
+        return "text encoders that are trained encode every batch anew"
+    return None

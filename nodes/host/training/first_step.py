@@ -1,0 +1,74 @@
+"""What the model saw: the pictures of a run's first step, decoded from the cache, and their exact texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ....trainer.batches.plan import BatchItem
+from ....trainer.batches.training_data import TrainingData
+from ....trainer.files.atomic import write_atomically
+from ..model.vae import empty_image, to_image, to_pil, to_png
+from ..previews.grid import one_size
+from ..progress import NodeProgress, check_interrupt
+from .request import Request
+
+FOLDER, CAPTIONS = "seen", "captions.txt"
+MOST = 16
+"""So many pictures of a large first step are enough to look at."""
+
+
+class Seen(NamedTuple):
+    """images: [N, H, W, 3], grey where none were decoded; captions: a block of text for each picture."""
+
+    images: Tensor
+    captions: str
+
+
+def record_seen(request: Request, data: TrainingData, run: Path) -> None:
+    """Write what the first step shows into the run's folder, unless it is there. Call in inference mode.
+
+    Without a VAE the texts alone.
+    """
+    plan = next(data.steps(request.config))
+    shown = [item for batch in plan.batches for item in batch][:MOST]
+    folder = run / FOLDER
+    captions = "\n\n".join(_block(request, item) for item in shown)
+    write_atomically(folder / CAPTIONS, captions.encode("utf-8", "replace"))
+    if request.vae is None:
+        return
+    progress = NodeProgress(request.config.steps, request.node_id)
+    for number, item in enumerate(shown):
+        path = folder / f"{number:02}.png"
+        if not path.exists():
+            check_interrupt()
+            progress.say(f"decoding what the first step shows, {number + 1}/{len(shown)}")
+            write_atomically(path, to_png(to_pil(request.vae.decode(data.latents(item)[None])[0])))
+
+
+def read_seen(run: Path) -> Seen:
+    """What was recorded in a run's folder."""
+    captions = run / FOLDER / CAPTIONS
+    text = captions.read_text("utf-8") if captions.exists() else ""
+    pictures = [_open(path) for path in sorted((run / FOLDER).glob("[0-9][0-9].png"))]
+    if not pictures:
+        return Seen(empty_image(), text)
+    return Seen(torch.cat([to_image(np.asarray(p)) for p in one_size(pictures)]), text)
+
+
+def _block(request: Request, shown: BatchItem) -> str:
+    """A line that names the showing, and its text below."""
+    item = request.cached.items[shown.item_index]
+    width, height = item.bucket
+    mirrored = ", flipped" if shown.flipped and item.flipped_key else ""
+    return f"{item.name}, bucket {width} x {height}{mirrored}\n{shown.text}"
+
+
+def _open(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")

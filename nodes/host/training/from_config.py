@@ -1,0 +1,181 @@
+"""A kohya config trained from the command line: the same functions as in a graph, in one go."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import comfy.model_management as mm
+import comfy.sd
+import comfy.utils
+import folder_paths
+import torch
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+from ....trainer.files.atomic import write_atomically
+from ....trainer.kohya.config import Files
+from ....trainer.lora_files.file import LoraModel, save_user_lora
+from ....trainer.runs.checkpoints import FOLDER as CHECKPOINTS
+from ....trainer.runs.start_from import Start
+from ..dataset.cache import CacheRequest, build_cache
+from ..dataset.kohya_import import Imported, ImportRequest, import_kohya, locate
+from ..lora.load import read_kohya
+from ..lora.save import file_metadata
+from ..model import unet
+from .request import Request
+from .train import train_lora
+
+log = logging.getLogger(__name__)
+
+LAST_NAME = "last"
+"""kohya's name of the LoRA where the config has no output_name."""
+
+BARE = {
+    "ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha",
+    "ss_network_args",
+}  # fmt: skip
+"""What kohya's no_metadata leaves, beside the modelspec."""
+
+GOES_ON = "The state is saved: the same command goes on from there."
+
+
+@dataclass(frozen=True)
+class ConfigRun:
+    """A config to train. Relative paths begin in ``directory``; what is given goes before the config."""
+
+    config: ImportRequest
+    directory: Path
+    output: Path | None = None
+    checkpoint: str = ""
+
+
+class Loaded(NamedTuple):
+    """What a checkpoint loader gives."""
+
+    model: Any
+    clip: Any
+    vae: Any
+    start: Start | None = None
+
+
+def run(job: ConfigRun) -> Path:
+    """Train, or go on with, or give back what a config says; the path of the LoRA.
+
+    Runs, caches and the LoRA lie in the output folder. Ctrl-C saves the state and ends.
+
+    Raises:
+        ValueError: the config, a file or the checkpoint cannot be used.
+        InterruptProcessingException: Ctrl-C was pressed.
+    """
+    with torch.inference_mode(), _stop_on_ctrl_c():
+        imported = import_kohya(job.config)
+        log.info("%s", imported.report)
+        files = imported.config.files
+        output = job.output or _output(files, job.directory)
+        output.mkdir(parents=True, exist_ok=True)
+        folder_paths.set_output_directory(str(output))
+        loaded = load(files, job.checkpoint, job.config.places())
+        return _train(imported, loaded, output)
+
+
+def _output(files: Files, directory: Path) -> Path:
+    if not files.output_dir:
+        raise ValueError("The config has no output_dir: give it one, or add --output FOLDER.")
+    return locate_new(files.output_dir, directory)
+
+
+def locate_new(name: str, directory: Path) -> Path:
+    """A folder to be made: a full path, or one below ``directory``."""
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else directory / path
+
+
+def _train(imported: Imported, loaded: Loaded, output: Path) -> Path:
+    config = imported.config
+    cache = CacheRequest(imported.dataset, loaded.vae, loaded.clip, config.cache)
+    cached, report = build_cache(cache)
+    log.info("%s", report)
+    request = Request(
+        loaded.model,
+        cached,
+        config.train,
+        loaded.clip,
+        loaded.vae,
+        imported.previews if imported.previews.wanted else None,
+        checkpoints=config.checkpoints,
+        start=loaded.start,
+    )
+    result, _ = train_lora(request)
+    log.info("%s", result.summary())
+    _copy_checkpoints(result.path.parent / CHECKPOINTS, output)
+    name, precision = config.checkpoints.name or LAST_NAME, config.checkpoints.precision
+    metadata = _metadata(result.lora, name, config.files)
+    return save_user_lora(output, name, result.lora, metadata, precision=precision)
+
+
+def _metadata(lora: LoraModel, name: str, files: Files) -> dict[str, str]:
+    """What the file says of itself, with the config's words."""
+    metadata = file_metadata(lora, name, files.about, thumbnail=None, hidden=None, private=False)
+    if files.bare:
+        metadata = {
+            key: value
+            for key, value in metadata.items()
+            if key in BARE or key.startswith("modelspec.")
+        }
+    return metadata | files.words
+
+
+def _copy_checkpoints(folder: Path, output: Path) -> None:
+    """The checkpoints beside the LoRA, as kohya has them; a file of that name stays."""
+    for path in sorted(folder.glob("*.safetensors")):
+        if not (output / path.name).exists():
+            write_atomically(output / path.name, path.read_bytes())
+
+
+def load(files: Files, checkpoint: str, places: Sequence[Path]) -> Loaded:
+    """The checkpoint as ComfyUI's loader gives it, with the config's VAE and base LoRAs."""
+    named = checkpoint or files.checkpoint
+    if not named:
+        raise ValueError("The config has no pretrained_model_name_or_path: give it one.")
+    folders = [*places, *map(Path, folder_paths.get_folder_paths("checkpoints"))]
+    path = locate(named, "checkpoint", folders)
+    if not path.is_file():
+        raise ValueError(f"The checkpoint {path} is a folder; give a single .safetensors file.")
+    log.info("loading %s", path)
+    embeddings = folder_paths.get_folder_paths("embeddings")
+    model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(
+        str(path), output_vae=True, output_clip=True, embedding_directory=embeddings
+    )
+    if files.vae:
+        weights = comfy.utils.load_torch_file(str(locate(files.vae, "vae", places)))
+        vae = comfy.sd.VAE(sd=weights)
+    for name, strength in zip(files.base_weights, files.base_strengths, strict=True):
+        lora = comfy.utils.load_torch_file(str(locate(name, "LoRA", places)), safe_load=True)
+        model, clip = comfy.sd.load_lora_for_models(model, clip, lora, strength, strength)
+    if files.predicts_v and unet.prediction(model) != "v":
+        (model,) = ModelSamplingDiscrete().patch(model, "v_prediction", False)
+    start = None
+    if files.network_weights:
+        start = Start(read_kohya(locate(files.network_weights, "LoRA", places)))
+    return Loaded(model, clip, vae, start)
+
+
+@contextmanager
+def _stop_on_ctrl_c() -> Iterator[None]:
+    """The first Ctrl-C ends the training in order, at the end of its step; the second at once."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        log.info("Stopping after this step; press Ctrl-C again to stop at once.")
+        mm.interrupt_current_processing()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

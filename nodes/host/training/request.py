@@ -1,0 +1,150 @@
+"""What the Train node was given, and what must be refused before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from ....trainer.batches.class_captions import trigger_notes
+from ....trainer.batches.training_data import TrainingData
+from ....trainer.cache.latents import CachedDataset
+from ....trainer.config.checkpoints import CheckpointConfig
+from ....trainer.config.train import TrainConfig
+from ....trainer.files.digests import digest
+from ....trainer.network.adapters import check_installed
+from ....trainer.runs.continue_from import Origin, find_origin
+from ....trainer.runs.start_from import Start
+from .. import folders
+from ..model import clip as text
+from ..model import clip_training, frozen_weights, unet
+from ..previews.previewer import PreviewSettings
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the Train node was given."""
+
+    patcher: Any
+    cached: CachedDataset
+    config: TrainConfig
+    clip: Any = None
+    vae: Any = None
+    previews: PreviewSettings | None = None
+    prefetch: bool = False
+    node_id: str | None = None
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    continue_stopped: bool = False
+    """Go on with a run that was stopped and kept, rather than bring back what was kept."""
+    continue_from: str = ""
+    """The name of the run whose LoRA this one begins with; empty: none."""
+    start: Start | None = None
+    """The LoRA that it begins with, from elsewhere."""
+
+    def origin(self) -> Origin | None:
+        """Where the run begins, if not anew; raises ValueError where it cannot begin there."""
+        if not self.continue_from.strip():
+            return None
+        return find_origin(folders.runs_root(), self.continue_from, self.config)
+
+    @property
+    def wants_previews(self) -> bool:
+        return self.previews is not None and self.previews.wanted
+
+    @property
+    def trains_text(self) -> bool:
+        return self.config.optimiser.trains_text
+
+    @property
+    def trained(self) -> list[Any]:
+        """The patchers that training goes through: the UNet's, and that of text encoders if trained."""
+        return [self.patcher, self.clip.patcher] if self.trains_text else [self.patcher]
+
+    def data_identity(self) -> str:
+        """Digest of whatever in the data can change the numbers of the run."""
+        identity = dataclasses.replace(self.cached, text_fingerprint=None).identity()
+        if self.config.loss.preservation:  # replaces the trigger in captions
+            return digest(identity, self.cached.dataset.trigger)
+        return identity
+
+    def notes(self) -> list[str]:
+        """What is odd but allowed, as sentences for the log."""
+        config = self.config
+        prediction = unet.prediction(self.patcher)
+        return [
+            *unet.notes(self.patcher),
+            *(unet.patch_notes(self.clip.patcher, "CLIP") if self.trains_text else ()),
+            *config.optimiser.notes(),
+            *config.loss.notes(prediction),
+            *config.speed.notes(compact=config.compact),
+            *trigger_notes(self.cached, config.loss),
+        ]
+
+    def check(self) -> None:
+        """Raise ValueError for whatever would fail later: nothing has been done yet."""
+        unet.check_trainable(self.patcher)
+        self.config.loss.check_prediction(unet.prediction(self.patcher))
+        check_installed(self.config.lora.algorithm)
+        frozen_weights.check(self.patcher, self.config.speed)
+        if self.clip is not None:
+            text.check_clip(self.clip)
+        if self.trains_text:
+            clip_training.check_text_training(self.clip, self.patcher)
+        elif self.clip is None:
+            self._check_cached_captions()
+        self._check_start()
+        if self.config.loss.preservation and self.clip is None:
+            raise ValueError(
+                "preservation (Noise and Loss Settings) encodes the captions once more, without the "
+                "trigger: connect CLIP to Train."
+            )
+        problem = preview_problem(clip=self.clip is not None, vae=self.vae is not None)
+        if self.wants_previews and problem:
+            raise ValueError(problem)
+
+    def encoders(self) -> Sequence[nn.Module]:
+        """The text encoders, where they are trained."""
+        return clip_training.encoders(self.clip) if self.trains_text else ()
+
+    def _check_start(self) -> None:
+        """Refuse a LoRA to start from that does not fit the settings."""
+        if self.start is None:
+            if self.config.lora.dim_from_weights:
+                raise ValueError(
+                    "dim_from_weights takes ranks from the LoRA that training starts from: connect one "
+                    "to start_from, or turn it off in LoRA Settings."
+                )
+            return
+        if self.continue_from.strip():
+            raise ValueError(
+                "start_from and continue_from both say where to begin: disconnect the one or empty the "
+                "other."
+            )
+        self.start.targets(self.patcher.model.diffusion_model, self.encoders(), self.config)
+
+    def _check_cached_captions(self) -> None:
+        """Refuse to go without CLIP where the cache cannot hold all encodings."""
+        fingerprint = self.cached.text_fingerprint
+        if fingerprint is None:
+            raise ValueError(
+                "The captions are not encoded yet: connect CLIP to Cache Latents or to Train."
+            )
+        if TrainingData(self.cached, fingerprint).varies(self.config.captions):
+            raise ValueError(
+                "The captions differ from showing to showing (shuffle, dropout, wildcards or optional "
+                "tags) and are encoded while training: connect CLIP to Train."
+            )
+
+
+def preview_problem(*, clip: bool, vae: bool) -> str | None:
+    """What previews lack, given whether CLIP and VAE are connected; None when nothing."""
+    lacking = [name for name, there in (("CLIP", clip), ("VAE", vae)) if not there]
+    if not lacking:
+        return None
+    return (
+        f"Previews need {' and '.join(lacking)} on Train: connect the checkpoint loader's output, "
+        "or disconnect Preview Settings."
+    )

@@ -1,0 +1,37 @@
+"""Notices that the driver has moved memory of the card into RAM, and says so once."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from ....trainer.device.spill_watch import SpillWatch, StepCost
+from ....trainer.training.loop import StepEvent
+
+log = logging.getLogger(__name__)
+
+
+class Spilling:
+    """A follower of the steps on a CUDA device; on others it looks at nothing.
+
+    The time of previews, validation and captions is no part of a step's.
+    """
+
+    notice = ""
+    """Stands behind the line of every step once memory has spilled."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._watch, self._seconds = device, SpillWatch(), 0.0
+
+    def on_step(self, event: StepEvent) -> None:
+        """Told after every step."""
+        if self._device.type != "cuda":
+            return
+        took, self._seconds = event.seconds - self._seconds, event.seconds
+        free, total = torch.cuda.mem_get_info(self._device)
+        beyond = torch.cuda.memory_reserved(self._device) - total
+        found = self._watch.look(StepCost(took, event.pixels, free, beyond))
+        if found:
+            log.warning("LoRA Loop: %s", found)
+            self.notice = " · memory has gone to RAM, see the log"

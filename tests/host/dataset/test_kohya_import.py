@@ -1,0 +1,97 @@
+"""Import kohya Config: where its files are looked for, what may not be opened, when it is read again."""
+
+import folder_paths
+import pytest
+
+from pack.nodes.host.dataset.kohya_import import ImportRequest, import_kohya, import_stamp
+from pack.nodes.kohya import ImportKohyaConfig
+from pack.tests.host import kohya_scene, scene
+from pack.trainer.config.cache import CacheSettings
+from pack.trainer.config.train import TrainConfig
+
+
+@pytest.fixture
+def config(tmp_path):
+    return kohya_scene.write_config(tmp_path / "mine", "base.safetensors")
+
+
+def test_relative_paths_begin_at_the_config(config):
+    found = import_kohya(ImportRequest(str(config)))
+    assert {subset.root for subset in found.dataset.subsets} == {
+        config.parent / "data" / "images" / "2_thing"
+    }
+    assert "lowvram: " in found.report and "4 pictures in 1 folder(s)" in found.report
+
+
+def test_a_text_begins_at_the_input_directory(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
+    scene.write_pictures(tmp_path / "input" / "data" / "images" / "3_other")
+    found = import_kohya(ImportRequest(text=config.read_text("utf-8")))
+    assert [subset.name for subset in found.dataset.subsets] == ["3_other"]
+    with pytest.raises(ValueError, match="looked for"):
+        import_kohya(ImportRequest(text=config.read_text("utf-8").replace("data/im", "nowhere")))
+
+
+def test_what_is_given_goes_before_what_is_named(config, tmp_path):
+    first = scene.write_pictures(tmp_path / "first")
+    text = f'[[datasets]]\nresolution = 64\nmin_bucket_reso = 32\n[[datasets.subsets]]\nimage_dir = "{first.as_posix()}"\n'
+    named = config.parent / "data.toml"
+    named.write_text(text, "utf-8")
+    for request in (
+        ImportRequest(str(config), "data.toml"),
+        ImportRequest(str(config), dataset_text=text),
+    ):
+        found = import_kohya(request)
+        assert [subset.root for subset in found.dataset.subsets] == [first]
+        assert found.config.train.lora.rank == 4
+
+
+@pytest.mark.parametrize("path", ["//server/share/x", r"\\\\.\\pipe\\x", "/dev/null"])
+@pytest.mark.parametrize("key", ["train_data_dir", "dataset_config", "sample_prompts"])
+def test_network_and_device_paths_are_refused(config, path, key):
+    text = config.read_text("utf-8").replace('train_data_dir = "data/images"', "")
+    if key != "train_data_dir":
+        text += 'train_data_dir = "data/images"\n'
+    config.write_text(f'{key} = "{path}"\n{text}', "utf-8")
+    with pytest.raises(ValueError, match=r"network or device path|is not a folder|is no file"):
+        import_kohya(ImportRequest(str(config)))
+
+
+def test_the_config_itself_may_not_lie_on_a_network_path():
+    with pytest.raises(ValueError, match="network or device path"):
+        import_kohya(ImportRequest("//server/config.toml"))
+    with pytest.raises(ValueError, match="No config is given"):
+        import_kohya(ImportRequest())
+
+
+def test_it_is_read_again_when_a_file_changes(config):
+    (config.parent / "prompt.txt").write_text("thing", "utf-8")
+    text = 'sample_prompts = "prompt.txt"\nsample_every_n_steps = 1\n' + config.read_text("utf-8")
+    config.write_text(text, "utf-8")
+    request = ImportRequest(str(config))
+    stamps = [import_stamp(request)]
+    (config.parent / "prompt.txt").write_text("another", "utf-8")
+    stamps.append(import_stamp(request))
+    (config.parent / "data/images/2_thing/picture_0.txt").write_text("other words", "utf-8")
+    stamps.append(import_stamp(request))
+    config.write_text(text.replace("network_dim = 4", "network_dim = 8"), "utf-8")
+    stamps.append(import_stamp(request))
+    config.write_text("no toml", "utf-8")
+    stamps.append(import_stamp(request))
+    assert len(set(stamps)) == 5
+    assert import_stamp(request) == stamps[-1]
+
+
+def test_a_linked_text_is_always_read():
+    stamp = ImportKohyaConfig.fingerprint_inputs(config=None, text="")
+    assert stamp != stamp
+
+
+def test_the_node_gives_one_value_for_each_output(config, monkeypatch):
+    outputs = kohya_scene.run_node(ImportKohyaConfig, monkeypatch, config=str(config))
+    assert len(outputs) == len(ImportKohyaConfig.define_schema().outputs)
+    _, cache, train, lora, optimiser, loss, captions, previews, checkpoints, report = outputs
+    assert isinstance(cache, CacheSettings) and isinstance(train, TrainConfig)
+    parts = train.lora, train.optimiser, train.loss, train.captions
+    assert (lora, optimiser, loss, captions) == parts
+    assert not previews.wanted and checkpoints.every_epochs == 1 and "Ignored:" in report

@@ -1,0 +1,43 @@
+"""The plan before the first step: from what ComfyUI's manager reports, and what is said about it."""
+
+import logging
+
+import pytest
+
+from pack.nodes.host.model import memory
+from pack.nodes.host.training import memory_plan
+from pack.tests.host import scene
+from pack.trainer.layers.recompute import Again
+from pack.trainer.memory.plan import GIB
+from pack.trainer.network.network import Network
+from pack.trainer.network.unet_targets import find_targets
+
+
+def plan(tiny, cached, monkeypatch, available, **settings):
+    request = scene.request(tiny, cached, scene.config(**settings))
+    monkeypatch.setattr(memory, "available_beside", lambda patchers, spared: available)
+    unet = tiny.model.model.diffusion_model
+    return memory_plan.memory_plan(request, Network(find_targets(unet, request.config.lora)))
+
+
+@pytest.mark.parametrize("available", [None, 100 * GIB])
+def test_with_enough_memory_nothing_is_given_up(tiny, cached, monkeypatch, caplog, available):
+    found = plan(tiny, cached, monkeypatch, available, batch_size=2)
+    assert found.fits and found.micro_batch == 2 and not any(found.levels.values())
+    assert len(found.levels) > 10 and caplog.text == ""
+
+
+def test_with_less_blocks_are_computed_again_one_by_one(tiny, cached, monkeypatch):
+    whole = plan(tiny, cached, monkeypatch, None, batch_size=1)
+    found = plan(tiny, cached, monkeypatch, whole.reserve - 1, batch_size=1)
+    assert found.fits and sum(level > Again.NOTHING for level in found.levels.values()) == 1
+    assert "all but attention in 1 of" in found.describe()
+
+
+def test_what_does_not_fit_is_said_with_what_would(tiny, cached, monkeypatch, caplog):
+    with caplog.at_level(logging.WARNING):
+        found = plan(tiny, cached, monkeypatch, 0, rank=64)
+    assert not found.fits
+    assert all(level is Again.ALL for level in found.levels.values())
+    assert "needs 0." in caplog.text and "0.0 GiB free" in caplog.text
+    assert "stream_weights" in caplog.text

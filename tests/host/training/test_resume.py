@@ -1,0 +1,178 @@
+"""A training inside ComfyUI that was ended early goes on as if it had not been."""
+
+import dataclasses
+
+import comfy.model_management as mm
+import pytest
+import torch
+
+from pack.nodes.host import folders
+from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.training import live_training
+from pack.nodes.host.training import train as training
+from pack.tests.host import scene
+from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.train import OptimiserConfig
+from pack.trainer.files import lock
+from pack.trainer.network.adapters import Lora
+from pack.trainer.runs import state_keeper
+from pack.trainer.runs.state_files import StateFiles
+
+pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+
+PREVIEWS = PreviewSettings(("thing",), every=2, width=64, height=64, steps=1)
+
+
+def train(tiny, cached, recipe, **extra):
+    with torch.inference_mode():
+        return training.train_lora(scene.request(tiny, cached, recipe, **extra))
+
+
+def same(one, other):
+    assert one.losses == other.losses
+    assert all(torch.equal(one.lora[key], other.lora[key]) for key in one.lora)
+    return True
+
+
+def cancel_after(monkeypatch, step):
+    """The user's red X while this step is the last one done."""
+    original = live_training.LiveTraining.on_step
+
+    def on_step(self, event):
+        original(self, event)
+        if event.step == step:
+            mm.interrupt_current_processing(True)
+
+    monkeypatch.setattr(live_training.LiveTraining, "on_step", on_step)
+
+
+CAPTIONS = CaptionOptions(shuffle=True, tag_dropout=0.2)
+RECIPES = {
+    "plain": scene.config(steps=6),
+    "shuffled captions": scene.config(steps=6, captions=CAPTIONS),
+    "schedule-free": dataclasses.replace(
+        scene.config(steps=6),
+        optimiser=OptimiserConfig(type="AdamWScheduleFree", learning_rate=1e-2),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_queue_goes_on_after_a_cancel(tiny, cached, monkeypatch, elsewhere, kind, caplog):
+    recipe, extra = RECIPES[kind], {"clip": tiny.clip, "vae": tiny.vae, "previews": PREVIEWS}
+    before = scene.snapshot(tiny.model)
+    with monkeypatch.context() as patch, pytest.raises(mm.InterruptProcessingException):
+        cancel_after(patch, 3)
+        train(tiny, cached, recipe, **extra)
+    assert scene.snapshot(tiny.model) == before
+    caplog.set_level("INFO")
+    result, book = train(tiny, cached, recipe, **extra)
+    assert "goes on after step 3" in caplog.text
+    assert [path.name for path in book.paths()] == [f"step{s:08}_0.png" for s in (2, 4, 6)]
+    assert result.lora.metadata["ss_steps"] == "6"
+    pictures = book.images()
+    elsewhere()
+    whole, whole_book = train(tiny, cached, recipe, **extra)
+    assert same(result, whole) and torch.equal(pictures, whole_book.images())
+
+
+def test_a_preview_that_was_cancelled_is_made_up_for(tiny, cached, monkeypatch, elsewhere):
+    recipe = scene.config(steps=4)
+    extra = {"clip": tiny.clip, "vae": tiny.vae, "previews": PREVIEWS}
+
+    def cancelled(self, at_strength):
+        raise mm.InterruptProcessingException
+
+    with monkeypatch.context() as patch, pytest.raises(mm.InterruptProcessingException):
+        patch.setattr(live_training.Previewer, "sample", cancelled)
+        train(tiny, cached, recipe, **extra)
+    result, book = train(tiny, cached, recipe, **extra)
+    assert [path.name for path in book.paths()] == ["step00000002_0.png", "step00000004_0.png"]
+    pictures = book.images()
+    elsewhere()
+    whole, whole_book = train(tiny, cached, recipe, **extra)
+    assert same(result, whole) and torch.equal(pictures, whole_book.images())
+
+
+def test_nothing_is_lost_when_memory_runs_out(tiny, cached, monkeypatch, elsewhere):
+    forward, calls = Lora.forward, [0]
+
+    def run_out(self, x):
+        calls[0] += 1
+        if calls[0] == 1000:
+            raise mm.OOM_EXCEPTION("out of memory")
+        return forward(self, x)
+
+    recipe = scene.config(steps=8)
+    with monkeypatch.context() as patch, pytest.raises(mm.OOM_EXCEPTION):
+        patch.setattr(Lora, "forward", run_out)
+        train(tiny, cached, recipe)
+    (state,) = (folders.runs_root()).glob("*/state-*")
+    assert 0 < int(state.name.split("-")[1]) < 8
+    result, _ = train(tiny, cached, recipe)
+    elsewhere()
+    assert same(result, train(tiny, cached, recipe)[0])
+
+
+def test_more_steps_go_on_and_fewer_do_not(tiny, cached, monkeypatch, elsewhere):
+    begun = []
+    original = live_training.LiveTraining.__init__
+
+    def watch(self, *arguments):
+        original(self, *arguments)
+        begun.append(self.first)
+
+    monkeypatch.setattr(live_training.LiveTraining, "__init__", watch)
+    train(tiny, cached, scene.config(steps=3))
+    longer, _ = train(tiny, cached, scene.config(steps=5))
+    shorter, _ = train(tiny, cached, scene.config(steps=2))
+    assert begun == [0, 3, 0]
+    elsewhere()
+    assert same(longer, train(tiny, cached, scene.config(steps=5))[0])
+    assert same(shorter, train(tiny, cached, scene.config(steps=2))[0])
+
+
+def test_steps_that_the_schedule_depends_on_make_another_run(tiny, cached):
+    cosine = OptimiserConfig(learning_rate=1e-2, schedule="cosine")
+    recipes = [dataclasses.replace(scene.config(steps=steps), optimiser=cosine) for steps in (3, 5)]
+    first, second = (train(tiny, cached, recipe)[0] for recipe in recipes)
+    assert first.path.parent != second.path.parent
+
+
+def test_states_are_saved_on_the_way_and_two_are_kept(tiny, cached, monkeypatch):
+    saved = []
+    save = StateFiles.save
+    monkeypatch.setattr(
+        StateFiles, "save", lambda self, state: (saved.append(state.step), save(self, state))[1]
+    )
+    monkeypatch.setattr(state_keeper, "STATE_STEPS", 2)
+    result, _ = train(tiny, cached, scene.config(steps=7))
+    assert saved == [2, 4, 6, 7]
+    assert len(list(result.path.parent.glob("state-*"))) == 2
+    monkeypatch.setattr(state_keeper, "STATE_SECONDS", 0.0)
+    saved.clear()
+    train(tiny, cached, scene.config(steps=3, seed=9))
+    assert saved == [1, 2, 3]
+
+
+def test_a_full_disk_does_not_end_the_training(tiny, cached, monkeypatch, caplog):
+    def full(self, state):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(StateFiles, "save", full)
+    result, _ = train(tiny, cached, scene.config(steps=3))
+    assert result.trained and "could not be saved: [Errno 28] No space left" in caplog.text
+
+
+def test_a_run_that_another_process_does_is_refused(tiny, cached, monkeypatch):
+    monkeypatch.setattr(lock, "_living_owner", lambda path: "process 1 on elsewhere")
+    opened = training.RunFolder.open
+
+    def busy(self, config):
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / lock.NAME).write_text("{}")
+        return opened(self, config)
+
+    monkeypatch.setattr(training.RunFolder, "open", busy)
+    with pytest.raises(ValueError, match=r"process 1 on elsewhere.*is training this very run"):
+        train(tiny, cached, scene.config())

@@ -1,0 +1,58 @@
+"""The follower that notices spilled memory, with a stand-in for the card."""
+
+import logging
+import types
+
+import pytest
+import torch
+
+from pack.nodes.host.training.spill_notice import Spilling
+from pack.trainer.device.spill_watch import CALM, FIRST, LATEST
+
+GIB = 1024**3
+PIXELS = 1024 * 1024, 512 * 512
+
+
+@pytest.fixture
+def card(monkeypatch):
+    state = types.SimpleNamespace(free=0, reserved=0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (state.free, 8 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: state.reserved)
+    return state
+
+
+def follower(device="cuda"):
+    return Spilling(torch.device(device))
+
+
+def run(spilling, costs):
+    """Steps of so many seconds for each 1024 x 1024 pixels, large and small pictures in turn."""
+    seconds = 0.0
+    for number, cost in enumerate(costs):
+        pixels = PIXELS[number % 2]
+        seconds += cost * pixels / PIXELS[0]
+        spilling.on_step(types.SimpleNamespace(seconds=seconds, pixels=pixels))
+
+
+def test_a_jump_is_told_once_and_stands_behind_the_steps(card, caplog):
+    spilling = follower()
+    with caplog.at_level(logging.WARNING):
+        run(spilling, [1.0] * (FIRST + CALM) + [1.0] * 20)
+        assert not spilling.notice
+        run(follower(), [1.0] * (FIRST + CALM) + [5.0] * (LATEST - 1))
+        assert caplog.text == ""
+        run(spilling := follower(), [1.0] * (FIRST + CALM) + [5.0] * 30)
+    assert "RAM" in spilling.notice
+    assert caplog.text.count("5.0 times as long") == 1
+
+
+def test_a_card_that_is_overdrawn_is_told(card, caplog):
+    card.reserved = 9 * GIB
+    run(spilling := follower(), [1.0] * (FIRST + 1))
+    assert spilling.notice and "More memory is in use" in caplog.text
+
+
+def test_other_devices_are_not_asked(monkeypatch):
+    monkeypatch.delattr(torch.cuda, "mem_get_info")
+    run(spilling := follower("cpu"), [1.0] * FIRST + [9.0] * 60)
+    assert not spilling.notice
