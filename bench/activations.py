@@ -89,7 +89,7 @@ class FullSize:
     def __init__(self, side: int) -> None:
         from collections import Counter
 
-        from pack.bench import reduced_sdxl
+        from pack.bench.data import reduced_sdxl
         from pack.trainer.layers.recompute import find_blocks
 
         self._unet, self._side = reduced_sdxl.full_size(), side
@@ -122,10 +122,10 @@ class FullSize:
         import torch
         import torch.nn.functional as F
 
-        from pack.bench.alive import held
-        from pack.bench.reduced_sdxl import MetaWeights
+        from pack.bench.counted.alive import held
+        from pack.bench.data.reduced_sdxl import MetaWeights
         from pack.nodes.host.model.unet import predict
-        from pack.trainer.config.train import LoraConfig
+        from pack.trainer.config.lora import LoraConfig
         from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
         from pack.trainer.layers.compact_plan import compact_plan
         from pack.trainer.network.network import Network

@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
 
     (work / "models").mkdir()
     import_comfyui(work)
-    from pack.bench import photographs
+    from pack.bench.data import photographs
     from pack.bench.tagging import timed
     from pack.demo import tiny_tagger
 

@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def find_pack() -> None:
-    """Let `import pack` find this repository; its root and this folder leave `sys.path`."""
-    sys.path = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "bench")]
+    """Let `import pack` find this repository; its root and the folders of scripts leave `sys.path`."""
+    ours = (ROOT, ROOT / "bench", ROOT / "bench" / "gpu")
+    sys.path = [p for p in sys.path if Path(p or ".").resolve() not in ours]
     pack = types.ModuleType("pack")
     pack.__path__ = [str(ROOT)]
     sys.modules["pack"] = pack

@@ -42,7 +42,7 @@ def main() -> None:
     from finding import import_comfyui
 
     import_comfyui()
-    from pack.bench import reduced_sdxl
+    from pack.bench.data import reduced_sdxl
 
     unet = reduced_sdxl.full_size()
     sys.stdout.write(f"{'part':22}{'way':16}{'kernels':>9}{'of them Triton':>16}{'MB':>10}\n")
@@ -72,8 +72,8 @@ def _parts(unet: nn.Module, side: int) -> dict[str, Callable[[], Tensor]]:
 
 
 def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tuple[str, Passes]]:
-    from pack.bench.reduced_sdxl import MetaWeights
-    from pack.trainer.config.train import LoraConfig
+    from pack.bench.data.reduced_sdxl import MetaWeights
+    from pack.trainer.config.lora import LoraConfig
     from pack.trainer.layers.attach import Attachment, leaf_plan
     from pack.trainer.layers.compact_plan import compact_plan
     from pack.trainer.layers.kernels import TRITON

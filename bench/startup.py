@@ -32,8 +32,8 @@ def main() -> None:
         import_comfyui(Path(folder))
         import torch
 
+        from pack.bench.data.scene import Scene
         from pack.bench.peers.ours import Ours
-        from pack.bench.scene import Scene
 
         scene = Scene(options.small, torch.device("cpu"), torch.float16, RANK, float(RANK))
         ours = Ours(scene, Path(folder) / "ours", compact=True, checkpointing="off")

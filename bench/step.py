@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .scene import Scene
-    from .ways import Way
+    from .data.scene import Scene
+    from .peers.way import Way
 
 HEAD = "way", "saved MiB", "GFLOP", "operations", "s/step", "to naive", "of CPU", "to naive"
 RANK = 8
@@ -57,7 +57,7 @@ def scene() -> Scene:
     """The reduced SDXL in float32 on the CPU."""
     import torch
 
-    from pack.bench.scene import Scene
+    from pack.bench.data.scene import Scene
 
     return Scene(True, torch.device("cpu"), torch.float32, RANK, float(RANK))
 
@@ -105,8 +105,8 @@ def has_native() -> bool:
 
 
 def _measure(ways: dict[str, Way], batch: int, rounds: int) -> list[dict[str, Any]]:
-    from pack.bench.counting import Counter
-    from pack.bench.ways import Clock
+    from pack.bench.counted.counter import Counter
+    from pack.bench.peers.way import Clock
 
     counts, clocks = {}, {name: [] for name in ways}
     for name, way in ways.items():

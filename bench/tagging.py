@@ -58,8 +58,8 @@ def _parse() -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace, work: Path, stack: ExitStack) -> dict[str, Any]:
-    from pack.bench import photographs, swinv2_tagger
-    from pack.bench.tagging_ways import Kohya
+    from pack.bench.data import photographs, swinv2_tagger
+    from pack.bench.peers.taggers import Kohya
     from pack.demo import tiny_tagger
 
     tiny = tiny_tagger.write(work / "models" / "tiny")
@@ -87,7 +87,7 @@ def _run(options: argparse.Namespace, work: Path, stack: ExitStack) -> dict[str,
 def _preparations(pictures: list[Path]) -> dict[str, Timed]:
     import cv2
 
-    from pack.bench.tagging_ways import naive
+    from pack.bench.peers.taggers import naive
     from pack.tagger import prepare
 
     cv2.setNumThreads(1)
@@ -110,7 +110,7 @@ def _ways(model: Path, pictures: list[Path], kohya: Any) -> dict[str, Timed]:
     """The first is what the others are measured against."""
     import cv2
 
-    from pack.bench.tagging_ways import loop, ours
+    from pack.bench.peers.taggers import loop, ours
 
     cv2.setNumThreads(-1)
     ways: dict[str, Timed] = {
@@ -158,9 +158,9 @@ def _agreement(model: Path, pictures: list[Path]) -> dict[str, dict[str, float]]
     """How far the tags of other decodings are from those of the exact one."""
     import numpy as np
 
-    from pack.bench.tagging_ways import PROVIDERS, THRESHOLD, naive
+    from pack.bench.peers.taggers import PROVIDERS, THRESHOLD, naive
     from pack.tagger import Tagger, open_session, prepare, read_labels
-    from pack.tagger.models import model_at
+    from pack.tagger.wd14.models import model_at
 
     files = model_at(model)
     tagger = Tagger(open_session(files.model, PROVIDERS), read_labels(files.tags))

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .checkpoints import CheckpointSettings
-from .clearing import ClearCache
-from .curate import CurateDataset
-from .dataset import LoadDataset
-from .exchange import DatasetFromImages, DatasetToImages, ExportDataset, MergeDatasets
-from .files import SaveCaptions, TidyDataset
-from .filters import FilterTags
+from .apply_lora import ApplyLora
+from .cache_latents import CacheLatents
+from .caption_settings import CaptionSettings
+from .checkpoint_settings import CheckpointSettings
+from .clear_cache import ClearCache
+from .curate_dataset import CurateDataset
+from .dataset_from_images import DatasetFromImages
+from .dataset_options import DatasetOptions
+from .dataset_to_images import DatasetToImages
+from .detect_monochrome import DetectMonochrome
+from .export_dataset import ExportDataset
+from .filter_tags import FilterTags
 from .host.training.stop_and_keep import add_routes
-from .identity import IdentityTags
-from .kohya import ImportKohyaConfig
-from .latents import CacheLatents
-from .lora import ApplyLora, SaveLora
+from .identity_tags import IdentityTags
+from .import_kohya_config import ImportKohyaConfig
+from .load_dataset import LoadDataset
+from .load_lora import LoadLora
 from .lora_settings import LoraSettings
 from .loss_settings import LossSettings
-from .monochrome import DetectMonochrome
+from .merge_datasets import MergeDatasets
 from .optimiser_settings import OptimiserSettings
-from .options import CaptionSettings, DatasetOptions
-from .plot import PlotLoss
-from .previews import PreviewNode
+from .plot_loss import PlotLoss
+from .preview_settings import PreviewNode
 from .runs import Runs
+from .save_captions import SaveCaptions
+from .save_lora import SaveLora
 from .speed_settings import SpeedSettings
-from .start import LoadLora
-from .tagging import WD14Tag
+from .tag import WD14Tag
+from .tidy_dataset import TidyDataset
 from .train import Train
 from .validation_settings import ValidationSettings
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.config.train import LoraConfig
+from ..trainer.config.lora import LoraConfig
 from ..trainer.sdxl.blocks import parse_alphas, parse_ranks, rate_weights
 from .schema import field, node, output, setting
 from .sockets import LoraSettingsSocket

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.config.train import LossConfig
+from ..trainer.config.loss import LossConfig
 from .schema import node, output, setting
 from .sockets import LossSettingsSocket
 

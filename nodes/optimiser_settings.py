@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
+from ..trainer.config.optimiser import OptimiserConfig
 from ..trainer.config.optimisers import OptimiserType
-from ..trainer.config.train import OptimiserConfig
 from .schema import field, node, output, setting
 from .sockets import OptimiserSettingsSocket
 

@@ -10,14 +10,12 @@ from ..trainer.cache.latents import CachedDataset
 from ..trainer.config.cache import CacheSettings
 from ..trainer.config.captions import CaptionOptions
 from ..trainer.config.checkpoints import CheckpointConfig
-from ..trainer.config.train import (
-    LoraConfig,
-    LossConfig,
-    OptimiserConfig,
-    SpeedConfig,
-    TrainConfig,
-    ValidationConfig,
-)
+from ..trainer.config.lora import LoraConfig
+from ..trainer.config.loss import LossConfig
+from ..trainer.config.optimiser import OptimiserConfig
+from ..trainer.config.speed import SpeedConfig
+from ..trainer.config.train import TrainConfig
+from ..trainer.config.validation import ValidationConfig
 from ..trainer.dataset.dataset import Dataset
 from ..trainer.lora_files.file import LoraModel
 from .host.previews.previewer import PreviewSettings

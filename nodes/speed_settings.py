@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.config.train import SpeedConfig
+from ..trainer.config.speed import SpeedConfig
 from .schema import node, output, setting
 from .sockets import SpeedSettingsSocket
 

@@ -11,14 +11,12 @@ from torch import Tensor
 from ..trainer.cache.latents import CachedDataset
 from ..trainer.config.captions import CaptionOptions
 from ..trainer.config.checkpoints import CheckpointConfig
-from ..trainer.config.train import (
-    LoraConfig,
-    LossConfig,
-    OptimiserConfig,
-    SpeedConfig,
-    TrainConfig,
-    ValidationConfig,
-)
+from ..trainer.config.lora import LoraConfig
+from ..trainer.config.loss import LossConfig
+from ..trainer.config.optimiser import OptimiserConfig
+from ..trainer.config.speed import SpeedConfig
+from ..trainer.config.train import TrainConfig
+from ..trainer.config.validation import ValidationConfig
 from ..trainer.runs.start_from import Start
 from .host.lora.apply import apply_lora
 from .host.model.vae import empty_image

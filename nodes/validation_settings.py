@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.config.train import ValidationConfig
+from ..trainer.config.validation import ValidationConfig
 from .schema import node, output, setting
 from .sockets import ValidationSettingsSocket
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..trainer.config.captions import CaptionOptions
-from ..trainer.config.train import LoraConfig, LossConfig
+from ..trainer.config.lora import LoraConfig
+from ..trainer.config.loss import LossConfig
 from ..trainer.sdxl.buckets import BucketSettings
 from .case import Unsupported
 from .network import lora_config

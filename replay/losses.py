@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..trainer.config.train import LossConfig
+from ..trainer.config.loss import LossConfig
 from ..trainer.sdxl.schedule import Schedule
 from ..trainer.sdxl.size_embedding import sinusoid
 from ..trainer.training.loss import huber_threshold, per_sample

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..trainer.config.train import LoraConfig
+from ..trainer.config.lora import LoraConfig
 from ..trainer.sdxl.blocks import parse_alphas, parse_ranks, rate_weights
 from .case import Unsupported
 

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from ..trainer.config.train import LoraConfig
+from ..trainer.config.lora import LoraConfig
 from ..trainer.network.network import Network
 from ..trainer.network.unet_targets import find_targets
 from .case import Case, Unsupported, largest

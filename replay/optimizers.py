@@ -11,8 +11,8 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..trainer.config.optimiser import OptimiserConfig
 from ..trainer.config.optimisers import class_name, find_kind
-from ..trainer.config.train import OptimiserConfig
 from ..trainer.optim.optimiser import Optimiser, ParameterGroup
 from .case import Case, Unsupported, largest
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..trainer.batches.training_data import VAE_SCALE, Batch
-from ..trainer.config.optimiser import LrSchedule
-from ..trainer.config.train import LossConfig, OptimiserConfig
+from ..trainer.config.loss import LossConfig
+from ..trainer.config.optimiser import LrSchedule, OptimiserConfig
 from ..trainer.layers.attach import Attachment, leaf_plan
 from ..trainer.network.network import Network
 from ..trainer.network.unet_targets import find_targets

@@ -3,22 +3,9 @@
 Pure: knows neither ComfyUI nor the trainer.
 """
 
-from .ahead import in_order
-from .captions import (
-    MERGE_POLICIES,
-    SEPARATOR,
-    MergePolicy,
-    join_tags,
-    merge,
-    split_tags,
-    tag_key,
-    tag_match,
-)
-from .download import Progress, download
-from .duplicates import CANDIDATE_BITS, HASH_BITS, find_copies
-from .filter_options import CATEGORIES, FilterOptions
-from .filters import Filtered, filter_captions
-from .identity import (
+from .captions.filter_options import CATEGORIES, FilterOptions
+from .captions.filters import Filtered, filter_captions
+from .captions.identity import (
     IDENTITY_KINDS,
     IDENTITY_POLICIES,
     Identity,
@@ -29,17 +16,22 @@ from .identity import (
     identity_kind,
     prune,
 )
-from .labels import KAOMOJI, Category, Label, Labels, Layout, read_labels, spaced
-from .models import (
-    DEFAULT_MODEL,
-    MODEL_NAMES,
-    ModelFiles,
-    find_local,
-    local_names,
-    locate,
-    model_at,
+from .captions.patterns import PatternRule, parse_patterns
+from .captions.report import Change, Report, compare
+from .captions.rewriting import Kept
+from .captions.tag_text import (
+    MERGE_POLICIES,
+    SEPARATOR,
+    MergePolicy,
+    join_tags,
+    merge,
+    split_tags,
+    tag_key,
+    tag_match,
 )
-from .monochrome import (
+from .decode_ahead import in_order
+from .images.duplicates import CANDIDATE_BITS, HASH_BITS, find_copies
+from .images.monochrome import (
     MONOCHROME_POLICIES,
     NUMBERS,
     Kind,
@@ -49,12 +41,19 @@ from .monochrome import (
     examine,
     tag_kind,
 )
-from .patterns import PatternRule, parse_patterns
-from .preprocess import Picture, as_input, prepare, read_rgb
-from .quality import MEASURED_PIXELS, CurateOptions, Quality, assess
-from .report import Change, Report, compare
-from .rewriting import Kept
-from .runtime import (
+from .images.quality import MEASURED_PIXELS, CurateOptions, Quality, assess
+from .wd14.download import Progress, download
+from .wd14.labels import KAOMOJI, Category, Label, Labels, Layout, read_labels, spaced
+from .wd14.models import (
+    DEFAULT_MODEL,
+    MODEL_NAMES,
+    ModelFiles,
+    find_local,
+    local_names,
+    locate,
+    model_at,
+)
+from .wd14.onnx_session import (
     CPU,
     PROVIDERS,
     Provider,
@@ -64,7 +63,8 @@ from .runtime import (
     fallback,
     open_session,
 )
-from .tags import (
+from .wd14.preprocess import Picture, as_input, prepare, read_rgb
+from .wd14.select_tags import (
     NEVER,
     PLACES,
     Place,
@@ -76,7 +76,7 @@ from .tags import (
     parse_replacements,
     select,
 )
-from .wd14 import Outcome, Tagger
+from .wd14.tagger import Outcome, Tagger
 
 __all__ = [
     "CANDIDATE_BITS",

@@ -160,7 +160,7 @@ def test_the_scripts_of_a_fresh_machine_need_the_standard_library_only():
     [
         ("import comfy.utils", ["comfy.utils"]),
         ("from comfy_api.latest import io", ["comfy_api.latest"]),
-        ("from ..nodes.host import unet", ["pack.nodes.host", "pack.nodes.host.model.unet"]),
+        ("from ..nodes.host import unet", ["pack.nodes.host", "pack.nodes.host.unet"]),
         ("from .. import nodes, tagger", ["pack", "pack.nodes", "pack.tagger"]),
         ("from .rng import draw", ["pack.trainer.rng", "pack.trainer.rng.draw"]),
         ("try:\n    import nodes\nexcept ImportError:\n    pass", ["nodes"]),

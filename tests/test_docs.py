@@ -62,7 +62,9 @@ def _names(tree: ast.Module) -> dict[str, Any]:
             names |= {alias.name: getattr(module, alias.name) for alias in statement.names}
         elif isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
             names[statement.targets[0].id] = statement.value.value
-    names["PreviewSettings"] = _class_defaults(NODES / "host" / "sampling.py", "PreviewSettings")
+    names["PreviewSettings"] = _class_defaults(
+        NODES / "host" / "previews" / "previewer.py", "PreviewSettings"
+    )
     return names
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import reduced_sdxl
-from ..scene import Scene
-from ..ways import Watch, train_plainly
+from ..data import reduced_sdxl
+from ..data.scene import Scene
+from .way import Watch, train_plainly
 
 TARGETS = r".*attentions\.\d+\.(proj_in|proj_out|transformer_blocks\..*(to_q|to_k|to_v|to_out\.0|net\.0\.proj|net\.2))"
 

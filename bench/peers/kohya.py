@@ -11,9 +11,9 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from .. import reduced_sdxl
-from ..scene import Scene
-from ..ways import Watch, train_plainly
+from ..data import reduced_sdxl
+from ..data.scene import Scene
+from .way import Watch, train_plainly
 
 
 class Kohya:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ...nodes.host.model.unet import predict
-from ...trainer.config.train import LoraConfig
+from ...trainer.config.lora import LoraConfig
 from ...trainer.network.unet_targets import find_targets
-from ..naive import Naive
-from ..scene import Scene
-from ..ways import Watch, train_plainly
+from ..data.scene import Scene
+from .plain_lora import Naive
+from .way import Watch, train_plainly
 
 
 class NaiveWay:

@@ -13,8 +13,8 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from ..scene import Scene
-from ..ways import LEARNING_RATE, Watch
+from ..data.scene import Scene
+from .way import LEARNING_RATE, Watch
 
 DEFAULTS: dict[str, Any] = {
     "grad_accumulation_steps": 1,

@@ -17,12 +17,15 @@ from ...trainer.batches.training_data import VAE_SCALE
 from ...trainer.cache import latents as cache
 from ...trainer.cache import texts
 from ...trainer.cache.latents import CachedDataset, CachedItem, LatentRecipe
-from ...trainer.config.train import LoraConfig, OptimiserConfig, SpeedConfig, TrainConfig
+from ...trainer.config.lora import LoraConfig
+from ...trainer.config.optimiser import OptimiserConfig
+from ...trainer.config.speed import SpeedConfig
+from ...trainer.config.train import TrainConfig
 from ...trainer.dataset.dataset import Dataset
 from ...trainer.files.store import Store
 from ...trainer.sdxl.buckets import BucketSettings, assign, conditioning
-from ..scene import Scene
-from ..ways import LEARNING_RATE, Watch
+from ..data.scene import Scene
+from .way import LEARNING_RATE, Watch
 
 TEXTS = "text encoders"
 

@@ -12,7 +12,8 @@ from pack.nodes.host.model import frozen_weights, memory
 from pack.nodes.host.model import unet as host_unet
 from pack.nodes.host.model.autograd_session import training_session
 from pack.tests.host import scene
-from pack.trainer.config.train import LoraConfig, SpeedConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets

@@ -9,7 +9,7 @@ from pack.nodes.host.training import cuda_graphs
 from pack.nodes.host.training import train as training
 from pack.tests.gpu.test_training import difference
 from pack.tests.host import scene
-from pack.trainer.config.train import SpeedConfig
+from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.training import cuda_recorder
 from pack.trainer.training.cuda_recorder import CudaRecorder
 from pack.trainer.training.gradients import Losses

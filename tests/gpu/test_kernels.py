@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pack.bench import reduced_sdxl
+from pack.bench.data import reduced_sdxl
 from pack.nodes.host.model.unet import predict
 from pack.nodes.host.model.weights import ComfyWeights
 from pack.tests.trainer.layers.test_elementwise import draw
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.layers.attach import Attachment
 from pack.trainer.layers.compact_plan import compact_plan
 from pack.trainer.layers.elementwise import EAGER

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from pack.bench import reduced_sdxl
+from pack.bench.data import reduced_sdxl
 from pack.nodes.host.model.unet import predict
 from pack.nodes.host.model.weights import ComfyWeights
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
-from pack.trainer.config.train import LoraConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan
 from pack.trainer.layers.compact_plan import compact_plan
 from pack.trainer.layers.recompute import Again, find_blocks

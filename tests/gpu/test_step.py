@@ -11,7 +11,7 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache
 from pack.tests.trainer.tiny_run import CONFIG, Observer
 from pack.tests.trainer.tiny_unet import PlainWeights, make_model
 from pack.trainer.batches.training_data import TrainingData
-from pack.trainer.config.train import OptimiserConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets

@@ -14,7 +14,9 @@ from pack.nodes.host.model import vae
 from pack.nodes.host.training.request import Request
 from pack.trainer.cache.latents import CachedDataset, LatentRecipe, cache_latents
 from pack.trainer.cache.texts import cache_texts
-from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.scan import scan_folder
 from pack.trainer.files.store import Store
 from pack.trainer.sdxl.buckets import BucketSettings

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from pack.replay import losses
 from pack.replay.case import Case, Unsupported
-from pack.trainer.config.train import LossConfig
+from pack.trainer.config.loss import LossConfig
 from pack.trainer.training import loss
 
 

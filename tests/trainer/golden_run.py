@@ -4,7 +4,10 @@ from pathlib import Path
 
 from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentRecipe
 from pack.trainer.config.cache import TextRecipe
-from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.dataset import Dataset, Sample, Subset
 from pack.trainer.files.index import FileStamp
 from pack.trainer.lora_files.metadata import RunFacts

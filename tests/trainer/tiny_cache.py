@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from pack.tests.trainer.tiny_unet import CONTEXT, POOLED
-from pack.trainer.cache.latents import KIND, CachedDataset, CachedItem, LatentRecipe
+from pack.trainer.cache.encoding import KIND
+from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentRecipe
 from pack.trainer.cache.texts import cache_texts
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.files.store import Store

@@ -7,7 +7,9 @@ import torch
 from pack.tests.trainer.tiny_cache import FINGERPRINT
 from pack.tests.trainer.tiny_unet import PlainWeights, make_model, make_unet
 from pack.trainer.batches.training_data import TrainingData
-from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets

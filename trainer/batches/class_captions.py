@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from ..cache.latents import CachedDataset, CachedItem
-from ..config.train import LossConfig, TrainConfig
+from ..config.loss import LossConfig
+from ..config.train import TrainConfig
 
 
 def class_caption(caption: str, trigger: str, word: str) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from ..files.store import Store, digest
+from ..files.digests import digest
+from ..files.store import Store
 
 KIND = "text"
 

@@ -19,16 +19,6 @@ from .problems import Problems
 from .speed import SpeedConfig
 from .validation import ValidationConfig
 
-__all__ = [
-    "RECIPE_VERSION",
-    "LoraConfig",
-    "LossConfig",
-    "OptimiserConfig",
-    "SpeedConfig",
-    "TrainConfig",
-    "ValidationConfig",
-]
-
 RECIPE_VERSION = 2
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
 

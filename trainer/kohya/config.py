@@ -10,8 +10,12 @@ from typing import Any, NamedTuple
 
 from ..config.cache import CacheSettings, TextRecipe
 from ..config.checkpoints import CheckpointConfig, Precision
+from ..config.lora import LoraConfig
+from ..config.loss import LossConfig
+from ..config.optimiser import OptimiserConfig
 from ..config.problems import Problems
-from ..config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
+from ..config.train import TrainConfig
+from ..config.validation import ValidationConfig
 from ..lora_files.modelspec import About
 from .arguments import HONOURED
 from .dataset import FolderPlan, plan_folders

@@ -7,7 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..config.captions import CaptionOptions
-from ..config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig, ValidationConfig
+from ..config.lora import LoraConfig
+from ..config.loss import LossConfig
+from ..config.optimiser import OptimiserConfig
+from ..config.train import TrainConfig
+from ..config.validation import ValidationConfig
 from ..sdxl.buckets import BucketSettings
 from .arguments import HONOURED
 from .dataset import RESOLUTION, FolderPlan

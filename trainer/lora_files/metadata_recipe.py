@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+from ..config.lora import LoraConfig
+from ..config.loss import LossConfig
+from ..config.optimiser import OptimiserConfig
 from ..config.optimisers import KINDS, class_name, is_relative, own_defaults, parse_arguments
-from ..config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from ..config.train import TrainConfig
 from ..sdxl.blocks import MIDDLE, SIDE
 
 

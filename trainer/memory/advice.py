@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from ..config.optimiser import OptimiserConfig
 from ..config.optimisers import ADAMW_ALIKE
-from ..config.train import OptimiserConfig, TrainConfig
+from ..config.train import TrainConfig
 from .plan import GIB, Need, plan_memory
 
 LOWEST_RANK = 4

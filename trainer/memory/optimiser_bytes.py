@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ..config.train import OptimiserConfig
+from ..config.optimiser import OptimiserConfig
 from ..optim.factory import make_optimiser
 
 WEIGHT_AND_GRADIENT = 8

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..config.train import LoraConfig, TrainConfig
+from ..config.lora import LoraConfig
+from ..config.train import TrainConfig
 from ..layers.recompute import Again, Block, Levels, Size, describe, ladder
 
 MIB = 1024**2

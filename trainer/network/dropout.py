@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..batches.plan import BatchItem
-from ..config.train import LoraConfig
+from ..config.lora import LoraConfig
 from ..rng import generator
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..config.train import LoraConfig
+from ..config.lora import LoraConfig
 from ..frozen.weights import Weights
 from ..optim.optimiser import ParameterGroup
 from ..sdxl.blocks import block_of

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..config.lora import Algorithm
-from ..config.train import LoraConfig
+from ..config.lora import Algorithm, LoraConfig
 from ..frozen.forward import is_linear
 from ..sdxl.blocks import block_of
 

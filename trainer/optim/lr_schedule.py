@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 
-from ..config.optimiser import Shape
+from ..config.optimiser import OptimiserConfig, Shape
 from ..config.piecewise import parse_step_rules
-from ..config.train import OptimiserConfig
 
 TIMESCALE = 10_000
 """Of `inverse_sqrt` with neither a timescale nor a warm-up (transformers' default)."""

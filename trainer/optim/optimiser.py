@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..config.optimiser import OptimiserConfig
 from ..config.optimisers import ELEMENTWISE, is_relative
-from ..config.train import OptimiserConfig
 from .ema import MovingAverage
 from .factory import make_optimiser
 from .flat import Flat, Single

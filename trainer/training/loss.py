@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config.train import LossConfig
+from ..config.loss import LossConfig
 from ..sdxl.schedule import Schedule
 
 MAX_WEIGHT_SNR = 1000.0

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..batches.training_data import Batch
-from ..config.train import LossConfig
+from ..config.loss import LossConfig
 from ..network.network import Network
 from .live_encoding import with_texts
 from .step import Draws, Model, noisy_latents, sample_losses

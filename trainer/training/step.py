@@ -12,7 +12,8 @@ from torch import Tensor
 from ..batches.plan import BatchItem
 from ..batches.training_data import Batch
 from ..cache.texts import Encode
-from ..config.train import LossConfig, TrainConfig
+from ..config.loss import LossConfig
+from ..config.train import TrainConfig
 from ..device.transfer import send
 from ..rng import generator
 from ..sdxl.schedule import Schedule

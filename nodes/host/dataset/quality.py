@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ....tagger import HASH_BITS, MEASURED_PIXELS, Quality, assess
-from ....tagger.borders import Bars
-from ....tagger.duplicates import THUMBNAIL
-from ....tagger.quality import at_measured_size
+from ....tagger.images.borders import Bars
+from ....tagger.images.duplicates import THUMBNAIL
+from ....tagger.images.quality import at_measured_size
 from ....trainer.dataset.dataset import Sample
 from ....trainer.dataset.images import explain, load_rgb
 from ....trainer.dataset.unchanged import CHANGED

@@ -23,7 +23,6 @@ from ....tagger import (
     Tagger,
     TagOptions,
     count_tags,
-    download,
     frequency_table,
     local_names,
     locate,
@@ -32,6 +31,7 @@ from ....tagger import (
     read_labels,
     select,
 )
+from ....tagger.wd14.download import download
 from ....trainer.config.cache import CacheSettings
 from ....trainer.dataset.dataset import Dataset, Problem, Sample
 from ....trainer.dataset.unchanged import check_unchanged

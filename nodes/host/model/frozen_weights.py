@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ....trainer.config.train import SpeedConfig
+from ....trainer.config.speed import SpeedConfig
 from ....trainer.frozen.forward import is_linear
 from ....trainer.frozen.quantised import Quantised, code_dtype, kept_bytes
 from ....trainer.frozen.streaming import SLOTS, Streamed, stream_units

@@ -10,7 +10,7 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 
-from ....trainer.config.train import LossConfig
+from ....trainer.config.loss import LossConfig
 from ....trainer.frozen.forward import is_linear
 from ....trainer.sdxl.schedule import Prediction, Schedule
 from ....trainer.training.step import Model

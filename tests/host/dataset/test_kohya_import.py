@@ -4,7 +4,7 @@ import folder_paths
 import pytest
 
 from pack.nodes.host.dataset.kohya_import import ImportRequest, import_kohya, import_stamp
-from pack.nodes.kohya import ImportKohyaConfig
+from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.tests.host import kohya_scene, scene
 from pack.trainer.config.cache import CacheSettings
 from pack.trainer.config.train import TrainConfig

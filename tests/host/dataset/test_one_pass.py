@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageCms
 
 from pack.demo import tiny_tagger
-from pack.nodes import latents as latents_node
+from pack.nodes import cache_latents as latents_node
 from pack.nodes.host import folders
 from pack.nodes.host.dataset import cache as caching
 from pack.nodes.host.dataset import one_pass

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pack.nodes.tagging import WD14Tag, _options
+from pack.nodes.tag import WD14Tag, _options
 from pack.tagger import NEVER, SEPARATOR, TagOptions
 
 OLD = {

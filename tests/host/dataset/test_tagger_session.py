@@ -9,7 +9,7 @@ from pack.demo import tiny_tagger
 from pack.nodes.host.dataset import tagger_session
 from pack.nodes.host.dataset.tagger_session import Registry
 from pack.tagger import CPU, open_session
-from pack.tagger.models import model_at
+from pack.tagger.wd14.models import model_at
 
 CUDA, COREML = "CUDAExecutionProvider", "CoreMLExecutionProvider"
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from pack.nodes.host.model.weights import ComfyWeights
 from pack.tests.host.lora.test_lora_out import answer, inputs
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.lora_files.file import write_lora
 from pack.trainer.lora_files.formats import in_format, to_kohya

@@ -13,7 +13,8 @@ from pack.nodes.host.model.weights import ComfyWeights
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.tests.host.lora.test_lora_out import answer
-from pack.trainer.config.train import LoraConfig, OptimiserConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.lora_files.file import write_lora
 from pack.trainer.network.network import Network

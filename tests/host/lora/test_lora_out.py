@@ -10,13 +10,14 @@ import torch
 from comfy_extras import nodes_train
 
 import nodes as comfy_nodes
+from pack.nodes.apply_lora import ApplyLora
 from pack.nodes.host.lora.apply import apply_lora
 from pack.nodes.host.model import unet as host_unet
 from pack.nodes.host.model.weights import ComfyWeights
 from pack.nodes.host.training import train
-from pack.nodes.lora import ApplyLora, SaveLora
+from pack.nodes.save_lora import SaveLora
 from pack.tests.host import scene
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.lora_files.file import read_lora, write_lora
 from pack.trainer.network.network import Network

@@ -6,7 +6,7 @@ import torch
 from comfy.cli_args import args
 
 from pack.nodes.host.lora.save import file_metadata
-from pack.nodes.lora import SaveLora
+from pack.nodes.save_lora import SaveLora
 from pack.trainer.lora_files.file import LoraModel, read_lora
 from pack.trainer.lora_files.modelspec import About
 
@@ -27,7 +27,7 @@ def lora():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("pack.nodes.lora.folders.loras_folder", lambda: tmp_path)
+    monkeypatch.setattr("pack.nodes.save_lora.folders.loras_folder", lambda: tmp_path)
     return tmp_path
 
 

@@ -19,7 +19,9 @@ from pack.tests.host import scene
 from pack.tests.host.model import clip_reference
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.cache import TextRecipe
-from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.files.store import Store
 from pack.trainer.layers.attach import Attachment
 from pack.trainer.layers.text_plan import text_plan

@@ -4,7 +4,7 @@ import torch
 
 from pack.nodes.host.model import clip, unet
 from pack.trainer.cache.texts import stack_contexts
-from pack.trainer.config.train import LossConfig
+from pack.trainer.config.loss import LossConfig
 from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.sdxl.size_embedding import size_vector
 

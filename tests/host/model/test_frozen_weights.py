@@ -18,7 +18,7 @@ from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.tests.host.model.test_gradients import inputs, loaded, network
 from pack.tests.host.training.test_kohya import SDXL
-from pack.trainer.config.train import SpeedConfig
+from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 
 GIB = 1024**3

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pack.nodes.host.model import unet as host_unet
 from pack.nodes.host.model.autograd_session import training_session
 from pack.nodes.host.model.weights import ComfyWeights
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.frozen.weights import Lookahead
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.network.network import Network

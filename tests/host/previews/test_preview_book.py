@@ -6,7 +6,7 @@ import torch
 from pack.nodes.host.previews.preview_book import PreviewBook
 from pack.nodes.host.previews.previewer import Previewer, PreviewSettings, Shot
 from pack.nodes.host.training import train
-from pack.nodes.previews import PreviewNode
+from pack.nodes.preview_settings import PreviewNode
 from pack.tests.host import scene
 
 SMALL = {"width": 64, "height": 64, "steps": 1}

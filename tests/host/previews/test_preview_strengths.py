@@ -12,9 +12,9 @@ from pack.nodes.host.previews.grid import GREY, grid
 from pack.nodes.host.previews.preview_book import PreviewBook
 from pack.nodes.host.previews.previewer import Previewer, PreviewSettings, parse_strengths
 from pack.nodes.host.training import train as training
-from pack.nodes.previews import PreviewNode
+from pack.nodes.preview_settings import PreviewNode
 from pack.tests.host import scene
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets

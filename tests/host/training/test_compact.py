@@ -10,7 +10,7 @@ from pack.nodes.host.previews.previewer import PreviewSettings
 from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
-from pack.trainer.config.train import LossConfig
+from pack.trainer.config.loss import LossConfig
 from pack.trainer.layers.recompute import Again
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age

@@ -10,7 +10,7 @@ from pack.nodes.host.training import cuda_graphs
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.tests.trainer.training.recorders import Broken, Repeater
-from pack.trainer.config.train import SpeedConfig
+from pack.trainer.config.speed import SpeedConfig
 
 ON = SpeedConfig(cuda_graphs=True)
 PREVIEWS = PreviewSettings(("thing",), every=7, width=64, height=64, steps=1)

@@ -12,7 +12,7 @@ from pack.nodes.host.training import train as training
 from pack.nodes.host.training.first_step import read_seen
 from pack.tests.host import scene
 from pack.trainer.batches.plan import epoch_batches
-from pack.trainer.cache.latents import KIND
+from pack.trainer.cache.encoding import KIND
 from pack.trainer.config.captions import CaptionOptions
 from pack.trainer.files.store import Store
 

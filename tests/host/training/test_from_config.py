@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from pack import headless
+from pack.nodes.cache_latents import CacheLatents
 from pack.nodes.host import folders
 from pack.nodes.host.dataset.kohya_import import ImportRequest
 from pack.nodes.host.model import unet
 from pack.nodes.host.model.fingerprint import fingerprint
 from pack.nodes.host.training import from_config, live_training
 from pack.nodes.host.training.from_config import ConfigRun
-from pack.nodes.kohya import ImportKohyaConfig
-from pack.nodes.latents import CacheLatents
+from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.nodes.train import Train
 from pack.tests.host import kohya_scene
 from pack.tests.host.conftest import COMFYUI

@@ -13,7 +13,7 @@ from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import TrainingData
-from pack.trainer.config.train import LossConfig
+from pack.trainer.config.loss import LossConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets

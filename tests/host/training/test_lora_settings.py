@@ -3,7 +3,7 @@
 import pytest
 
 from pack.nodes.lora_settings import LoraSettings
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 
 
 def config(**typed):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pack.nodes.host.training.train import train_lora
 from pack.tests.host import scene
-from pack.trainer.config.train import LossConfig
+from pack.trainer.config.loss import LossConfig
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 

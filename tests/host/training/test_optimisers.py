@@ -9,7 +9,7 @@ import torch
 from pack.nodes.host.previews.previewer import Previewer, PreviewSettings
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
-from pack.trainer.config.train import OptimiserConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.optim.optimiser import Optimiser
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age

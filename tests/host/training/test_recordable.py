@@ -11,13 +11,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pack.bench import reduced_sdxl
+from pack.bench.data import reduced_sdxl
 from pack.nodes.host.model.unet import predict
 from pack.nodes.host.model.weights import ComfyWeights
 from pack.tests.trainer import tiny_unet
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import Batch
-from pack.trainer.config.train import LoraConfig, LossConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.layers.compact_plan import compact_plan
 from pack.trainer.layers.recompute import Again, find_blocks

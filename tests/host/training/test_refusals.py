@@ -11,7 +11,7 @@ from pack.nodes.host.model.clip import check_clip
 from pack.nodes.host.previews.previewer import PreviewSettings
 from pack.nodes.host.training import train
 from pack.tests.host import scene
-from pack.trainer.config.train import LossConfig
+from pack.trainer.config.loss import LossConfig
 
 
 def with_sampling(model, kind):

@@ -12,7 +12,7 @@ from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.config.captions import CaptionOptions
-from pack.trainer.config.train import OptimiserConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.files import lock
 from pack.trainer.network.adapters import Lora
 from pack.trainer.runs import state_keeper

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from pack.nodes.host.training import train as training
-from pack.nodes.start import LoadLora
+from pack.nodes.load_lora import LoadLora
 from pack.tests.host import scene
-from pack.trainer.config.train import LoraConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.lora_files.file import write_lora
 from pack.trainer.lora_files.formats import to_diffusers_lora
 from pack.trainer.runs.start_from import Start

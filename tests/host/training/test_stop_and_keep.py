@@ -12,7 +12,8 @@ from pack.nodes.host.training import train as training
 from pack.nodes.host.training.stop_and_keep import TRAININGS
 from pack.tests.host import scene
 from pack.trainer.config.checkpoints import CheckpointConfig
-from pack.trainer.config.train import OptimiserConfig, TrainConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.lora_files.file import read_lora
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age

@@ -13,7 +13,7 @@ from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
 from pack.replay import train as replay
 from pack.tests.host import scene
-from pack.trainer.config.train import SpeedConfig
+from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.device.copy_stream import InOrder
 from pack.trainer.frozen.streaming import Streamed, stream_units
 from pack.trainer.network.adapters import Lora

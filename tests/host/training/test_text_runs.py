@@ -23,7 +23,7 @@ from pack.tests.host.training.test_restore import ERRORS, fail_in_forward
 from pack.tests.host.training.test_resume import cancel_after, same
 from pack.trainer.cache.texts import KIND
 from pack.trainer.config.captions import CaptionOptions
-from pack.trainer.config.train import OptimiserConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.files.store import Store
 from pack.trainer.frozen import forward as frozen
 

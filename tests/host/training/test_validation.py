@@ -13,7 +13,7 @@ from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.config.captions import CaptionOptions
-from pack.trainer.config.train import ValidationConfig
+from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.validation.measure import Validation
 from pack.trainer.validation.split import split
 

@@ -7,7 +7,8 @@ import pytest
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.trainer.batches.class_captions import class_caption, lasting_texts, trigger_notes
 from pack.trainer.config.captions import CaptionOptions
-from pack.trainer.config.train import LossConfig, TrainConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.dataset import Dataset
 
 

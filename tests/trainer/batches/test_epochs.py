@@ -10,7 +10,8 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Run
 from pack.trainer.batches.plan import epoch_ends, with_steps
 from pack.trainer.batches.training_data import TrainingData
-from pack.trainer.config.train import OptimiserConfig, TrainConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 
 
 @pytest.fixture

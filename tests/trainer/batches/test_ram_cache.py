@@ -8,7 +8,7 @@ from pack.trainer.batches import ram_cache
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.ram_cache import Resident
 from pack.trainer.batches.training_data import TrainingData
-from pack.trainer.cache.latents import KIND
+from pack.trainer.cache.encoding import KIND
 from pack.trainer.files.store import Store
 
 

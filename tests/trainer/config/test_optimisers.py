@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from pack.trainer.config import optimisers
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.optimisers import KINDS, OptimiserType, check_arguments, parse_arguments
-from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 
 NAMES = get_args(OptimiserType)

@@ -7,15 +7,12 @@ import pytest
 
 from pack.trainer.config import train as module
 from pack.trainer.config.captions import CaptionOptions
-from pack.trainer.config.optimiser import LrSchedule
-from pack.trainer.config.train import (
-    LoraConfig,
-    LossConfig,
-    OptimiserConfig,
-    SpeedConfig,
-    TrainConfig,
-    ValidationConfig,
-)
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.optimiser import LrSchedule, OptimiserConfig
+from pack.trainer.config.speed import SpeedConfig
+from pack.trainer.config.train import TrainConfig
+from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.optim.lr_schedule import learning_rate
 
 KINDS = [LoraConfig, OptimiserConfig, LossConfig, TrainConfig]

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from pack.trainer.files.digests import digest
 from pack.trainer.files.index import FileIndex
-from pack.trainer.files.store import Entry, Store, digest
+from pack.trainer.files.store import Entry, Store
 
 
 def test_digest_tells_types_order_and_nesting_apart():

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pack.tests.trainer.tiny_unet import PlainWeights, make_inputs, make_unet
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.frozen.quantised import Quantised, dequantise, kept_bytes, quantise
 from pack.trainer.frozen.streaming import Streamed, stream_units
 from pack.trainer.layers.attach import Attachment, leaf_plan

@@ -7,7 +7,7 @@ from torch import nn
 
 from pack.tests.trainer.frozen.device_queues import Queues
 from pack.tests.trainer.tiny_unet import PlainWeights, make_inputs, make_unet
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.device.copy_stream import InOrder
 from pack.trainer.frozen.streaming import SLOTS, Streamed, stream_units
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan

@@ -3,7 +3,7 @@
 import pytest
 
 from pack.tests.trainer.kohya.kohya_import import BASE, imported
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.kohya.prompt_lines import parse_prompts
 from pack.trainer.kohya.unused import REFUSED
 

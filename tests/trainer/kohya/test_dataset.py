@@ -8,7 +8,9 @@ from PIL import Image
 from pack.tests.trainer.kohya.kohya_import import imported
 from pack.trainer.config.cache import TextRecipe
 from pack.trainer.config.captions import CaptionOptions
-from pack.trainer.config.train import LossConfig, TrainConfig, ValidationConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.train import TrainConfig
+from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.files.index import FileIndex
 from pack.trainer.kohya.folders import folders_stamp, read_folders
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pack.tests.trainer.tiny_unet import MovingWeights, PlainWeights, make_inputs, make_unet
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.frozen.forward import frozen_forward
 from pack.trainer.layers.attach import (
     Attachment,

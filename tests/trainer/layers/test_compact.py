@@ -5,11 +5,11 @@ import statistics
 import pytest
 import torch
 
-from pack.bench.counting import count
+from pack.bench.counted.counter import count
 from pack.tests.trainer.layers.test_attach import reference, snapshot
 from pack.tests.trainer.tiny_unet import MovingWeights, PlainWeights, make_inputs, make_unet
 from pack.trainer.batches.plan import BatchItem
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.layers.compact_plan import compact_plan
 from pack.trainer.layers.recompute import Again, find_blocks

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pack.trainer.config.train import SpeedConfig
+from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.layers import kernel_choice
 from pack.trainer.layers.elementwise import EAGER
 

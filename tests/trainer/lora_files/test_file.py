@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from pack.tests.trainer.tiny_unet import make_unet
 from pack.trainer.config.checkpoints import check_name
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.lora_files import file as lora_file
 from pack.trainer.lora_files.file import (
     LoraModel,

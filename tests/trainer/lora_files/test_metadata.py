@@ -6,7 +6,10 @@ import pytest
 from pack.tests.trainer.golden_run import FOLDERS, make_cached, make_config, make_facts
 from pack.trainer.config.cache import AS_PROMPTS
 from pack.trainer.config.captions import CaptionOptions
-from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.lora_files.metadata import PRIVATE_KEYS, ModelFile, describe, without_private

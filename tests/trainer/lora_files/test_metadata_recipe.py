@@ -4,7 +4,10 @@ import json
 import pytest
 
 from pack.tests.trainer.golden_run import make_cached, make_config, make_facts
-from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.lora_files.metadata import describe
 
 CONFIG, CACHED, FACTS = make_config(), make_cached(), make_facts()

@@ -2,7 +2,10 @@ import dataclasses
 import re
 
 from pack.tests.trainer.memory.test_plan import NEED
-from pack.trainer.config.train import LoraConfig, OptimiserConfig, SpeedConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.speed import SpeedConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.memory.advice import advice
 from pack.trainer.memory.plan import GIB, plan_memory
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pack.trainer.config.train import OptimiserConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.memory.optimiser_bytes import learned_bytes
 
 SHAPES = [(32, 1280), (1280, 32), (32, 640), (32, 640)]

@@ -3,7 +3,9 @@ import dataclasses
 import pytest
 
 from pack.tests.trainer.layers.test_recompute import SDXL
-from pack.trainer.config.train import LoraConfig, SpeedConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.speed import SpeedConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.layers.recompute import Again, ladder
 from pack.trainer.memory import plan as memory
 from pack.trainer.memory.plan import GIB, MIB, Kept, MemoryPlan, Need, plan_memory, reserve_bytes

@@ -14,7 +14,8 @@ from pack.tests.trainer.network.test_kinds import (
 )
 from pack.tests.trainer.tiny_unet import MovingWeights, PlainWeights, make_inputs, make_unet
 from pack.trainer.batches.plan import BatchItem
-from pack.trainer.config.train import LoraConfig, OptimiserConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.frozen.forward import frozen_forward
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.network.dropout import Dropout

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from pack.trainer.batches.plan import BatchItem
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.network.adapters import Lora
 from pack.trainer.network.dropout import Dropout
 from pack.trainer.network.unet_targets import Target

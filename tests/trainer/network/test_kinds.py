@@ -10,7 +10,7 @@ from torch import nn
 
 from pack.tests.trainer.tiny_unet import PlainWeights, make_inputs, make_unet
 from pack.trainer.batches.plan import BatchItem
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.frozen.forward import frozen_forward
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.adapters import check_installed, make_adapter

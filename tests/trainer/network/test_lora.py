@@ -13,7 +13,7 @@ from pack.tests.trainer.tiny_unet import (
     make_inputs,
     make_unet,
 )
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.adapters import Lora
 from pack.trainer.network.network import Network

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pack.tests.trainer.tiny_unet import make_unet
-from pack.trainer.config.train import LoraConfig
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 from pack.trainer.sdxl.blocks import block_of

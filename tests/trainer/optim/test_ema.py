@@ -9,8 +9,8 @@ from torch import nn
 from pack.tests.trainer.tiny_cache import make_cache
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.training.test_resume import in_pieces
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.optimisers import SCHEDULE_FREE
-from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.optim.ema import MovingAverage
 
 DECAY = 0.4

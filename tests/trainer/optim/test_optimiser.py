@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pack.trainer.config.train import OptimiserConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 
 SHAPES = [(5, 7), (7,), (6, 4)]

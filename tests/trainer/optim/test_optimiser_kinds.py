@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.optimisers import KINDS, OWN_RATE, OptimiserType, find_kind
-from pack.trainer.config.train import OptimiserConfig
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 
 RATES = {name: 1.0 if name in OWN_RATE else 0.01 for name in get_args(OptimiserType)}

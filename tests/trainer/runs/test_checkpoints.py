@@ -13,7 +13,7 @@ import torch
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run
 from pack.trainer.config.checkpoints import CheckpointConfig
-from pack.trainer.config.train import OptimiserConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.lora_files.file import read_lora
 from pack.trainer.runs import checkpoints as module
 from pack.trainer.runs.checkpoints import Checkpoints

@@ -7,7 +7,7 @@ import torch
 
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Run, same
-from pack.trainer.config.train import OptimiserConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.files.lock import folder_lock
 from pack.trainer.lora_files.file import LoraModel
 from pack.trainer.runs.continue_from import find_origin

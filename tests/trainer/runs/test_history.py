@@ -14,7 +14,8 @@ import torch
 from pack.tests.trainer.tiny_cache import make_cache
 from pack.tests.trainer.tiny_run import CONFIG
 from pack.tests.trainer.watched_run import Stop, WatchedRun
-from pack.trainer.config.train import OptimiserConfig, ValidationConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.runs import history, tensorboard
 from pack.trainer.runs.history import History
 from pack.trainer.runs.measurement import Measurement

@@ -7,7 +7,9 @@ import pytest
 
 from pack.trainer.config import train as config_module
 from pack.trainer.config.captions import CaptionOptions
-from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.runs.run_folder import Inputs, RunFolder
 from pack.trainer.runs.similar_run import DESCRIPTION
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pack.tests.trainer.tiny_unet import CONV_LAYERS, TRANSFORMER_LAYERS, make_unet
-from pack.trainer.config.train import LoraConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.lora_files.formats import to_diffusers_lora
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets

@@ -19,7 +19,9 @@ from pack.tests.trainer.tiny_unet import (
 from pack.tests.trainer.training.recorders import Broken, Repeater
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import Batch
-from pack.trainer.config.train import LoraConfig, LossConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.network.dropout import Dropout
 from pack.trainer.network.network import Network

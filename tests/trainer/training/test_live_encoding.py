@@ -10,7 +10,9 @@ from torch import nn
 from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import Batch, TrainingData
-from pack.trainer.config.train import LoraConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.layers.text_plan import text_plan
 from pack.trainer.network.dropout import Dropout
 from pack.trainer.network.network import Network

@@ -13,7 +13,9 @@ from pack.tests.trainer.tiny_unet import CONTEXT, PlainWeights, make_model, make
 from pack.tests.trainer.training.test_live_encoding import CLIPMLP
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import TrainingData
-from pack.trainer.config.train import LossConfig, OptimiserConfig, ValidationConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.layers.text_plan import text_plan

@@ -12,7 +12,10 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights, make_model
 from pack.trainer.batches.training_data import TrainingData
-from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, TrainConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets

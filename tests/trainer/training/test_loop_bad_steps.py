@@ -9,7 +9,7 @@ import pytest
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights
-from pack.trainer.config.train import LossConfig
+from pack.trainer.config.loss import LossConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.training.prefetch import prepared_batches
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pack.trainer.config.train import LossConfig
+from pack.trainer.config.loss import LossConfig
 from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.training.loss import huber_threshold, per_sample
 

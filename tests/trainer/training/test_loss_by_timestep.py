@@ -8,7 +8,7 @@ import pytest
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Run
 from pack.tests.trainer.training.test_resume import in_pieces
-from pack.trainer.config.train import LossConfig
+from pack.trainer.config.loss import LossConfig
 from pack.trainer.training.loss_by_timestep import BANDS, SHOWINGS, BandLosses, describe
 from pack.trainer.training.step import draw, sample_losses
 

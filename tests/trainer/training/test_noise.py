@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pack.trainer.config.train import LossConfig
+from pack.trainer.config.loss import LossConfig
 from pack.trainer.training.noise import draw_timestep, multires_noise, offset_noise
 
 

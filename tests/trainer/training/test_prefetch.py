@@ -11,7 +11,7 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights, make_model
 from pack.trainer.batches.training_data import TrainingData
-from pack.trainer.cache.latents import KIND
+from pack.trainer.cache.encoding import KIND
 from pack.trainer.files.store import Store
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.network import Network

@@ -14,7 +14,8 @@ from pack.trainer.batches.caption_window import CaptionWindow
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.cache.texts import cache_texts
 from pack.trainer.config.captions import CaptionOptions
-from pack.trainer.config.train import LoraConfig, LossConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.loss import LossConfig
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.files.store import Store
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan

@@ -9,7 +9,7 @@ from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights
 from pack.tests.trainer.training.recorders import Repeater
-from pack.trainer.config.train import OptimiserConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.layers.attach import leaf_plan
 from pack.trainer.optim.loss_scale import LossScale
 from pack.trainer.training.cuda_graphs import Graphs

@@ -14,8 +14,10 @@ from torch import nn
 
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.optimisers import KINDS, OptimiserType
-from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 from pack.trainer.runs import state_files
 from pack.trainer.runs.run_folder import Inputs, RunFolder

@@ -7,7 +7,8 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
 from pack.tests.trainer.tiny_unet import CONTEXT, Y, make_model, make_unet
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import TrainingData
-from pack.trainer.config.train import LossConfig, TrainConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.training.step import Draws, Model, draw, sample_losses
 

@@ -9,7 +9,7 @@ import torch
 from pack.tests.trainer.tiny_cache import make_cache
 from pack.tests.trainer.tiny_run import CONFIG, Run, same
 from pack.tests.trainer.watched_run import Stop, WatchedRun, find
-from pack.trainer.config.train import ValidationConfig
+from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.validation.book import due_steps, follow
 from pack.trainer.validation.split import split
 

@@ -14,7 +14,10 @@ from pack.tests.trainer.tiny_unet import PlainWeights
 from pack.tests.trainer.watched_run import WatchedRun
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import VAE_SCALE, TrainingData
-from pack.trainer.config.train import LoraConfig, LossConfig, OptimiserConfig, ValidationConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.files.store import Store
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.runs.measurement import Measurement

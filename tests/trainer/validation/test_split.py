@@ -8,7 +8,8 @@ import pytest
 from pack.tests.trainer.tiny_cache import make_item
 from pack.trainer.cache.latents import CachedDataset, LatentRecipe
 from pack.trainer.config.captions import CaptionOptions
-from pack.trainer.config.train import TrainConfig, ValidationConfig
+from pack.trainer.config.train import TrainConfig
+from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.dataset.dataset import Dataset, Sample, Subset
 from pack.trainer.files.index import FileStamp
 from pack.trainer.sdxl.buckets import BucketSettings

@@ -1,0 +1,1 @@
+"""What a step needs, counted and not timed."""

@@ -1,0 +1,1 @@
+"""Models and images that every way is given."""

@@ -1,0 +1,1 @@
+"""Training of full-size SDXL on one GPU, ways side by side."""

@@ -1,0 +1,132 @@
+"""Caption Settings: how captions are read at each training step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..trainer.config.captions import CaptionOptions
+from .schema import node, output, setting
+from .sockets import CaptionSettingsSocket
+
+
+class CaptionSettings(io.ComfyNode):
+    """What a training step makes of a caption."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "CaptionSettings",
+            display_name="Caption Settings",
+            description="Shuffling, dropout and wildcards of captions, with kohya's meaning. They work "
+            "with the text encoders unloaded: captions are encoded ahead, a stretch of steps at a time.",
+            search_aliases=["shuffle caption", "keep tokens", "caption dropout", "wildcards"],
+            inputs=[
+                setting(
+                    CaptionOptions,
+                    "shuffle",
+                    "Shuffle the tags at every showing (kohya: shuffle_caption).",
+                ),
+                setting(
+                    CaptionOptions,
+                    "keep_tokens",
+                    "This many tags at the front stay in place and are never dropped: 1 for the "
+                    "trigger word.",
+                    min=0,
+                    max=255,
+                ),
+                setting(
+                    CaptionOptions,
+                    "dropout",
+                    "Chance of an empty caption (kohya: caption_dropout_rate).",
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                ),
+                setting(
+                    CaptionOptions,
+                    "tag_dropout",
+                    "Chance of each tag to be left out (kohya: caption_tag_dropout_rate).",
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                ),
+                setting(
+                    CaptionOptions,
+                    "dropout_every_n_epochs",
+                    "Every caption is empty in each n-th epoch; 0 for never.",
+                    min=0,
+                    max=1000,
+                    advanced=True,
+                ),
+                setting(
+                    CaptionOptions,
+                    "keep_tokens_separator",
+                    "Tags before this mark (such as ###) stay in front, those behind a second one at "
+                    "the end; keep_tokens is then not used.",
+                    advanced=True,
+                ),
+                setting(
+                    CaptionOptions,
+                    "prefix",
+                    "Put before every caption, with a space.",
+                    advanced=True,
+                ),
+                setting(
+                    CaptionOptions,
+                    "suffix",
+                    "Put behind every caption, with a space.",
+                    advanced=True,
+                ),
+                setting(
+                    CaptionOptions,
+                    "wildcards",
+                    "{red|blue} takes one of the words at every showing, and a caption of several "
+                    "lines one of its lines (kohya: enable_wildcard).",
+                    advanced=True,
+                ),
+                setting(
+                    CaptionOptions,
+                    "separator",
+                    "What separates the tags of a caption.",
+                    advanced=True,
+                ),
+                setting(
+                    CaptionOptions,
+                    "secondary_separator",
+                    "Tags joined by this mark (such as ;;;) are shuffled and dropped as one.",
+                    advanced=True,
+                ),
+                setting(
+                    CaptionOptions,
+                    "token_warmup_min",
+                    "With warm-up: tags shown at the first step.",
+                    min=0,
+                    max=255,
+                    advanced=True,
+                ),
+                setting(
+                    CaptionOptions,
+                    "token_warmup_steps",
+                    "Show more tags from step to step until all are shown after this many; below 1 a "
+                    "fraction of all steps, 0 for no warm-up.",
+                    min=0.0,
+                    max=1000000.0,
+                    step=0.01,
+                    round=False,
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                output(
+                    CaptionSettingsSocket,
+                    "caption settings",
+                    "For Train, or for Dataset Options where one folder differs.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, **values: Any) -> io.NodeOutput:
+        return io.NodeOutput(CaptionOptions(**values))

@@ -1,0 +1,63 @@
+"""Dataset from Images: IMAGE and STRING lists as a dataset."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..trainer.dataset.save_images import dataset_of
+from .host import folders
+from .host.dataset.exchange import arrays_of
+from .schema import field, node, output
+from .sockets import DatasetSocket
+
+
+class DatasetFromImages(io.ComfyNode):
+    """IMAGE and STRING lists as a dataset."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "DatasetFromImages",
+            display_name="Dataset from Images",
+            description="Pictures and captions of other nodes as a dataset: batches, lists, and what "
+            "ComfyUI's own dataset nodes give. The pictures are kept as PNG files in the output folder.",
+            search_aliases=["images to dataset", "image list", "text list"],
+            is_input_list=True,
+            inputs=[
+                field(io.Image, "images", "Pictures: a list, a batch, or a list of batches."),
+                field(
+                    io.String,
+                    "captions",
+                    "One caption for each picture, or one for all.",
+                    optional=True,
+                    force_input=True,
+                ),
+                field(io.String, "name", "Name of the folder in reports.", default="images"),
+                field(
+                    io.Int,
+                    "repeats",
+                    "How often each picture comes in an epoch.",
+                    default=1,
+                    min=1,
+                    max=1000,
+                ),
+            ],
+            outputs=[
+                output(DatasetSocket, "dataset", "The pictures and captions as a dataset."),
+                output(io.String, "report", "Number of pictures."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images: list[Tensor],
+        name: list[str],
+        repeats: list[int],
+        captions: list[str] | None = None,
+    ) -> io.NodeOutput:
+        pictures = arrays_of(images)
+        dataset = dataset_of(pictures, captions or [], folders.pictures_root(), name[0], repeats[0])
+        report = dataset.report()
+        return io.NodeOutput(dataset, report, ui={"text": [report]})

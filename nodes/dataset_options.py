@@ -1,0 +1,106 @@
+"""Dataset Options: options of single folders of a dataset."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from comfy_api.latest import io
+
+from ..trainer.config.captions import CaptionOptions
+from ..trainer.dataset.dataset import Dataset, Interpolation
+from ..trainer.dataset.subsets import SubsetOptions, with_options
+from .schema import field, node, output, setting
+from .sockets import CaptionSettingsSocket, DatasetSocket
+
+UNCHANGED = "as Cache Latents"
+
+
+FLIPS = {UNCHANGED: None, "on": True, "off": False}
+
+
+AUTOMATIC = "auto"
+
+
+class DatasetOptions(io.ComfyNode):
+    """Options of one dataset that is then merged with others."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node(
+            "DatasetOptions",
+            display_name="Dataset Options",
+            description="kohya's subset options for all folders of this dataset: put it behind a Load "
+            "Dataset and before Merge Datasets when folders shall be treated differently.",
+            search_aliases=["subset options", "repeats", "regularisation", "prior loss weight"],
+            inputs=[
+                field(DatasetSocket, "dataset", "The dataset whose folders get the options."),
+                field(
+                    CaptionSettingsSocket,
+                    "caption_settings",
+                    "Caption settings of these folders, instead of those on Train.",
+                    optional=True,
+                ),
+                setting(
+                    SubsetOptions,
+                    "repeats",
+                    "How often each picture comes in an epoch; 0 keeps what the folders say.",
+                    min=0,
+                    max=1000,
+                ),
+                setting(
+                    SubsetOptions,
+                    "role",
+                    "What the pictures are for: as loaded, training, or regularisation.",
+                ),
+                setting(
+                    SubsetOptions,
+                    "loss_weight",
+                    "Multiplies the loss of these pictures (kohya's prior_loss_weight for "
+                    "regularisation pictures).",
+                    min=0.0,
+                    max=100.0,
+                    step=0.05,
+                ),
+                field(
+                    io.Combo,
+                    "flip",
+                    "Also use these pictures mirrored, whatever Cache Latents says.",
+                    options=list(FLIPS),
+                    default=UNCHANGED,
+                    advanced=True,
+                ),
+                field(
+                    io.Combo,
+                    "interpolation",
+                    "How these pictures are resized; auto: area when they shrink, else Lanczos.",
+                    options=[AUTOMATIC, *get_args(Interpolation)],
+                    default=AUTOMATIC,
+                    advanced=True,
+                ),
+                setting(
+                    SubsetOptions,
+                    "preserve",
+                    "The model shall go on answering for these pictures as it does without the LoRA (kohya: "
+                    "diff_output_preservation). For regularisation pictures.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[output(DatasetSocket, "dataset", "The dataset with the options.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        dataset: Dataset,
+        flip: str,
+        interpolation: Any,
+        caption_settings: CaptionOptions | None = None,
+        **values: Any,
+    ) -> io.NodeOutput:
+        options = SubsetOptions(
+            flip=FLIPS[flip],
+            interpolation=None if interpolation == AUTOMATIC else interpolation,
+            captions=caption_settings,
+            **values,
+        )
+        return io.NodeOutput(with_options(dataset, options))

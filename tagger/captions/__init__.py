@@ -1,0 +1,1 @@
+"""Captions as lists of tags: filters, patterns, identity tags, merging, reports."""

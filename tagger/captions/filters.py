@@ -1,0 +1,106 @@
+"""Rules on the captions of a dataset, whole tags only; filtering twice equals filtering once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import NamedTuple
+
+from .filter_options import FilterOptions
+from .redundancy import redundant
+from .report import Report, compare
+from .rewriting import Kept, Rewriter
+from .tag_text import join_tags, split_tags, tag_key
+
+
+class Filtered(NamedTuple):
+    """The captions after the rules, what was done, and where each tag of each caption comes from."""
+
+    captions: list[str]
+    report: Report
+    kept: list[list[Kept]]
+
+
+def filter_captions(
+    captions: Sequence[str],
+    options: FilterOptions,
+    names: Sequence[str] | None = None,
+    categories: Sequence[Mapping[str, str]] | None = None,
+    on_caption: Callable[[], None] | None = None,
+) -> Filtered:
+    """Apply the rules to all captions together; the report calls them by `names` (else by number).
+
+    The rules hold for each line of a caption by itself. `categories` has the kinds of each caption's
+    tags by `tag_key`; a tag that is not there has none and is never dropped for it. `on_caption` is
+    called before each caption and may raise.
+    """
+    names = names or [f"#{place + 1}" for place in range(len(captions))]
+    categories = categories or [{}] * len(captions)
+    if not len(names) == len(categories) == len(captions):
+        raise ValueError(
+            f"{len(names)} names and {len(categories)} lists of categories for {len(captions)} "
+            "captions; give one for each"
+        )
+    rewriter, separator = Rewriter(options), options.separator
+    owners: list[int] = []
+    bodies: list[list[Kept]] = []
+    prose: dict[int, str] = {}
+    for owner, caption in enumerate(captions):
+        if on_caption is not None:
+            on_caption()
+        for line in caption.split("\n"):
+            text = rewriter.prose(line) if options.spare_prose else None
+            if text is None:
+                bodies.append(rewriter.body(line, categories[owner]))
+            else:
+                prose[len(bodies)] = text
+                bodies.append([Kept(tag, tag) for tag in split_tags(text, separator)])
+            owners.append(owner)
+    bodies = _common(bodies, owners, prose.keys(), options, rewriter)
+    trigger = [Kept(tag, tag) for tag in rewriter.trigger]
+    texts: list[list[str]] = [[] for _ in captions]
+    kept: list[list[Kept]] = [[] for _ in captions]
+    for place, (owner, body) in enumerate(zip(owners, bodies, strict=True)):
+        items = body if place in prose else [*trigger, *body]
+        kept[owner] += items
+        texts[owner].append(prose.get(place) or join_tags((i.tag for i in items), separator))
+    changed = ["\n".join(filter(None, lines)) for lines in texts]
+    return Filtered(changed, compare(names, captions, changed, separator, len(prose)), kept)
+
+
+def _common(
+    bodies: list[list[Kept]],
+    owners: Sequence[int],
+    spared: Container[int],
+    options: FilterOptions,
+    rewriter: Rewriter,
+) -> list[list[Kept]]:
+    """Drop rare tags, fold redundant ones and cut long captions until nothing changes.
+
+    A tag counts once for each owner. Folding and cutting can make a tag rare, so once is not enough
+    for filtering twice to equal once. Spared captions are counted and otherwise left alone.
+    """
+    room = None
+    if options.maximum_tags is not None:
+        room = options.maximum_tags - len(rewriter.trigger)
+    while True:
+        found = {
+            (owner, tag_key(item.tag))
+            for owner, body in zip(owners, bodies, strict=True)
+            for item in body
+        }
+        counts = Counter(key for _, key in found)
+        common = {key for key, count in counts.items() if count >= options.minimum_count}
+        common |= rewriter.places.keys()
+        kept = []
+        for place, body in enumerate(bodies):
+            if place not in spared:
+                body = [item for item in body if tag_key(item.tag) in common]
+                if options.fold_redundant:
+                    gone = redundant(item.tag for item in body) - rewriter.places.keys()
+                    body = [item for item in body if tag_key(item.tag) not in gone]
+                body = body[:room]
+            kept.append(body)
+        if kept == bodies:
+            return kept
+        bodies = kept

@@ -1,0 +1,130 @@
+"""Finds the tags of a dataset that describe who is shown, and takes them out of captions if asked.
+
+Whether they should go is disputed; nothing here prefers one way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+from .identity_words import IDENTITY, NOT_IDENTITY, IdentityKind
+from .prose import is_prose
+from .tag_text import TagMatch, each_line, join_tags, split_tags, tag_key, tag_match
+
+IdentityPolicy = Literal["keep", "prune", "hybrid"]
+IDENTITY_POLICIES: tuple[IdentityPolicy, ...] = get_args(IdentityPolicy)
+IDENTITY_KINDS: tuple[IdentityKind, ...] = get_args(IdentityKind)
+
+
+_EXACT: dict[str, IdentityKind] = {
+    tag: kind for kind, tags in IDENTITY.items() for tag in tags if "*" not in tag
+}
+_is_exception = tag_match(*NOT_IDENTITY)
+_IS_KIND: dict[IdentityKind, TagMatch] = {
+    kind: tag_match(*patterns) for kind, patterns in IDENTITY.items()
+}
+
+
+@dataclass(frozen=True)
+class IdentityOptions:
+    """Which tags are proposed: those of `kinds` or in `extra` in at least `percent` of the captions.
+
+    `*` in an excluded or extra tag stands for any text.
+    """
+
+    percent: int = 50
+    kinds: tuple[IdentityKind, ...] = IDENTITY_KINDS
+    exclude: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not 1 <= self.percent <= 100:
+            problems.append(f"percent is {self.percent}, allowed: 1 to 100")
+        unknown = set(self.kinds) - set(IDENTITY_KINDS)
+        if unknown:
+            problems.append(
+                f"unknown kinds {sorted(unknown)}, allowed: {', '.join(IDENTITY_KINDS)}"
+            )
+        if problems:
+            raise ValueError("identity tags: " + "; ".join(problems))
+
+
+class IdentityTag(NamedTuple):
+    """A tag of identity kind (or extra) in its commonest spelling, and how many captions have it."""
+
+    tag: str
+    kind: str
+    captions: int
+
+
+class Identity(NamedTuple):
+    """What was found in `captions` captions; those in sentences (`prose`) are not among them."""
+
+    captions: int
+    prose: int
+    proposed: tuple[IdentityTag, ...]
+    rarer: tuple[IdentityTag, ...]
+
+
+def identity_kind(tag: str) -> IdentityKind | None:
+    """What a tag tells of a character's identity, None if nothing; danbooru's general tags are known."""
+    key = tag_key(tag)
+    if key in _EXACT:
+        return _EXACT[key]
+    if _is_exception(key):
+        return None
+    return next((kind for kind, matches in _IS_KIND.items() if matches(key)), None)
+
+
+def find_identity(
+    captions: Sequence[str],
+    options: IdentityOptions,
+    categories: Sequence[Mapping[str, str]] | None = None,
+    trigger: str = "",
+) -> Identity:
+    """Count the captions' identity tags, commonest first.
+
+    `categories` has the kinds of each caption's tags by `tag_key`; tags that are known not to be
+    general are left aside, and so is the trigger.
+    """
+    aside = {tag_key(tag) for tag in split_tags(trigger)}
+    spellings: dict[str, Counter[str]] = {}
+    prose = 0
+    for place, caption in enumerate(captions):
+        if is_prose(caption):
+            prose += 1
+            continue
+        kinds = categories[place] if categories else {}
+        for key, tag in {tag_key(tag): tag for tag in split_tags(caption)}.items():
+            if key not in aside and kinds.get(key, "general") == "general":
+                spellings.setdefault(key, Counter())[tag] += 1
+    found = [
+        IdentityTag(spelled.most_common(1)[0][0], kind, spelled.total())
+        for key, spelled in sorted(spellings.items(), key=lambda item: -item[1].total())
+        if (kind := _proposed_kind(key, options))
+    ]
+    total = len(captions) - prose
+    enough = [tag for tag in found if tag.captions * 100 >= options.percent * total]
+    return Identity(total, prose, tuple(enough), tuple(found[len(enough) :]))
+
+
+def prune(caption: str, keys: Collection[str]) -> str:
+    """The caption without the tags of these `tag_key`s; as it is if it has none or is prose."""
+    if "\n" in caption:
+        return each_line(caption, lambda line: prune(line, keys))
+    tags = split_tags(caption)
+    kept = [tag for tag in tags if tag_key(tag) not in keys]
+    return caption if len(kept) == len(tags) or is_prose(caption) else join_tags(kept)
+
+
+def _proposed_kind(key: str, options: IdentityOptions) -> str | None:
+    if tag_match(*options.exclude)(key):
+        return None
+    if tag_match(*options.extra)(key):
+        return "extra"
+    kind = identity_kind(key)
+    return kind if kind in options.kinds else None

@@ -1,0 +1,86 @@
+"""Is a picture greyscale or of one hue? Two methods, and what becomes of such a picture.
+
+`hsv` is the test of the author's script on all pixels, in OpenCV's own numbers for uint8: hue 0..179,
+saturation 0..255. `lab` is the test of `chroma.py`, which sees through tinted paper and colour noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ..captions.tag_text import SEPARATOR, merge
+from ..wd14.preprocess import DECODE_ERRORS, flatten
+from .chroma import SIDE, measure_lab
+
+Kind = Literal["greyscale", "monochrome"]
+"""The tag that such a picture gets; a coloured one has None."""
+
+MonochromePolicy = Literal["tag", "exclude", "down-weight"]
+MONOCHROME_POLICIES: tuple[MonochromePolicy, ...] = get_args(MonochromePolicy)
+
+MonochromeMethod = Literal["hsv", "lab"]
+NUMBERS: dict[MonochromeMethod, tuple[str, str]] = {
+    "hsv": ("saturation mean", "hue deviation"),
+    "lab": ("tint", "chroma beside it"),
+}
+"""What the two numbers of a picture are, by method."""
+
+GREY_TINT = 3.0
+"""In Lab units: a weaker tint is hardly seen, and the picture greyscale."""
+
+
+@dataclass(frozen=True)
+class MonochromeOptions:
+    """From numbers to a verdict; the thresholds of the other method do not count.
+
+    A picture whose tint is at least `tint_limit` is coloured, be it of one hue or not.
+    """
+
+    method: MonochromeMethod = "hsv"
+    saturation_threshold: float = 0.001
+    hue_threshold: float = 0.03
+    chroma_threshold: float = 10.0
+    tint_limit: float = 40.0
+
+    def kind(self, numbers: tuple[float, float]) -> Kind | None:
+        """The verdict on a picture from the numbers that its method measured."""
+        first, second = numbers
+        if self.method == "hsv":
+            if first < self.saturation_threshold:
+                return "greyscale"
+            return "monochrome" if second < self.hue_threshold else None
+        if second >= self.chroma_threshold or first >= self.tint_limit:
+            return None
+        return "greyscale" if first < GREY_TINT else "monochrome"
+
+
+def examine(path: str | PathLike[str], method: MonochromeMethod) -> tuple[float, float]:
+    """Measure a picture file, transparency on white; ValueError names one that cannot be read."""
+    try:
+        with Image.open(path) as image:
+            if method == "lab":  # a JPEG is decoded at a half, a quarter or an eighth
+                image.draft(None, (2 * SIDE, 2 * SIDE))
+            is_plain = image.mode == "RGB" and "transparency" not in image.info
+            pixels = np.asarray(image) if is_plain else flatten(image)
+    except DECODE_ERRORS as error:
+        raise ValueError(
+            f"cannot read the picture {path}: {error}; repair it or take it out of the dataset"
+        ) from error
+    return measure_lab(pixels) if method == "lab" else measure_hsv(pixels)
+
+
+def measure_hsv(image: np.ndarray) -> tuple[float, float]:
+    """Measure (H, W, 3) uint8 RGB: mean saturation, then the standard deviation of the hue."""
+    means, deviations = cv2.meanStdDev(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
+    return float(means[1, 0]), float(deviations[0, 0])
+
+
+def tag_kind(caption: str, kind: Kind | None, separator: str = SEPARATOR) -> str:
+    """The caption with the kind as its last tag, unless it is there already; unchanged for None."""
+    return caption if kind is None else merge(caption, [kind], "append", separator)

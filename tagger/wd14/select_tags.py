@@ -1,0 +1,232 @@
+"""From probabilities to tags: thresholds, order and spelling, with kohya's documented meaning."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from ..captions.tag_text import SEPARATOR, split_tags, tag_key
+from .labels import Category, Labels, spaced
+
+Place = Literal["off", "first", "last"]
+PLACES: tuple[Place, ...] = get_args(Place)
+
+NEVER = 1.01
+"""A threshold above every probability, which leaves a category out."""
+
+# Rating and quality have no threshold: of these categories the likeliest tag is taken, if asked.
+_BEST: tuple[Literal["quality", "rating"], ...] = ("quality", "rating")
+_ABOVE: tuple[Category, ...] = ("general", "character", "copyright", "artist", "meta", "model")
+_THRESHOLDS = tuple(f"{category}_threshold" for category in _ABOVE)
+
+_PART = re.compile(r"(?:\\.|[^;])+")
+_PAIR = re.compile(r"((?:\\.|[^,\\])+),((?:\\.|[^,\\])+)")
+
+
+class Tag(NamedTuple):
+    """One tag of one picture, spelled as it is written into the caption."""
+
+    name: str
+    category: Category
+    probability: float
+
+
+@dataclass(frozen=True)
+class TagOptions:
+    """How probabilities become tags; ValueError at construction lists everything wrong at once.
+
+    Lists compare whole tags by `tag_key`, in the final spelling. A threshold is inclusive; above 1
+    it leaves its category out. `kohya` writes what the script writes, not what its help says:
+    lists compare letter by letter, `always_first` and characters put first end up reversed,
+    `replacements` do nothing, kohya's underscore rule alone, repeated tags stay.
+    """
+
+    general_threshold: float = 0.3
+    character_threshold: float = NEVER
+    copyright_threshold: float = NEVER
+    artist_threshold: float = NEVER
+    meta_threshold: float = NEVER
+    model_threshold: float = NEVER
+    rating: Place = "off"
+    quality: Place = "off"
+    remove_underscore: bool = True
+    undesired: tuple[str, ...] = ()
+    replacements: tuple[tuple[str, str], ...] = ()
+    always_first: tuple[str, ...] = ()
+    character_tags_first: bool = False
+    character_tag_expand: bool = False
+    separator: str = SEPARATOR
+    kohya: bool = False
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name in _THRESHOLDS:
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0:
+                problems.append(f"{name} is {value}, allowed: 0 to 1, or more to take none")
+        for name in _BEST:
+            if getattr(self, name) not in PLACES:
+                problems.append(f"{name} is {getattr(self, name)!r}, allowed: {', '.join(PLACES)}")
+        for name in ("undesired", "always_first"):
+            problems += _list_problems(name, getattr(self, name))
+        problems += _replacement_problems(self.replacements)
+        if not self.separator:
+            problems.append('separator is empty, give one such as ", "')
+        if problems:
+            raise ValueError("tag options: " + "; ".join(problems))
+
+
+def select(probabilities: np.ndarray, labels: Labels, options: TagOptions) -> tuple[Tag, ...]:
+    """The tags of one picture from its (labels,) probabilities.
+
+    They come in the order of the labels, or by probability where the layout says so; then
+    characters go first if asked, quality and rating take their places, rating outermost, and
+    `always_first` tags that are there come to the front in their given order.
+    """
+    if probabilities.shape != (len(labels),):
+        raise ValueError(
+            f"one probability per label is needed: got shape {probabilities.shape} for "
+            f"{len(labels)} labels; the tag list does not belong to this model"
+        )
+    entries = labels.entries
+    found = _above(probabilities, labels, options)
+    if options.character_tags_first:
+        characters = [i for i in found if entries[i].category == "character"]
+        others = [i for i in found if entries[i].category != "character"]
+        found = [*(reversed(characters) if options.kohya else characters), *others]
+    for category in _BEST:
+        place = getattr(options, category)
+        best = [] if place == "off" else _likeliest(probabilities, labels, category)
+        found = [*best, *found] if place == "first" else [*found, *best]
+    spell = _speller(options)
+    tags: list[Tag] = []
+    for i in found:
+        name, category = entries[i]
+        if category is not None:
+            score = float(probabilities[i])
+            tags += [Tag(spelled, category, score) for spelled in spell(name, category)]
+    return tuple(_arranged(tags, options))
+
+
+def count_tags(pictures: Iterable[Iterable[str]]) -> list[tuple[str, int]]:
+    """(tag, number of pictures with it), most frequent first, ties in order of appearance."""
+    return Counter(tag for tags in pictures for tag in dict.fromkeys(tags)).most_common()
+
+
+def frequency_table(counts: Iterable[tuple[str, int]]) -> str:
+    """A head line and one line per tag, its name and count separated by a tab."""
+    return "\n".join(["tag\tpictures", *(f"{tag}\t{count}" for tag, count in counts)])
+
+
+def parse_list(text: str, separator: str = ",") -> tuple[str, ...]:
+    """The tags that a user typed in one field, line breaks counting as separators."""
+    return tuple(tag for line in text.splitlines() for tag in split_tags(line, separator))
+
+
+def parse_replacements(text: str) -> tuple[tuple[str, str], ...]:
+    """kohya's `source,target;source,target`, also one pair per line; a backslash escapes `,` `;`."""
+    pairs: list[tuple[str, str]] = []
+    for part in (found for line in text.splitlines() for found in _PART.findall(line)):
+        if not part.strip():
+            continue
+        pair = _PAIR.fullmatch(part)
+        if pair is None:
+            raise ValueError(
+                f"tag replacement {part.strip()!r} is not of the form source,target; separate pairs "
+                "by ; or a new line and write \\, for a comma inside a tag"
+            )
+        source, target = (re.sub(r"\\([,;])", r"\1", side).strip() for side in pair.groups())
+        pairs.append((source, target))
+    return tuple(pairs)
+
+
+def expand_character(name: str, kohya: bool = False) -> tuple[str, ...]:
+    """`name_(series)` -> `name`, `series`, split at the last parenthesis; others unchanged.
+
+    `kohya` splits whatever ends with a parenthesis, also when one half is empty.
+    """
+    head, parenthesis, series = name.rpartition("(")
+    head, series = head.removesuffix("_"), series.replace(")", "")
+    if name.endswith(")") and (kohya or (parenthesis and head and series)):
+        return head, series
+    return (name,)
+
+
+def _above(probabilities: np.ndarray, labels: Labels, options: TagOptions) -> list[int]:
+    """Places of the labels at or above the threshold of their category, compared in float32."""
+    found: list[int] = []
+    for category, name in zip(_ABOVE, _THRESHOLDS, strict=True):
+        threshold = getattr(options, name)
+        if threshold <= 1:
+            places = labels.places(category)
+            found += places[probabilities[places] >= threshold].tolist()
+    found.sort()
+    if labels.layout == "json":
+        found.sort(key=lambda i: -probabilities[i])
+    return found
+
+
+def _likeliest(probabilities: np.ndarray, labels: Labels, category: Category) -> list[int]:
+    """The place of a category's likeliest label; nothing takes its place if it is undesired."""
+    places = labels.places(category)
+    return [int(places[probabilities[places].argmax()])] if places.size else []
+
+
+@lru_cache(maxsize=2)
+def _speller(options: TagOptions) -> Callable[[str, Category], tuple[str, ...]]:
+    """How a label's name is written into captions; worked out once for each of thousands of pictures."""
+    targets = {tag_key(source): target for source, target in reversed(options.replacements)}
+
+    @cache
+    def spell(name: str, category: Category) -> tuple[str, ...]:
+        """The name as the caption shows it: expanded, underscores removed, replaced."""
+        expand = options.character_tag_expand and category == "character"
+        names = expand_character(name, options.kohya) if expand else (name,)
+        if options.kohya:
+            names = (options.separator.join(names),)
+        if options.remove_underscore:
+            names = tuple(spaced(part, options.kohya) for part in names)
+        if options.kohya:
+            return names
+        return tuple(targets.get(tag_key(part), part) for part in names)
+
+    return spell
+
+
+def _arranged(tags: list[Tag], options: TagOptions) -> list[Tag]:
+    """Without undesired and repeated tags, those of `always_first` before all others."""
+    alike = str if options.kohya else tag_key
+    first = options.always_first[::-1] if options.kohya else options.always_first
+    places = {alike(name): place for place, name in reversed(list(enumerate(first)))}
+    gone = set(map(alike, options.undesired))
+    kept: list[Tag] = []
+    for tag in tags:
+        key = alike(tag.name)
+        if key not in gone:
+            kept.append(tag)
+        if not options.kohya:
+            gone.add(key)
+    if places:
+        kept.sort(key=lambda tag: places.get(alike(tag.name), len(first)))
+    return kept
+
+
+def _list_problems(name: str, tags: tuple[str, ...]) -> list[str]:
+    if isinstance(tags, str):
+        return [f"{name} is one text, a tuple of tags is needed"]
+    return [f"{name} holds an empty tag, take it out"] if any(not t.strip() for t in tags) else []
+
+
+def _replacement_problems(pairs: tuple[tuple[str, str], ...]) -> list[str]:
+    return [
+        f"replacement {pair} needs a source and a target; use undesired to remove a tag"
+        for pair in pairs
+        if len(pair) != 2 or not all(isinstance(side, str) and side.strip() for side in pair)
+    ]
