@@ -157,8 +157,8 @@ class _Making:
         if threads:
             module("decoding").MAX_THREADS = threads
         shutil.rmtree(self.cache, ignore_errors=True)
-        settings = module("buckets").BucketSettings().at(self.resolution)
-        recipe = module("cache").LatentRecipe(settings, "bench")
+        settings = module("buckets").BucketConfig().at(self.resolution)
+        recipe = module("cache").LatentConfig(settings, "bench")
         store = module("store").Store(self.cache)
         module("cache").cache_latents(dataset, recipe, encode, store, batch_size=batch_size)
 
@@ -166,7 +166,7 @@ class _Making:
         """One picture after the other in one thread, an .npz for each."""
         shutil.rmtree(self.cache, ignore_errors=True)
         self.cache.mkdir()
-        settings = _now("buckets").BucketSettings().at(self.resolution)
+        settings = _now("buckets").BucketConfig().at(self.resolution)
         images = _now("images")
         for _, sample in dataset.samples():
             placement = _now("buckets").assign(sample.size, settings)
@@ -179,19 +179,19 @@ def _with_tags(folder: Path, work: Path) -> dict[str, Callable[[], None]]:
     """WD14 Tag and Cache Latents, without and with the VAE connected to both."""
     from pack.nodes.host import folders
     from pack.nodes.host.dataset import cache, tag
-    from pack.tagger import TagOptions
-    from pack.trainer.config.cache import CacheSettings
+    from pack.tagger import TagConfig
+    from pack.trainer.config.cache import CacheConfig
     from pack.trainer.dataset.scan import scan_folder
 
     patcher = SimpleNamespace(model=torch.nn.Linear(1, 1), load_device=torch.device("cpu"))
     vae = SimpleNamespace(patcher=patcher, encode=no_vae)
-    settings = CacheSettings()
+    settings = CacheConfig()
     dataset = scan_folder(folder)
 
     def run(connected: bool) -> None:
         shutil.rmtree(folders.cache_root(), ignore_errors=True)
         request = tag.TagRequest(
-            dataset, TAGGER, TagOptions(), "replace", "cpu",
+            dataset, TAGGER, TagConfig(), "replace", "cpu",
             vae=vae if connected else None, cache_settings=settings,
         )  # fmt: skip
         tagged = tag.tag_dataset(request).dataset

@@ -69,10 +69,10 @@ def main() -> None:
 def verdicts(half: Any) -> dict[str, list[Verdict]]:
     """What each check says of its labelled set, with the default thresholds."""
     from pack.demo import curation
-    from pack.tagger import CurateOptions, assess
-    from pack.trainer.sdxl.buckets import BucketSettings, assign
+    from pack.tagger import CurateConfig, assess
+    from pack.trainer.sdxl.buckets import BucketConfig, assign
 
-    options, buckets = CurateOptions(), BucketSettings()
+    options, buckets = CurateConfig(), BucketConfig()
 
     def bars(picture: Any) -> float:
         return assess(picture).bars.share(picture.shape[1], picture.shape[0])

@@ -109,16 +109,16 @@ def _run(work: Path) -> None:
     from pack.nodes.host import cache_folder
     from pack.nodes.host.dataset import clear_cache, filter_tags, load
     from pack.nodes.host.dataset import tag as tagging
-    from pack.tagger import FilterOptions, TagOptions
+    from pack.tagger import FilterConfig, TagConfig
     from pack.trainer.batches.training_data import TrainingData
-    from pack.trainer.cache.latents import LatentRecipe, cache_latents
+    from pack.trainer.cache.latents import LatentConfig, cache_latents
     from pack.trainer.config.train import TrainConfig
-    from pack.trainer.sdxl.buckets import BucketSettings
+    from pack.trainer.sdxl.buckets import BucketConfig
 
     request = load.LoadRequest(str(work / "set"), 1, "", ".txt", False, "first")
-    settings = BucketSettings((64, 64), min_reso=32, max_reso=128, step=16)
-    recipe = LatentRecipe(settings, "stand-in")
-    options = FilterOptions(trigger="sks")
+    settings = BucketConfig((64, 64), min_reso=32, max_reso=128, step=16)
+    recipe = LatentConfig(settings, "stand-in")
+    options = FilterConfig(trigger="sks")
     run = _Run()
 
     def cache() -> Any:
@@ -133,7 +133,7 @@ def _run(work: Path) -> None:
 
     run.stage("stamp", lambda: load.folder_stamp(request))
     dataset, _ = run.stage("load", lambda: load.load_dataset(request))
-    tag = tagging.TagRequest(dataset, TAGGER, TagOptions(), "append", "cpu")
+    tag = tagging.TagRequest(dataset, TAGGER, TagConfig(), "append", "cpu")
     dataset = run.stage("tag", lambda: tagging.tag_dataset(tag)).dataset
     dataset, _ = run.stage("filter", lambda: filter_tags.filter_dataset(dataset, options))
     cached = run.stage("buckets, cache", cache)

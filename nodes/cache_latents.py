@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..trainer.config.cache import AS_PROMPTS, CacheSettings, Chunks, TextRecipe
+from ..trainer.config.cache import AS_PROMPTS, CacheConfig, Chunks, TextConfig
 from ..trainer.dataset.dataset import Dataset
-from ..trainer.sdxl.buckets import BucketSettings, parse_resolutions
+from ..trainer.sdxl.buckets import BucketConfig, parse_resolutions
 from .host.dataset.cache import CacheRequest, build_cache
 from .host.dataset.clear_cache import last_cleared
 from .schema import field, node, output, setting
@@ -41,7 +41,7 @@ class CacheLatents(io.ComfyNode):
                     io.Int,
                     "resolution",
                     "Pictures are resized to buckets of about resolution x resolution pixels.",
-                    default=BucketSettings().resolution[0],
+                    default=BucketConfig().resolution[0],
                     min=64,
                     max=4096,
                     step=8,
@@ -53,14 +53,14 @@ class CacheLatents(io.ComfyNode):
                     default=False,
                 ),
                 setting(
-                    BucketSettings,
+                    BucketConfig,
                     "enabled",
                     "Buckets of several shapes; off crops every picture to a square.",
                     display_name="buckets",
                     advanced=True,
                 ),
                 setting(
-                    BucketSettings,
+                    BucketConfig,
                     "min_reso",
                     "Shortest side of a bucket in pixels.",
                     min=32,
@@ -69,7 +69,7 @@ class CacheLatents(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    BucketSettings,
+                    BucketConfig,
                     "max_reso",
                     "Longest side of a bucket in pixels.",
                     min=64,
@@ -78,7 +78,7 @@ class CacheLatents(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    BucketSettings,
+                    BucketConfig,
                     "step",
                     "Sides of buckets are multiples of this.",
                     min=8,
@@ -87,7 +87,7 @@ class CacheLatents(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    BucketSettings,
+                    BucketConfig,
                     "no_upscale",
                     "Never enlarge a picture; small ones get buckets of their own.",
                     advanced=True,
@@ -177,13 +177,13 @@ class CacheLatents(io.ComfyNode):
         weighted_captions: bool,
         cache_limit_gb: float,
         clip: Any = None,
-        bucket_settings: CacheSettings | None = None,
+        bucket_settings: CacheConfig | None = None,
         **buckets: Any,
     ) -> io.NodeOutput:
-        settings = bucket_settings or CacheSettings(
-            BucketSettings(resolution=(resolution, resolution), **buckets), flip,
+        settings = bucket_settings or CacheConfig(
+            BucketConfig(resolution=(resolution, resolution), **buckets), flip,
             kohya_preprocessing, vae_batch_size, parse_resolutions(more_resolutions),
-            TextRecipe(caption_chunks, weighted_captions),
+            TextConfig(caption_chunks, weighted_captions),
         )  # fmt: skip
         node_id = cls.hidden.unique_id
         request = CacheRequest(dataset, vae, clip, settings, node_id, cache_limit_gb)

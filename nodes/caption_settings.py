@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.config.captions import CaptionOptions
+from ..trainer.config.captions import CaptionConfig
 from .schema import node, output, setting
 from .sockets import CaptionSettingsSocket
 
@@ -24,12 +24,12 @@ class CaptionSettings(io.ComfyNode):
             search_aliases=["shuffle caption", "keep tokens", "caption dropout", "wildcards"],
             inputs=[
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "shuffle",
                     "Shuffle the tags at every showing (kohya: shuffle_caption).",
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "keep_tokens",
                     "This many tags at the front stay in place and are never dropped: 1 for the "
                     "trigger word.",
@@ -37,7 +37,7 @@ class CaptionSettings(io.ComfyNode):
                     max=255,
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "dropout",
                     "Chance of an empty caption (kohya: caption_dropout_rate).",
                     min=0.0,
@@ -45,7 +45,7 @@ class CaptionSettings(io.ComfyNode):
                     step=0.01,
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "tag_dropout",
                     "Chance of each tag to be left out (kohya: caption_tag_dropout_rate).",
                     min=0.0,
@@ -53,7 +53,7 @@ class CaptionSettings(io.ComfyNode):
                     step=0.01,
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "dropout_every_n_epochs",
                     "Every caption is empty in each n-th epoch; 0 for never.",
                     min=0,
@@ -61,45 +61,45 @@ class CaptionSettings(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "keep_tokens_separator",
                     "Tags before this mark (such as ###) stay in front, those behind a second one at "
                     "the end; keep_tokens is then not used.",
                     advanced=True,
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "prefix",
                     "Put before every caption, with a space.",
                     advanced=True,
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "suffix",
                     "Put behind every caption, with a space.",
                     advanced=True,
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "wildcards",
                     "{red|blue} takes one of the words at every showing, and a caption of several "
                     "lines one of its lines (kohya: enable_wildcard).",
                     advanced=True,
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "separator",
                     "What separates the tags of a caption.",
                     advanced=True,
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "secondary_separator",
                     "Tags joined by this mark (such as ;;;) are shuffled and dropped as one.",
                     advanced=True,
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "token_warmup_min",
                     "With warm-up: tags shown at the first step.",
                     min=0,
@@ -107,7 +107,7 @@ class CaptionSettings(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    CaptionOptions,
+                    CaptionConfig,
                     "token_warmup_steps",
                     "Show more tags from step to step until all are shown after this many; below 1 a "
                     "fraction of all steps, 0 for no warm-up.",
@@ -129,4 +129,4 @@ class CaptionSettings(io.ComfyNode):
 
     @classmethod
     def execute(cls, **values: Any) -> io.NodeOutput:
-        return io.NodeOutput(CaptionOptions(**values))
+        return io.NodeOutput(CaptionConfig(**values))

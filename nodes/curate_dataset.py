@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..tagger import CurateOptions
+from ..tagger import CurateConfig
 from ..trainer.dataset.dataset import Dataset
-from ..trainer.sdxl.buckets import BucketSettings
+from ..trainer.sdxl.buckets import BucketConfig
 from .host.dataset.curate import CurateRequest, curate_dataset
 from .schema import field, node, output, setting
 from .sockets import DatasetSocket
@@ -28,23 +28,23 @@ class CurateDataset(io.ComfyNode):
             inputs=[
                 field(DatasetSocket, "dataset", "The pictures to look through."),
                 setting(
-                    CurateOptions,
+                    CurateConfig,
                     "near_duplicates",
                     "The same picture in another size, compression, brightness or with a slight "
                     "crop. The best one is kept.",
                 ),
                 setting(
-                    CurateOptions,
+                    CurateConfig,
                     "blurred",
                     "Pictures that are sharp nowhere: out of focus, shaken, or enlarged before.",
                 ),
                 setting(
-                    CurateOptions,
+                    CurateConfig,
                     "too_small",
                     "Pictures that must be enlarged too far to fill their bucket.",
                 ),
                 setting(
-                    CurateOptions,
+                    CurateConfig,
                     "borders",
                     "Bars of one colour on opposite sides; the report says where to crop.",
                 ),
@@ -52,25 +52,25 @@ class CurateDataset(io.ComfyNode):
                     io.Int,
                     "resolution",
                     "The resolution of Cache Latents, which decides what is too small.",
-                    default=BucketSettings().resolution[0],
+                    default=BucketConfig().resolution[0],
                     min=64,
                     max=4096,
                     step=8,
                 ),
                 setting(
-                    CurateOptions,
+                    CurateConfig,
                     "exact_duplicates",
                     "The same pixels twice, whatever the file format. The first one is kept.",
                     advanced=True,
                 ),
                 setting(
-                    CurateOptions,
+                    CurateConfig,
                     "extreme_aspect",
                     "Pictures so wide or tall that the crop to their bucket takes much of them.",
                     advanced=True,
                 ),
                 setting(
-                    CurateOptions,
+                    CurateConfig,
                     "agreement_threshold",
                     "Near duplicates show the same in at least this share of the picture.",
                     min=0.5,
@@ -79,7 +79,7 @@ class CurateDataset(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    CurateOptions,
+                    CurateConfig,
                     "blur_threshold",
                     "Blurred above this radius in pixels, measured at about 1024 x 1024 pixels.",
                     min=0.1,
@@ -88,7 +88,7 @@ class CurateDataset(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    CurateOptions,
+                    CurateConfig,
                     "upscale_threshold",
                     "Too small when enlarged by more than this factor.",
                     min=1.0,
@@ -97,7 +97,7 @@ class CurateDataset(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    CurateOptions,
+                    CurateConfig,
                     "crop_threshold",
                     "Extreme aspect when the crop takes more than this share.",
                     min=0.0,
@@ -106,7 +106,7 @@ class CurateDataset(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    CurateOptions,
+                    CurateConfig,
                     "border_threshold",
                     "Borders when bars take more than this share.",
                     min=0.0,
@@ -115,7 +115,7 @@ class CurateDataset(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    BucketSettings,
+                    BucketConfig,
                     "min_reso",
                     "Shortest side of a bucket in pixels, as in Cache Latents.",
                     min=32,
@@ -124,7 +124,7 @@ class CurateDataset(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    BucketSettings,
+                    BucketConfig,
                     "max_reso",
                     "Longest side of a bucket in pixels, as in Cache Latents.",
                     min=64,
@@ -133,7 +133,7 @@ class CurateDataset(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    BucketSettings,
+                    BucketConfig,
                     "step",
                     "Sides of buckets are multiples of this, as in Cache Latents.",
                     min=8,
@@ -168,9 +168,9 @@ class CurateDataset(io.ComfyNode):
         step: int,
         **options: Any,
     ) -> io.NodeOutput:
-        buckets = BucketSettings(
+        buckets = BucketConfig(
             (resolution, resolution), min_reso=min_reso, max_reso=max_reso, step=step
         )
-        request = CurateRequest(dataset, CurateOptions(**options), buckets, cls.hidden.unique_id)
+        request = CurateRequest(dataset, CurateConfig(**options), buckets, cls.hidden.unique_id)
         kept, rejects, report = curate_dataset(request)
         return io.NodeOutput(kept, rejects, report, ui={"text": [report]})

@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..trainer.config.captions import CaptionOptions
+from ..trainer.config.captions import CaptionConfig
 from ..trainer.dataset.dataset import Dataset, Interpolation
-from ..trainer.dataset.subsets import SubsetOptions, with_options
+from ..trainer.dataset.subsets import SubsetConfig, with_options
 from .schema import field, node, output, setting
 from .sockets import CaptionSettingsSocket, DatasetSocket
 
@@ -41,19 +41,19 @@ class DatasetOptions(io.ComfyNode):
                     optional=True,
                 ),
                 setting(
-                    SubsetOptions,
+                    SubsetConfig,
                     "repeats",
                     "How often each picture comes in an epoch; 0 keeps what the folders say.",
                     min=0,
                     max=1000,
                 ),
                 setting(
-                    SubsetOptions,
+                    SubsetConfig,
                     "role",
                     "What the pictures are for: as loaded, training, or regularisation.",
                 ),
                 setting(
-                    SubsetOptions,
+                    SubsetConfig,
                     "loss_weight",
                     "Multiplies the loss of these pictures (kohya's prior_loss_weight for "
                     "regularisation pictures).",
@@ -78,7 +78,7 @@ class DatasetOptions(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    SubsetOptions,
+                    SubsetConfig,
                     "preserve",
                     "The model shall go on answering for these pictures as it does without the LoRA (kohya: "
                     "diff_output_preservation). For regularisation pictures.",
@@ -94,10 +94,10 @@ class DatasetOptions(io.ComfyNode):
         dataset: Dataset,
         flip: str,
         interpolation: Any,
-        caption_settings: CaptionOptions | None = None,
+        caption_settings: CaptionConfig | None = None,
         **values: Any,
     ) -> io.NodeOutput:
-        options = SubsetOptions(
+        options = SubsetConfig(
             flip=FLIPS[flip],
             interpolation=None if interpolation == AUTOMATIC else interpolation,
             captions=caption_settings,

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..tagger import MONOCHROME_POLICIES, MonochromeOptions
+from ..tagger import MONOCHROME_POLICIES, MonochromeConfig
 from ..trainer.dataset.dataset import Dataset
 from .host.dataset.monochrome import detect_monochrome
 from .schema import field, node, output, setting
@@ -45,7 +45,7 @@ class DetectMonochrome(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    MonochromeOptions,
+                    MonochromeConfig,
                     "saturation_threshold",
                     "hsv: below this mean saturation (0 to 255) a picture is greyscale.",
                     min=0.0,
@@ -55,7 +55,7 @@ class DetectMonochrome(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    MonochromeOptions,
+                    MonochromeConfig,
                     "hue_threshold",
                     "hsv: below this standard deviation of the hue (0 to 179) it is monochrome.",
                     min=0.0,
@@ -65,13 +65,13 @@ class DetectMonochrome(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    MonochromeOptions,
+                    MonochromeConfig,
                     "method",
                     "hsv: exact greys and single hues, on all pixels. lab: also yellowed paper, sepia "
                     "and scans with colour noise.",
                 ),
                 setting(
-                    MonochromeOptions,
+                    MonochromeConfig,
                     "chroma_threshold",
                     "lab: a picture is coloured when 1 % of it has this much chroma beside the tint.",
                     min=0.0,
@@ -80,7 +80,7 @@ class DetectMonochrome(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    MonochromeOptions,
+                    MonochromeConfig,
                     "tint_limit",
                     "lab: from this strength on a single tint is a colour.",
                     min=0.0,
@@ -102,6 +102,6 @@ class DetectMonochrome(io.ComfyNode):
     @classmethod
     def execute(cls, dataset: Dataset, policy: str, weight: float, **options: Any) -> io.NodeOutput:
         changed, report, table = detect_monochrome(
-            dataset, MonochromeOptions(**options), policy, weight, cls.hidden.unique_id
+            dataset, MonochromeConfig(**options), policy, weight, cls.hidden.unique_id
         )
         return io.NodeOutput(changed, report, table, ui={"text": [report]})

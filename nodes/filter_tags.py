@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..tagger import FilterOptions, parse_list, parse_patterns, parse_replacements
+from ..tagger import FilterConfig, parse_list, parse_patterns, parse_replacements
 from ..trainer.dataset.dataset import Dataset
 from .host.dataset.filter_tags import filter_dataset
 from .schema import field, node, output, setting
@@ -55,7 +55,7 @@ class FilterTags(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    FilterOptions,
+                    FilterConfig,
                     "minimum_count",
                     "Tags in fewer pictures than this are dropped.",
                     min=1,
@@ -89,14 +89,14 @@ class FilterTags(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    FilterOptions,
+                    FilterConfig,
                     "fold_redundant",
                     "Drop shirt where the caption has white shirt, and long hair beside very long "
                     "hair.",
                     advanced=True,
                 ),
                 setting(
-                    FilterOptions,
+                    FilterConfig,
                     "spare_prose",
                     "Leave captions that are written in sentences as they are, but for the trigger "
                     "in front.",
@@ -124,7 +124,7 @@ class FilterTags(io.ComfyNode):
         drop_categories: str,
         **rules: Any,
     ) -> io.NodeOutput:
-        options = FilterOptions(
+        options = FilterConfig(
             trigger=trigger.strip(),
             remove=parse_list(remove),
             replace=parse_replacements(replace),

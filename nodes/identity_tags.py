@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..tagger import IDENTITY_KINDS, IDENTITY_POLICIES, IdentityOptions, parse_list
+from ..tagger import IDENTITY_KINDS, IDENTITY_POLICIES, IdentityConfig, parse_list
 from ..trainer.dataset.dataset import Dataset, Subset
 from .host.dataset.identity import identity_tags
 from .schema import field, node, output, setting
@@ -33,7 +33,7 @@ class IdentityTags(io.ComfyNode):
                     default="keep",
                 ),
                 setting(
-                    IdentityOptions,
+                    IdentityConfig,
                     "percent",
                     "A tag is proposed when at least this share of the pictures has it.",
                     min=1,
@@ -115,7 +115,7 @@ class IdentityTags(io.ComfyNode):
         optional_rate: float,
         **kinds: bool,
     ) -> io.NodeOutput:
-        options = IdentityOptions(
+        options = IdentityConfig(
             percent=percent,
             kinds=tuple(kind for kind in IDENTITY_KINDS if kinds[kind]),
             exclude=parse_list(exclude),

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host.previews.previewer import PreviewSettings, parse_strengths, samplers, schedulers
+from .host.previews.previewer import PreviewConfig, parse_strengths, samplers, schedulers
 from .schema import field, node, output, setting
 from .sockets import PreviewSettingsSocket
 
@@ -32,28 +32,26 @@ class PreviewNode(io.ComfyNode):
                     multiline=True,
                 ),
                 setting(
-                    PreviewSettings,
+                    PreviewConfig,
                     "every",
                     "Steps between previews; 0 for none.",
                     min=0,
                     max=1000000,
                 ),
                 setting(
-                    PreviewSettings,
+                    PreviewConfig,
                     "negative",
                     "Negative prompt of all previews.",
                     multiline=True,
                     advanced=True,
                 ),
+                setting(PreviewConfig, "width", "Pixels.", min=16, max=4096, step=8, advanced=True),
                 setting(
-                    PreviewSettings, "width", "Pixels.", min=16, max=4096, step=8, advanced=True
+                    PreviewConfig, "height", "Pixels.", min=16, max=4096, step=8, advanced=True
                 ),
+                setting(PreviewConfig, "steps", "Sampling steps.", min=1, max=200, advanced=True),
                 setting(
-                    PreviewSettings, "height", "Pixels.", min=16, max=4096, step=8, advanced=True
-                ),
-                setting(PreviewSettings, "steps", "Sampling steps.", min=1, max=200, advanced=True),
-                setting(
-                    PreviewSettings,
+                    PreviewConfig,
                     "cfg",
                     "Classifier-free guidance.",
                     min=0.0,
@@ -66,7 +64,7 @@ class PreviewNode(io.ComfyNode):
                     "sampler",
                     "ComfyUI's samplers.",
                     options=samplers(),
-                    default=PreviewSettings.sampler,
+                    default=PreviewConfig.sampler,
                     advanced=True,
                 ),
                 field(
@@ -74,11 +72,11 @@ class PreviewNode(io.ComfyNode):
                     "scheduler",
                     "ComfyUI's schedulers.",
                     options=schedulers(),
-                    default=PreviewSettings.scheduler,
+                    default=PreviewConfig.scheduler,
                     advanced=True,
                 ),
                 setting(
-                    PreviewSettings,
+                    PreviewConfig,
                     "seed",
                     "The same noise for every preview, so that they can be compared.",
                     min=0,
@@ -87,13 +85,13 @@ class PreviewNode(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    PreviewSettings,
+                    PreviewConfig,
                     "at_start",
                     "Also before the first step, to see what the model makes of the prompts.",
                     advanced=True,
                 ),
                 setting(
-                    PreviewSettings,
+                    PreviewConfig,
                     "every_epochs",
                     "Epochs between previews, instead of steps; 0: every counts.",
                     min=0,
@@ -115,5 +113,5 @@ class PreviewNode(io.ComfyNode):
     @classmethod
     def execute(cls, prompts: str, strengths: str = "", **values: Any) -> io.NodeOutput:
         lines = tuple(line.strip() for line in prompts.splitlines() if line.strip())
-        settings = PreviewSettings(prompts=lines, strengths=parse_strengths(strengths), **values)
+        settings = PreviewConfig(prompts=lines, strengths=parse_strengths(strengths), **values)
         return io.NodeOutput(settings)

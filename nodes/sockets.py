@@ -7,8 +7,8 @@ from typing import NamedTuple
 from comfy_api.latest import io
 
 from ..trainer.cache.latents import CachedDataset
-from ..trainer.config.cache import CacheSettings
-from ..trainer.config.captions import CaptionOptions
+from ..trainer.config.cache import CacheConfig
+from ..trainer.config.captions import CaptionConfig
 from ..trainer.config.checkpoints import CheckpointConfig
 from ..trainer.config.lora import LoraConfig
 from ..trainer.config.loss import LossConfig
@@ -18,7 +18,7 @@ from ..trainer.config.train import TrainConfig
 from ..trainer.config.validation import ValidationConfig
 from ..trainer.dataset.dataset import Dataset
 from ..trainer.lora_files.file import LoraModel
-from .host.previews.previewer import PreviewSettings
+from .host.previews.previewer import PreviewConfig
 
 
 class Socket(NamedTuple):
@@ -35,9 +35,9 @@ SOCKETS = (
     Socket("LORA_LOOP_LORA_SETTINGS", LoraConfig, "LoraLoopLoraSettings"),
     Socket("LORA_LOOP_OPTIMISER_SETTINGS", OptimiserConfig, "LoraLoopOptimiserSettings"),
     Socket("LORA_LOOP_LOSS_SETTINGS", LossConfig, "LoraLoopLossSettings"),
-    Socket("LORA_LOOP_CAPTION_SETTINGS", CaptionOptions, "LoraLoopCaptionSettings"),
-    Socket("LORA_LOOP_PREVIEW_SETTINGS", PreviewSettings, "LoraLoopPreviewSettings"),
-    Socket("LORA_LOOP_BUCKET_SETTINGS", CacheSettings, "LoraLoopImportKohyaConfig"),
+    Socket("LORA_LOOP_CAPTION_SETTINGS", CaptionConfig, "LoraLoopCaptionSettings"),
+    Socket("LORA_LOOP_PREVIEW_SETTINGS", PreviewConfig, "LoraLoopPreviewSettings"),
+    Socket("LORA_LOOP_BUCKET_SETTINGS", CacheConfig, "LoraLoopImportKohyaConfig"),
     Socket("LORA_LOOP_RUN_SETTINGS", TrainConfig, "LoraLoopImportKohyaConfig"),
     Socket("LORA_LOOP_CHECKPOINT_SETTINGS", CheckpointConfig, "LoraLoopCheckpointSettings"),
     Socket("LORA_LOOP_VALIDATION_SETTINGS", ValidationConfig, "LoraLoopValidationSettings"),

@@ -11,11 +11,11 @@ from ..tagger import (
     NEVER,
     PROVIDERS,
     SEPARATOR,
-    TagOptions,
+    TagConfig,
     parse_list,
     parse_replacements,
 )
-from ..trainer.config.cache import CacheSettings
+from ..trainer.config.cache import CacheConfig
 from ..trainer.dataset.dataset import Dataset
 from .host.dataset.tag import TagRequest, model_names, tag_dataset
 from .schema import field, node, output, setting
@@ -43,7 +43,7 @@ class WD14Tag(io.ComfyNode):
                     default="wd-swinv2-tagger-v3",
                 ),
                 setting(
-                    TagOptions,
+                    TagConfig,
                     "general_threshold",
                     "A tag is taken from this probability on.",
                     min=0.0,
@@ -76,25 +76,25 @@ class WD14Tag(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    TagOptions,
+                    TagConfig,
                     "rating",
                     "Where the rating tag (general, sensitive ...) goes.",
                     advanced=True,
                 ),
                 setting(
-                    TagOptions,
+                    TagConfig,
                     "remove_underscore",
                     "Write long hair instead of long_hair; kaomoji such as ^_^ are kept.",
                     advanced=True,
                 ),
                 setting(
-                    TagOptions,
+                    TagConfig,
                     "character_tags_first",
                     "Character names before the general tags.",
                     advanced=True,
                 ),
                 setting(
-                    TagOptions,
+                    TagConfig,
                     "character_tag_expand",
                     "Write name_(series) as two tags.",
                     advanced=True,
@@ -165,7 +165,7 @@ class WD14Tag(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    TagOptions,
+                    TagConfig,
                     "quality",
                     "Where the quality tag (best quality ...) goes; taggers with tag_mapping.json "
                     "only, and the four below too.",
@@ -173,7 +173,7 @@ class WD14Tag(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    TagOptions,
+                    TagConfig,
                     "copyright_threshold",
                     "A series is taken from this probability on; above 1: never.",
                     min=0.0,
@@ -183,7 +183,7 @@ class WD14Tag(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    TagOptions,
+                    TagConfig,
                     "artist_threshold",
                     "An artist is taken from this probability on; above 1: never.",
                     min=0.0,
@@ -193,7 +193,7 @@ class WD14Tag(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    TagOptions,
+                    TagConfig,
                     "meta_threshold",
                     "A meta tag (highres ...) is taken from this probability on; above 1: never.",
                     min=0.0,
@@ -203,7 +203,7 @@ class WD14Tag(io.ComfyNode):
                     advanced=True,
                 ),
                 setting(
-                    TagOptions,
+                    TagConfig,
                     "model_threshold",
                     "The name of an image model is taken from this probability on; above 1: never.",
                     min=0.0,
@@ -257,7 +257,7 @@ class WD14Tag(io.ComfyNode):
         model_path: str = "",
         fast_decode: bool = False,
         vae: Any = None,
-        bucket_settings: CacheSettings | None = None,
+        bucket_settings: CacheConfig | None = None,
         **tagging: Any,
     ) -> io.NodeOutput:
         request = TagRequest(
@@ -276,9 +276,9 @@ def _options(
     tag_replacement: str,
     caption_separator: str = SEPARATOR,
     **same: Any,
-) -> TagOptions:
+) -> TagConfig:
     """The options from the node's inputs; `same`: those with the names of the options."""
-    return TagOptions(
+    return TagConfig(
         character_threshold=character_threshold if character_tags else NEVER,
         undesired=parse_list(undesired_tags, caption_separator or SEPARATOR),
         always_first=parse_list(always_first_tags, caption_separator or SEPARATOR),

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..trainer.cache.latents import CachedDataset
-from ..trainer.config.captions import CaptionOptions
+from ..trainer.config.captions import CaptionConfig
 from ..trainer.config.checkpoints import CheckpointConfig
 from ..trainer.config.lora import LoraConfig
 from ..trainer.config.loss import LossConfig
@@ -20,7 +20,7 @@ from ..trainer.config.validation import ValidationConfig
 from ..trainer.runs.start_from import Start
 from .host.lora.apply import apply_lora
 from .host.model.vae import empty_image
-from .host.previews.previewer import PreviewSettings
+from .host.previews.previewer import PreviewConfig
 from .host.training.first_step import read_seen
 from .host.training.request import Request, preview_problem
 from .host.training.train import train_lora
@@ -242,8 +242,8 @@ class Train(io.ComfyNode):
         lora_settings: LoraConfig | None = None,
         optimiser_settings: OptimiserConfig | None = None,
         loss_settings: LossConfig | None = None,
-        preview_settings: PreviewSettings | None = None,
-        caption_settings: CaptionOptions | None = None,
+        preview_settings: PreviewConfig | None = None,
+        caption_settings: CaptionConfig | None = None,
         run_settings: TrainConfig | None = None,
         checkpoint_settings: CheckpointConfig | None = None,
         validation_settings: ValidationConfig | None = None,

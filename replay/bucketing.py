@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..trainer.sdxl.buckets import (
-    BucketSettings,
+    BucketConfig,
     Placement,
     Size,
     assign,
@@ -68,7 +68,7 @@ def cases(folder: Path) -> Iterator[Case]:
         yield from _row_cases(name, settings, table["rows"])
 
 
-def settings_of(table: Mapping[str, Any], name: str) -> BucketSettings:
+def settings_of(table: Mapping[str, Any], name: str) -> BucketConfig:
     """The bucket settings that a recorded table was made with.
 
     Raises:
@@ -88,7 +88,7 @@ def settings_of(table: Mapping[str, Any], name: str) -> BucketSettings:
     no_upscale = bool(table.get("bucket_no_upscale"))
     enabled = table.get("enable_bucket", bool(given) or no_upscale)
     try:
-        return BucketSettings((width, height), bool(enabled), no_upscale=no_upscale, **given)
+        return BucketConfig((width, height), bool(enabled), no_upscale=no_upscale, **given)
     except ValueError as error:
         raise Unsupported(f"{name}: {error}") from error
 
@@ -100,7 +100,7 @@ def largest_error(actual: Numbers, expected: Numbers) -> float:
     return max((abs(a - e) for a, e in zip(actual, expected, strict=True)), default=0.0)
 
 
-def _row_cases(name: str, settings: BucketSettings, rows: list[dict[str, Any]]) -> Iterator[Case]:
+def _row_cases(name: str, settings: BucketConfig, rows: list[dict[str, Any]]) -> Iterator[Case]:
     errors: dict[str, float] = {}
     for row in rows:
         size = (row["size"][0], row["size"][1])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..trainer.config.captions import CaptionOptions
+from ..trainer.config.captions import CaptionConfig
 from ..trainer.dataset.caption_rules import shown_caption
 from .case import Case, Unsupported
 
@@ -53,7 +53,7 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
         yield Case(name, wrong, 0)
 
 
-def options_of(settings: Mapping[str, Any], name: str) -> CaptionOptions:
+def options_of(settings: Mapping[str, Any], name: str) -> CaptionConfig:
     """The caption options that a recorded case was made with.
 
     Raises:
@@ -64,6 +64,6 @@ def options_of(settings: Mapping[str, Any], name: str) -> CaptionOptions:
             raise Unsupported(f"{name}: setting {key}={settings[key]!r}")
     given = {_FIELDS[key]: value for key, value in settings.items() if key in _FIELDS}
     try:
-        return CaptionOptions(**{key: value for key, value in given.items() if value is not None})
+        return CaptionConfig(**{key: value for key, value in given.items() if value is not None})
     except ValueError as error:
         raise Unsupported(f"{name}: {error}") from error

@@ -18,11 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..trainer.batches.plan import epoch_batches
-from ..trainer.cache.latents import CachedDataset, LatentRecipe, cache_latents
+from ..trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
 from ..trainer.dataset.dataset import Dataset
 from ..trainer.dataset.scan import scan_folder
 from ..trainer.files.store import Store
-from ..trainer.sdxl.buckets import BucketSettings, assign
+from ..trainer.sdxl.buckets import BucketConfig, assign
 from .case import Case, Unsupported
 
 _SEED = 77
@@ -82,7 +82,7 @@ def _make(root: Path, tree: dict[str, list[list[Any]]], options: argparse.Namesp
     dataset = scan_folder(
         root / "data", reg_root=root / "reg" if has_reg else None, caption_extension=extension
     )
-    settings = BucketSettings(
+    settings = BucketConfig(
         options.resolution,
         options.enable_bucket,
         options.min_bucket_reso,
@@ -91,7 +91,7 @@ def _make(root: Path, tree: dict[str, list[list[Any]]], options: argparse.Namesp
         options.bucket_no_upscale,
     )
     cached = cache_latents(
-        dataset, LatentRecipe(settings, "none", kohya=True), no_vae, Store(root / "cache")
+        dataset, LatentConfig(settings, "none", kohya=True), no_vae, Store(root / "cache")
     )
     paths = [s.path.relative_to(root).as_posix() for _, s in dataset.samples()]
     batches = [

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from ..trainer.config.captions import CaptionOptions
+from ..trainer.config.captions import CaptionConfig
 from ..trainer.config.lora import LoraConfig
 from ..trainer.config.loss import LossConfig
-from ..trainer.sdxl.buckets import BucketSettings
+from ..trainer.sdxl.buckets import BucketConfig
 from .case import Unsupported
 from .network import lora_config
 
@@ -144,9 +144,9 @@ def loss(given: argparse.Namespace) -> LossConfig:
     )
 
 
-def captions(given: argparse.Namespace) -> CaptionOptions:
+def captions(given: argparse.Namespace) -> CaptionConfig:
     """How captions are shown."""
-    return CaptionOptions(
+    return CaptionConfig(
         shuffle=given.shuffle_caption,
         keep_tokens=given.keep_tokens,
         tag_dropout=given.caption_tag_dropout_rate,
@@ -155,10 +155,10 @@ def captions(given: argparse.Namespace) -> CaptionOptions:
     )
 
 
-def buckets(given: argparse.Namespace) -> BucketSettings:
+def buckets(given: argparse.Namespace) -> BucketConfig:
     """Resolution and buckets."""
     sides: list[Any] = given.resolution.split(",")
-    return BucketSettings(
+    return BucketConfig(
         (int(sides[0]), int(sides[-1])),
         given.enable_bucket,
         given.min_bucket_reso,

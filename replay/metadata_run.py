@@ -18,12 +18,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..trainer.batches.plan import batches_per_epoch, epoch_of
-from ..trainer.cache.latents import CachedDataset, LatentRecipe, cache_latents
-from ..trainer.config.cache import TextRecipe
+from ..trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
+from ..trainer.config.cache import TextConfig
 from ..trainer.config.train import TrainConfig
 from ..trainer.dataset.dataset import Dataset
 from ..trainer.dataset.scan import scan_folder
-from ..trainer.dataset.subsets import SubsetOptions, with_options
+from ..trainer.dataset.subsets import SubsetConfig, with_options
 from ..trainer.files.store import Store
 from ..trainer.lora_files.metadata import ModelFile, RunFacts, describe
 from ..trainer.lora_files.modelspec import About
@@ -130,7 +130,7 @@ def _cache(root: Path, recorded: Mapping[str, Any], given: argparse.Namespace) -
     has_reg = any(folder.startswith("reg/") for folder in tree)
     dataset = scan_folder(root / "data", reg_root=root / "reg" if has_reg else None)
     dataset = _weighed(dataset, given.prior_loss_weight)
-    recipe = LatentRecipe(
+    recipe = LatentConfig(
         kohya_arguments.buckets(given),
         "none",
         flip=given.flip_aug,
@@ -139,13 +139,13 @@ def _cache(root: Path, recorded: Mapping[str, Any], given: argparse.Namespace) -
     )
     cached = cache_latents(dataset, recipe, no_vae, Store(root / "cache"))
     length = given.max_token_length or 75
-    return replace(cached, texts=TextRecipe(f"kohya {length}"))
+    return replace(cached, texts=TextConfig(f"kohya {length}"))
 
 
 def _weighed(dataset: Dataset, weight: float) -> Dataset:
     """kohya's prior_loss_weight on the regularisation pictures."""
     reg = [replace(dataset, subsets=(s,)) for s in dataset.subsets if s.is_reg]
-    changed = [with_options(d, SubsetOptions(loss_weight=weight)).subsets[0] for d in reg]
+    changed = [with_options(d, SubsetConfig(loss_weight=weight)).subsets[0] for d in reg]
     return replace(dataset, subsets=(*(s for s in dataset.subsets if not s.is_reg), *changed))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..trainer.dataset.dataset import Interpolation
 from ..trainer.dataset.images import load_rgb, resize_and_crop
-from ..trainer.sdxl.buckets import BucketSettings, assign, kohya_crop
+from ..trainer.sdxl.buckets import BucketConfig, assign, kohya_crop
 from .bucketing import largest_error, settings_of
 from .case import Case, Unsupported
 
@@ -52,7 +52,7 @@ def cases(folder: Path) -> Iterator[Case]:
 
 
 def _row_cases(
-    home: Path, settings: BucketSettings, row: dict[str, Any], modes: dict[str, np.ndarray]
+    home: Path, settings: BucketConfig, row: dict[str, Any], modes: dict[str, np.ndarray]
 ) -> Iterator[Case]:
     image = load_rgb(home / row["file"], kohya=True)
     size = (image.shape[1], image.shape[0])

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any, NoReturn
 
-from ..tagger import TagOptions, parse_list, parse_replacements
+from ..tagger import TagConfig, parse_list, parse_replacements
 from .case import Unsupported
 
 _THRESHOLDS = ("general", "character", "meta", "model", "copyright", "artist")
@@ -51,7 +51,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     return parsed
 
 
-def tag_options(arguments: argparse.Namespace) -> TagOptions:
+def tag_options(arguments: argparse.Namespace) -> TagConfig:
     """What the script does with its options, quirks included.
 
     Raises:
@@ -63,7 +63,7 @@ def tag_options(arguments: argparse.Namespace) -> TagOptions:
     separator = arguments.caption_separator
     rating = "last" if arguments.use_rating_tags_as_last_tag else "off"
     first = arguments.always_first_tags.split(separator.strip() or separator)
-    return TagOptions(
+    return TagConfig(
         **thresholds,
         rating="first" if arguments.use_rating_tags else rating,
         remove_underscore=arguments.remove_underscore,

@@ -3,13 +3,13 @@
 Pure: knows neither ComfyUI nor the trainer.
 """
 
-from .captions.filter_options import CATEGORIES, FilterOptions
+from .captions.filter_config import CATEGORIES, FilterConfig
 from .captions.filters import Filtered, filter_captions
 from .captions.identity import (
     IDENTITY_KINDS,
     IDENTITY_POLICIES,
     Identity,
-    IdentityOptions,
+    IdentityConfig,
     IdentityPolicy,
     IdentityTag,
     find_identity,
@@ -35,13 +35,13 @@ from .images.monochrome import (
     MONOCHROME_POLICIES,
     NUMBERS,
     Kind,
+    MonochromeConfig,
     MonochromeMethod,
-    MonochromeOptions,
     MonochromePolicy,
     examine,
     tag_kind,
 )
-from .images.quality import MEASURED_PIXELS, CurateOptions, Quality, assess
+from .images.quality import MEASURED_PIXELS, CurateConfig, Quality, assess
 from .wd14.download import Progress, download
 from .wd14.labels import KAOMOJI, Category, Label, Labels, Layout, read_labels, spaced
 from .wd14.models import (
@@ -69,7 +69,7 @@ from .wd14.select_tags import (
     PLACES,
     Place,
     Tag,
-    TagOptions,
+    TagConfig,
     count_tags,
     frequency_table,
     parse_list,
@@ -98,11 +98,11 @@ __all__ = [
     "SEPARATOR",
     "Category",
     "Change",
-    "CurateOptions",
-    "FilterOptions",
+    "CurateConfig",
+    "FilterConfig",
     "Filtered",
     "Identity",
-    "IdentityOptions",
+    "IdentityConfig",
     "IdentityPolicy",
     "IdentityTag",
     "Kept",
@@ -112,8 +112,8 @@ __all__ = [
     "Layout",
     "MergePolicy",
     "ModelFiles",
+    "MonochromeConfig",
     "MonochromeMethod",
-    "MonochromeOptions",
     "MonochromePolicy",
     "Outcome",
     "PatternRule",
@@ -125,7 +125,7 @@ __all__ = [
     "Report",
     "Session",
     "Tag",
-    "TagOptions",
+    "TagConfig",
     "Tagger",
     "as_input",
     "assess",

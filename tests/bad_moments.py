@@ -11,14 +11,14 @@ from PIL import Image
 
 from pack.tagger import examine
 from pack.trainer.cache import decoding, latents
-from pack.trainer.cache.latents import LatentRecipe, cache_latents
+from pack.trainer.cache.latents import LatentConfig, cache_latents
 from pack.trainer.dataset.caption_files import write_captions
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.dataset.scan import scan_folder
 from pack.trainer.dataset.unchanged import check_unchanged
 from pack.trainer.files.index import FileIndex
 from pack.trainer.files.store import Store
-from pack.trainer.sdxl.buckets import BucketSettings
+from pack.trainer.sdxl.buckets import BucketConfig
 
 
 class Caption(NamedTuple):
@@ -47,7 +47,7 @@ CAPTIONS = (
     Caption("Latin-1", "café".encode("latin-1"), None),
 )
 
-RECIPE = LatentRecipe(BucketSettings((64, 64), min_reso=32, max_reso=128, step=32), "vae")
+RECIPE = LatentConfig(BucketConfig((64, 64), min_reso=32, max_reso=128, step=32), "vae")
 
 
 class Moment(NamedTuple):

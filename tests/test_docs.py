@@ -62,8 +62,8 @@ def _names(tree: ast.Module) -> dict[str, Any]:
             names |= {alias.name: getattr(module, alias.name) for alias in statement.names}
         elif isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
             names[statement.targets[0].id] = statement.value.value
-    names["PreviewSettings"] = _class_defaults(
-        NODES / "host" / "previews" / "previewer.py", "PreviewSettings"
+    names["PreviewConfig"] = _class_defaults(
+        NODES / "host" / "previews" / "previewer.py", "PreviewConfig"
     )
     return names
 

@@ -16,14 +16,14 @@ from torch import Tensor
 from ...trainer.batches.training_data import VAE_SCALE
 from ...trainer.cache import latents as cache
 from ...trainer.cache import texts
-from ...trainer.cache.latents import CachedDataset, CachedItem, LatentRecipe
+from ...trainer.cache.latents import CachedDataset, CachedItem, LatentConfig
 from ...trainer.config.lora import LoraConfig
 from ...trainer.config.optimiser import OptimiserConfig
 from ...trainer.config.speed import SpeedConfig
 from ...trainer.config.train import TrainConfig
 from ...trainer.dataset.dataset import Dataset
 from ...trainer.files.store import Store
-from ...trainer.sdxl.buckets import BucketSettings, assign, conditioning
+from ...trainer.sdxl.buckets import BucketConfig, assign, conditioning
 from ..data.scene import Scene
 from .way import LEARNING_RATE, Watch
 
@@ -93,7 +93,7 @@ class Ours:
 def synthetic_cache(scene: Scene, root: Path, count: int) -> CachedDataset:
     """What Cache Latents would leave of so many square pictures and captions; the numbers are random."""
     store, pixels = Store(root), scene.side * 8
-    buckets = BucketSettings((pixels, pixels), min_reso=pixels, max_reso=pixels, step=64)
+    buckets = BucketConfig((pixels, pixels), min_reso=pixels, max_reso=pixels, step=64)
     size = conditioning(assign((pixels, pixels), buckets), (pixels, pixels), False, False)
     items = []
     rows = zip(scene.latents(count), scene.context(count), scene.pooled(count), strict=True)
@@ -116,4 +116,4 @@ def synthetic_cache(scene: Scene, root: Path, count: int) -> CachedDataset:
             subset="set",
         )
         items.append(item)
-    return CachedDataset(tuple(items), store.root, LatentRecipe(buckets, "vae"), Dataset(()), TEXTS)
+    return CachedDataset(tuple(items), store.root, LatentConfig(buckets, "vae"), Dataset(()), TEXTS)

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from pack.tagger import Tagger, TagOptions, open_session, prepare, read_labels, select
+from pack.tagger import TagConfig, Tagger, open_session, prepare, read_labels, select
 from pack.tagger.wd14.models import model_at
 
 PROVIDERS = ["CPUExecutionProvider"]
@@ -24,7 +24,7 @@ def ours(model: Path, pictures: list[Path], batch_size: int, fast: bool = False)
     """The tagger of this pack, from opening the model to the tags."""
     files = model_at(model)
     tagger = Tagger(open_session(files.model, PROVIDERS), read_labels(files.tags))
-    options = TagOptions(general_threshold=THRESHOLD)
+    options = TagConfig(general_threshold=THRESHOLD)
     for row in tagger.rows(pictures, batch_size, partial(prepare, fast=fast)):
         if isinstance(row, ValueError):
             raise row

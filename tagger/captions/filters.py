@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple
 
-from .filter_options import FilterOptions
+from .filter_config import FilterConfig
 from .redundancy import redundant
 from .report import Report, compare
 from .rewriting import Kept, Rewriter
@@ -23,7 +23,7 @@ class Filtered(NamedTuple):
 
 def filter_captions(
     captions: Sequence[str],
-    options: FilterOptions,
+    options: FilterConfig,
     names: Sequence[str] | None = None,
     categories: Sequence[Mapping[str, str]] | None = None,
     on_caption: Callable[[], None] | None = None,
@@ -72,7 +72,7 @@ def _common(
     bodies: list[list[Kept]],
     owners: Sequence[int],
     spared: Container[int],
-    options: FilterOptions,
+    options: FilterConfig,
     rewriter: Rewriter,
 ) -> list[list[Kept]]:
     """Drop rare tags, fold redundant ones and cut long captions until nothing changes.

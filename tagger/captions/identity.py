@@ -29,7 +29,7 @@ _IS_KIND: dict[IdentityKind, TagMatch] = {
 
 
 @dataclass(frozen=True)
-class IdentityOptions:
+class IdentityConfig:
     """Which tags are proposed: those of `kinds` or in `extra` in at least `percent` of the captions.
 
     `*` in an excluded or extra tag stands for any text.
@@ -82,7 +82,7 @@ def identity_kind(tag: str) -> IdentityKind | None:
 
 def find_identity(
     captions: Sequence[str],
-    options: IdentityOptions,
+    options: IdentityConfig,
     categories: Sequence[Mapping[str, str]] | None = None,
     trigger: str = "",
 ) -> Identity:
@@ -121,7 +121,7 @@ def prune(caption: str, keys: Collection[str]) -> str:
     return caption if len(kept) == len(tags) or is_prose(caption) else join_tags(kept)
 
 
-def _proposed_kind(key: str, options: IdentityOptions) -> str | None:
+def _proposed_kind(key: str, options: IdentityConfig) -> str | None:
     if tag_match(*options.exclude)(key):
         return None
     if tag_match(*options.extra)(key):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .filter_options import FilterOptions
+from .filter_config import FilterConfig
 from .patterns import Patterns, endless
 from .prose import is_prose
 from .tag_text import join_tags, split_tags, tag_key, tag_match
@@ -24,7 +24,7 @@ class Kept(NamedTuple):
 class Rewriter:
     """The rules of one filter. Serves a whole dataset: what becomes of a tag is worked out once."""
 
-    def __init__(self, options: FilterOptions) -> None:
+    def __init__(self, options: FilterConfig) -> None:
         self.trigger = split_tags(options.trigger, options.separator)
         self.places = _places(options.keep_first)
         self._options = options

@@ -36,7 +36,7 @@ GREY_TINT = 3.0
 
 
 @dataclass(frozen=True)
-class MonochromeOptions:
+class MonochromeConfig:
     """From numbers to a verdict; the thresholds of the other method do not count.
 
     A picture whose tint is at least `tint_limit` is coloured, be it of one hue or not.

@@ -21,7 +21,7 @@ MEASURED_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
-class CurateOptions:
+class CurateConfig:
     """What happens to pictures that a check finds, and each check's threshold; checked when made.
 
     Only what is beyond doubt is left out by default. A check finds what is above its threshold, and two

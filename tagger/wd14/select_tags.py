@@ -39,7 +39,7 @@ class Tag(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TagOptions:
+class TagConfig:
     """How probabilities become tags; ValueError at construction lists everything wrong at once.
 
     Lists compare whole tags by `tag_key`, in the final spelling. A threshold is inclusive; above 1
@@ -83,7 +83,7 @@ class TagOptions:
             raise ValueError("tag options: " + "; ".join(problems))
 
 
-def select(probabilities: np.ndarray, labels: Labels, options: TagOptions) -> tuple[Tag, ...]:
+def select(probabilities: np.ndarray, labels: Labels, options: TagConfig) -> tuple[Tag, ...]:
     """The tags of one picture from its (labels,) probabilities.
 
     They come in the order of the labels, or by probability where the layout says so; then
@@ -159,7 +159,7 @@ def expand_character(name: str, kohya: bool = False) -> tuple[str, ...]:
     return (name,)
 
 
-def _above(probabilities: np.ndarray, labels: Labels, options: TagOptions) -> list[int]:
+def _above(probabilities: np.ndarray, labels: Labels, options: TagConfig) -> list[int]:
     """Places of the labels at or above the threshold of their category, compared in float32."""
     found: list[int] = []
     for category, name in zip(_ABOVE, _THRESHOLDS, strict=True):
@@ -180,7 +180,7 @@ def _likeliest(probabilities: np.ndarray, labels: Labels, category: Category) ->
 
 
 @lru_cache(maxsize=2)
-def _speller(options: TagOptions) -> Callable[[str, Category], tuple[str, ...]]:
+def _speller(options: TagConfig) -> Callable[[str, Category], tuple[str, ...]]:
     """How a label's name is written into captions; worked out once for each of thousands of pictures."""
     targets = {tag_key(source): target for source, target in reversed(options.replacements)}
 
@@ -200,7 +200,7 @@ def _speller(options: TagOptions) -> Callable[[str, Category], tuple[str, ...]]:
     return spell
 
 
-def _arranged(tags: list[Tag], options: TagOptions) -> list[Tag]:
+def _arranged(tags: list[Tag], options: TagConfig) -> list[Tag]:
     """Without undesired and repeated tags, those of `always_first` before all others."""
     alike = str if options.kohya else tag_key
     first = options.always_first[::-1] if options.kohya else options.always_first

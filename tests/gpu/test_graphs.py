@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pack.nodes.host.previews import previewer
-from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import cuda_graphs
 from pack.nodes.host.training import train as training
 from pack.tests.gpu.test_training import difference
@@ -15,7 +15,7 @@ from pack.trainer.training.cuda_recorder import CudaRecorder
 from pack.trainer.training.gradients import Losses
 
 ON = SpeedConfig(cuda_graphs=True)
-PREVIEWS = PreviewSettings(("thing",), every=8, width=64, height=64, steps=2)
+PREVIEWS = PreviewConfig(("thing",), every=8, width=64, height=64, steps=2)
 DEVICE = torch.device("cuda")
 
 pytestmark = pytest.mark.skipif(

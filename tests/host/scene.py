@@ -12,16 +12,16 @@ from PIL import Image
 from pack.nodes.host.model import clip as text
 from pack.nodes.host.model import vae
 from pack.nodes.host.training.request import Request
-from pack.trainer.cache.latents import CachedDataset, LatentRecipe, cache_latents
+from pack.trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
 from pack.trainer.cache.texts import cache_texts
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.scan import scan_folder
 from pack.trainer.files.store import Store
-from pack.trainer.sdxl.buckets import BucketSettings
+from pack.trainer.sdxl.buckets import BucketConfig
 
-BUCKETS = BucketSettings((64, 64), min_reso=32, max_reso=128, step=32)
+BUCKETS = BucketConfig((64, 64), min_reso=32, max_reso=128, step=32)
 RED = (220, 30, 30)
 
 
@@ -42,7 +42,7 @@ def cache(tiny, folder: Path, store: Path, flip=False) -> CachedDataset:
     """Latents and captions of a folder in a store, with the tiny VAE and CLIP."""
     dataset = scan_folder(folder)
     with torch.inference_mode():
-        recipe = LatentRecipe(BUCKETS, vae.vae_fingerprint(tiny.vae), flip=flip)
+        recipe = LatentConfig(BUCKETS, vae.vae_fingerprint(tiny.vae), flip=flip)
         cached = cache_latents(
             dataset, recipe, lambda p: vae.encode_pixels(tiny.vae, p), Store(store)
         )

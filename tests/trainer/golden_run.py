@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentRecipe
-from pack.trainer.config.cache import TextRecipe
+from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentConfig
+from pack.trainer.config.cache import TextConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import OptimiserConfig
@@ -11,7 +11,7 @@ from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.dataset import Dataset, Sample, Subset
 from pack.trainer.files.index import FileStamp
 from pack.trainer.lora_files.metadata import RunFacts
-from pack.trainer.sdxl.buckets import BucketSettings, SizeConditioning
+from pack.trainer.sdxl.buckets import BucketConfig, SizeConditioning
 
 FOLDERS = {
     "2_dog": ("dog", 2, False, ["dog, bowl", "dog"]),
@@ -51,9 +51,9 @@ def make_cached():
                            repeats, 1.0, is_reg, name)
             )  # fmt: skip
         subsets.append(Subset(name, Path(name), tokens, repeats, is_reg, tuple(samples)))
-    buckets = BucketSettings((128, 128), min_reso=64, max_reso=256, step=32)
-    recipe = LatentRecipe(buckets, "vae", flip=True)
-    dataset, texts = Dataset(tuple(subsets)), TextRecipe("kohya 225")
+    buckets = BucketConfig((128, 128), min_reso=64, max_reso=256, step=32)
+    recipe = LatentConfig(buckets, "vae", flip=True)
+    dataset, texts = Dataset(tuple(subsets)), TextConfig("kohya 225")
     return CachedDataset(tuple(items), Path("store"), recipe, dataset, "clip", texts)
 
 

@@ -6,11 +6,11 @@ import torch
 
 from pack.tests.trainer.tiny_unet import CONTEXT, POOLED
 from pack.trainer.cache.encoding import KIND
-from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentRecipe
+from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentConfig
 from pack.trainer.cache.texts import cache_texts
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.files.store import Store
-from pack.trainer.sdxl.buckets import BucketSettings, SizeConditioning
+from pack.trainer.sdxl.buckets import BucketConfig, SizeConditioning
 
 FINGERPRINT = "clip"
 
@@ -59,5 +59,5 @@ def make_cache(root: Path, *items: CachedItem, encode=encode) -> CachedDataset:
             latents = make_latents(number, item.bucket, flipped=True)
             store.save(KIND, item.flipped_key, {"latents": latents})
     cache_texts([item.caption for item in items], encode, store, FINGERPRINT)
-    recipe = LatentRecipe(BucketSettings(), "vae", flip=any(item.flipped_key for item in items))
+    recipe = LatentConfig(BucketConfig(), "vae", flip=any(item.flipped_key for item in items))
     return CachedDataset(items, root, recipe, Dataset(()), FINGERPRINT)

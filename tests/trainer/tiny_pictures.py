@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pack.trainer.cache.latents import LatentRecipe
-from pack.trainer.sdxl.buckets import BucketSettings
+from pack.trainer.cache.latents import LatentConfig
+from pack.trainer.sdxl.buckets import BucketConfig
 
-BUCKETS = BucketSettings((64, 64), min_reso=32, max_reso=128, step=32)
-RECIPE = LatentRecipe(BUCKETS, "vae")
+BUCKETS = BucketConfig((64, 64), min_reso=32, max_reso=128, step=32)
+RECIPE = LatentConfig(BUCKETS, "vae")
 
 
 class Encoder:

@@ -15,7 +15,7 @@ from .. import rng
 from ..cache import latents as cache
 from ..cache import masks, texts
 from ..cache.latents import CachedDataset, CachedItem
-from ..config.captions import CaptionOptions
+from ..config.captions import CaptionConfig
 from ..config.train import TrainConfig
 from ..device.transfer import send
 from ..files.store import Store
@@ -171,7 +171,7 @@ class TrainingData:
             raise self._vanished("latents", item)
         return stored["latents"]
 
-    def varies(self, captions: CaptionOptions) -> bool:
+    def varies(self, captions: CaptionConfig) -> bool:
         """Whether a picture's encoded text differs from showing to showing and is needed beforehand."""
         return not self._live_texts and any(
             item.plain_text(captions) is None for item in self._dataset.items

@@ -6,15 +6,15 @@ from itertools import groupby, product
 from pathlib import Path
 from random import Random
 
-from ..config.cache import AS_PROMPTS, TextRecipe
-from ..config.captions import CaptionOptions
+from ..config.cache import AS_PROMPTS, TextConfig
+from ..config.captions import CaptionConfig
 from ..dataset.caption_rules import Draws, shown_caption, without_tags
 from ..dataset.dataset import Dataset, Interpolation, Sample, Subset
 from ..dataset.images import stored_size
 from ..dataset.unchanged import check_unchanged, refuse_changed
 from ..files.digests import digest
 from ..files.store import Store
-from ..sdxl.buckets import BucketSettings, Placement, Size, SizeConditioning, assign, conditioning
+from ..sdxl.buckets import BucketConfig, Placement, Size, SizeConditioning, assign, conditioning
 from .decoding import Job, decoded, grouped
 from .encoding import KIND, Encode, LatentWriter
 
@@ -26,19 +26,19 @@ OnImage = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class LatentRecipe:
+class LatentConfig:
     """Everything besides the picture itself that its latent depends on, and the crop conditioning.
 
     ``kohya``: decode and crop conditioning as sd-scripts do it, instead of the mended way. Under
     ``more_buckets`` every picture comes once more for each, at another resolution.
     """
 
-    buckets: BucketSettings
+    buckets: BucketConfig
     vae_fingerprint: str
     flip: bool = False
     kohya: bool = False
     interpolation: Interpolation | None = None
-    more_buckets: tuple[BucketSettings, ...] = ()
+    more_buckets: tuple[BucketConfig, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,20 @@ class CachedItem:
     is_reg: bool
     subset: str
     mask_digest: str | None = None
-    options: CaptionOptions | None = None
+    options: CaptionConfig | None = None
     optional_tags: tuple[str, ...] = ()
     optional_rate: float = 0.0
     preserves: bool = False
 
     def showing(
-        self, default: CaptionOptions, draws: Draws, epoch: int, step: int, steps: int
+        self, default: CaptionConfig, draws: Draws, epoch: int, step: int, steps: int
     ) -> str:
         """The text of one showing under the item's own options, else ``default``; counted as in kohya."""
         text = without_tags(self.caption, self.optional_tags, self.optional_rate, draws)
         options = self.options or default
         return shown_caption(text, options, draws, epoch=epoch, step=step, steps=steps)
 
-    def plain_text(self, default: CaptionOptions) -> str | None:
+    def plain_text(self, default: CaptionConfig) -> str | None:
         """The one text of all showings, or None when they differ."""
         is_plain = (self.options or default).is_plain and not self.optional_tags
         return self.showing(default, Random(0), 1, 0, 1) if is_plain else None
@@ -86,10 +86,10 @@ class CachedDataset:
 
     items: tuple[CachedItem, ...]
     store_root: Path
-    recipe: LatentRecipe
+    recipe: LatentConfig
     dataset: Dataset
     text_fingerprint: str | None = None
-    texts: TextRecipe = AS_PROMPTS
+    texts: TextConfig = AS_PROMPTS
     _identity: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -119,7 +119,7 @@ class CachedDataset:
 
 def cache_latents(
     dataset: Dataset,
-    recipe: LatentRecipe,
+    recipe: LatentConfig,
     encode: Encode,
     store: Store,
     *,
@@ -155,7 +155,7 @@ def cache_latents(
 
 
 def plan_latents(
-    dataset: Dataset, recipe: LatentRecipe, store: Store
+    dataset: Dataset, recipe: LatentConfig, store: Store
 ) -> tuple[tuple[CachedItem, ...], list[Job]]:
     """Every picture's item, and one job per distinct picture that lacks a latent."""
     items, jobs = [], []
@@ -172,7 +172,7 @@ def plan_latents(
     return tuple(items), jobs
 
 
-def placed(dataset: Dataset, recipe: LatentRecipe) -> list[tuple[Subset, Sample, Size, Placement]]:
+def placed(dataset: Dataset, recipe: LatentConfig) -> list[tuple[Subset, Sample, Size, Placement]]:
     """Every picture with its size and its place in a bucket, once for each resolution.
 
     Raises:
@@ -194,7 +194,7 @@ def placed(dataset: Dataset, recipe: LatentRecipe) -> list[tuple[Subset, Sample,
 
 
 def cached_item(
-    subset: Subset, sample: Sample, placement: Placement, size: Size, recipe: LatentRecipe
+    subset: Subset, sample: Sample, placement: Placement, size: Size, recipe: LatentConfig
 ) -> CachedItem:
     """A picture in its place, and the keys of what is made of it."""
 
@@ -227,6 +227,6 @@ def cached_item(
     )
 
 
-def interpolation(subset: Subset, recipe: LatentRecipe) -> Interpolation | None:
+def interpolation(subset: Subset, recipe: LatentConfig) -> Interpolation | None:
     """How a subset's pictures are resized; None: as suits each."""
     return subset.interpolation or recipe.interpolation

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class CaptionOptions:
+class CaptionConfig:
     """kohya's caption options of a subset, by kohya's names where they are words (kohya.md 1.2).
 
     ``token_warmup_steps`` below 1 is a fraction of all training steps. ValueError at construction

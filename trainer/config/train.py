@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .captions import CaptionOptions
+from .captions import CaptionConfig
 from .lora import LoraConfig
 from .loss import LossConfig
 from .optimiser import OptimiserConfig
@@ -42,7 +42,7 @@ class TrainConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    captions: CaptionOptions = field(default_factory=CaptionOptions)
+    captions: CaptionConfig = field(default_factory=CaptionConfig)
     checkpointing: Checkpointing = "auto"
     """Recompute blocks in backward to save memory; `auto` does so only when memory demands it."""
     epochs: int = 0

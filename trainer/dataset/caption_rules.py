@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from ..config.captions import CaptionOptions
+from ..config.captions import CaptionConfig
 
 _WILDCARD = re.compile(r"\{([^}]+)\}")
 _MARKS = "⦅", "⦆"
@@ -23,7 +23,7 @@ class Draws(Protocol):
 
 def shown_caption(
     caption: str,
-    options: CaptionOptions,
+    options: CaptionConfig,
     draws: Draws,
     *,
     epoch: int,
@@ -60,7 +60,7 @@ def _filled(caption: str, draws: Draws) -> str:
     return caption.replace(left, "{").replace(right, "}")
 
 
-def _rearranged(caption: str, options: CaptionOptions, draws: Draws, step: int, steps: int) -> str:
+def _rearranged(caption: str, options: CaptionConfig, draws: Draws, step: int, steps: int) -> str:
     """The caption's tags with those that are free to move warmed up, shuffled and dropped."""
     first, free, last = _parts(caption, options)
     warmup = options.token_warmup_steps
@@ -75,7 +75,7 @@ def _rearranged(caption: str, options: CaptionOptions, draws: Draws, step: int, 
     return ", ".join([*first, *free, *last])
 
 
-def _parts(caption: str, options: CaptionOptions) -> tuple[list[str], list[str], list[str]]:
+def _parts(caption: str, options: CaptionConfig) -> tuple[list[str], list[str], list[str]]:
     """Tags that stay in front, tags that may move, tags that stay at the end."""
     mark = options.keep_tokens_separator
     if mark and mark in caption:

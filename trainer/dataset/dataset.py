@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from ..config.captions import CaptionOptions
+from ..config.captions import CaptionConfig
 from ..files.digests import digest
 from ..files.index import FileStamp
-from ..sdxl.buckets import BucketSettings
+from ..sdxl.buckets import BucketConfig
 
 Interpolation = Literal["lanczos", "nearest", "bilinear", "bicubic", "area", "box"]
 """kohya's names of ways to resize a picture."""
@@ -71,12 +71,12 @@ class Subset:
     repeats: int
     is_reg: bool
     samples: tuple[Sample, ...]
-    captions: CaptionOptions | None = None
+    captions: CaptionConfig | None = None
     flip: bool | None = None
     interpolation: Interpolation | None = None
     optional_tags: tuple[str, ...] = ()
     optional_rate: float = 0.5
-    buckets: BucketSettings | None = None
+    buckets: BucketConfig | None = None
     preserves: bool = False
 
 

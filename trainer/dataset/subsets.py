@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..config.captions import CaptionOptions
-from ..sdxl.buckets import BucketSettings
+from ..config.captions import CaptionConfig
+from ..sdxl.buckets import BucketConfig
 from .dataset import Dataset, Interpolation, Sample, Subset
 
 Role = Literal["as loaded", "training", "regularisation"]
@@ -13,7 +13,7 @@ Role = Literal["as loaded", "training", "regularisation"]
 
 
 @dataclass(frozen=True)
-class SubsetOptions:
+class SubsetConfig:
     """What to change about every subset of a dataset; the defaults change nothing.
 
     ``repeats`` 0, ``captions``, ``flip``, ``interpolation`` and ``buckets`` None leave what is there.
@@ -27,8 +27,8 @@ class SubsetOptions:
     loss_weight: float = 1.0
     flip: bool | None = None
     interpolation: Interpolation | None = None
-    captions: CaptionOptions | None = None
-    buckets: BucketSettings | None = None
+    captions: CaptionConfig | None = None
+    buckets: BucketConfig | None = None
     preserve: bool = False
 
     def __post_init__(self) -> None:
@@ -48,13 +48,13 @@ def merged(datasets: Iterable[Dataset]) -> Dataset:
     return Dataset(subsets, tuple(problems), ", ".join(triggers))
 
 
-def with_options(dataset: Dataset, options: SubsetOptions) -> Dataset:
+def with_options(dataset: Dataset, options: SubsetConfig) -> Dataset:
     """The dataset, each subset with what ``options`` say."""
     subsets = tuple(_changed(subset, options) for subset in dataset.subsets)
     return replace(dataset, subsets=subsets)
 
 
-def _changed(subset: Subset, options: SubsetOptions) -> Subset:
+def _changed(subset: Subset, options: SubsetConfig) -> Subset:
     def weighed(sample: Sample) -> Sample:
         return replace(sample, weight=sample.weight * options.loss_weight)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..config.cache import CacheSettings, TextRecipe
+from ..config.cache import CacheConfig, TextConfig
 from ..config.checkpoints import CheckpointConfig, Precision
 from ..config.lora import LoraConfig
 from ..config.loss import LossConfig
@@ -71,7 +71,7 @@ class KohyaConfig:
     """A config in our words. ``previews`` are the fields of the preview settings, which are the host's."""
 
     train: TrainConfig
-    cache: CacheSettings
+    cache: CacheConfig
     folders: tuple[FolderPlan, ...]
     previews: Mapping[str, Any]
     checkpoints: CheckpointConfig
@@ -108,7 +108,7 @@ def import_config(source: Source, locate: Locate) -> KohyaConfig:
         checkpoints = CheckpointConfig(**settings["checkpoints"])
     except ValueError as error:
         raise ValueError(f"{source.name}: {error}") from error
-    cache = CacheSettings(texts=TextRecipe(**settings["texts"]), **settings["cache"])
+    cache = CacheConfig(texts=TextConfig(**settings["texts"]), **settings["cache"])
     files = Files(about=About(**settings["about"]), **settings["files"])
     trigger, said = values["metadata_trigger_phrase"], report(file.arguments, values, folders)
     return KohyaConfig(

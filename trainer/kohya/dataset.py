@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..config.captions import CaptionOptions
+from ..config.captions import CaptionConfig
 from ..config.problems import Problems
 from ..dataset.dataset import Interpolation
-from ..sdxl.buckets import BucketSettings
+from ..sdxl.buckets import BucketConfig
 from .arguments import BUCKETS, CAPTIONS, HONOURED, Key
 from .toml import typed, unknown
 from .unused import REFUSED
@@ -70,8 +70,8 @@ class FolderPlan(NamedTuple):
     weight: float
     flip: bool
     interpolation: Interpolation | None
-    captions: CaptionOptions
-    buckets: BucketSettings
+    captions: CaptionConfig
+    buckets: BucketConfig
     batch_size: int
     masks: str
     alpha_mask: bool
@@ -179,8 +179,8 @@ def _plan(
         weight=values["prior_loss_weight"] if is_reg else 1.0,
         flip=find("flip_aug"),
         interpolation=_INTERPOLATIONS.get(interpolation, interpolation or None),
-        captions=CaptionOptions(**{_field(key): find(name) for name, key in CAPTIONS.items()}),
-        buckets=BucketSettings(**{**buckets, "resolution": resolution}),
+        captions=CaptionConfig(**{_field(key): find(name) for name, key in CAPTIONS.items()}),
+        buckets=BucketConfig(**{**buckets, "resolution": resolution}),
         batch_size=find("batch_size"),
         masks="" if is_reg else find("conditioning_data_dir"),
         alpha_mask=find("alpha_mask"),

@@ -10,7 +10,7 @@ from ..dataset.dataset import Dataset, Problem, Sample
 from ..dataset.file_names import stem
 from ..dataset.folders import absolute, folder_stamp
 from ..dataset.scan import scan_folder
-from ..dataset.subsets import SubsetOptions, merged, with_options
+from ..dataset.subsets import SubsetConfig, merged, with_options
 from ..files.digests import digest
 from ..files.index import FileIndex
 from .dataset import FolderPlan
@@ -53,7 +53,7 @@ def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) ->
     )
     return with_options(
         _as_kohya(dataset, absolute(folder), plan.numbered),
-        SubsetOptions(
+        SubsetConfig(
             role="regularisation" if plan.is_reg else "training",
             loss_weight=plan.weight,
             flip=None if plan.flip == main.flip else plan.flip,

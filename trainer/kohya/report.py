@@ -6,20 +6,20 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..config.captions import CaptionOptions
+from ..config.captions import CaptionConfig
 from ..config.lora import LoraConfig
 from ..config.loss import LossConfig
 from ..config.optimiser import OptimiserConfig
 from ..config.train import TrainConfig
 from ..config.validation import ValidationConfig
-from ..sdxl.buckets import BucketSettings
+from ..sdxl.buckets import BucketConfig
 from .arguments import HONOURED
 from .dataset import RESOLUTION, FolderPlan
 from .unused import IGNORED, REPLACED
 
 _OURS = {
     "lora": LoraConfig, "optimiser": OptimiserConfig, "loss": LossConfig, "train": TrainConfig, "validation": ValidationConfig,
-    "captions": CaptionOptions, "buckets": BucketSettings,
+    "captions": CaptionConfig, "buckets": BucketConfig,
 }  # fmt: skip
 
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from ..batches.plan import showings_by_bucket
 from ..cache.latents import CachedDataset
-from ..config.cache import TextRecipe
-from ..config.captions import CaptionOptions
+from ..config.cache import TextConfig
+from ..config.captions import CaptionConfig
 from ..config.train import TrainConfig
 from ..config.validation import ValidationConfig
 from ..dataset.dataset import Subset
-from ..sdxl.buckets import BucketSettings
+from ..sdxl.buckets import BucketConfig
 
 
 def data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:
@@ -115,7 +115,7 @@ def _bucket_info(cached: CachedDataset) -> dict[str, object] | None:
     return {"buckets": buckets, "mean_img_ar_error": float(np.mean(np.abs(errors)))}
 
 
-def _caption_keys(captions: CaptionOptions) -> dict[str, object]:
+def _caption_keys(captions: CaptionConfig) -> dict[str, object]:
     return {
         "ss_shuffle_caption": captions.shuffle,
         "ss_keep_tokens": captions.keep_tokens,
@@ -125,7 +125,7 @@ def _caption_keys(captions: CaptionOptions) -> dict[str, object]:
     }
 
 
-def _max_token_length(texts: TextRecipe) -> int | None:
+def _max_token_length(texts: TextConfig) -> int | None:
     """kohya's setting; None, its word for 75, also where ComfyUI takes as many chunks as it needs."""
     tokens = texts.chunks.removeprefix("kohya ")
     return int(tokens) if tokens in ("150", "225") else None
@@ -141,7 +141,7 @@ def _datasets(cached: CachedDataset, config: TrainConfig) -> list[dict[str, obje
     dataset = cached.dataset
     subsets = [_subset(subset, cached, config) for subset in dataset.subsets]
 
-    def entry(buckets: BucketSettings) -> dict[str, object]:
+    def entry(buckets: BucketConfig) -> dict[str, object]:
         return {
             "is_dreambooth": True,
             "batch_size_per_device": config.batch_size,

@@ -12,7 +12,7 @@ _LATENT_PIXELS = 8
 
 
 @dataclass(frozen=True)
-class BucketSettings:
+class BucketConfig:
     """How pictures are grouped by shape. Sizes in pixels, (width, height); checked when made.
 
     ``min_reso`` is rounded down and ``max_reso`` up to a multiple of ``step``, as in kohya.
@@ -68,7 +68,7 @@ class BucketSettings:
         """``max_reso`` rounded up to a multiple of ``step``."""
         return -(-self.max_reso // self.step) * self.step
 
-    def at(self, side: int) -> "BucketSettings":
+    def at(self, side: int) -> "BucketConfig":
         """The same shapes at about ``side`` x ``side`` pixels; the shortest and longest side scale along.
 
         Raises:
@@ -121,7 +121,7 @@ def parse_resolutions(text: str) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=64)
-def predefined_resolutions(settings: BucketSettings) -> tuple[Size, ...]:
+def predefined_resolutions(settings: BucketConfig) -> tuple[Size, ...]:
     """The buckets that pictures are matched with, sorted; empty for ``no_upscale``, which makes its own."""
     if not settings.enabled:
         return (settings.resolution,)
@@ -137,7 +137,7 @@ def predefined_resolutions(settings: BucketSettings) -> tuple[Size, ...]:
     return tuple(sorted(found))
 
 
-def assign(size: Size, settings: BucketSettings) -> Placement:
+def assign(size: Size, settings: BucketConfig) -> Placement:
     """Choose the bucket of a picture of ``size`` (width, height) and the way into it.
 
     Raises:
@@ -162,7 +162,7 @@ def _nearest(size: Size, resolutions: tuple[Size, ...]) -> tuple[Size, Size]:
     return bucket, (int(width * scale + 0.5), int(height * scale + 0.5))
 
 
-def _without_upscaling(size: Size, settings: BucketSettings) -> tuple[Size, Size]:
+def _without_upscaling(size: Size, settings: BucketConfig) -> tuple[Size, Size]:
     area, step = settings.resolution[0] * settings.resolution[1], settings.step
     resized = size if size[0] * size[1] <= area else _shrunk(size, area, step)
     bucket = (resized[0] // step * step, resized[1] // step * step)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .. import rng
 from ..cache.latents import CachedDataset, CachedItem
-from ..config.captions import CaptionOptions
+from ..config.captions import CaptionConfig
 from ..config.train import TrainConfig
 from ..dataset.dataset import Subset
 
@@ -89,4 +89,4 @@ def _plain(item: CachedItem, config: TrainConfig) -> CachedItem:
     draws = rng.python_random(config.validation.seed, "held out caption", item.digest)
     whole = replace(item, optional_tags=(), optional_rate=0.0)
     text = whole.showing(options, draws, 1, 0, 1)
-    return replace(whole, caption=text, options=CaptionOptions())
+    return replace(whole, caption=text, options=CaptionConfig())

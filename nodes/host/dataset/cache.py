@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....trainer.batches.class_captions import lasting_texts
-from ....trainer.cache.latents import CachedDataset, LatentRecipe, cache_latents
+from ....trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
 from ....trainer.cache.masks import cache_masks
 from ....trainer.cache.texts import cache_texts
-from ....trainer.config.cache import CacheSettings
+from ....trainer.config.cache import CacheConfig
 from ....trainer.config.train import TrainConfig
 from ....trainer.dataset.dataset import Dataset
 from ....trainer.files.store import Store
@@ -32,7 +32,7 @@ class CacheRequest:
     dataset: Dataset
     vae: Any
     clip: Any
-    settings: CacheSettings
+    settings: CacheConfig
     node_id: str | None = None
     limit_gb: float = 0.0
 
@@ -57,9 +57,9 @@ def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
     return cached, _report(cached) + (f"\n{size}" if size else "")
 
 
-def latent_recipe(settings: CacheSettings, vae: Any) -> LatentRecipe:
+def latent_recipe(settings: CacheConfig, vae: Any) -> LatentConfig:
     """How Cache Latents with these settings makes latents with this VAE."""
-    return LatentRecipe(
+    return LatentConfig(
         settings.buckets,
         images.vae_fingerprint(vae),
         settings.flip,
@@ -70,7 +70,7 @@ def latent_recipe(settings: CacheSettings, vae: Any) -> LatentRecipe:
 
 def encode_pictures(
     dataset: Dataset,
-    recipe: LatentRecipe,
+    recipe: LatentConfig,
     vae: Any,
     store: Store,
     batch_size: int = 1,

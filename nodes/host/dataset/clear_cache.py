@@ -8,7 +8,7 @@ from pathlib import Path
 from ....trainer.cache import latents, masks, texts
 from ....trainer.cache.eviction import Cleared, clear, prune
 from ....trainer.cache.latents import CachedDataset
-from ....trainer.config.captions import CaptionOptions
+from ....trainer.config.captions import CaptionConfig
 from ....trainer.files.store import Store
 from ..cache_folder import cache_store
 from ..folders import cache_root
@@ -62,7 +62,7 @@ def _needed(cached: CachedDataset, store: Store) -> Iterator[Path]:
         yield store.path(latents.KIND, item.latent_key)
         if item.flipped_key:
             yield store.path(latents.KIND, item.flipped_key)
-        text = item.plain_text(CaptionOptions())
+        text = item.plain_text(CaptionConfig())
         if cached.text_fingerprint and text is not None:
             yield store.path(texts.KIND, texts.text_key(cached.text_fingerprint, text))
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from ....tagger import CANDIDATE_BITS, HASH_BITS, CurateOptions, find_copies
+from ....tagger import CANDIDATE_BITS, HASH_BITS, CurateConfig, find_copies
 from ....trainer.dataset.dataset import Dataset, Problem, Subset
 from ....trainer.files.store import Store
-from ....trainer.sdxl.buckets import BucketSettings
+from ....trainer.sdxl.buckets import BucketConfig
 from .. import folders
 from ..model.vae import empty_image, to_image
 from ..progress import NodeProgress, check_interrupt
@@ -30,8 +30,8 @@ class CurateRequest:
     """What the Curate Dataset node was given."""
 
     dataset: Dataset
-    options: CurateOptions
-    buckets: BucketSettings
+    options: CurateConfig
+    buckets: BucketConfig
     node_id: str | None = None
 
 

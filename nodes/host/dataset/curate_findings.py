@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ....tagger import CurateOptions
+from ....tagger import CurateConfig
 from ....trainer.dataset.dataset import Dataset, Sample, Subset
-from ....trainer.sdxl.buckets import BucketSettings, assign
+from ....trainer.sdxl.buckets import BucketConfig, assign
 from .quality import Measured
 
 SHOWN = 200
@@ -51,7 +51,7 @@ class Finding(NamedTuple):
 
 
 def single_findings(
-    entry: Entry, options: CurateOptions, buckets: BucketSettings
+    entry: Entry, options: CurateConfig, buckets: BucketConfig
 ) -> Iterator[Finding]:
     """What the checks that need no other picture say of one; those switched off say nothing."""
     for check, label, sentence in _objections(entry, options, buckets):
@@ -61,7 +61,7 @@ def single_findings(
 
 
 def _objections(
-    entry: Entry, options: CurateOptions, buckets: BucketSettings
+    entry: Entry, options: CurateConfig, buckets: BucketConfig
 ) -> Iterator[tuple[str, str, str]]:
     """Check, label and sentence of everything that is above its threshold."""
     (width, height), quality = entry.sample.size, entry.measured.quality
@@ -104,7 +104,7 @@ def report(
     dataset: Dataset,
     kept: Dataset,
     findings: Sequence[Finding],
-    options: CurateOptions,
+    options: CurateConfig,
     diversity: str,
 ) -> str:
     """Totals, diversity, every finding by check, and the files that were left out before."""

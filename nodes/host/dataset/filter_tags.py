@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from ....tagger import FilterOptions, Kept, Tag, filter_captions, split_tags, tag_key
+from ....tagger import FilterConfig, Kept, Tag, filter_captions, split_tags, tag_key
 from ....trainer.dataset.dataset import Dataset, Sample, Subset, TagScore
 from ..progress import check_interrupt
 from .gc_pause import collection_paused
@@ -14,7 +14,7 @@ SHOWN_CHANGES = 200
 
 
 @collection_paused()
-def filter_dataset(dataset: Dataset, options: FilterOptions) -> tuple[Dataset, str]:
+def filter_dataset(dataset: Dataset, options: FilterConfig) -> tuple[Dataset, str]:
     """The dataset with filtered captions and the trigger word, and the report.
 
     Regularisation pictures show what the trigger is not: they are filtered without it, and tags are

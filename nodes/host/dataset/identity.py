@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from ....tagger import (
     Identity,
-    IdentityOptions,
+    IdentityConfig,
     IdentityPolicy,
     IdentityTag,
     compare,
@@ -23,7 +23,7 @@ SHOWN_RARER = 10
 
 
 def identity_tags(
-    dataset: Dataset, options: IdentityOptions, policy: IdentityPolicy, rate: float
+    dataset: Dataset, options: IdentityConfig, policy: IdentityPolicy, rate: float
 ) -> tuple[Dataset, str, str]:
     """The dataset after the policy, the proposed tags, and a report of what was found and done.
 

@@ -16,7 +16,7 @@ from ....trainer.kohya.folders import folders_stamp, read_folders
 from ....trainer.kohya.toml import read_text
 from ..cache_folder import file_index
 from ..folders import local_path
-from ..previews.previewer import PreviewSettings
+from ..previews.previewer import PreviewConfig
 from .gc_pause import collection_paused
 
 PASTED = "the pasted config"
@@ -48,7 +48,7 @@ class Imported:
 
     config: KohyaConfig
     dataset: Dataset
-    previews: PreviewSettings
+    previews: PreviewConfig
     report: str
 
 
@@ -59,7 +59,7 @@ def import_kohya(request: ImportRequest) -> Imported:
     with file_index() as index, collection_paused():
         dataset = read_folders(config.folders, find, index)
     dataset = replace(dataset, trigger=config.trigger)
-    previews = PreviewSettings(**config.previews)
+    previews = PreviewConfig(**config.previews)
     return Imported(config, dataset, previews, f"{config.report}\n{dataset.report()}")
 
 

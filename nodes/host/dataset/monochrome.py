@@ -13,8 +13,8 @@ import torch
 from ....tagger import (
     NUMBERS,
     Kind,
+    MonochromeConfig,
     MonochromeMethod,
-    MonochromeOptions,
     MonochromePolicy,
     examine,
     in_order,
@@ -34,7 +34,7 @@ RECIPE = 1
 
 def detect_monochrome(
     dataset: Dataset,
-    options: MonochromeOptions,
+    options: MonochromeConfig,
     policy: MonochromePolicy,
     weight: float,
     node_id: str | None = None,

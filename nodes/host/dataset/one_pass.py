@@ -12,7 +12,7 @@ from ....tagger import prepare
 from ....trainer.cache.decoding import Job, grouped
 from ....trainer.cache.encoding import LatentWriter
 from ....trainer.cache.latents import plan_latents
-from ....trainer.config.cache import CacheSettings
+from ....trainer.config.cache import CacheConfig
 from ....trainer.dataset.dataset import Dataset, Sample
 from ....trainer.dataset.images import explain, opened, resize_and_crop, to_rgb
 from ....trainer.dataset.unchanged import CHANGED
@@ -102,7 +102,7 @@ class OnePass(Reader):
 
 @contextmanager
 def one_pass(
-    dataset: Dataset, samples: Mapping[str, Sample], vae: Any, settings: CacheSettings
+    dataset: Dataset, samples: Mapping[str, Sample], vae: Any, settings: CacheConfig
 ) -> Iterator[OnePass]:
     """A reader of these samples, by digest, that also puts their latents where Cache Latents looks.
 

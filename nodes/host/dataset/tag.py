@@ -20,8 +20,8 @@ from ....tagger import (
     Outcome,
     Provider,
     Tag,
+    TagConfig,
     Tagger,
-    TagOptions,
     count_tags,
     frequency_table,
     local_names,
@@ -32,7 +32,7 @@ from ....tagger import (
     select,
 )
 from ....tagger.wd14.download import download
-from ....trainer.config.cache import CacheSettings
+from ....trainer.config.cache import CacheConfig
 from ....trainer.dataset.dataset import Dataset, Problem, Sample
 from ....trainer.dataset.unchanged import check_unchanged
 from ....trainer.files.digests import digest
@@ -56,7 +56,7 @@ class TagRequest:
 
     dataset: Dataset
     model: str
-    options: TagOptions
+    options: TagConfig
     policy: MergePolicy
     provider: Provider = "auto"
     batch_size: int = 8
@@ -64,7 +64,7 @@ class TagRequest:
     model_path: str = ""
     fast_decode: bool = False
     vae: Any = None
-    cache_settings: CacheSettings | None = None
+    cache_settings: CacheConfig | None = None
 
     @property
     def is_fast(self) -> bool:
@@ -227,7 +227,7 @@ def _found(request: TagRequest, samples: Sequence[Sample]) -> Found:
 def _reader(request: TagRequest, missing: Mapping[str, Sample]) -> AbstractContextManager[Reader]:
     if request.vae is None:
         return nullcontext(Reader(request.is_fast))
-    settings = request.cache_settings or CacheSettings()
+    settings = request.cache_settings or CacheConfig()
     return one_pass(request.dataset, missing, request.vae, settings)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....trainer.config.cache import AS_PROMPTS, TextRecipe
+from ....trainer.config.cache import AS_PROMPTS, TextConfig
 from ....trainer.sdxl.token_chunks import kohya_positions
 from .clip_tokens import kohya_tokens, mends_letters, with_unit_weights
 from .fingerprint import fingerprint
@@ -22,7 +22,7 @@ UNUSED = ("clip_l.transformer.text_projection.weight", "clip_l.logit_scale")
 
 
 def encode_caption(
-    clip: Any, text: str, recipe: TextRecipe = AS_PROMPTS, run: Run | None = None
+    clip: Any, text: str, recipe: TextConfig = AS_PROMPTS, run: Run | None = None
 ) -> tuple[Tensor, Tensor]:
     """A caption -> context [T, C] and pooled [P], float32 on the CPU.
 
@@ -37,7 +37,7 @@ def encode_caption(
     return _encode_as_kohya(clip, text, recipe, run)
 
 
-def _encode_as_kohya(clip: Any, text: str, recipe: TextRecipe, run: Run) -> tuple[Tensor, Tensor]:
+def _encode_as_kohya(clip: Any, text: str, recipe: TextConfig, run: Run) -> tuple[Tensor, Tensor]:
     """All chunks encoded, their inner begins and ends left out, weights multiplied in (kohya.md section 3)."""
     length = int(recipe.chunks.removeprefix("kohya "))
     tokens = kohya_tokens(clip.tokenizer, text, length, recipe.weighted)
@@ -63,7 +63,7 @@ def _run(clip: Any, tokens: Any) -> tuple[Tensor, Tensor]:
     return context, extra["pooled_output"]
 
 
-def clip_fingerprint(clip: Any, recipe: TextRecipe = AS_PROMPTS) -> str:
+def clip_fingerprint(clip: Any, recipe: TextConfig = AS_PROMPTS) -> str:
     """Digest of the text encoders, of the layer that is read from them, and of the way of encoding."""
     way = (recipe.chunks, recipe.weighted, recipe.chunks != "comfyui" and mends_letters())
     return fingerprint(clip.patcher, "clip", clip.layer_idx, *way, without=UNUSED)

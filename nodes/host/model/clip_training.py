@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.cache.texts import Encode
-from ....trainer.config.cache import TextRecipe
+from ....trainer.config.cache import TextConfig
 from ....trainer.sdxl.token_chunks import INNER
 from .clip import encode_caption
 from .unet import check_layers
@@ -38,7 +38,7 @@ def check_text_training(clip: Any, patcher: Any) -> None:
         )
 
 
-def live_encode(clip: Any, recipe: TextRecipe) -> Encode:
+def live_encode(clip: Any, recipe: TextConfig) -> Encode:
     """An encoder of captions like ``encode_caption``, through the encoders as they stand, with gradients.
 
     Nothing is loaded or moved: the encoders must be on their device, and it is called outside of

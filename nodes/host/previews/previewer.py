@@ -41,7 +41,7 @@ class Shot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PreviewSettings:
+class PreviewConfig:
     """What to sample and when. prompts: lines of `trainer.prompts`, whose options go before the other
     settings; every: steps between previews, 0 for never; at_start: also before the first step;
     every_epochs: epochs between previews, goes before every if above 0; strengths: of the LoRA, each
@@ -134,7 +134,7 @@ class Previewer:
     """
 
     def __init__(
-        self, patcher: Any, clip: Any, vae: Any, settings: PreviewSettings, learns: bool = False
+        self, patcher: Any, clip: Any, vae: Any, settings: PreviewConfig, learns: bool = False
     ) -> None:
         self._patcher, self._vae, self._scheduler = patcher, vae, settings.scheduler
         self._shots = settings.shots()

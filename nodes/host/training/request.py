@@ -21,7 +21,7 @@ from ....trainer.runs.start_from import Start
 from .. import folders
 from ..model import clip as text
 from ..model import clip_training, frozen_weights, unet
-from ..previews.previewer import PreviewSettings
+from ..previews.previewer import PreviewConfig
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Request:
     config: TrainConfig
     clip: Any = None
     vae: Any = None
-    previews: PreviewSettings | None = None
+    previews: PreviewConfig | None = None
     prefetch: bool = False
     node_id: str | None = None
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)

@@ -17,7 +17,7 @@ from pack.nodes.host.dataset import load as loading
 from pack.nodes.host.model import clip
 from pack.nodes.host.training.train import train_lora
 from pack.tests.host import scene
-from pack.trainer.config.cache import CacheSettings
+from pack.trainer.config.cache import CacheConfig
 
 OPENED: list[Path] = []
 
@@ -75,9 +75,7 @@ def build(tiny, encoded):
         encoded.clear()
         dataset, _ = load(folder)
         return cache.build_cache(
-            cache.CacheRequest(
-                dataset, tiny.vae, tiny.clip, CacheSettings(scene.BUCKETS), **options
-            )
+            cache.CacheRequest(dataset, tiny.vae, tiny.clip, CacheConfig(scene.BUCKETS), **options)
         )
 
     return build

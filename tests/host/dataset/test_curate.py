@@ -12,16 +12,16 @@ from pack.demo.pictures import photograph
 from pack.nodes.host import progress
 from pack.nodes.host.dataset import curate as curating
 from pack.nodes.host.dataset import quality
-from pack.tagger import CurateOptions
+from pack.tagger import CurateConfig
 from pack.trainer.dataset.dataset import Dataset, Problem
 from pack.trainer.dataset.scan import scan_folder
-from pack.trainer.sdxl.buckets import BucketSettings
+from pack.trainer.sdxl.buckets import BucketConfig
 
 OFF = dict.fromkeys(
     ("exact_duplicates", "near_duplicates", "blurred", "too_small", "extreme_aspect", "borders"),
     "off",
 )
-SMALL_BUCKETS = BucketSettings((256, 256), min_reso=128, max_reso=512, step=32)
+SMALL_BUCKETS = BucketConfig((256, 256), min_reso=128, max_reso=512, step=32)
 
 
 def save(folder, name, picture, caption=None, **options):
@@ -33,7 +33,7 @@ def save(folder, name, picture, caption=None, **options):
 
 def curate(dataset, buckets=SMALL_BUCKETS, **options):
     """Kept file names, the sheet, the report; checks are off unless named."""
-    request = curating.CurateRequest(dataset, CurateOptions(**{**OFF, **options}), buckets)
+    request = curating.CurateRequest(dataset, CurateConfig(**{**OFF, **options}), buckets)
     kept, sheet, report = curating.curate_dataset(request)
     return [sample.path.name for _, sample in kept.samples()], sheet, report
 
@@ -54,7 +54,7 @@ def folder(tmp_path):
 
 def test_good_pictures_stay_and_the_sheet_is_grey(folder):
     dataset = scan_folder(folder)
-    request = curating.CurateRequest(dataset, CurateOptions(), SMALL_BUCKETS)
+    request = curating.CurateRequest(dataset, CurateConfig(), SMALL_BUCKETS)
     kept, sheet, report = curating.curate_dataset(request)
     assert kept == dataset
     assert sheet.shape == (1, 64, 64, 3) and bool((sheet == 0.5).all())
@@ -176,10 +176,10 @@ def test_each_picture_is_judged_by_its_numbers(folder):
 
 def test_buckets_and_thresholds_decide(folder):
     dataset = scan_folder(folder)
-    names, _, report = curate(dataset, BucketSettings(), too_small="exclude")
+    names, _, report = curate(dataset, BucketConfig(), too_small="exclude")
     assert names == [] and report.startswith("0 of 4 pictures kept")
     assert "512 x 512 is enlarged 2.00 times to fill 1024 x 1024 (threshold 1.25)" in report
-    names, _, _ = curate(dataset, BucketSettings(), too_small="exclude", upscale_threshold=2.0)
+    names, _, _ = curate(dataset, BucketConfig(), too_small="exclude", upscale_threshold=2.0)
     assert names == ["astronaut.png", "camera.png", "drawing.png"]
 
 
@@ -191,7 +191,7 @@ def test_caption_and_mask_leave_with_their_picture(folder):
     dataset = scan_folder(folder)
     assert sum(sample.mask is not None for _, sample in dataset.samples()) == 3
     request = curating.CurateRequest(
-        dataset, CurateOptions(near_duplicates="exclude"), SMALL_BUCKETS
+        dataset, CurateConfig(near_duplicates="exclude"), SMALL_BUCKETS
     )
     kept, _, _ = curating.curate_dataset(request)
     assert kept == dataset.without([folder / "small.jpg"])
@@ -227,7 +227,7 @@ def test_folders_are_compared_but_a_file_is_no_copy_of_itself(folder, tmp_path):
     dataset = scan_folder(root)
     names, _, report = curate(dataset, exact_duplicates="exclude")
     assert names == ["1_one.png"] and "2_two/2_two.png: the same file as 1_one/1_one" in report
-    request = curating.CurateRequest(dataset, CurateOptions(), SMALL_BUCKETS)
+    request = curating.CurateRequest(dataset, CurateConfig(), SMALL_BUCKETS)
     assert curating.curate_dataset(request)[0].subsets == dataset.subsets[:1]
     once = scan_folder(folder)
     merged = Dataset(once.subsets + tuple(dataclasses.replace(s, repeats=3) for s in once.subsets))
@@ -251,7 +251,7 @@ def test_what_vanished_or_broke_meanwhile_leaves_and_what_changed_stops(folder):
     assert lines(report, "set/coffee.png") == ["set/coffee.png: the file is gone"]
     assert "picture, whatever its name says" in lines(report, "set/camera.png")[0]
     assert "left out before: 1\n  bad.png: it is broken" in report
-    request = curating.CurateRequest(dataset, CurateOptions(**OFF), SMALL_BUCKETS)
+    request = curating.CurateRequest(dataset, CurateConfig(**OFF), SMALL_BUCKETS)
     problems = curating.curate_dataset(request)[0].problems
     assert [problem.path.name for problem in problems] == ["bad.png", "camera.png", "coffee.png"]
     save(folder, "drawing.png", drawings.drawing(2))

@@ -7,14 +7,14 @@ import pytest
 
 from pack.nodes.host.dataset import filter_tags as captions_module
 from pack.nodes.host.dataset.filter_tags import categories, filter_dataset
-from pack.tagger import FilterOptions, PatternRule, split_tags, tag_key
+from pack.tagger import FilterConfig, PatternRule, split_tags, tag_key
 from pack.tests.host.captioned import captions, picture, scores, subset
 from pack.trainer.dataset.dataset import Dataset
 
 
 def test_one_picture_in_two_subsets_keeps_its_two_captions():
     dataset = Dataset((subset(picture("a, hat")), subset(picture("b, hat"), picture("c"))))
-    filtered, _ = filter_dataset(dataset, FilterOptions(trigger="sks", remove=("hat",)))
+    filtered, _ = filter_dataset(dataset, FilterConfig(trigger="sks", remove=("hat",)))
     assert captions(filtered) == ["sks, a", "sks, b", "sks, c"]
     assert filtered.trigger == "sks"
 
@@ -28,12 +28,12 @@ def test_regularisation_pictures_get_no_trigger_and_are_counted_apart():
         ),
         trigger="old",
     )
-    filtered, report = filter_dataset(dataset, FilterOptions(trigger="sks", minimum_count=2))
+    filtered, report = filter_dataset(dataset, FilterConfig(trigger="sks", minimum_count=2))
     assert captions(filtered) == ["hat, coat", "hat", "sks", "sks", "coat"]
     assert report.index("2 of 2 captions") < report.index(
         "regularisation pictures: 1 of 3 captions"
     )
-    assert filter_dataset(dataset, FilterOptions())[0] == dataset
+    assert filter_dataset(dataset, FilterConfig())[0] == dataset
 
 
 def test_scores_follow_their_tags():
@@ -42,7 +42,7 @@ def test_scores_follow_their_tags():
     dataset = Dataset(
         (subset(picture(r"Blonde hair, miku \(vocaloid\), hat, sks, explicit", *tags)),)
     )
-    options = FilterOptions(
+    options = FilterConfig(
         trigger="sks",
         replace=(("blonde hair", "yellow hair"),),
         patterns=(PatternRule(r"(.+) \\\((.+)\\\)", r"\1, \2"),),
@@ -54,14 +54,14 @@ def test_scores_follow_their_tags():
         [("yellow hair", "general"), ("miku", "character"), ("vocaloid", "character"),
          ("sks", "character"), ("unseen", "meta"), ("explicit", "rating")]
     ]  # fmt: skip
-    dropped, _ = filter_dataset(filtered, FilterOptions(drop_categories=("character", "rating")))
+    dropped, _ = filter_dataset(filtered, FilterConfig(drop_categories=("character", "rating")))
     assert captions(dropped) == ["yellow hair"]
     assert scores(dropped) == [[("yellow hair", "general"), ("unseen", "meta")]]
 
 
 def test_a_tag_keeps_its_own_category_when_another_takes_its_name():
     sample = picture("rin, len", ("rin", "character"), ("len", "general"))
-    options = FilterOptions(replace=(("rin", "len"),))
+    options = FilterConfig(replace=(("rin", "len"),))
     filtered, _ = filter_dataset(Dataset((subset(sample),)), options)
     assert captions(filtered) == ["len"] and scores(filtered) == [[("len", "general")]]
 
@@ -75,20 +75,20 @@ def test_optional_tags_follow_their_tags():
     samples = picture("fair hair, hat"), picture("Fair hair, coat")
     marked = subset(*samples, optional_tags=("hat", "fair hair", "Fair hair"), optional_rate=0.3)
     other = subset(picture("fair hair"))
-    options = FilterOptions(replace=(("fair hair", "blonde hair"),), remove=("hat",))
+    options = FilterConfig(replace=(("fair hair", "blonde hair"),), remove=("hat",))
     filtered, _ = filter_dataset(Dataset((marked, other)), options)
     assert [s.optional_tags for s in filtered.subsets] == [("blonde hair",), ()]
     assert filtered.subsets[0].optional_rate == 0.3
-    assert filter_dataset(Dataset((marked, other)), FilterOptions())[0] == Dataset((marked, other))
+    assert filter_dataset(Dataset((marked, other)), FilterConfig())[0] == Dataset((marked, other))
 
 
 def test_categories_need_a_tagger():
     dataset = Dataset((subset(picture("a")),))
-    options = FilterOptions(drop_categories=("rating",))
+    options = FilterConfig(drop_categories=("rating",))
     assert "they come from WD14 Tag" in filter_dataset(dataset, options)[1]
     tagged = replace(dataset, subsets=(subset(picture("a", ("b", "meta"))),))
     assert "WD14" not in filter_dataset(tagged, options)[1]
-    assert "WD14" not in filter_dataset(dataset, FilterOptions())[1]
+    assert "WD14" not in filter_dataset(dataset, FilterConfig())[1]
 
 
 def test_the_red_cross_stops_between_captions(monkeypatch):
@@ -97,7 +97,7 @@ def test_the_red_cross_stops_between_captions(monkeypatch):
 
     monkeypatch.setattr(captions_module, "check_interrupt", stop)
     with pytest.raises(KeyboardInterrupt):
-        filter_dataset(Dataset((subset(picture("a")),)), FilterOptions())
+        filter_dataset(Dataset((subset(picture("a")),)), FilterConfig())
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -111,7 +111,7 @@ def test_filtering_twice_equals_once_with_categories(seed):
         )
         for _ in range(4)
     ]
-    options = FilterOptions(
+    options = FilterConfig(
         trigger=draw.choice(["", "c"]),
         replace=tuple(draw.sample([("a", "b"), ("d", "c"), ("e", "a b")], draw.randint(0, 2))),
         patterns=tuple(draw.sample([PatternRule("(a) (b)", r"\1, \2"), PatternRule("d", "e")], 1)),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pack.nodes.host.dataset.identity import identity_tags
-from pack.tagger import IdentityOptions
+from pack.tagger import IdentityConfig
 from pack.tests.host.captioned import captions, picture, scores, subset
 from pack.trainer.dataset.dataset import Dataset
 
@@ -27,7 +27,7 @@ def dataset():
 
 
 def apply(dataset, policy="keep", rate=0.5, **options):
-    return identity_tags(dataset, IdentityOptions(**options), policy, rate)
+    return identity_tags(dataset, IdentityConfig(**options), policy, rate)
 
 
 def test_keep_only_shows(dataset):

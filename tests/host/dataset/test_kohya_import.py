@@ -6,7 +6,7 @@ import pytest
 from pack.nodes.host.dataset.kohya_import import ImportRequest, import_kohya, import_stamp
 from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.tests.host import kohya_scene, scene
-from pack.trainer.config.cache import CacheSettings
+from pack.trainer.config.cache import CacheConfig
 from pack.trainer.config.train import TrainConfig
 
 
@@ -91,7 +91,7 @@ def test_the_node_gives_one_value_for_each_output(config, monkeypatch):
     outputs = kohya_scene.run_node(ImportKohyaConfig, monkeypatch, config=str(config))
     assert len(outputs) == len(ImportKohyaConfig.define_schema().outputs)
     _, cache, train, lora, optimiser, loss, captions, previews, checkpoints, report = outputs
-    assert isinstance(cache, CacheSettings) and isinstance(train, TrainConfig)
+    assert isinstance(cache, CacheConfig) and isinstance(train, TrainConfig)
     parts = train.lora, train.optimiser, train.loss, train.captions
     assert (lora, optimiser, loss, captions) == parts
     assert not previews.wanted and checkpoints.every_epochs == 1 and "Ignored:" in report

@@ -8,10 +8,10 @@ from PIL import Image
 
 from pack.nodes.host.dataset import monochrome
 from pack.nodes.host.dataset.monochrome import detect_monochrome
-from pack.tagger import MonochromeOptions
+from pack.tagger import MonochromeConfig
 from pack.trainer.dataset.scan import scan_folder
 
-HSV, LAB = MonochromeOptions(), MonochromeOptions(method="lab")
+HSV, LAB = MonochromeConfig(), MonochromeConfig(method="lab")
 
 
 @pytest.fixture

@@ -16,16 +16,16 @@ from pack.nodes.host.dataset import one_pass
 from pack.nodes.host.dataset import tag as tagging
 from pack.nodes.host.dataset.tagger_session import REGISTRY
 from pack.nodes.host.model import vae as images
-from pack.tagger import TagOptions
+from pack.tagger import TagConfig
 from pack.tests.host import scene
 from pack.tests.host.kohya_scene import run_node
-from pack.trainer.config.cache import CacheSettings
+from pack.trainer.config.cache import CacheConfig
 from pack.trainer.dataset import dataset as datasets
 from pack.trainer.dataset import subsets
 from pack.trainer.dataset.scan import scan_folder
 
 MODEL = "wd-swinv2-tagger-v3"
-SETTINGS = CacheSettings(scene.BUCKETS)
+SETTINGS = CacheConfig(scene.BUCKETS)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def root(tmp_path, monkeypatch):
 
 def tag(dataset, vae=None, settings=SETTINGS, **changes):
     fields = {"policy": "replace", "provider": "cpu", "batch_size": 4, **changes}
-    options = TagOptions(general_threshold=0.0)
+    options = TagConfig(general_threshold=0.0)
     request = tagging.TagRequest(
         dataset, MODEL, options, vae=vae, cache_settings=settings, **fields
     )
@@ -168,7 +168,7 @@ def test_two_resolutions_come_from_one_decoding(root, tiny, opened):
 
 def test_options_of_folders_are_kept(root, tiny, tmp_path, opened):
     other = scene.write_pictures(tmp_path / "other", (30, 90, 220), count=2)
-    options = subsets.SubsetOptions(flip=True, interpolation="nearest")
+    options = subsets.SubsetConfig(flip=True, interpolation="nearest")
     both = subsets.merged([scan_folder(root), subsets.with_options(scan_folder(other), options)])
     cached, _ = cache(tag(both, tiny.vae).dataset, tiny.vae)
     assert len(files("latents")) == 13 + 2 * 2
@@ -273,7 +273,7 @@ def test_without_settings_they_are_the_defaults_of_cache_latents(root, tiny, mon
         latents_node, "build_cache", lambda request: requests.append(request) or (dataset, "")
     )
     run_node(latents_node.CacheLatents, monkeypatch, dataset=dataset, vae=tiny.vae)
-    assert requests[0].settings == CacheSettings()
+    assert requests[0].settings == CacheConfig()
 
 
 def test_bytes_on_the_device_give_the_bits_of_floats_from_the_host(tiny):

@@ -13,7 +13,7 @@ from pack.nodes.host import folders
 from pack.nodes.host.dataset import one_pass
 from pack.nodes.host.dataset import tag as tagging
 from pack.nodes.host.dataset.tagger_session import REGISTRY
-from pack.tagger import TagOptions
+from pack.tagger import TagConfig
 from pack.tests.host import scene
 from pack.trainer.dataset.caption_files import write_captions
 from pack.trainer.dataset.scan import scan_folder
@@ -34,7 +34,7 @@ def dataset(tmp_path, monkeypatch):
 
 def tag(dataset, **changes):
     fields = {"policy": "replace", "provider": "cpu", "batch_size": 4, **changes}
-    options = fields.pop("options", TagOptions())
+    options = fields.pop("options", TagConfig())
     return tagging.tag_dataset(tagging.TagRequest(dataset, MODEL, options, **fields))
 
 
@@ -79,7 +79,7 @@ def test_what_is_remembered_opens_no_model(dataset, monkeypatch):
     again = tag(dataset)
     assert again.dataset == first.dataset and again.frequencies == first.frequencies
     assert "from the cache" in again.report
-    assert captions(tag(dataset, options=TagOptions(general_threshold=0.99))) != captions(first)
+    assert captions(tag(dataset, options=TagConfig(general_threshold=0.99))) != captions(first)
 
 
 def test_only_new_pictures_are_inferred(dataset, tmp_path, monkeypatch):
@@ -225,7 +225,7 @@ def test_fast_decoding_is_remembered_apart(tmp_path, dataset):
     stripes = Image.linear_gradient("L").resize((1900, 1900))
     Image.merge("RGB", [stripes, stripes.rotate(90), stripes]).save(folder / "a.jpg", quality=80)
     large = scan_folder(folder)
-    options = TagOptions(general_threshold=0.0)
+    options = TagConfig(general_threshold=0.0)
 
     def scores(**changes):
         tagged = tag(large, options=options, **changes)

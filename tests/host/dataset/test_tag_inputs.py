@@ -3,7 +3,7 @@
 import pytest
 
 from pack.nodes.tag import WD14Tag, _options
-from pack.tagger import NEVER, SEPARATOR, TagOptions
+from pack.tagger import NEVER, SEPARATOR, TagConfig
 
 OLD = {
     "general_threshold": 0.3,
@@ -20,7 +20,7 @@ OLD = {
 
 
 def test_a_prompt_from_before_the_newer_inputs_means_what_it_meant():
-    assert _options(**OLD) == TagOptions()
+    assert _options(**OLD) == TagConfig()
     assert WD14Tag.INPUT_TYPES()["required"].keys() - {
         "dataset", "model", "existing_captions", "provider", "batch_size"
     } == OLD.keys()  # fmt: skip
@@ -33,7 +33,7 @@ def test_the_newer_inputs_default_to_the_options_own():
     }  # fmt: skip
     given = {name: spec[1]["default"] for name, spec in newer.items()}
     assert given.pop("model_path") == "" and given.pop("fast_decode") is False
-    assert _options(**OLD, **given) == TagOptions()
+    assert _options(**OLD, **given) == TagConfig()
 
 
 def test_character_names_are_asked_for_by_their_switch():

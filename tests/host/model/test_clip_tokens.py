@@ -9,14 +9,14 @@ from comfy.sdxl_clip import SDXLTokenizer
 from pack.nodes.host.model import clip
 from pack.nodes.host.model.clip_tokens import kohya_tokens
 from pack.replay.tokens import cases
-from pack.trainer.config.cache import AS_PROMPTS, Chunks, TextRecipe
+from pack.trainer.config.cache import AS_PROMPTS, Chunks, TextConfig
 
 LONG = ", ".join(f"long hair {number}" for number in range(40))
 
 
 def encode(tiny, caption, chunks: Chunks, weighted=False):
     with torch.inference_mode():
-        return clip.encode_caption(tiny.clip, caption, TextRecipe(chunks, weighted))
+        return clip.encode_caption(tiny.clip, caption, TextConfig(chunks, weighted))
 
 
 def test_every_recorded_caption_passes(golden):
@@ -67,7 +67,7 @@ def test_comfyuis_own_weights_are_those_of_a_prompt(tiny):
 
 
 def test_every_way_of_encoding_has_a_fingerprint_of_its_own(tiny):
-    ways = [AS_PROMPTS, TextRecipe(weighted=True), TextRecipe("kohya 75"), TextRecipe("kohya 225")]
+    ways = [AS_PROMPTS, TextConfig(weighted=True), TextConfig("kohya 75"), TextConfig("kohya 225")]
     ways.append(dataclasses.replace(ways[-1], weighted=True))
     assert len({clip.clip_fingerprint(tiny.clip, way) for way in ways}) == len(ways)
 

@@ -18,7 +18,7 @@ from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.tests.host.model import clip_reference
 from pack.trainer.batches.training_data import TrainingData
-from pack.trainer.config.cache import TextRecipe
+from pack.trainer.config.cache import TextConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.train import TrainConfig
@@ -94,7 +94,7 @@ def test_names_and_number_on_real_sdxl_are_kohyas():
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("chunks", ["comfyui", "kohya 75", "kohya 150", "kohya 225"])
 def test_untrained_adapters_encode_as_the_cache_does(tiny, chunks, weighted):
-    way = TextRecipe(chunks, weighted)
+    way = TextConfig(chunks, weighted)
     network = Network(find_text_targets(clip_training.encoders(tiny.clip), recipe()))
     for caption in ("", "miku (vocaloid:1.4), [hat]", LONG):
         with torch.inference_mode():
@@ -115,7 +115,7 @@ def test_the_layer_that_the_clip_is_set_to_is_read(tiny):
     assert not torch.equal(*expected)
     with training_session(), attached(tiny, network):
         for each, context in zip((clip, tiny.clip), expected, strict=True):  # one after the other
-            found, _ = clip_training.live_encode(each, TextRecipe())("cat")
+            found, _ = clip_training.live_encode(each, TextConfig())("cat")
             assert torch.equal(found, context)
 
 
@@ -152,7 +152,7 @@ def test_context_and_gradients_are_those_of_plain_autograd(tiny, caption):
         expected = reference_encode(tiny, network, caption)
         wanted = gradients(*expected)
         with attached(tiny, network):
-            found = clip_training.live_encode(tiny.clip, TextRecipe())(caption)
+            found = clip_training.live_encode(tiny.clip, TextConfig())(caption)
             got = gradients(*found)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

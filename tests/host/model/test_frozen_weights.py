@@ -13,7 +13,7 @@ from torch import nn
 from pack.nodes.host.model import frozen_weights, memory, pinning
 from pack.nodes.host.model import unet as host_unet
 from pack.nodes.host.model.autograd_session import training_session
-from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.tests.host.model.test_gradients import inputs, loaded, network
@@ -52,7 +52,7 @@ def test_gradients_through_8_bits(tiny, name, least):
 
 
 def test_everything_but_training_sees_the_weights_as_loaded(tiny, cached, elsewhere):
-    previews = PreviewSettings(("thing",), every=2, at_start=True, width=64, height=64, steps=1)
+    previews = PreviewConfig(("thing",), every=2, at_start=True, width=64, height=64, steps=1)
     extra = {"clip": tiny.clip, "vae": tiny.vae, "previews": previews}
     recipe = scene.config(steps=2, seed=51)
     plain, book = train(tiny, cached, recipe, **extra)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pack.nodes.host.previews.preview_book import PreviewBook
-from pack.nodes.host.previews.previewer import Previewer, PreviewSettings, Shot
+from pack.nodes.host.previews.previewer import PreviewConfig, Previewer, Shot
 from pack.nodes.host.training import train
 from pack.nodes.preview_settings import PreviewNode
 from pack.tests.host import scene
@@ -13,7 +13,7 @@ SMALL = {"width": 64, "height": 64, "steps": 1}
 
 
 def test_options_of_a_line_go_before_the_settings():
-    settings = PreviewSettings(
+    settings = PreviewConfig(
         ("a --w 96 --n bad --s 2 --d 0", "b --ss euler_a --l 1"), "ugly", cfg=5, **SMALL
     )
     assert settings.shots() == (
@@ -24,7 +24,7 @@ def test_options_of_a_line_go_before_the_settings():
 
 def test_a_sampler_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="no sampler called 'unheard_of'"):
-        PreviewSettings(("a --ss unheard_of",), **SMALL)
+        PreviewConfig(("a --ss unheard_of",), **SMALL)
 
 
 def test_the_node_keeps_lines_and_leaves_comments_out():
@@ -37,7 +37,7 @@ def test_the_node_keeps_lines_and_leaves_comments_out():
 def test_seed_size_and_prompt_are_those_of_the_line(tiny):
     lines = ("thing --d 5", "thing --d 6", "thing --d 5 --w 96", "other --d 5", "thing --d 5")
     with torch.inference_mode():
-        previewer = Previewer(tiny.model, tiny.clip, tiny.vae, PreviewSettings(lines, **SMALL))
+        previewer = Previewer(tiny.model, tiny.clip, tiny.vae, PreviewConfig(lines, **SMALL))
         first, seed, wide, other, again = previewer.sample()
     assert first.shape == (1, 64, 64, 3) and wide.shape == (1, 64, 96, 3)
     assert torch.equal(first, again)
@@ -55,7 +55,7 @@ def test_pictures_of_several_sizes_are_one_batch(tmp_path):
 
 
 def test_the_start_is_shown_if_asked(tiny, cached):
-    settings = PreviewSettings(("thing",), every=2, at_start=True, **SMALL)
+    settings = PreviewConfig(("thing",), every=2, at_start=True, **SMALL)
     extra = {"clip": tiny.clip, "vae": tiny.vae, "previews": settings}
     with torch.inference_mode():
         result, book = train.train_lora(scene.request(tiny, cached, scene.config(), **extra))

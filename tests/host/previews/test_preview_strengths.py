@@ -10,7 +10,7 @@ from pack.nodes.host.lora.apply import apply_lora
 from pack.nodes.host.model.weights import ComfyWeights
 from pack.nodes.host.previews.grid import GREY, grid
 from pack.nodes.host.previews.preview_book import PreviewBook
-from pack.nodes.host.previews.previewer import Previewer, PreviewSettings, parse_strengths
+from pack.nodes.host.previews.previewer import PreviewConfig, Previewer, parse_strengths
 from pack.nodes.host.training import train as training
 from pack.nodes.preview_settings import PreviewNode
 from pack.tests.host import scene
@@ -54,7 +54,7 @@ def test_a_strength_is_what_the_loader_makes_of_it(tiny, kind):
 
 
 def test_strengths_do_not_disturb_training(tiny, cached):
-    settings = PreviewSettings(("thing", "other --w 96"), every=2, strengths=LEVELS, **SMALL)
+    settings = PreviewConfig(("thing", "other --w 96"), every=2, strengths=LEVELS, **SMALL)
     plain, _ = train(tiny, cached, None, seed=5)
     shutil.rmtree(plain.path.parent)  # forget the run, so that it is done again
     result, book = train(tiny, cached, settings, seed=5)
@@ -68,9 +68,9 @@ def test_strengths_do_not_disturb_training(tiny, cached):
 
 def test_the_pictures_are_those_of_their_strengths(tiny, cached):
     """Of a run's last step: the stored LoRA at each strength, and the bare model sampled once."""
-    settings = PreviewSettings(("thing",), every=4, strengths=(0.0, 0.5, 1.0), **SMALL)
+    settings = PreviewConfig(("thing",), every=4, strengths=(0.0, 0.5, 1.0), **SMALL)
     result, book = train(tiny, cached, settings)
-    plain = PreviewSettings(("thing",), **SMALL)
+    plain = PreviewConfig(("thing",), **SMALL)
     for path, strength in zip(book.paths(), settings.strengths, strict=True):
         model, _ = apply_lora(tiny.model, None, result.lora, strength)
         with torch.inference_mode():
@@ -82,7 +82,7 @@ def test_the_pictures_are_those_of_their_strengths(tiny, cached):
 
 
 def test_strength_0_is_sampled_once(tiny, monkeypatch):
-    settings = PreviewSettings(("thing", "other"), strengths=(0.0, 1.0), **SMALL)
+    settings = PreviewConfig(("thing", "other"), strengths=(0.0, 1.0), **SMALL)
     shots = []
     original = Previewer._latents
     monkeypatch.setattr(
@@ -97,15 +97,15 @@ def test_strength_0_is_sampled_once(tiny, monkeypatch):
 
 def test_epochs_go_before_steps(tiny, cached):
     """Two steps an epoch; previews after the second and the fourth epoch, and none else."""
-    settings = PreviewSettings(("thing",), every=1, every_epochs=2, **SMALL)
+    settings = PreviewConfig(("thing",), every=1, every_epochs=2, **SMALL)
     _, book = train(tiny, cached, settings, steps=9)
     assert [path.name for path in book.paths()] == ["step00000004_0.png", "step00000008_0.png"]
-    assert PreviewSettings(("thing",), every=0, every_epochs=1, **SMALL).wanted
+    assert PreviewConfig(("thing",), every=0, every_epochs=1, **SMALL).wanted
     assert not settings.is_due(0) and not settings.is_due(3, 3) and settings.is_due(5, 4)
 
 
 def test_a_preview_of_an_epoch_that_was_cancelled_comes_when_it_goes_on(tiny, cached, monkeypatch):
-    settings = PreviewSettings(("thing",), every_epochs=2, **SMALL)
+    settings = PreviewConfig(("thing",), every_epochs=2, **SMALL)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Previewer, "sample", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         train(tiny, cached, settings, steps=5)

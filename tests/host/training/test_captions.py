@@ -10,9 +10,9 @@ from pack.nodes.host.model import clip as text
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.batches import caption_window
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 
-SHUFFLED = CaptionOptions(shuffle=True, keep_tokens=1)
+SHUFFLED = CaptionConfig(shuffle=True, keep_tokens=1)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_the_same_run_comes_back_and_other_captions_are_another_run(tiny, cached
 
 
 def test_more_steps_are_another_run_when_a_warm_up_is_a_fraction_of_them(tiny, cached):
-    warmed = CaptionOptions(token_warmup_steps=0.5)
+    warmed = CaptionConfig(token_warmup_steps=0.5)
     own = dataclasses.replace(cached.items[0], options=warmed)
     one = dataclasses.replace(cached, items=(own, *cached.items[1:]))
 
@@ -95,7 +95,7 @@ def test_without_clip_it_is_refused_before_anything_is_done(tiny, cached):
 
 
 def test_a_prefix_is_encoded_by_train_and_said_without_clip(tiny, cached, encoded):
-    prefixed = scene.config(captions=CaptionOptions(prefix="photo of"))
+    prefixed = scene.config(captions=CaptionConfig(prefix="photo of"))
     with pytest.raises(ValueError, match="Caption Settings give captions"):
         train(tiny, cached, prefixed, clip=False)
     train(tiny, cached, prefixed)

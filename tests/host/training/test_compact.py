@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
@@ -27,7 +27,7 @@ def test_the_numbers_are_those_of_training_layer_by_layer(tiny, cached, settings
     recipe = scene.config(steps=4, seed=31, learning_rate=1e-3, **settings)
     plain = train(tiny, cached, recipe)
     shutil.rmtree(plain.path.parent)
-    previews = PreviewSettings(
+    previews = PreviewConfig(
         ("thing",), every=2, width=64, height=64, steps=2, strengths=(0.0, 1.0)
     )
     compact = train(

@@ -5,7 +5,7 @@ import torch
 
 from pack.nodes.host.model import memory
 from pack.nodes.host.previews import previewer
-from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import cuda_graphs
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
@@ -13,7 +13,7 @@ from pack.tests.trainer.training.recorders import Broken, Repeater
 from pack.trainer.config.speed import SpeedConfig
 
 ON = SpeedConfig(cuda_graphs=True)
-PREVIEWS = PreviewSettings(("thing",), every=7, width=64, height=64, steps=1)
+PREVIEWS = PreviewConfig(("thing",), every=7, width=64, height=64, steps=1)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pack.nodes.host.training.first_step import read_seen
 from pack.tests.host import scene
 from pack.trainer.batches.plan import epoch_batches
 from pack.trainer.cache.encoding import KIND
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.files.store import Store
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
@@ -88,7 +88,7 @@ def test_all_batches_of_the_first_step_in_one_size(tiny, tmp_path):
 
 def test_texts_are_those_that_are_trained_on(tiny, cached, monkeypatch):
     """Shuffled, with a prefix: what the text encoders were given for step 1."""
-    options = CaptionOptions(shuffle=True, prefix="style")
+    options = CaptionConfig(shuffle=True, prefix="style")
     config = dataclasses.replace(scene.config(steps=1, accumulation=2), captions=options)
     given = []
     original = training.text.encode_caption

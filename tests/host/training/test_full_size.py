@@ -16,11 +16,11 @@ from pack.nodes.host.training.request import Request
 from pack.tests.host import scene
 from pack.tests.host.training.test_kohya import SDXL
 from pack.trainer.cache import latents, texts
-from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentRecipe
+from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentConfig
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.files.store import Store
 from pack.trainer.lora_files.file import write_lora
-from pack.trainer.sdxl.buckets import BucketSettings, assign, conditioning
+from pack.trainer.sdxl.buckets import BucketConfig, assign, conditioning
 
 SIDE = 256
 TEXTS = "text encoders"
@@ -54,7 +54,7 @@ def sdxl():
 def synthetic_cache(root) -> CachedDataset:
     """One picture of 256 px: its latents and its encoded caption are random numbers."""
     store, rng = Store(root), torch.Generator().manual_seed(1)
-    buckets = BucketSettings((SIDE, SIDE), min_reso=SIDE, max_reso=SIDE, step=64)
+    buckets = BucketConfig((SIDE, SIDE), min_reso=SIDE, max_reso=SIDE, step=64)
     placement = assign((SIDE, SIDE), buckets)
     size = conditioning(placement, (SIDE, SIDE), False, False)
     store.save(latents.KIND, "latent", {"latents": torch.randn((4, 32, 32), generator=rng)})
@@ -77,7 +77,7 @@ def synthetic_cache(root) -> CachedDataset:
         False,
         "set",
     )
-    return CachedDataset((item,), store.root, LatentRecipe(buckets, "vae"), Dataset(()), TEXTS)
+    return CachedDataset((item,), store.root, LatentConfig(buckets, "vae"), Dataset(()), TEXTS)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from pack.nodes.host.previews.previewer import Previewer, PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig, Previewer
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.config.optimiser import OptimiserConfig
@@ -38,7 +38,7 @@ def test_previews_show_the_averaged_weights(tiny, cached, monkeypatch):
 
     monkeypatch.setattr(Optimiser, "averaged", watched)
     monkeypatch.setattr(Previewer, "sample", sampling)
-    previews = PreviewSettings(("thing",), every=2, width=64, height=64, steps=1)
+    previews = PreviewConfig(("thing",), every=2, width=64, height=64, steps=1)
     before = scene.snapshot(tiny.model)
     kind = OptimiserConfig(type="AdamWScheduleFree", learning_rate=1e-2)
     train(tiny, cached, kind, clip=tiny.clip, vae=tiny.vae, previews=previews)

@@ -8,7 +8,7 @@ from comfy_extras import nodes_model_advanced as advanced
 
 from pack.nodes.host.model import unet
 from pack.nodes.host.model.clip import check_clip
-from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import train
 from pack.tests.host import scene
 from pack.trainer.config.loss import LossConfig
@@ -93,7 +93,7 @@ def check(tiny, cached, recipe=None, **extra):
 
 
 def test_what_previews_need(tiny, cached):
-    previews = PreviewSettings(("thing",), width=64, height=64)
+    previews = PreviewConfig(("thing",), width=64, height=64)
     with pytest.raises(ValueError, match="CLIP and VAE"):
         check(tiny, cached, previews=previews)
     with pytest.raises(ValueError, match="need VAE"):
@@ -135,5 +135,5 @@ def test_a_cleared_cache_is_filled_again(tiny, cached, tmp_path):
 
 def test_previews_settings_report_everything():
     with pytest.raises(ValueError, match=r"every is -1.*size is 20 x 8.*no sampler") as caught:
-        PreviewSettings(every=-1, width=20, height=8, sampler="nothing")
+        PreviewConfig(every=-1, width=20, height=8, sampler="nothing")
     assert str(caught.value).startswith("Preview settings: ")

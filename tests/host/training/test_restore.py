@@ -4,7 +4,7 @@ import comfy.model_management as mm
 import pytest
 import torch
 
-from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
@@ -56,7 +56,7 @@ def train(tiny, cached, previews=None, **settings):
         return training.train_lora(request)
 
 
-PREVIEWS = PreviewSettings(
+PREVIEWS = PreviewConfig(
     ("thing",), every=2, width=64, height=64, steps=2, sampler="euler_ancestral"
 )
 

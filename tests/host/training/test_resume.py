@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from pack.nodes.host import folders
-from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.files import lock
 from pack.trainer.network.adapters import Lora
@@ -20,7 +20,7 @@ from pack.trainer.runs.state_files import StateFiles
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 
-PREVIEWS = PreviewSettings(("thing",), every=2, width=64, height=64, steps=1)
+PREVIEWS = PreviewConfig(("thing",), every=2, width=64, height=64, steps=1)
 
 
 def train(tiny, cached, recipe, **extra):
@@ -46,7 +46,7 @@ def cancel_after(monkeypatch, step):
     monkeypatch.setattr(live_training.LiveTraining, "on_step", on_step)
 
 
-CAPTIONS = CaptionOptions(shuffle=True, tag_dropout=0.2)
+CAPTIONS = CaptionConfig(shuffle=True, tag_dropout=0.2)
 RECIPES = {
     "plain": scene.config(steps=6),
     "shuffled captions": scene.config(steps=6, captions=CAPTIONS),

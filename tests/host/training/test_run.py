@@ -12,13 +12,13 @@ from PIL import Image
 
 from pack.nodes.host import folders
 from pack.nodes.host.model.fingerprint import fingerprint
-from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.training import step
 
-PREVIEWS = PreviewSettings(
+PREVIEWS = PreviewConfig(
     ("thing", "another"), every=2, width=64, height=64, steps=2, sampler="euler_ancestral"
 )
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 
-from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import stop_and_keep
 from pack.nodes.host.training import train as training
 from pack.nodes.host.training.stop_and_keep import TRAININGS
@@ -94,7 +94,7 @@ def test_a_stop_after_the_last_step_is_the_end(tiny, cached, monkeypatch):
 def test_checkpoints_lie_in_the_run(tiny, cached, monkeypatch):
     """Two steps an epoch: with a stop in the middle, and metadata that says the true epoch."""
     settings = CheckpointConfig("mona", every_epochs=1, every_steps=3)
-    previews = PreviewSettings(("thing",), every=3, width=64, height=64, steps=1)
+    previews = PreviewConfig(("thing",), every=3, width=64, height=64, steps=1)
     extra = {"checkpoints": settings, "clip": tiny.clip, "vae": tiny.vae, "previews": previews}
     with monkeypatch.context() as patch:
         press_after(patch, 3)

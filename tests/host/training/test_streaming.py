@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pack.nodes.host.model import weights
-from pack.nodes.host.previews.previewer import PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
 from pack.replay import train as replay
@@ -21,7 +21,7 @@ from pack.trainer.network.adapters import Lora
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 
 STREAMED = SpeedConfig(stream_weights=True)
-PREVIEWS = PreviewSettings(("thing",), every=2, width=64, height=64, steps=1, strengths=(0.0, 1.0))
+PREVIEWS = PreviewConfig(("thing",), every=2, width=64, height=64, steps=1, strengths=(0.0, 1.0))
 
 
 def train(tiny, cached, recipe, **extra):

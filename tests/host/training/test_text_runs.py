@@ -12,7 +12,7 @@ from pack.nodes.host.lora.apply import apply_lora
 from pack.nodes.host.model import clip as text
 from pack.nodes.host.model import clip_training
 from pack.nodes.host.model.clip_training import encoders
-from pack.nodes.host.previews.previewer import Previewer, PreviewSettings
+from pack.nodes.host.previews.previewer import PreviewConfig, Previewer
 from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
 from pack.nodes.host.training.request import Request
@@ -22,14 +22,14 @@ from pack.tests.host.model.test_clip_training import cached, recipe, train  # no
 from pack.tests.host.training.test_restore import ERRORS, fail_in_forward
 from pack.tests.host.training.test_resume import cancel_after, same
 from pack.trainer.cache.texts import KIND
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.files.store import Store
 from pack.trainer.frozen import forward as frozen
 
 pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 
-PREVIEWS = PreviewSettings(("thing",), every=2, width=64, height=64, steps=1)
+PREVIEWS = PreviewConfig(("thing",), every=2, width=64, height=64, steps=1)
 
 
 def snapshot(clip):
@@ -129,7 +129,7 @@ def test_a_cancelled_run_goes_on_to_the_bit(tiny, cached, monkeypatch, tmp_path)
     config = recipe(
         steps=3,
         lora={"dropout": 0.2, "rank_dropout": 0.1, "module_dropout": 0.1, "max_norm": 0.05},
-        captions=CaptionOptions(shuffle=True, tag_dropout=0.2),
+        captions=CaptionConfig(shuffle=True, tag_dropout=0.2),
     )
     with monkeypatch.context() as patch, pytest.raises(mm.InterruptProcessingException):
         cancel_after(patch, 1)
@@ -190,7 +190,7 @@ def test_captions_are_neither_cached_nor_taken_from_the_cache(tiny, cached, monk
     monkeypatch.setattr(text, "encode_caption", None)
     read, load = [], Store.load
     monkeypatch.setattr(Store, "load", lambda s, kind, key: read.append(kind) or load(s, kind, key))
-    train(tiny, cached, recipe(steps=2, captions=CaptionOptions(prefix="photo of")))
+    train(tiny, cached, recipe(steps=2, captions=CaptionConfig(prefix="photo of")))
     assert len(encoded) == 4 and not any(inside for _, inside in encoded)
     assert all(caption.startswith("photo of thing") for caption, _ in encoded)
     assert KIND not in read

@@ -12,7 +12,7 @@ from pack.nodes.host.training import observers
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.batches.plan import BatchItem
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.validation.measure import Validation
 from pack.trainer.validation.split import split
@@ -115,7 +115,7 @@ def test_patience_ends_the_run(tiny, cached, monkeypatch):
     assert not again.trained and again.stopped == result.stopped
 
 
-@pytest.mark.parametrize("captions", [CaptionOptions(), CaptionOptions(shuffle=True, dropout=0.3)])
+@pytest.mark.parametrize("captions", [CaptionConfig(), CaptionConfig(shuffle=True, dropout=0.3)])
 def test_validating_changes_no_number(tiny, cached, captions):
     extra = {"clip": tiny.clip}
     seen = train(tiny, cached, config(captions=captions), **extra)
@@ -131,7 +131,7 @@ def test_validating_changes_no_number(tiny, cached, captions):
 
 
 def test_held_out_captions_are_encoded_as_they_stand(tiny, cached):
-    captions = CaptionOptions(shuffle=True, dropout=1.0, prefix="new")
+    captions = CaptionConfig(shuffle=True, dropout=1.0, prefix="new")
     result = train(tiny, cached, config(captions=captions), clip=tiny.clip)
     assert len(result.validations) == 3
 

@@ -2,11 +2,11 @@ import random
 
 import pytest
 
-from pack.tagger import FilterOptions, PatternRule, filter_captions, parse_patterns, split_tags
+from pack.tagger import FilterConfig, PatternRule, filter_captions, parse_patterns, split_tags
 
 
 def one(caption, **options):
-    return filter_captions([caption], FilterOptions(**options))[0][0]
+    return filter_captions([caption], FilterConfig(**options))[0][0]
 
 
 def test_the_trigger_is_first_exactly_once():
@@ -44,13 +44,13 @@ def test_keep_first_comes_after_the_trigger_in_its_order():
 
 
 def test_rare_tags_go_unless_protected():
-    options = FilterOptions(trigger="sks", minimum_count=2, keep_first=("hat",))
+    options = FilterConfig(trigger="sks", minimum_count=2, keep_first=("hat",))
     texts, *_ = filter_captions(["a, b, sks", "B, c, hat", "c, c"], options)
     assert texts == ["sks, b", "sks, hat, B, c", "sks, c"]
 
 
 def test_a_tag_is_rare_by_captions_not_by_mentions():
-    options = FilterOptions(drop_duplicates=False, minimum_count=2)
+    options = FilterConfig(drop_duplicates=False, minimum_count=2)
     assert filter_captions(["a, a, b", "b"], options)[0] == ["b", "b"]
 
 
@@ -61,7 +61,7 @@ def test_long_captions_are_cut_with_the_trigger_counted():
 
 
 def test_a_tag_made_rare_by_cutting_goes_too():
-    options = FilterOptions(minimum_count=2, maximum_tags=2)
+    options = FilterConfig(minimum_count=2, maximum_tags=2)
     texts, *_ = filter_captions(["a, b, c", "a, c", "b, a, c"], options)
     assert filter_captions(texts, options)[0] == texts
     assert "c" not in "".join(texts)
@@ -81,7 +81,7 @@ PATTERNS = (
 
 
 def random_options(draw):
-    return FilterOptions(
+    return FilterConfig(
         trigger=draw.choice(["", "sks", "a, hat", "a girl with a hat"]),
         remove=tuple(draw.sample(["b*", "hat", "c"], draw.randint(0, 2))),
         replace=tuple(draw.sample([("a", "d"), ("long*", "long hair"), ("c", "b")], 2)),
@@ -124,7 +124,7 @@ def test_redundant_tags_are_folded_unless_kept_first():
 
 
 def test_a_rare_tag_folds_nothing():
-    options = FilterOptions(fold_redundant=True, minimum_count=2)
+    options = FilterConfig(fold_redundant=True, minimum_count=2)
     texts, *_ = filter_captions(["shirt, white shirt", "shirt, red shirt", "shirt"], options)
     assert texts == ["shirt"] * 3
 
@@ -166,14 +166,14 @@ def test_the_rules_hold_for_each_line():
 
 
 def test_a_tag_on_two_lines_of_a_caption_counts_once():
-    filtered = filter_captions(["a, b\na", "b"], FilterOptions(minimum_count=2))
+    filtered = filter_captions(["a, b\na", "b"], FilterConfig(minimum_count=2))
     assert filtered.captions == ["b", "b"]
     assert [[item.tag for item in kept] for kept in filtered.kept] == [["b"], ["b"]]
 
 
 def test_categories_go_but_for_the_trigger():
     kinds = {"miku": "character", "general": "rating", "solo": "general", "highres": "meta"}
-    options = FilterOptions(
+    options = FilterConfig(
         trigger="Miku", drop_categories=("character", "rating"), replace=(("rin", "len"),)
     )
     captions = ["Miku, solo, General, highres, hat", "rin, miku"]
@@ -206,7 +206,7 @@ def test_prose_only_gets_the_trigger():
 
 
 def test_tags_of_prose_are_counted():
-    options = FilterOptions(spare_prose=True, minimum_count=2)
+    options = FilterConfig(spare_prose=True, minimum_count=2)
     captions = ["hat, coat", "hat, solo. A girl stands in the rain.", "coat"]
     texts, report, _ = filter_captions(captions, options)
     assert texts == ["hat, coat", captions[1], "coat"]
@@ -218,12 +218,12 @@ def test_the_caller_may_stop_between_captions():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        filter_captions(["a"], FilterOptions(), on_caption=stop)
+        filter_captions(["a"], FilterConfig(), on_caption=stop)
 
 
 def test_the_report_shows_changes_and_totals():
     captions = ["a, b", "b, c", "c"]
-    options = FilterOptions(remove=("b",), replace=(("a", "d"),))
+    options = FilterConfig(remove=("b",), replace=(("a", "d"),))
     texts, report, _ = filter_captions(captions, options, ["one.png", "two.png", "three.png"])
     assert texts == ["d", "c", "c"]
     assert [(change.name, change.before, change.after) for change in report.changes] == [
@@ -240,7 +240,7 @@ def test_the_report_shows_changes_and_totals():
 
 def test_names_must_match():
     with pytest.raises(ValueError, match="1 names and 2 lists of categories for 2"):
-        filter_captions(["a", "b"], FilterOptions(), ["x"])
+        filter_captions(["a", "b"], FilterConfig(), ["x"])
 
 
 @pytest.mark.parametrize(
@@ -249,12 +249,12 @@ def test_names_must_match():
 )
 def test_chains_of_replacements_are_refused(pairs):
     with pytest.raises(ValueError, match="another rule replaces"):
-        FilterOptions(replace=pairs)
+        FilterConfig(replace=pairs)
 
 
 def test_all_problems_are_reported_together():
     with pytest.raises(ValueError) as caught:
-        FilterOptions(
+        FilterConfig(
             trigger="a, b",
             remove="x",
             keep_first=("",),
@@ -268,4 +268,4 @@ def test_all_problems_are_reported_together():
     for word in words.split(" "):
         assert word in str(caught.value)
     with pytest.raises(ValueError, match="separator"):
-        FilterOptions(separator="")
+        FilterConfig(separator="")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pack.tagger.captions.identity import IdentityOptions, find_identity, identity_kind, prune
+from pack.tagger.captions.identity import IdentityConfig, find_identity, identity_kind, prune
 from pack.tagger.captions.identity_words import IDENTITY, NOT_IDENTITY
 from pack.tagger.captions.tag_text import tag_key
 from pack.tests.tagger.captions import identity_labels
@@ -69,12 +69,12 @@ CAPTIONS = [
 
 
 def proposed(captions=CAPTIONS, categories=None, trigger="", **options):
-    found = find_identity(captions, IdentityOptions(**options), categories, trigger)
+    found = find_identity(captions, IdentityConfig(**options), categories, trigger)
     return [(tag.tag, tag.kind, tag.captions) for tag in found.proposed]
 
 
 def test_frequent_identity_tags_are_proposed_commonest_first():
-    found = find_identity(CAPTIONS, IdentityOptions())
+    found = find_identity(CAPTIONS, IdentityConfig())
     assert found[:2] == (4, 1)
     assert list(found.proposed) == [
         ("blonde hair", "hair", 4),
@@ -121,7 +121,7 @@ def test_pruning_takes_whole_tags_and_leaves_the_rest_as_it_is():
 
 def test_all_problems_are_reported_together():
     with pytest.raises(ValueError, match=r"percent is 0.*hairs"):
-        IdentityOptions(percent=0, kinds=("hairs",))
+        IdentityConfig(percent=0, kinds=("hairs",))
 
 
 def test_pruning_goes_line_by_line():

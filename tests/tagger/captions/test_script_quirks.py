@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pack.tagger import Label, Labels, TagOptions, merge, select
+from pack.tagger import Label, Labels, TagConfig, merge, select
 
 LISTED = Labels(
     (
@@ -37,7 +37,7 @@ ALL = np.ones(len(LISTED), np.float32)
 def test_what_is_meant_and_what_the_script_does(options, mended, script):
     options = {"character_threshold": 0.5, **options}
     for kohya, expected in ((False, mended), (True, script)):
-        tags = select(ALL, LISTED, TagOptions(**options, kohya=kohya))
+        tags = select(ALL, LISTED, TagConfig(**options, kohya=kohya))
         assert [tag.name for tag in tags] == expected
 
 
@@ -53,7 +53,7 @@ def test_the_script_splits_whatever_ends_with_a_parenthesis():
     names = {
         kohya: [
             t.name
-            for t in select(np.ones(2, np.float32), labels, TagOptions(**options, kohya=kohya))
+            for t in select(np.ones(2, np.float32), labels, TagConfig(**options, kohya=kohya))
         ]
         for kohya in (False, True)
     }
@@ -63,5 +63,5 @@ def test_the_script_splits_whatever_ends_with_a_parenthesis():
 def test_the_script_repeats_a_tag_that_two_labels_spell_alike():
     labels = Labels((Label("long_hair", "general"), Label("long hair", "general")))
     ones = np.ones(2, np.float32)
-    assert len(select(ones, labels, TagOptions())) == 1
-    assert len(select(ones, labels, TagOptions(kohya=True))) == 2
+    assert len(select(ones, labels, TagConfig())) == 1
+    assert len(select(ones, labels, TagConfig(kohya=True))) == 2

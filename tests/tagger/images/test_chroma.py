@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pack.tagger import MonochromeOptions, examine
+from pack.tagger import MonochromeConfig, examine
 from pack.tagger.images.chroma import SIDE, measure_lab
 from pack.tagger.images.monochrome import measure_hsv
 from pack.tests.tagger.images.monochrome_set import (
@@ -23,7 +23,7 @@ from pack.tests.tagger.images.monochrome_set import (
     toned,
 )
 
-LAB = MonochromeOptions(method="lab")
+LAB = MonochromeConfig(method="lab")
 CHOSEN_ON, REPORTED_ON = 0, 1  # seeds
 COUNT = 60  # pictures of each kind
 
@@ -62,7 +62,7 @@ def measured():
 def test_the_labelled_set(measured):
     lab, hsv, kinds = measured[REPORTED_ON]
     for method, numbers in (("lab", lab), ("hsv", hsv)):
-        precision, recall, right = scores(numbers, kinds, MonochromeOptions(method=method))
+        precision, recall, right = scores(numbers, kinds, MonochromeConfig(method=method))
         sys.stdout.write(
             f"{method} on {len(kinds)} pictures that chose no threshold: "
             f"precision {precision:.3f}, recall {recall:.3f}, right kind {right:.3f}\n"
@@ -76,7 +76,7 @@ def test_the_thresholds_are_a_good_choice_on_the_pictures_that_chose_them(measur
     lab, _, kinds = measured[CHOSEN_ON]
 
     def at(**thresholds):
-        return scores(lab, kinds, MonochromeOptions("lab", **thresholds))
+        return scores(lab, kinds, MonochromeConfig("lab", **thresholds))
 
     precision, recall, _ = at()
     assert precision >= 0.99 and recall >= 0.95
@@ -146,7 +146,7 @@ def test_the_verdict_takes_its_own_thresholds():
     assert LAB.kind((3.0, 9.99)) == "monochrome"
     assert LAB.kind((0.0, 10.0)) is None
     assert LAB.kind((40.0, 0.0)) is None
-    looser = MonochromeOptions("lab", chroma_threshold=11, tint_limit=41)
+    looser = MonochromeConfig("lab", chroma_threshold=11, tint_limit=41)
     assert looser.kind((40.0, 10.0)) == "monochrome"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pack.bench import curation as bench
 from pack.demo import curation
-from pack.tagger import CurateOptions
+from pack.tagger import CurateConfig
 
 LEAST_PRECISION = 0.9
 """A check below it must be switched off by default."""
@@ -34,7 +34,7 @@ def test_a_check_that_is_on_is_right(verdicts, check, least_recall):
     assert min(score.hits + score.misses, score.false_alarms + score.fine) >= 40
     assert score.precision >= LEAST_PRECISION
     assert score.recall >= least_recall
-    assert getattr(CurateOptions(), check.replace(" ", "_")) != "off"
+    assert getattr(CurateConfig(), check.replace(" ", "_")) != "off"
 
 
 @pytest.mark.slow

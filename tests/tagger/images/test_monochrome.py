@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pack.tagger import MonochromeOptions, examine, tag_kind
+from pack.tagger import MonochromeConfig, examine, tag_kind
 from pack.tagger.images.monochrome import measure_hsv
 
-HSV = MonochromeOptions()
+HSV = MonochromeConfig()
 
 
 def kind(image, **thresholds):
-    return MonochromeOptions(**thresholds).kind(measure_hsv(image))
+    return MonochromeConfig(**thresholds).kind(measure_hsv(image))
 
 
 def opencvs_hsv(rgb):

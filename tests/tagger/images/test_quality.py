@@ -3,7 +3,7 @@ import pytest
 
 from pack.demo import drawings, flaws
 from pack.demo.pictures import photograph
-from pack.tagger import MEASURED_PIXELS, CurateOptions, assess
+from pack.tagger import MEASURED_PIXELS, CurateConfig, assess
 from pack.tagger.images.borders import Bars
 from pack.tagger.images.duplicates import perceptual_hash
 from pack.tagger.images.quality import at_measured_size
@@ -55,7 +55,7 @@ def test_tiny_pictures_can_be_measured(shape):
 
 
 def test_only_what_is_beyond_doubt_is_left_out_by_default():
-    options = CurateOptions()
+    options = CurateConfig()
     modes = {name: value for name, value in vars(options).items() if isinstance(value, str)}
     assert [name for name, mode in modes.items() if mode == "exclude"] == ["exact_duplicates"]
     assert len(modes) == 6
@@ -63,7 +63,7 @@ def test_only_what_is_beyond_doubt_is_left_out_by_default():
 
 def test_options_tell_all_their_problems():
     with pytest.raises(ValueError) as caught:
-        CurateOptions(
+        CurateConfig(
             blurred="drop", crop_threshold=1.5, blur_threshold=0, upscale_threshold=float("nan")
         )
     for name in ("blurred is 'drop'", "crop_threshold", "blur_threshold", "upscale_threshold"):

@@ -5,7 +5,7 @@ from pack.tagger import (
     KAOMOJI,
     Label,
     Labels,
-    TagOptions,
+    TagConfig,
     count_tags,
     frequency_table,
     merge,
@@ -66,7 +66,7 @@ def labels(tagger_golden):
 @pytest.fixture
 def caption(tagging, labels):
     def make(stem, **options):
-        options = TagOptions(**{**SCRIPT, **options})
+        options = TagConfig(**{**SCRIPT, **options})
         row = np.array(tagging["probs"][f"{stem}.png"], np.float32)
         return options.separator.join(tag.name for tag in select(row, labels, options))
 
@@ -197,7 +197,7 @@ def test_defaults_leave_characters_and_rating_out():
     labels = Labels(
         (Label("general", "rating"), Label("long_hair", "general"), Label("miku", "character"))
     )
-    tags = select(np.array([0.9, 0.3, 0.9], np.float32), labels, TagOptions())
+    tags = select(np.array([0.9, 0.3, 0.9], np.float32), labels, TagConfig())
     assert [(tag.name, tag.category) for tag in tags] == [("long hair", "general")]
     assert tags[0].probability == pytest.approx(0.3)
 
@@ -205,27 +205,27 @@ def test_defaults_leave_characters_and_rating_out():
 def test_the_threshold_is_inclusive_in_float32():
     labels = Labels((Label("a", "general"), Label("b", "general")))
     row = np.array([0.7, np.nextafter(np.float32(0.7), np.float32(0))], np.float32)
-    tags = select(row, labels, TagOptions(general_threshold=0.7))
+    tags = select(row, labels, TagConfig(general_threshold=0.7))
     assert [tag.name for tag in tags] == ["a"]
 
 
 def test_tags_come_in_the_order_of_the_list_whatever_their_kind():
     kinds = ("character", "general", "character", "general")
     labels = Labels(tuple(Label(name, kind) for name, kind in zip("badc", kinds, strict=True)))
-    tags = select(np.ones(4, np.float32), labels, TagOptions(character_threshold=0.5))
+    tags = select(np.ones(4, np.float32), labels, TagConfig(character_threshold=0.5))
     assert [tag.name for tag in tags] == list("badc")
 
 
 def test_ratings_are_found_wherever_they_are():
     labels = Labels((Label("a", "general"), Label("safe", "rating"), Label("odd", "rating")))
-    tags = select(np.array([0.9, 0.1, 0.2], np.float32), labels, TagOptions(rating="last"))
+    tags = select(np.array([0.9, 0.1, 0.2], np.float32), labels, TagConfig(rating="last"))
     assert [tag.name for tag in tags] == ["a", "odd"]
 
 
 def test_character_names_expand_at_the_last_parenthesis():
     names = ("saber_(fate)", "artoria_(lancer)_(fate)", "x_y_z", ":)", "(x)")
     labels = Labels(tuple(Label(name, "character") for name in names))
-    options = TagOptions(character_threshold=0.5, character_tag_expand=True)
+    options = TagConfig(character_threshold=0.5, character_tag_expand=True)
     tags = select(np.ones(len(names), np.float32), labels, options)
     assert [tag.name for tag in tags] == (
         ["saber", "fate", "artoria (lancer)", "x y z", ":)", "(x)"]
@@ -234,12 +234,12 @@ def test_character_names_expand_at_the_last_parenthesis():
 
 def test_a_list_of_another_model_is_refused():
     with pytest.raises(ValueError, match="does not belong to this model"):
-        select(np.zeros(3, np.float32), Labels((Label("a", "general"),)), TagOptions())
+        select(np.zeros(3, np.float32), Labels((Label("a", "general"),)), TagConfig())
 
 
 def test_all_problems_are_reported_together():
     with pytest.raises(ValueError) as caught:
-        TagOptions(
+        TagConfig(
             general_threshold=-0.1,
             character_threshold=float("nan"),
             meta_threshold=float("inf"),

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from pack.tagger import NEVER, Label, Labels, TagOptions, read_labels, select
+from pack.tagger import NEVER, Label, Labels, TagConfig, read_labels, select
 
 CATEGORIES = ("rating", "general", "character", "copyright", "meta", "model", "quality", "artist")
 WITH_THRESHOLD = ("general", "character", "copyright", "meta", "model", "artist")
@@ -47,7 +47,7 @@ def test_order_and_places(labels, quality, rating, first):
     for _ in range(10):
         row = generator.random(len(labels), np.float32)
         limits = dict(zip(WITH_THRESHOLD, generator.uniform(0.1, 1.1, 6).tolist(), strict=True))
-        options = TagOptions(
+        options = TagConfig(
             **{f"{category}_threshold": value for category, value in limits.items()},
             quality=quality,
             rating=rating,
@@ -63,14 +63,14 @@ def test_order_and_places(labels, quality, rating, first):
 
 def test_by_default_only_general_tags_are_taken(labels):
     row = np.ones(len(labels), np.float32)
-    assert {tag.category for tag in select(row, labels, TagOptions())} == {"general"}
+    assert {tag.category for tag in select(row, labels, TagConfig())} == {"general"}
 
 
 @pytest.mark.parametrize("category", WITH_THRESHOLD)
 def test_each_threshold_is_its_own(labels, category):
     off = {f"{name}_threshold": NEVER for name in WITH_THRESHOLD}
     row = np.linspace(0, 1, len(labels), dtype=np.float32)
-    options = TagOptions(**{**off, f"{category}_threshold": 0.5})
+    options = TagConfig(**{**off, f"{category}_threshold": 0.5})
     tags = select(row, labels, options)
     assert tags and {tag.category for tag in tags} == {category}
     assert min(tag.probability for tag in tags) >= 0.5
@@ -79,17 +79,17 @@ def test_each_threshold_is_its_own(labels, category):
 def test_an_output_without_a_name_is_no_tag(labels):
     row = np.zeros(len(labels), np.float32)
     row[[7, len(labels) - 1]] = 1
-    assert select(row, labels, TagOptions(rating="off")) == ()
+    assert select(row, labels, TagConfig(rating="off")) == ()
 
 
 def test_ties_keep_the_order_of_the_list():
     labels = Labels(tuple(Label(name, "general") for name in "cab"), "json")
-    tags = select(np.full(3, 0.5, np.float32), labels, TagOptions())
+    tags = select(np.full(3, 0.5, np.float32), labels, TagConfig())
     assert [tag.name for tag in tags] == ["c", "a", "b"]
 
 
 def test_lists_and_spelling_hold_for_every_category(labels):
-    options = TagOptions(
+    options = TagConfig(
         artist_threshold=0,
         general_threshold=0,
         undesired=("artist 1 (x)", "quality 4 (x)"),
@@ -104,7 +104,7 @@ def test_lists_and_spelling_hold_for_every_category(labels):
 
 def test_expanding_touches_characters_only(labels):
     thresholds = {"character_threshold": 0, "copyright_threshold": 0, "general_threshold": NEVER}
-    options = TagOptions(**thresholds, character_tag_expand=True)
+    options = TagConfig(**thresholds, character_tag_expand=True)
     names = [t.name for t in select(np.ones(len(labels), np.float32), labels, options)]
     assert {"character 0", "x", "copyright 0 (x)"} <= set(names) and names.count("x") == 1
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from pack.tagger import CPU, Tagger, TagOptions, open_session, prepare, read_labels, select
+from pack.tagger import CPU, TagConfig, Tagger, open_session, prepare, read_labels, select
 from pack.tagger.wd14.models import model_at
 
 
@@ -48,7 +48,7 @@ def table(tagger, pictures, **options):
 def test_tags_follow_the_colours(make_tagger, colours):
     tagger = make_tagger()
     rows = table(tagger, colours[2:3] * 2 + [np.full((9, 9, 3), (255, 0, 0), np.uint8)])
-    names = [[t.name for t in select(row, tagger.labels, TagOptions())] for row in rows]
+    names = [[t.name for t in select(row, tagger.labels, TagConfig())] for row in rows]
     assert names == [["blue thing"], ["blue thing"], ["red thing"]]
     assert rows.dtype == np.float32
 

@@ -8,10 +8,10 @@ from pack.tests.trainer.tiny_cache import FINGERPRINT, encode, make_cache, make_
 from pack.tests.trainer.tiny_run import Run
 from pack.trainer.batches.caption_window import CaptionWindow
 from pack.trainer.batches.training_data import TrainingData
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.train import TrainConfig
 
-SHUFFLED = TrainConfig(steps=12, batch_size=2, seed=5, captions=CaptionOptions(shuffle=True))
+SHUFFLED = TrainConfig(steps=12, batch_size=2, seed=5, captions=CaptionConfig(shuffle=True))
 
 
 @pytest.fixture
@@ -84,34 +84,34 @@ def test_every_step_finds_its_texts_however_small_the_window(data, texts, most):
 
 
 def test_what_the_next_window_needs_again_is_not_encoded_again(data):
-    dropped = dataclasses.replace(SHUFFLED, captions=CaptionOptions(dropout=0.6))
+    dropped = dataclasses.replace(SHUFFLED, captions=CaptionConfig(dropout=0.6))
     encoded, fills = run_through(data, dropped, 2)
     assert fills > 1
     assert encoded.count("") < fills
 
 
 def test_captions_that_stay_the_same_need_no_window(data):
-    plain = dataclasses.replace(SHUFFLED, captions=CaptionOptions(keep_tokens=2))
+    plain = dataclasses.replace(SHUFFLED, captions=CaptionConfig(keep_tokens=2))
     assert not data.varies(plain.captions)
     assert not CaptionWindow(data, plain).is_due(0)
 
 
 def test_a_subset_of_its_own_options_and_optional_tags_count(tmp_path):
     items = [
-        dataclasses.replace(make_item(0), options=CaptionOptions(prefix="own")),
+        dataclasses.replace(make_item(0), options=CaptionConfig(prefix="own")),
         dataclasses.replace(make_item(1), optional_tags=("caption 1",), optional_rate=1.0),
         make_item(2),
     ]
     data = TrainingData(make_cache(tmp_path, *items), FINGERPRINT)
-    config = TrainConfig(steps=3, captions=CaptionOptions(prefix="all"), batch_size=3)
-    assert data.varies(CaptionOptions())
+    config = TrainConfig(steps=3, captions=CaptionConfig(prefix="all"), batch_size=3)
+    assert data.varies(CaptionConfig())
     shown = {item.item_index: item.text for item in next(data.steps(config))[1][0]}
     assert shown == {0: "own caption 0", 1: "all ", 2: "all caption 2"}
 
 
 def test_epochs_count_from_one_and_steps_from_zero(data):
     def shown(steps, **options):
-        return texts_of(data, TrainConfig(steps=steps, captions=CaptionOptions(**options)))
+        return texts_of(data, TrainConfig(steps=steps, captions=CaptionConfig(**options)))
 
     every_second = shown(8, dropout_every_n_epochs=2)  # two steps an epoch
     assert [set(step) == {""} for step in every_second] == [False, False, True, True] * 2

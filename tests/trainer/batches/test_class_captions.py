@@ -6,7 +6,7 @@ import pytest
 
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.trainer.batches.class_captions import class_caption, lasting_texts, trigger_notes
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.dataset import Dataset
@@ -38,7 +38,7 @@ def test_texts_for_the_cache_are_the_caption_and_the_one_without_trigger():
     loss = LossConfig(preservation=1.0, preservation_class="cat")
     assert lasting_texts(item, "sks", TrainConfig()) == ["sks, solo"]
     assert lasting_texts(item, "sks", TrainConfig(loss=loss)) == ["sks, solo", "cat, solo"]
-    shuffled = TrainConfig(loss=loss, captions=CaptionOptions(shuffle=True))
+    shuffled = TrainConfig(loss=loss, captions=CaptionConfig(shuffle=True))
     assert lasting_texts(item, "sks", shuffled) == []
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from pack.trainer.batches.plan import BatchItem, batches_per_epoch, epoch_batches
-from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentRecipe
+from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentConfig
 from pack.trainer.dataset.dataset import Dataset
-from pack.trainer.sdxl.buckets import BucketSettings, SizeConditioning
+from pack.trainer.sdxl.buckets import BucketConfig, SizeConditioning
 
 NONE = SizeConditioning((0, 0), (0, 0), (0, 0))
 
@@ -19,7 +19,7 @@ def item(name, bucket=(64, 64), repeats=1, is_reg=False, flip=True):
 
 
 def dataset(*items):
-    return CachedDataset(items, Path("store"), LatentRecipe(BucketSettings(), "vae"), Dataset(()))
+    return CachedDataset(items, Path("store"), LatentConfig(BucketConfig(), "vae"), Dataset(()))
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def latents(root, folder, batch_size, recipe=RECIPE):
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("batch_size", [0, 2, 3, 64])
 def test_a_latent_is_the_same_in_any_batch(root, tmp_path, batch_size, flip):
-    recipe = cache.LatentRecipe(RECIPE.buckets, "vae", flip=flip)
+    recipe = cache.LatentConfig(RECIPE.buckets, "vae", flip=flip)
     one, alone = latents(root, tmp_path / "one", 1, recipe)
     many, together = latents(root, tmp_path / "many", batch_size, recipe)
     assert many == cache.CachedDataset(one.items, many.store_root, recipe, many.dataset)

@@ -13,7 +13,7 @@ from pack.trainer.cache import latents as cache
 from pack.trainer.cache.latents import cache_latents
 from pack.trainer.dataset.scan import scan_folder
 from pack.trainer.files.store import Store
-from pack.trainer.sdxl.buckets import BucketSettings
+from pack.trainer.sdxl.buckets import BucketConfig
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_only_what_lacks_is_encoded(root, store):
         {"vae_fingerprint": "other"},
         {"kohya": True},
         {"interpolation": "nearest"},
-        {"buckets": BucketSettings((96, 96), min_reso=32, max_reso=128, step=32)},
+        {"buckets": BucketConfig((96, 96), min_reso=32, max_reso=128, step=32)},
     ],
 )
 def test_whatever_changes_a_latent_changes_its_key(root, store, changes):

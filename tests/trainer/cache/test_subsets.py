@@ -9,9 +9,9 @@ from pack.tests.trainer.tiny_pictures import BUCKETS, RECIPE, Encoder, write_pic
 from pack.trainer.batches.plan import epoch_batches
 from pack.trainer.cache import latents
 from pack.trainer.cache.latents import cache_latents
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.dataset.scan import scan_folder
-from pack.trainer.dataset.subsets import SubsetOptions, merged, with_options
+from pack.trainer.dataset.subsets import SubsetConfig, merged, with_options
 from pack.trainer.files.store import Store
 
 
@@ -77,8 +77,8 @@ def test_a_subset_flips_and_resizes_as_it_says(root, store):
 @pytest.mark.parametrize(
     "options",
     [
-        {"captions": CaptionOptions(shuffle=True)},
-        {"captions": CaptionOptions()},
+        {"captions": CaptionConfig(shuffle=True)},
+        {"captions": CaptionConfig()},
         {"optional_tags": ("a",)},
         {"optional_tags": ("a",), "optional_rate": 0.9},
     ],
@@ -96,7 +96,7 @@ def test_options_of_captions_are_part_of_the_identity(root, store, options):
 
 def test_items_carry_what_their_subset_says_of_captions(root, store):
     dataset = scan_folder(root)
-    said = {"captions": CaptionOptions(shuffle=True), "optional_tags": ("a", "b")}
+    said = {"captions": CaptionConfig(shuffle=True), "optional_tags": ("a", "b")}
     marked = dataclasses.replace(dataset.subsets[0], optional_rate=0.25, **said)
     items = cache_latents(
         dataclasses.replace(dataset, subsets=(marked,)), RECIPE, Encoder(), store
@@ -116,13 +116,13 @@ def test_only_a_fraction_of_warm_up_asks_for_the_number_of_steps(root, store):
         )
         return cache_latents(one, RECIPE, Encoder(), store).needs_horizon
 
-    assert needs(CaptionOptions(token_warmup_steps=0.5))
-    assert not needs(CaptionOptions(token_warmup_steps=5)) and not needs(None)
+    assert needs(CaptionConfig(token_warmup_steps=0.5))
+    assert not needs(CaptionConfig(token_warmup_steps=5)) and not needs(None)
 
 
 def test_pictures_to_preserve_are_marked_down_to_every_showing(root, store):
     """Through Dataset Options, a cache and an epoch: weight, role and target of each picture's showings."""
-    options = SubsetOptions(role="regularisation", loss_weight=0.25, preserve=True)
+    options = SubsetConfig(role="regularisation", loss_weight=0.25, preserve=True)
     dataset = merged([scan_folder(root), with_options(scan_folder(root), options)])
     cached = cache_latents(dataset, RECIPE, Encoder(), store)
     assert [(i.is_reg, i.weight, i.preserves) for i in cached.items] == [
@@ -133,7 +133,7 @@ def test_pictures_to_preserve_are_marked_down_to_every_showing(root, store):
     assert sorted((item.item_index, item.preserves) for item in shown) == [
         (index, index >= 5) for index in range(10)
     ]
-    again = with_options(dataset, SubsetOptions())
+    again = with_options(dataset, SubsetConfig())
     assert [subset.preserves for subset in again.subsets] == [False, True]
 
 

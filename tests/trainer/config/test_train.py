@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from pack.trainer.config import train as module
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import LrSchedule, OptimiserConfig
@@ -212,7 +212,7 @@ def test_the_dict_makes_the_config_again():
         "lora": LoraConfig,
         "optimiser": OptimiserConfig,
         "loss": LossConfig,
-        "captions": CaptionOptions,
+        "captions": CaptionConfig,
         "validation": ValidationConfig,
         "speed": SpeedConfig,
     }

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.dataset.caption_rules import shown_caption, without_tags
 
 CAPTION = "sks, solo, smile, hat, day"
@@ -13,13 +13,13 @@ CAPTION = "sks, solo, smile, hat, day"
 
 def shown(caption=CAPTION, seed=0, epoch=1, step=0, steps=100, **options):
     return shown_caption(
-        caption, CaptionOptions(**options), random.Random(seed), epoch=epoch, step=step, steps=steps
+        caption, CaptionConfig(**options), random.Random(seed), epoch=epoch, step=step, steps=steps
     )
 
 
 def test_everything_wrong_is_said_at_once():
     with pytest.raises(ValueError) as refused:
-        CaptionOptions(dropout=1.5, tag_dropout=-0.1, keep_tokens=-1, separator="")
+        CaptionConfig(dropout=1.5, tag_dropout=-0.1, keep_tokens=-1, separator="")
     text = str(refused.value)
     assert all(
         word in text
@@ -41,15 +41,15 @@ def test_everything_wrong_is_said_at_once():
     ],
 )
 def test_plain_options_give_one_text(options, plain):
-    assert CaptionOptions(**options).is_plain == plain
+    assert CaptionConfig(**options).is_plain == plain
     texts = {shown(seed=seed, epoch=seed % 4 + 1, step=seed, **options) for seed in range(40)}
     assert (len(texts) == 1) == (plain or "wildcards" in options)
 
 
 def test_only_a_fraction_of_warm_up_needs_the_number_of_steps():
-    assert CaptionOptions(token_warmup_steps=0.1).needs_horizon
-    assert not CaptionOptions(token_warmup_steps=10).needs_horizon
-    assert not CaptionOptions(shuffle=True).needs_horizon
+    assert CaptionConfig(token_warmup_steps=0.1).needs_horizon
+    assert not CaptionConfig(token_warmup_steps=10).needs_horizon
+    assert not CaptionConfig(shuffle=True).needs_horizon
 
 
 def test_whole_captions_drop_at_their_rate():

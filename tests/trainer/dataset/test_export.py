@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.dataset.export import export_kohya
 from pack.trainer.dataset.scan import scan_folder
-from pack.trainer.dataset.subsets import SubsetOptions, merged, with_options
+from pack.trainer.dataset.subsets import SubsetConfig, merged, with_options
 
 
 def write(folder, names, captions=True):
@@ -87,7 +87,7 @@ def test_names_that_meet_in_one_folder_are_told_apart(tmp_path):
 
 
 def test_what_kohyas_folders_cannot_say_is_said(dataset, tmp_path):
-    options = SubsetOptions(loss_weight=0.5, flip=True, captions=CaptionOptions(shuffle=True))
+    options = SubsetConfig(loss_weight=0.5, flip=True, captions=CaptionConfig(shuffle=True))
     report = export_kohya(with_options(dataset, options), tmp_path, "mine").text()
     assert all(word in report for word in ("loss weights", "caption settings", "flip"))
 

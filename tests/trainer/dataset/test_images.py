@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from pack.trainer.dataset import images
-from pack.trainer.sdxl.buckets import BucketSettings, assign
+from pack.trainer.sdxl.buckets import BucketConfig, assign
 
 
 def noise(width, height, channels=3, seed=0):
@@ -144,7 +144,7 @@ def test_a_gif_under_another_name_and_an_animation_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic", "area", "box", "lanczos", None])
 @pytest.mark.parametrize("size", [(90, 70), (300, 200)])
 def test_every_interpolation_fills_the_bucket(name, size):
-    placement = assign(size, BucketSettings((128, 128), min_reso=64, max_reso=256, step=32))
+    placement = assign(size, BucketConfig((128, 128), min_reso=64, max_reso=256, step=32))
     made = images.resize_and_crop(noise(*size), placement, name)
     assert made.shape == (placement.bucket[1], placement.bucket[0], 3)
     assert made.dtype == np.uint8 and made.flags.c_contiguous
@@ -153,7 +153,7 @@ def test_every_interpolation_fills_the_bucket(name, size):
 
 
 def test_a_picture_of_the_right_size_is_only_cropped():
-    placement = assign((200, 96), BucketSettings((128, 96), enabled=False))
+    placement = assign((200, 96), BucketConfig((128, 96), enabled=False))
     pixels = noise(200, 96)
     made = images.resize_and_crop(pixels, placement)
     assert np.array_equal(made, pixels[:, 36:164])

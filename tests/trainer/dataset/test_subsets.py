@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.dataset.dataset import Dataset, Problem, Sample, Subset
-from pack.trainer.dataset.subsets import SubsetOptions, merged, with_options
+from pack.trainer.dataset.subsets import SubsetConfig, merged, with_options
 from pack.trainer.files.index import FileStamp
 
 ROOT = Path("/data")
@@ -36,23 +36,23 @@ def test_merging_keeps_order_options_and_every_trigger_once():
 
 
 def test_no_options_change_nothing():
-    dataset = make("a", flip=False, interpolation="box", captions=CaptionOptions(shuffle=True))
-    assert with_options(dataset, SubsetOptions()) == dataset
+    dataset = make("a", flip=False, interpolation="box", captions=CaptionConfig(shuffle=True))
+    assert with_options(dataset, SubsetConfig()) == dataset
 
 
 def test_options_reach_every_subset():
     dataset = merged([make("a"), make("b")])
-    captions = CaptionOptions(keep_tokens=1)
-    options = SubsetOptions(7, "regularisation", 0.5, True, "lanczos", captions)
-    changed = with_options(with_options(dataset, options), SubsetOptions(loss_weight=0.5))
+    captions = CaptionConfig(keep_tokens=1)
+    options = SubsetConfig(7, "regularisation", 0.5, True, "lanczos", captions)
+    changed = with_options(with_options(dataset, options), SubsetConfig(loss_weight=0.5))
     for subset in changed.subsets:
         assert (subset.repeats, subset.is_reg, subset.flip) == (7, True, True)
         assert (subset.interpolation, subset.captions) == ("lanczos", captions)
         assert [sample.weight for sample in subset.samples] == [0.25, 0.25]
-    assert not with_options(changed, SubsetOptions(role="training")).subsets[0].is_reg
+    assert not with_options(changed, SubsetConfig(role="training")).subsets[0].is_reg
 
 
 @pytest.mark.parametrize("wrong", [{"repeats": -1}, {"loss_weight": -0.5}])
 def test_negative_numbers_are_refused(wrong):
     with pytest.raises(ValueError, match="0 or more"):
-        SubsetOptions(**wrong)
+        SubsetConfig(**wrong)

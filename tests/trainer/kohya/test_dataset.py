@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from pack.tests.trainer.kohya.kohya_import import imported
-from pack.trainer.config.cache import TextRecipe
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.cache import TextConfig
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.config.validation import ValidationConfig
@@ -199,8 +199,8 @@ def test_a_dataset_toml_alone_leaves_the_rest_as_we_have_it():
     config = imported(base=TABLES)
     assert config.train.batch_size == 4
     assert config.train.captions.keep_tokens == 3
-    assert config.train.having(captions=CaptionOptions()) == TrainConfig(batch_size=4)
-    assert config.cache.texts == TextRecipe()
+    assert config.train.having(captions=CaptionConfig()) == TrainConfig(batch_size=4)
+    assert config.cache.texts == TextConfig()
     assert len(config.folders) == 3
     masked = imported(base=TABLES.replace("num_repeats = 3", "alpha_mask = true")).train
     assert masked.loss == LossConfig(masked=True)

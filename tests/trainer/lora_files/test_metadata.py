@@ -5,7 +5,7 @@ import pytest
 
 from pack.tests.trainer.golden_run import FOLDERS, make_cached, make_config, make_facts
 from pack.trainer.config.cache import AS_PROMPTS
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import OptimiserConfig
@@ -13,7 +13,7 @@ from pack.trainer.config.train import TrainConfig
 from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.lora_files.metadata import PRIVATE_KEYS, ModelFile, describe, without_private
-from pack.trainer.sdxl.buckets import BucketSettings
+from pack.trainer.sdxl.buckets import BucketConfig
 
 OURS = {"lora_loop.version", "lora_loop.config", "modelspec.trigger_phrase"}
 """Keys of our own; modelspec's is of the standard, kohya does not write it."""
@@ -83,7 +83,7 @@ def test_values_of_other_kinds_of_run(config, cached, facts):
 
 
 def test_captions_as_they_are_shown(cached, facts):
-    captions = CaptionOptions(True, 2, tag_dropout=0.1, dropout=0.2, dropout_every_n_epochs=3)
+    captions = CaptionConfig(True, 2, tag_dropout=0.1, dropout=0.2, dropout_every_n_epochs=3)
     prompts = dataclasses.replace(cached, texts=AS_PROMPTS)
     written = describe(TrainConfig(captions=captions), prompts, facts)
     names = ("shuffle_caption", "keep_tokens", "caption_dropout_rate", "caption_tag_dropout_rate")
@@ -111,7 +111,7 @@ def test_buckets_are_counted_as_shown_in_the_first_epoch(config, cached, facts):
 
 
 def test_without_buckets_none_are_described(config, cached, facts):
-    plain = dataclasses.replace(cached.recipe, buckets=BucketSettings((128, 128), enabled=False))
+    plain = dataclasses.replace(cached.recipe, buckets=BucketConfig((128, 128), enabled=False))
     written = describe(config, dataclasses.replace(cached, recipe=plain), facts)
     assert written["ss_bucket_info"] == "null"
     assert written["ss_min_bucket_reso"] == written["ss_max_bucket_reso"] == "None"
@@ -129,7 +129,7 @@ def test_the_weight_of_regularisation_pictures_is_the_prior_loss_weight(config, 
 def test_subsets_with_options_of_their_own_are_described_one_by_one(config, cached, facts):
     assert "ss_datasets" not in describe(config, cached, facts)
     first, *rest = cached.dataset.subsets
-    own = dataclasses.replace(first, flip=False, captions=CaptionOptions(True, 1, "|||"))
+    own = dataclasses.replace(first, flip=False, captions=CaptionConfig(True, 1, "|||"))
     recipe = dataclasses.replace(cached.recipe, more_buckets=(cached.recipe.buckets.at(64),))
     several = dataclasses.replace(cached, dataset=Dataset((own, *rest)), recipe=recipe)
     large, small = json.loads(describe(config, several, facts)["ss_datasets"])

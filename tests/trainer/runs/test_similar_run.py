@@ -6,7 +6,7 @@ import os
 import pytest
 
 from pack.trainer.config import train as config_module
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.train import TrainConfig
@@ -58,7 +58,7 @@ def test_inputs_are_named(tmp_path, inputs, named):
          "batch_size 1 instead of 2, seed 7 instead of 0"),
         (dataclasses.replace(CONFIG, lora=LoraConfig(dropout=0.1)),
          "lora dropout 0.1 instead of 0"),
-        (dataclasses.replace(CONFIG, captions=CaptionOptions(shuffle=True)),
+        (dataclasses.replace(CONFIG, captions=CaptionConfig(shuffle=True)),
          "captions shuffle true instead of false"),
         (settings(arguments=("eps=1e-6",)), 'optimiser arguments ["eps=1e-6"] instead of []'),
         (settings(steps=9, schedule="cosine"),
@@ -78,7 +78,7 @@ def test_settings_are_named_with_both_values(tmp_path, config, said):
         (settings(schedule="cosine"), "the schedule cosine"),
         (settings(warmup=0.1), "a warm-up that is a fraction"),
         (
-            TrainConfig(steps=3, captions=CaptionOptions(token_warmup_steps=0.5)),
+            TrainConfig(steps=3, captions=CaptionConfig(token_warmup_steps=0.5)),
             "the warm-up of tokens",
         ),
     ],

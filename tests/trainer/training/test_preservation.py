@@ -13,7 +13,7 @@ from pack.tests.trainer.training.test_resume import in_pieces
 from pack.trainer.batches.caption_window import CaptionWindow
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.cache.texts import cache_texts
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.dataset.dataset import Dataset
@@ -209,7 +209,7 @@ def test_a_mask_covers_the_picture_and_not_what_is_preserved(tmp_path):
 def test_captions_that_differ_lose_their_trigger_too(tmp_path):
     """The window holds both texts of every showing."""
     cached = make(tmp_path)
-    config = config_with(LOSS, captions=CaptionOptions(shuffle=True))
+    config = config_with(LOSS, captions=CaptionConfig(shuffle=True))
     data = TrainingData(cached, FINGERPRINT)
     window = CaptionWindow(data, config)
     encoded = []

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from pack.tests.trainer.tiny_cache import make_item
-from pack.trainer.cache.latents import CachedDataset, LatentRecipe
-from pack.trainer.config.captions import CaptionOptions
+from pack.trainer.cache.latents import CachedDataset, LatentConfig
+from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.dataset.dataset import Dataset, Sample, Subset
 from pack.trainer.files.index import FileStamp
-from pack.trainer.sdxl.buckets import BucketSettings
+from pack.trainer.sdxl.buckets import BucketConfig
 from pack.trainer.validation.split import split
 
 
@@ -25,14 +25,14 @@ def dataset(*items):
         )
         return Subset("data", Path("data"), "", 1, is_reg, samples)
 
-    recipe = LatentRecipe(BucketSettings(), "vae")
+    recipe = LatentConfig(BucketConfig(), "vae")
     subsets = tuple(s for s in (subset(False), subset(True)) if s.samples)
     return CachedDataset(items, Path("store"), recipe, Dataset(subsets), "clip")
 
 
 def parts(cached, held_out, captions=None, **settings):
     validation = ValidationConfig(held_out, **settings)
-    return split(cached, TrainConfig(validation=validation, captions=captions or CaptionOptions()))
+    return split(cached, TrainConfig(validation=validation, captions=captions or CaptionConfig()))
 
 
 def digests(cached):
@@ -107,7 +107,7 @@ def test_some_picture_must_be_left(held_out):
 
 
 def test_captions_are_whole_and_in_order():
-    random = CaptionOptions(
+    random = CaptionConfig(
         shuffle=True, tag_dropout=1.0, dropout=1.0, dropout_every_n_epochs=1, prefix="my",
         token_warmup_steps=0.5,
     )  # fmt: skip
@@ -121,10 +121,10 @@ def test_captions_are_whole_and_in_order():
 
 def test_alternatives_are_drawn_once():
     item = dataclasses.replace(
-        make_item(0), caption="a {b|c}", options=CaptionOptions(wildcards=True)
+        make_item(0), caption="a {b|c}", options=CaptionConfig(wildcards=True)
     )
     (held,) = parts(dataset(item, make_item(1)), 1, seed=seed_for("0")).held_out.items
-    assert held.plain_text(CaptionOptions()) in ("a b", "a c")
+    assert held.plain_text(CaptionConfig()) in ("a b", "a c")
     (again,) = parts(dataset(item, make_item(1)), 1, seed=seed_for("0")).held_out.items
     assert held == again
 

@@ -15,7 +15,7 @@ CATEGORIES = (
 
 
 @dataclass(frozen=True)
-class FilterOptions:
+class FilterConfig:
     """What becomes of the tags; ValueError at construction lists everything wrong at once.
 
     Order: replace, patterns, remove and `drop_categories`, drop duplicates, `keep_first` to the
