@@ -106,7 +106,23 @@ def load(path: str | Path) -> Loaded:
 
 
 def _model_class() -> type:
-    from comfy import sd1_clip, sdxl_clip, supported_models, supported_models_base
+    from comfy import sdxl_clip, supported_models, supported_models_base
+
+    clip = _clip_class()
+
+    class TinySDXL(supported_models.SDXL):
+        unet_config = dict(UNET_MATCH)
+        unet_extra_config = {"num_heads": -1, "num_head_channels": 16}
+
+        def clip_target(self, state_dict: dict[str, Tensor] | None = None) -> Any:
+            return supported_models_base.ClipTarget(sdxl_clip.SDXLTokenizer, clip)
+
+    TinySDXL.clip_class = clip
+    return TinySDXL
+
+
+def _clip_class() -> type:
+    from comfy import sd1_clip, sdxl_clip
 
     class TinyClipG(sd1_clip.SDClipModel):
         def __init__(
@@ -151,15 +167,7 @@ def _model_class() -> type:
             width = sd["text_model.final_layer_norm.weight"].shape[0]
             return (self.clip_g if width == CLIP_G_WIDTH else self.clip_l).load_sd(sd)
 
-    class TinySDXL(supported_models.SDXL):
-        unet_config = dict(UNET_MATCH)
-        unet_extra_config = {"num_heads": -1, "num_head_channels": 16}
-
-        def clip_target(self, state_dict: dict[str, Tensor] | None = None) -> Any:
-            return supported_models_base.ClipTarget(sdxl_clip.SDXLTokenizer, TinyClip)
-
-    TinySDXL.clip_class = TinyClip
-    return TinySDXL
+    return TinyClip
 
 
 def _clip_config(width: int, activation: str) -> dict[str, Any]:

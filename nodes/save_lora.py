@@ -8,10 +8,10 @@ from typing import get_args
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..trainer.config.about import About
 from ..trainer.config.checkpoints import Precision
 from ..trainer.lora_files.file import IfExists, save_user_lora
 from ..trainer.lora_files.formats import LoraFormat, in_format
-from ..trainer.lora_files.modelspec import About
 from .host import folders
 from .host.lora.save import file_metadata
 from .schema import field, node, output, setting

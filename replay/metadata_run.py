@@ -19,6 +19,7 @@ from typing import Any
 
 from ..trainer.batches.plan import batches_per_epoch, epoch_of
 from ..trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
+from ..trainer.config.about import About
 from ..trainer.config.cache import TextConfig
 from ..trainer.config.train import TrainConfig
 from ..trainer.dataset.dataset import Dataset
@@ -26,7 +27,6 @@ from ..trainer.dataset.scan import scan_folder
 from ..trainer.dataset.subsets import SubsetConfig, with_options
 from ..trainer.files.store import Store
 from ..trainer.lora_files.metadata import ModelFile, RunFacts, describe
-from ..trainer.lora_files.modelspec import About
 from . import kohya_arguments
 from .case import Case, Unsupported
 from .dataset_plan import no_vae, write_tree

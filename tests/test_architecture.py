@@ -28,10 +28,51 @@ OWN = {
 }
 """Which of the pack's folders a folder may import; the others are scripts."""
 
+FLOORS: dict[str, set[str]] = {
+    "files": set(),
+    "sdxl": set(),
+    "device": set(),
+    "rng": set(),
+    "config": {"sdxl"},
+    "dataset": {"config", "files", "sdxl"},
+    "renaming": {"dataset", "files"},
+    "cache": {"dataset"},
+    "batches": {"cache", "device", "rng"},
+    "frozen": {"device"},
+    "optim": {"config"},
+    "network": {"frozen", "optim", "batches"},
+    "layers": {"network", "frozen"},
+    "memory": {"layers", "optim"},
+    "training": {"network", "batches", "optim"},
+    "lora_files": {"batches", "config", "sdxl"},
+    "runs": {"training", "lora_files"},
+    "validation": {"runs", "training"},
+    "kohya": {"config", "dataset"},
+}
+"""The packages of `trainer` in the order in which data flows, and what each may import: these, and what
+these may import in turn."""
+
+ROOMS = {
+    "trainer": FLOORS,
+    "tagger": {"captions": set(), "wd14": {"captions"}, "images": {"captions", "wd14"}},
+    "nodes/host": {
+        "model": set(),
+        "previews": {"model"},
+        "lora": set(),
+        "dataset": {"model", "previews"},
+        "training": {"model", "previews", "lora", "dataset"},
+    },
+}
+"""The same for every folder that has rooms."""
+
 CORE_LIBRARIES = {
     "torch", "numpy", "PIL", "cv2", "safetensors", "onnxruntime", "huggingface_hub", "regex", "psutil", "triton",
 }  # fmt: skip
 LIMIT = 300
+LONGEST_FUNCTION = 50
+MOST_FILES = 22
+ONE_FILE_A_NODE = "nodes"
+"""The one folder that may hold more: it is as long as the list of nodes."""
 
 
 class Import(NamedTuple):
@@ -122,6 +163,105 @@ def test_imports_run_one_way():
         return where in OWN and is_ours and target[0] not in OWN[where]
 
     assert offences(rule) == []
+
+
+def below(rooms, room):
+    """A room and every room that it may import."""
+    return {room}.union(*(below(rooms, lower) for lower in rooms[room]))
+
+
+def upward(path, found):
+    """Whether an import leads from a room to one that does not stand below it."""
+    for folder, rooms in ROOMS.items():
+        here = path.relative_to(ROOT).as_posix().removeprefix(f"{folder}/").split("/")[0]
+        there = found.name.replace(".", "/").removeprefix(f"pack/{folder}/").split("/")[0]
+        here = here.removesuffix(".py")
+        inside = found.name.startswith("pack." + folder.replace("/", ".") + ".")
+        if path.is_relative_to(ROOT / folder) and here in rooms and inside and there in rooms:
+            return there not in below(rooms, here)
+    return False
+
+
+def test_every_package_imports_only_lower_ones():
+    found = [
+        f"{path.relative_to(ROOT)}:{line.line} imports {line.name}"
+        for path in sources()
+        for line in imports(path)
+        if upward(path, line)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "is_upward"),
+    [
+        ("trainer/files/atomic.py", "from ..dataset.scan import scan_folder", True),
+        ("trainer/network/network.py", "def f():\n    from ..layers import attach", True),
+        ("trainer/runs/log.py", "from ..validation import book", True),
+        ("trainer/rng.py", "from .config import train", True),
+        ("trainer/layers/kernels/gating.py", "from ...memory.plan import Need", True),
+        ("trainer/memory/plan.py", "from ..sdxl import blocks", False),
+        ("trainer/training/loop.py", "from .step import Step", False),
+        ("nodes/host/model/unet.py", "from ..training import train", True),
+        ("nodes/host/training/train.py", "from ..model import unet", False),
+        ("tagger/captions/prose.py", "from ..wd14 import labels", True),
+    ],
+)
+def test_the_walk_sees_an_import_upwards(place, text, is_upward):
+    path = ROOT / place
+    assert any(upward(path, found) for found in imports(path, text)) is is_upward
+
+
+def test_the_table_names_every_package_and_stands_in_order():
+    for folder, rooms in ROOMS.items():
+        packages = {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
+        assert packages == {room for room in rooms if (ROOT / folder / room).is_dir()}, folder
+        order = list(rooms)
+        for room, lower in rooms.items():
+            assert all(order.index(name) < order.index(room) for name in lower), room
+
+
+def test_a_package_says_what_lives_there_and_is_no_heap():
+    for folder in {path.parent for path in sources()} - {ROOT}:
+        files = [path for path in folder.glob("*.py") if path.stem != "__init__"]
+        assert folder.name == ONE_FILE_A_NODE or len(files) <= MOST_FILES, folder
+        if folder.name != "bench":  # scripts, not a package
+            assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8")))
+
+
+def body_lines(function):
+    """Source lines of a function without its signature and docstring."""
+    first = function.body[0]
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    body = function.body[1:] if is_docstring else function.body
+    return function.end_lineno - body[0].lineno + 1 if body else 0
+
+
+def test_functions_are_short():
+    """But for schemas, which are tables of widgets."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {body_lines(node)} lines"
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name != "define_schema"
+        and body_lines(node) > LONGEST_FUNCTION
+    ]
+    assert found == []
+
+
+def test_a_node_is_a_file_named_like_its_help_page():
+    pages = {path.stem for path in (ROOT / "js" / "docs").glob("*.md")}
+    named = {}
+    for path in (ROOT / "nodes").glob("*.py"):
+        for found in re.findall(
+            r'^ {8}return node\(\n {12}"(\w+)",$', path.read_text("utf-8"), re.M
+        ):
+            named[f"LoraLoop{found}"] = path.stem
+    assert named.keys() == pages
+    for page, stem in named.items():
+        words = re.findall(r"[A-Z][a-z]*", page.removeprefix("LoraLoop"))
+        assert stem == "_".join(words).lower()
 
 
 def test_the_core_needs_no_other_library():

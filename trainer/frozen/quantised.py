@@ -15,7 +15,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..config.speed import FrozenWeights
 from .forward import is_linear
 from .weights import Storage, Stored, WeightPair, as_they_are
 
@@ -46,8 +45,8 @@ def dequantise(tensors: Sequence[Tensor], dtype: torch.dtype) -> WeightPair:
     return codes.to(dtype).mul_(scale), bias[0].to(dtype) if bias else None
 
 
-def kept_bytes(module: nn.Module, name: FrozenWeights) -> int:
-    """What a layer takes when its weight, if it is linear, is kept so."""
+def kept_bytes(module: nn.Module, name: Format | Literal["as loaded"]) -> int:
+    """Bytes of a layer when its weight, if it is linear, is kept so."""
     if name == "as loaded" or not is_linear(module):
         return sum(p.nbytes for p in module.parameters(recurse=False))
     weight: Any = module.weight

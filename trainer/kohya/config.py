@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..config.about import About
 from ..config.cache import CacheConfig, TextConfig
 from ..config.checkpoints import CheckpointConfig, Precision
 from ..config.lora import LoraConfig
@@ -16,7 +17,6 @@ from ..config.optimiser import OptimiserConfig
 from ..config.problems import Problems
 from ..config.train import TrainConfig
 from ..config.validation import ValidationConfig
-from ..lora_files.modelspec import About
 from .arguments import HONOURED
 from .dataset import FolderPlan, plan_folders
 from .network import network_settings

@@ -9,8 +9,9 @@ from typing import Any
 from comfy.cli_args import args
 from torch import Tensor
 
+from ....trainer.config.about import About
 from ....trainer.lora_files.metadata import without_private
-from ....trainer.lora_files.modelspec import About, thumbnail_url
+from ....trainer.lora_files.modelspec import thumbnail_url
 
 
 def file_metadata(

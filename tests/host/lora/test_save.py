@@ -7,8 +7,8 @@ from comfy.cli_args import args
 
 from pack.nodes.host.lora.save import file_metadata
 from pack.nodes.save_lora import SaveLora
+from pack.trainer.config.about import About
 from pack.trainer.lora_files.file import LoraModel, read_lora
-from pack.trainer.lora_files.modelspec import About
 
 KEY = "lora_unet_input_blocks_4_1_proj_in"
 HIDDEN = SimpleNamespace(prompt={"1": {"inputs": {}}}, extra_pnginfo={"workflow": {"nodes": []}})

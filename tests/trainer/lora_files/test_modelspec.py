@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pack.trainer.lora_files.modelspec import THUMBNAIL_SIDE, About, thumbnail_url
+from pack.trainer.config.about import About
+from pack.trainer.lora_files.modelspec import THUMBNAIL_SIDE, thumbnail_url
 
 
 def test_only_the_name_is_written_where_nothing_is_said():
