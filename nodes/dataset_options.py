@@ -31,7 +31,13 @@ class DatasetOptions(io.ComfyNode):
             display_name="Dataset Options",
             description="kohya's subset options for all folders of this dataset: put it behind a Load "
             "Dataset and before Merge Datasets when folders shall be treated differently.",
-            search_aliases=["subset options", "repeats", "regularisation", "prior loss weight"],
+            search_aliases=[
+                "subset options",
+                "repeats",
+                "regularisation",
+                "regularization",
+                "prior loss weight",
+            ],
             inputs=[
                 field(DatasetSocket, "dataset", "The dataset whose folders get the options."),
                 field(

@@ -28,7 +28,13 @@ class LoadDataset(io.ComfyNode):
             display_name="Load Dataset",
             description="Reads a folder of pictures with their captions. Any folder will do; "
             "sub-folders named like 10_name count as kohya's repeats.",
-            search_aliases=["load images folder", "training dataset", "kohya dataset"],
+            search_aliases=[
+                "load images folder",
+                "training dataset",
+                "kohya dataset",
+                "regularisation",
+                "regularization",
+            ],
             inputs=[
                 field(
                     io.String,

@@ -180,3 +180,27 @@ def test_files_that_the_texts_link_to_exist():
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
         links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8"))
         assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+SPELLINGS = {"optimis": "optimiz", "regularis": "regulariz", "grey": "gray", "colour": "color"}
+"""British beginnings of words, and the American ones that a search for the node must find as well."""
+
+
+def _searched(path: Path) -> str:
+    """What the node search looks through: the display name and the aliases."""
+    found = [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.keyword) and node.arg in ("display_name", "search_aliases")
+    ]
+    return " ".join(ast.unparse(value) for value in found).lower()
+
+
+@pytest.mark.parametrize("path", sorted(NODES.glob("*.py")), ids=lambda path: path.stem)
+def test_the_search_finds_both_spellings(path):
+    text = _searched(path)
+    assert [
+        american
+        for british, american in SPELLINGS.items()
+        if british in text and american not in text
+    ] == []
