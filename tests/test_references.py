@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("trainer", "tagger", "nodes", "replay", "demo", "bench", "tests", "js", "docs")
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+FOLDERS = (*PACKAGES, "bench", "tests", "js", "docs")
 _ANY = "|".join((*FOLDERS, "example_workflows"))
 
 PAGE = re.compile(r'(?<![\w/])((?:js/)?docs/\w+\.md)(?:`?,[\s#]+"([^"]+)")?')
@@ -76,6 +77,18 @@ def broken_paths(text):
     return files + [name for name in FOLDER.findall(text) if not (ROOT / name).exists()]
 
 
+def tree():
+    """The paths of the README's tree, and the words behind each."""
+    block = (ROOT / "README.md").read_text("utf-8").split("## Tree", 1)[1].split("```")[1]
+    found, above = {}, []
+    for space, name, words in re.findall(r"^( *)([\w./]+)  +(\S.*)$", block, re.M):
+        if len(space) > 6:  # words that go on
+            continue
+        above = [*above[: len(space) // 2], name]
+        found["".join(above)] = words
+    return found
+
+
 def broken_commands(text):
     """Benchmarks that are named and are not there, or lack an option that they are given."""
     found = []
@@ -131,6 +144,18 @@ def test_another_module_is_named_by_its_path():
         return sorted(names - defined(path)) if names else []
 
     assert offences(texts(".py"), broken) == []
+
+
+def test_the_tree_is_the_one_on_disk():
+    named = tree()
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    packages = {
+        f"{path.parent.relative_to(ROOT)}/"
+        for folder in ("*", "trainer/*", "nodes/host/*", "tagger/*", "bench/*")
+        for path in ROOT.glob(f"{folder}/__init__.py")
+    }
+    assert len(packages) > 25
+    assert packages - named.keys() == set()
 
 
 @pytest.mark.parametrize("page", ["docs/design.md", "docs/kohya.md"])
