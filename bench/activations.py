@@ -106,7 +106,7 @@ class FullSize:
         *,
         backward: bool = False,
     ) -> Any:
-        """What a step holds (see alive). levels: by size of block, "" for all others."""
+        """What a step holds (see bench/counted/alive.py). levels: by size of block, "" for all others."""
         return self.step_at(
             compact,
             {block: levels.get(block.size, levels.get("")) for block in self.blocks},

@@ -74,8 +74,8 @@ def _stages(ours: Any) -> list[str]:
             ours.run(1, 1, None)
     whole = end[0] - begin[0]
     rest = whole - sum(seconds.values())
-    rows = [*seconds.items(), ("everything else", rest), ("together", whole)]
-    head = f"{'stage':34}{'by the clock':>14}{'of processors':>16}"
+    rows = [*seconds.items(), ("everything else", rest), ("total", whole)]
+    head = f"{'stage':34}{'wall clock':>14}{'CPU':>16}"
     return [head, *(f"{name:34}{wall:12.2f} s{used:14.2f} s" for name, (wall, used) in rows)]
 
 

@@ -71,9 +71,9 @@ def make_ways(
 
     found: dict[str, Callable[[], Way]] = {
         "naive": lambda: NaiveWay(scene),
-        "naive, blocks again": lambda: NaiveWay(scene, checkpointing=True),
+        "naive, checkpointed": lambda: NaiveWay(scene, checkpointing=True),
         "ours": lambda: Ours(scene, folder / "ours", compact=True, checkpointing="off"),
-        "ours, blocks again": lambda: Ours(
+        "ours, checkpointed": lambda: Ours(
             scene, folder / "ours", compact=True, checkpointing="full"
         ),
         "ours, not compact": lambda: Ours(scene, folder / "ours", checkpointing="off"),
@@ -87,12 +87,12 @@ def make_ways(
         from pack.bench.peers.kohya import Kohya
 
         found["kohya"] = lambda: Kohya(scene, kohya)
-        found["kohya, blocks again"] = lambda: Kohya(scene, kohya, checkpointing=True)
+        found["kohya, checkpointed"] = lambda: Kohya(scene, kohya, checkpointing=True)
     if peft:
         from pack.bench.peers.diffusers import Diffusers
 
         found["diffusers and peft"] = lambda: Diffusers(scene)
-        found["diffusers and peft, blocks again"] = lambda: Diffusers(scene, checkpointing=True)
+        found["diffusers and peft, checkpointed"] = lambda: Diffusers(scene, checkpointing=True)
     return found
 
 

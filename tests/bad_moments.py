@@ -213,16 +213,16 @@ def _spy(function: Callable, made: list[str]) -> Callable:
 
 
 MOMENTS = (
-    Moment("a picture vanishes while the folder is read", "listed", "b.png: the file is gone", vanishes_while_reading),
-    Moment("a picture that may not be read", "listed", "b.png: the file may not be read; check its permissions", not_allowed),
+    Moment("an image vanishes while the folder is read", "listed", "b.png: the file is gone", vanishes_while_reading),
+    Moment("an image that may not be read", "listed", "b.png: the file may not be read; check its permissions", not_allowed),
     Moment("the same on a real file system", "listed", "b.png: the file may not be read; check its permissions", not_allowed_really),
     Moment("a caption vanishes while the folder is read", "listed", "the caption file b.txt cannot be read: No such file or directory", caption_vanishes),
     Moment("a mask that is damaged", "listed", "b.png: its mask cannot be used: the file is empty", damaged_mask),
-    Moment("a picture vanishes before it is tagged, examined or cached", "stops", "b.png: the file is gone since Load Dataset read it; queue again.", vanishes_before_use),
-    Moment("a picture is edited before it is tagged, examined or cached", "stops", "b.png changed since Load Dataset read it; queue again.", edited_before_use),
-    Moment("a picture vanishes while pictures are examined", "stops", "repair it or take it out of the dataset", vanishes_while_measured),
-    Moment("a picture vanishes while pictures are cached", "stops", "b.png: the file is gone", vanishes_while_cached),
-    Moment("a picture is edited while pictures are cached", "stops", "b.png changed since Load Dataset read it; queue again.", edited_while_cached),
+    Moment("an image vanishes before it is tagged, examined or cached", "stops", "b.png: the file is gone since Load Dataset read it; queue again.", vanishes_before_use),
+    Moment("an image is edited before it is tagged, examined or cached", "stops", "b.png changed since Load Dataset read it; queue again.", edited_before_use),
+    Moment("an image vanishes while images are examined", "stops", "repair it or take it out of the dataset", vanishes_while_measured),
+    Moment("an image vanishes while images are cached", "stops", "b.png: the file is gone", vanishes_while_cached),
+    Moment("an image is edited while images are cached", "stops", "b.png changed since Load Dataset read it; queue again.", edited_while_cached),
     Moment("latents on disk are damaged", "used", "made again", damaged_latents),
     Moment("Save Captions in a folder that is read-only", "stops", "2 of 2 caption file(s) could not be written", read_only_folder),
     Moment("Save Captions on a full disk", "stops", "No space left on device. Make the folder writable, or free space on its disk", disk_full_while_saving),

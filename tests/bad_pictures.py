@@ -40,7 +40,7 @@ USED = (
     Picture("a JPEG named .png", "jpeg named.png", saved(image, "JPEG"), "its pixels", base, 3),
     Picture("a JPEG named .jfif", "kind.jfif", saved(image, "JPEG"), "its pixels", base, 3),
     Picture("an AVIF", "real.avif", saved(image, "AVIF", quality=100, subsampling="4:4:4"), "its pixels", base, 6),
-    Picture("a phone's JPEG with two pictures (MPO)", "mpo.jpg", frames("MPO"), "the first one", base, 3),
+    Picture("a phone's JPEG with two images (MPO)", "mpo.jpg", frames("MPO"), "the first one", base, 3),
     Picture("a CMYK JPEG, inverted as Adobe does", "cmyk.jpg", saved(make.cmyk, "JPEG"), "its colours by plain arithmetic", base, 3),
     Picture("a CMYK JPEG without Adobe's mark", "cmyk unmarked.jpg", make.no_adobe_marker, "the same", base, 3),
     Picture("a CMYK JPEG with a profile", "cmyk profile.jpg", saved(make.inks, "JPEG", icc_profile=bad_profiles.inks()), "the profile's colours in sRGB", make.ink_colours, 10),
@@ -54,13 +54,13 @@ USED = (
     Picture("a palette PNG with a transparent colour", "palette.png", saved(lambda: make.see_through().quantize(8), "PNG"), "on white", make.on_white),
     Picture("a grey PNG with transparency", "grey alpha.png", saved(make.grey_see_through, "PNG"), "on white", make.grey_on_white),
     Picture("a black and white PNG of 1 bit", "one bit.png", saved(lambda: Image.fromarray(make.black_and_white()).convert("1"), "PNG"), "its pixels", lambda: as_rgb(make.black_and_white())),
-    Picture("a JPEG turned by EXIF", "turned 6.jpg", turned(6, "JPEG"), "upright", base, 3),
-    Picture("a PNG turned by EXIF", "turned 3.png", turned(3, "PNG"), "upright", base),
-    Picture("a WebP turned and mirrored by EXIF", "turned 5.webp", turned(5, "WEBP"), "upright", base),
+    Picture("a JPEG rotated by EXIF", "turned 6.jpg", turned(6, "JPEG"), "upright", base, 3),
+    Picture("a PNG rotated by EXIF", "turned 3.png", turned(3, "PNG"), "upright", base),
+    Picture("a WebP rotated and flipped by EXIF", "turned 5.webp", turned(5, "WEBP"), "upright", base),
     Picture("20,000 pixels wide, 700 high", "wide.png", make.stretched, "its pixels", lambda: make.wide(20000, 700)),
     Picture("a name with emoji and spaces", "two  cats 😀 é.png", saved(image, "PNG"), "its pixels", base),
     Picture("a name of 200 characters", "x" * 196 + ".png", saved(image, "PNG"), "its pixels", base),
-    Picture("a link to a picture", "link.png", make.hidden_and_linked, "the picture it leads to", base),
+    Picture("a link to an image", "link.png", make.hidden_and_linked, "the image it leads to", base),
 )  # fmt: skip
 
 LISTED = (
@@ -78,8 +78,8 @@ LISTED = (
     listed("a PNG with damaged EXIF data", "exif.png", make.damaged_exif, "its EXIF data are damaged; save it anew from an editor"),
     listed("20,000 pixels wide, 10 high", "sliver.png", saved(lambda: Image.new("RGB", (20000, 10)), "PNG"), "it is 20000 x 10 pixels, longer than 1:32; crop it"),
     listed("a decompression bomb", "bomb.png", make.bomb, "it has more pixels than is safe to decode; make a smaller copy"),
-    listed("a picture of nothing but transparency", "nothing.png", saved(lambda: Image.new("RGBA", (48, 32)), "PNG"), "it is wholly transparent"),
+    listed("an image of nothing but transparency", "nothing.png", saved(lambda: Image.new("RGBA", (48, 32)), "PNG"), "it is wholly transparent"),
     listed("a link that leads nowhere", "nowhere.png", make.link("none.png"), "the file is gone"),
     listed("a link that leads to itself", "loop.png", make.link("loop.png"), "Too many levels of symbolic links"),
-    listed("a folder named like a picture", "folder.png", make.folder, "sub-folder not read; name it <repeats>_<name>, e.g. 1_dog, or switch recursive on"),
+    listed("a folder named like an image", "folder.png", make.folder, "sub-folder not read; name it <repeats>_<name>, e.g. 1_dog, or switch recursive on"),
 )  # fmt: skip

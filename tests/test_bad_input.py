@@ -100,7 +100,7 @@ def tables():
         for case in CAPTIONS
     ]
     moments = [(m.what, m.outcome, f"`{m.said}`") for m in MOMENTS if "real file" not in m.what]
-    rows = {"Pictures": pictures, "Captions": captions, "While the graph runs": moments}
+    rows = {"Images": pictures, "Captions": captions, "While the graph runs": moments}
     return "\n\n".join(
         "\n".join(
             [f"## {title}\n", "| what | outcome | how |", "|---|---|---|"]

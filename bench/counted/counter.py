@@ -51,7 +51,7 @@ class Counts(NamedTuple):
 
 
 class Counter:
-    """Counts the second step of a training: told of its steps as a watch is (see ways).
+    """Counts the second step of a training: told of its steps as a watch is (see bench/peers/way.py).
 
     It begins when the first step is done and ends when the backward of the second is.
     """

@@ -36,14 +36,14 @@ SPEED = (
     _ours("ours", checkpointing="off"),
     _ours("ours, Triton and graphs", **FASTEST),
     Run("kohya", "kohya"),
-    Run("kohya, blocks again", "kohya", {"checkpointing": True}),
+    Run("kohya, checkpointed", "kohya", {"checkpointing": True}),
     Run("naive", "naive"),
     Run("ComfyUI's node", "native", batches=(1, 2, 4), seconds=60.0),
     Run("diffusers and peft", "diffusers"),
     _ours("ours, Triton", checkpointing="off", speed=TRITON),
     _ours("ours, graphs", checkpointing="off", speed=GRAPHS),
-    Run("naive, blocks again", "naive", {"checkpointing": True}),
-    Run("diffusers and peft, blocks again", "diffusers", {"checkpointing": True}),
+    Run("naive, checkpointed", "naive", {"checkpointing": True}),
+    Run("diffusers and peft, checkpointed", "diffusers", {"checkpointing": True}),
     Run("ComfyUI's node, bypass", "native", {"bypass_mode": True}, (1, 2), 45.0),
     Run("diffusers and peft, compiled", "diffusers", {"compiled": True}, (1, 4), 120.0),
 )
@@ -69,7 +69,7 @@ MEMORY = (
     _small("12 GB card", 11.0),
     Run("8 GB card, dynamic VRAM", "ours", {"compact": True, "managed": True}, (1,), 45.0, 7.3, True),
     Run("naive", "naive", {}, (1,)),
-    Run("kohya, blocks again", "kohya", {"checkpointing": True}, (1,)),
+    Run("kohya, checkpointed", "kohya", {"checkpointing": True}, (1,)),
     Run("ComfyUI's node", "native", {}, (1,), 60.0),
 )  # fmt: skip
 """How much memory; one round."""

@@ -17,7 +17,7 @@ TEXTS = 512
 """Texts encoded at a time; 77 tokens of SDXL are 0.6 MB."""
 
 AHEAD = 1
-"""So many steps beyond the one that is computed the loop prepares (see preparation)."""
+"""So many steps beyond the one that is computed the loop prepares (see trainer/training/prefetch.py)."""
 
 
 class CaptionWindow:

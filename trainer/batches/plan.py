@@ -20,7 +20,7 @@ class BatchItem(NamedTuple):
 
     ``text`` is what this showing makes of the caption; None: the caption as it stands. ``class_text``
     is that with the trigger replaced, where prior preservation asks for it; ``preserves``: the target
-    is the model's own answer (see preservation).
+    is the model's own answer (see trainer/training/preservation.py).
     """
 
     item_index: int
@@ -37,8 +37,8 @@ def epoch_batches(
     """The batches of ``epoch`` (from 0) in training order.
 
     Every picture comes exactly once per repeat; a batch never mixes buckets, and the last of a bucket
-    may be smaller (kohya.md 1.6, without its workers' stale first batches). Regularisation pictures
-    are as many as kohya's, but those beyond the need take turns from epoch to epoch.
+    may be smaller. Regularisation images are as many as kohya's, but those beyond the need take turns
+    from epoch to epoch. See docs/kohya.md, "Batches".
 
     Raises:
         ValueError: batch size or epoch is out of range, or there is nothing but regularisation pictures.
@@ -138,9 +138,9 @@ def _show(cached: CachedDataset, index: int, repeat: int, seed: int, epoch: int)
 def _reg_repeats(reg: list[tuple[int, int]], needed: int, epoch: int) -> dict[int, int]:
     """Repeats of the regularisation pictures in one epoch, against ``needed`` training showings.
 
-    Epoch 0 is kohya's registration (kohya.md 1.1): pictures in order with their own repeats until the
-    need is met; if all do not meet it, one repeat more each, in order, until it is. In later epochs
-    the walk goes on where the last one stopped.
+    Epoch 0 is as in kohya (docs/kohya.md, "Regularisation images"): images in order with their own
+    repeats until the need is met; if all do not meet it, one repeat more each, in order, until it is.
+    In later epochs the walk goes on where the last one stopped.
     """
     total = sum(times for _, times in reg)
     if total <= needed:

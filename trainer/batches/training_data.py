@@ -35,7 +35,9 @@ class Batch:
     weights: [B] float32; items: what was drawn, for the random draws of each sample;
     mask: [B, h, w] float32 in 0..1 under masked loss, of the latents' size or a multiple;
     class_context, class_y: of the captions with the trigger replaced, under prior preservation.
-    Loaded without texts, contexts are empty and y and class_y hold the sizes alone (see live_texts)."""
+    Loaded without texts, contexts are empty and y and class_y hold the sizes alone (see
+    trainer/training/live_encoding.py).
+    """
 
     latents: Tensor
     context: Tensor
@@ -47,7 +49,7 @@ class Batch:
     class_y: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """On the device, not waited for (see transfer.send)."""
+        """On the device, not waited for (see trainer/device/transfer.py)."""
         return self._each(lambda tensor: send(tensor, device), self.items)
 
     def split(self, size: int) -> Iterator[Batch]:
@@ -74,9 +76,9 @@ class TrainingData:
     """Batches of a cached dataset in the order that (seed, epoch) fixes.
 
     ``window`` holds encodings of texts that are not on disk, context [T, C] and pooled [P]: those of
-    captions that differ from showing to showing (see caption_window). ``masks`` holds the store's key
-    of every item's mask, or None (see masks); empty without masked loss. With ``live_texts`` no encoding
-    is ever read: texts are encoded with every batch (see live_texts).
+    captions that differ from showing to showing (see trainer/batches/caption_window.py). ``masks`` holds the store's key
+    of every item's mask, or None (see trainer/cache/masks.py); empty without masked loss. With ``live_texts`` no encoding
+    is ever read: texts are encoded with every batch (see trainer/training/live_encoding.py).
     """
 
     def __init__(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CaptionConfig:
-    """kohya's caption options of a subset, by kohya's names where they are words (kohya.md 1.2).
+    """kohya's caption options of a subset, by kohya's names where they are words.
 
+    The rules: docs/kohya.md, "Captions".
     ``token_warmup_steps`` below 1 is a fraction of all training steps. ValueError at construction
     lists everything wrong at once.
     """

@@ -44,7 +44,7 @@ class LoraConfig(Settings):
     conv_block_ranks: tuple[int, ...] = ()
     conv_block_alphas: tuple[float, ...] = ()
     block_rates: tuple[float, ...] = ()
-    """23 numbers each, by block (see blocks); empty: the same everywhere. Rates are factors."""
+    """23 numbers each, by block (see trainer/sdxl/blocks.py); empty: the same everywhere. Rates are factors."""
     algorithm: Algorithm = "lora"
     """How the change of a weight is put together: a product, a Hadamard or a Kronecker product."""
     dora: bool = False

@@ -14,7 +14,7 @@ ZeroTerminalSnr = Literal["model", "on"]
 
 @dataclass(frozen=True)
 class LossConfig(Settings):
-    """Noise, loss function and weighting by timestep (kohya's words; kohya.md section 5)."""
+    """Noise, loss function and weighting by timestep in kohya's words (docs/kohya.md, "Noise and loss")."""
 
     loss_type: LossType = "l2"
     huber_schedule: HuberSchedule = "snr"
@@ -39,11 +39,11 @@ class LossConfig(Settings):
     """Timesteps are drawn from min_timestep up to, but without, max_timestep."""
     preservation: float = 0.0
     """Weight of a further term: under its caption without the trigger, a picture's noisy latents shall
-    give what the model itself answers (see preservation). 0 turns it off."""
+    give what the model itself answers (see trainer/training/preservation.py). 0 turns it off."""
     preservation_class: str = ""
     """What stands for the trigger in that caption: the word for its class, such as "woman"."""
     masked: bool = False
-    """Each part of a picture counts as much as its mask says (see masks); without one all counts."""
+    """Each part of a picture counts as much as its mask says (see trainer/cache/masks.py); without one all counts."""
     zero_terminal_snr: ZeroTerminalSnr = "model"
     """`model`: the MODEL's own schedule; `on`: rescaled so that the last timestep is pure noise."""
 

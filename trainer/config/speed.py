@@ -15,13 +15,13 @@ class SpeedConfig(Settings):
     """How a step is computed. Only ``frozen_weights`` can change its numbers beyond rounding."""
 
     cuda_graphs: bool = False
-    """Record a step once for each bucket on the GPU and replay it (see graphs)."""
+    """Record a step once for each bucket on the GPU and replay it (see trainer/training/cuda_graphs.py)."""
     triton_kernels: bool = False
-    """Compute element by element with Triton where it is installed (see elementwise)."""
+    """Compute element by element with Triton where it is installed (see trainer/layers/elementwise.py)."""
     stream_weights: bool = False
-    """Keep the frozen weights in RAM and bring them block by block (see streaming)."""
+    """Keep the frozen weights in RAM and bring them block by block (see trainer/frozen/streaming.py)."""
     frozen_weights: FrozenWeights = "as loaded"
-    """How the frozen linear layers are stored while training (see quantised)."""
+    """How the frozen linear layers are stored while training (see trainer/frozen/quantised.py)."""
 
     @property
     def model_leaves_card(self) -> bool:

@@ -46,10 +46,10 @@ class TrainConfig:
     checkpointing: Checkpointing = "auto"
     """Recompute blocks in backward to save memory; `auto` does so only when memory demands it."""
     epochs: int = 0
-    """Above 0 it goes before `steps`, which `batches.with_steps` then sets to what it comes to."""
+    """Above 0 it overrides `steps`, which `with_steps` (trainer/batches/plan.py) sets to what it comes to."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     compact: bool = False
-    """Keep less for backward, with the same mathematics (see compact)."""
+    """Keep less for backward, with the same mathematics (see trainer/layers/compact.py)."""
     speed: SpeedConfig = field(default_factory=SpeedConfig)
 
     def __post_init__(self) -> None:
@@ -85,7 +85,7 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
     def identity(self, needs_horizon: bool = False) -> str:
-        """Digest of what can change the numbers of step k (design decision 9).
+        """Digest of what can change the numbers of step k (docs/design.md, "A run is a folder").
 
         ``needs_horizon``: something outside the config depends on the number of steps.
         Left out: how memory is spent, all of validation but what is held out, and the number of steps

@@ -62,7 +62,7 @@ class Subset:
 
     ``captions``, ``flip``, ``interpolation`` and ``buckets`` are None where the whole training's setting holds.
     Each of ``optional_tags`` is left out of a caption with chance ``optional_rate`` at every showing.
-    ``preserves``: the model shall go on answering for these pictures as it did (see preservation).
+    ``preserves``: the model shall go on answering for these pictures as it did (see trainer/training/preservation.py).
     """
 
     name: str

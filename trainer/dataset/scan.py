@@ -58,11 +58,11 @@ def scan_folder(
 ) -> Dataset:
     """Read the pictures and captions of ``root``, and regularisation pictures of ``reg_root``.
 
-    Where sub-folders named ``<repeats>_<name>`` exist each becomes a subset as in kohya (kohya.md
-    1.1), its name the caption of pictures that have none. Pictures directly in ``root`` are a subset
-    with ``repeats``; with ``recursive`` all other sub-folders are read, too. ``all_lines`` takes
-    all lines of a caption file, not the first only. Files that cannot be used are listed in
-    ``problems``.
+    Where sub-folders named ``<repeats>_<name>`` exist each becomes a subset as in kohya
+    (docs/kohya.md, "Folders and captions on disk"), its name the caption of images that have none.
+    Images directly in ``root`` are a subset with ``repeats``; with ``recursive`` all other
+    sub-folders are read, too. ``all_lines`` takes all lines of a caption file, not the first only.
+    Files that cannot be used are listed in ``problems``.
 
     Raises:
         ValueError: a folder is missing or has no usable picture, or ``repeats`` is below 1.

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Weights(Protocol):
-    """The owner's side of frozen weights (design decision 2).
+    """The owner's side of frozen weights (docs/design.md, "Weights belong to the host").
 
     Nothing handed out may be written to, and nothing borrowed may be kept past its context: at
     backward time the memory may hold something else.

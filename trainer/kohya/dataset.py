@@ -1,7 +1,7 @@
 """kohya's dataset: train_data_dir or the tables of a dataset toml as folders with their options.
 
 A value is looked for in the subset, then its dataset, then [general], then on the command line
-(kohya.md 1.1).
+(docs/kohya.md, "Folders and captions on disk").
 """
 
 from __future__ import annotations

@@ -55,7 +55,10 @@ class RunFacts:
 
 
 def describe(config: TrainConfig, cached: CachedDataset, facts: RunFacts) -> dict[str, str]:
-    """kohya's metadata of a run, without its name (see lora_about) and the hashes (see lora_file)."""
+    """kohya's metadata of a run.
+
+    Without its name (see trainer/lora_files/modelspec.py) and the hashes (see trainer/lora_files/file.py).
+    """
     values: dict[str, object] = {
         **_run_keys(facts),
         **recipe_keys(config),

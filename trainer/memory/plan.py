@@ -73,7 +73,7 @@ class Need:
     """What a run asks for, whatever the plan."""
 
     learned: int
-    """Bytes of adapters, gradients, optimiser and moving average (see learned_memory)."""
+    """Bytes of adapters, gradients, optimiser and moving average (see trainer/memory/optimiser_bytes.py)."""
     pixels: int
     """Of the largest bucket."""
     itemsize: int

@@ -1,4 +1,4 @@
-"""A run is a folder: its identity, its results, found again after a restart (design decision 9)."""
+"""A run on disk: its identity, its results, found again after a restart (docs/design.md, "A run is a folder")."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _DOWN, _UP, _ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 
 
 class Start:
-    """A LoRA to start from, in any form that can be read (see lora_formats).
+    """A LoRA to start from, in any form that can be read (see trainer/lora_files/formats.py).
 
     Raises ValueError for tensors that are no SDXL LoRA.
     """

@@ -11,7 +11,7 @@ from ..training.loss_by_timestep import BANDS
 NAME = "steps.csv"
 
 SPANS = tuple((1000 * band // BANDS, 1000 * (band + 1) // BANDS - 1) for band in range(BANDS))
-"""First and last timestep of the bands whose losses are told apart (see bands)."""
+"""First and last timestep of the bands whose losses are told apart (see trainer/training/loss_by_timestep.py)."""
 BAND_COLUMNS = tuple(f"loss_{first}_{last}" for first, last in SPANS)
 
 COLUMNS = (

@@ -1,4 +1,6 @@
-"""kohya's way from a caption's token ids to chunks for SDXL's text encoders, and back (kohya.md section 3).
+"""kohya's way from a caption's token ids to chunks for SDXL's text encoders, and back.
+
+Source: docs/kohya.md, "Text encoding".
 
 ComfyUI's way, the default, is ComfyUI's own; this is the choice of captions as sd-scripts encode them.
 """

@@ -27,7 +27,7 @@ SHOWINGS = 3
 MOST = 16
 """How many recordings there are at a time: each keeps some thousands of launches."""
 MOVES = 2
-"""How often things may move under recordings: the gradients do after the first step (see flat)."""
+"""How often things may move under recordings: the gradients do after the first step (see trainer/optim/flat.py)."""
 
 Compute = Callable[[MicroBatch], Losses]
 Work = Callable[[], Losses]

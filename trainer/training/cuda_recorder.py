@@ -13,7 +13,7 @@ from .gradients import Losses
 
 
 class CudaRecorder:
-    """The Recorder of a CUDA device (see graphs). All recordings share one pool of memory.
+    """The Recorder of a CUDA device (see trainer/training/cuda_graphs.py). All recordings share one pool of memory.
 
     The pool grows to what the largest recording needs, not to their sum: they run one at a time.
     """

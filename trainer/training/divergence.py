@@ -13,7 +13,7 @@ ALARM_RATIO = 3.0
 
 
 class Guard:
-    """Counts non-finite steps and follows the smoothed loss (design decision 13)."""
+    """Counts non-finite steps and follows the smoothed loss (docs/design.md, "Non-finite steps")."""
 
     def __init__(self) -> None:
         self._bad = 0

@@ -47,7 +47,8 @@ class StepEvent:
     """How many steps these seconds are for: all but those that an earlier attempt did."""
     warning: str | None = None
     bands: tuple[float, ...] = ()
-    """The mean loss of the latest showings by band of timesteps (see bands); NaN where none has been."""
+    """The mean loss of the latest samples by band of timesteps; NaN where there was none (see
+    trainer/training/loss_by_timestep.py)."""
     pixels: int = 0
     """Of all pictures of the step."""
 

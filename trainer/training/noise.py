@@ -1,6 +1,6 @@
 """The noise of a training step: kohya's variations on plain Gaussian noise, each a pure function.
 
-What is random is an argument, so that a draw depends on (seed, epoch, sample) alone (see step.draw).
+What is random is an argument, so that a draw depends on (seed, epoch, sample) alone (see trainer/training/step.py).
 kohya draws the strengths and ratios once for a batch; here each sample has its own.
 """
 

@@ -54,7 +54,7 @@ class Draws(NamedTuple):
     perturbed: Tensor | None = None
 
     def to(self, device: torch.device) -> Draws:
-        """On the device, not waited for (see transfer.send)."""
+        """On the device, not waited for (see trainer/device/transfer.py)."""
         perturbed = None if self.perturbed is None else send(self.perturbed, device)
         return Draws(send(self.noise, device), send(self.timesteps, device), perturbed)
 

@@ -38,7 +38,10 @@ def encode_caption(
 
 
 def _encode_as_kohya(clip: Any, text: str, recipe: TextConfig, run: Run) -> tuple[Tensor, Tensor]:
-    """All chunks encoded, their inner begins and ends left out, weights multiplied in (kohya.md section 3)."""
+    """All chunks encoded, their inner begins and ends left out, weights multiplied in.
+
+    See docs/kohya.md, "Text encoding".
+    """
     length = int(recipe.chunks.removeprefix("kohya "))
     tokens = kohya_tokens(clip.tokenizer, text, length, recipe.weighted)
     pairs = {name: with_unit_weights(chunks) for name, chunks in tokens.chunks.items()}

@@ -19,7 +19,7 @@ _SAMPLING_REFUSED = ("X0", "LCM", "EDM", "CONST", "IMG_TO_IMG", "COSMOS_RFLOW")
 
 
 def check_trainable(patcher: Any) -> None:
-    """Refuse what this trainer cannot train, in a sentence (design decision 3).
+    """Refuse what this trainer cannot train, in a sentence (docs/design.md, "What is refused").
 
     Raises ValueError. Reads only classes and shapes, so it is done before any work.
     """

@@ -42,7 +42,7 @@ def batch():
 
 
 def element(difference, config, timestep, alphas):
-    """One element's loss, in Python's own numbers (kohya.md section 5)."""
+    """One element's loss, in Python's own numbers (docs/kohya.md, "Noise and loss")."""
     if config.loss_type == "l2":
         return difference**2
     if config.loss_type == "l1":
