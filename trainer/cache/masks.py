@@ -20,6 +20,7 @@ from ..dataset.unchanged import read_unchanged
 from ..files.digests import digest
 from ..files.store import Store
 from ..sdxl.buckets import Placement, Size
+from ..sdxl.constants import LATENT_PIXELS
 from .latents import CachedDataset, CachedItem, cached_item, interpolation, placed
 
 KIND = "masks"
@@ -28,7 +29,6 @@ KIND = "masks"
 RECIPE = 1
 """Raised when the way from file to mask changes, so that older ones are not used."""
 
-LATENT_PIXELS = 8
 _MAX_THREADS = 4
 
 OnMask = Callable[[int, int, str], None]
