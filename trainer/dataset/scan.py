@@ -219,7 +219,7 @@ def _read_picture(path: Path, index: FileIndex) -> "_Read | str":
         width, height = images.inspect(path, data)
     except (OSError, ValueError) as error:
         return explain(error)
-    stamp = FileStamp(found.st_size, found.st_mtime_ns)
+    stamp = FileStamp.of(found)
     facts = FileFacts(bytes_digest(data), width, height)
     index.remember(path, stamp, facts, read_ns)
     return _Read(stamp, facts)

@@ -25,8 +25,7 @@ def check_unchanged(dataset: Dataset) -> None:
     changed = []
     for _, sample in dataset.samples():
         try:
-            stat = sample.path.stat()
-            stamp = FileStamp(stat.st_size, stat.st_mtime_ns)
+            stamp = FileStamp.of(sample.path.stat())
             if stamp != sample.stamp and file_digest(sample.path) != sample.digest:
                 changed.append(f"{sample.path} changed")
         except OSError as error:

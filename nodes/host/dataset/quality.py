@@ -68,8 +68,7 @@ def measure_pictures(
 def _measured(sample: Sample, store: Store) -> Measured | str:
     key = digest(KIND, RECIPE, sample.digest)
     try:
-        stat = sample.path.stat()
-        if FileStamp(stat.st_size, stat.st_mtime_ns) == sample.stamp:
+        if FileStamp.of(sample.path.stat()) == sample.stamp:
             known = store.load(KIND, key)
             if known is not None:
                 return _from_tensor(known["record"])
