@@ -26,8 +26,9 @@ def main() -> None:
 
     import_comfyui()
     from pack.trainer.layers.recompute import Again
+    from pack.trainer.sdxl.constants import LATENT_PIXELS
 
-    sdxl = FullSize(options.side // 8)
+    sdxl = FullSize(options.side // LATENT_PIXELS)
     sys.stdout.write(f"{'layers':16}{'blocks':14}{'again':20}{'MiB':>10}{'for each rank':>16}\n")
     for compact in (False, True):
         for row in _constants(sdxl, compact, options.rank):
@@ -123,7 +124,7 @@ class FullSize:
         import torch.nn.functional as F
 
         from pack.bench.counted.alive import held
-        from pack.bench.data.reduced_sdxl import MetaWeights
+        from pack.bench.data.reduced_sdxl import MetaWeights, full_shapes
         from pack.nodes.host.model.unet import predict
         from pack.trainer.config.lora import LoraConfig
         from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
@@ -136,7 +137,7 @@ class FullSize:
         network = Network(find_targets(unet, config), device=meta)
         inputs = [
             torch.empty(shape, dtype=torch.bfloat16, device=meta)
-            for shape in ((1, 4, self._side, self._side), (1,), (1, 77, 2048), (1, 2816))
+            for shape in full_shapes(self._side)
         ]
         if compact:
             plan = compact_plan(unet, network, weights, levels)

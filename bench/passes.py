@@ -43,10 +43,11 @@ def main() -> None:
 
     import_comfyui()
     from pack.bench.data import reduced_sdxl
+    from pack.trainer.sdxl.constants import LATENT_PIXELS
 
     unet = reduced_sdxl.full_size()
     sys.stdout.write(f"{'part':22}{'way':16}{'kernels':>9}{'of them Triton':>16}{'MB':>10}\n")
-    for part, run in _parts(unet, options.side // 8).items():
+    for part, run in _parts(unet, options.side // LATENT_PIXELS).items():
         for way, found in _ways(unet, options.rank, run):
             row = part, way, found.kernels, found.triton, found.bytes / 1e6
             sys.stdout.write("{:22}{:16}{:9}{:16}{:10.0f}\n".format(*row))
@@ -56,18 +57,18 @@ def _parts(unet: nn.Module, side: int) -> dict[str, Callable[[], Tensor]]:
     """Name -> a forward of that part."""
     from comfy.ldm.modules.attention import attention_pytorch
 
+    from pack.bench.data.reduced_sdxl import full_shapes
     from pack.nodes.host.model.unet import predict
 
+    shapes = full_shapes(side)
     block, resnet = unet.get_submodule(BLOCK), unet.get_submodule(RESNET)
     options = {"optimized_attention_override": lambda _, *a, **k: attention_pytorch(*a, **k)}
     return {
         "a transformer block": lambda: block(
-            _draw(1, 1024, 1280).requires_grad_(), _draw(1, 77, 2048), transformer_options=options
+            _draw(1, 1024, 1280).requires_grad_(), _draw(*shapes[2]), transformer_options=options
         ),
         "a resnet": lambda: resnet(_draw(1, 1280, 32, 32).requires_grad_(), _draw(1, 1280)),
-        "the whole UNet": lambda: predict(
-            unet, _draw(1, 4, side, side), _draw(1), _draw(1, 77, 2048), _draw(1, 2816)
-        ),
+        "the whole UNet": lambda: predict(unet, *(_draw(*shape) for shape in shapes)),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..trainer.config.loss import LossConfig
+from ..trainer.sdxl.constants import TIMESTEPS
 from .schema import node, output, setting
 from .sockets import LossSettingsSocket
 
@@ -146,7 +147,7 @@ class LossSettings(io.ComfyNode):
                     "min_timestep",
                     "Train from this timestep on: higher ones are noisier and shape the composition.",
                     min=0,
-                    max=999,
+                    max=TIMESTEPS - 1,
                     advanced=True,
                 ),
                 setting(
@@ -154,7 +155,7 @@ class LossSettings(io.ComfyNode):
                     "max_timestep",
                     "Train below this timestep: lower ones shape the details.",
                     min=1,
-                    max=1000,
+                    max=TIMESTEPS,
                     advanced=True,
                 ),
                 setting(

@@ -23,6 +23,7 @@ from ..trainer.dataset.dataset import Dataset
 from ..trainer.dataset.scan import scan_folder
 from ..trainer.files.store import Store
 from ..trainer.sdxl.buckets import BucketConfig, assign
+from ..trainer.sdxl.constants import LATENT_CHANNELS, LATENT_PIXELS
 from .case import Case, Unsupported
 
 _SEED = 77
@@ -115,7 +116,7 @@ def write_tree(root: Path, tree: Mapping[str, Iterable[Sequence[Any]]], extensio
 def no_vae(pixels: np.ndarray) -> Tensor:
     """Latents of nothing, for a cache whose latents nobody reads."""
     count, height, width, _ = pixels.shape
-    return torch.zeros(count, 4, height // 8, width // 8)
+    return torch.zeros(count, LATENT_CHANNELS, height // LATENT_PIXELS, width // LATENT_PIXELS)
 
 
 def _compared(made: _Made, plan: dict[str, Any]) -> Iterator[tuple[str, list[Row], list[Row]]]:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..trainer.batches.training_data import VAE_SCALE, Batch
+from ..trainer.batches.training_data import Batch
 from ..trainer.config.loss import LossConfig
 from ..trainer.config.optimiser import LrSchedule, OptimiserConfig
 from ..trainer.layers.attach import Attachment, leaf_plan
@@ -23,6 +23,7 @@ from ..trainer.network.network import Network
 from ..trainer.network.unet_targets import find_targets
 from ..trainer.optim.lr_schedule import learning_rate
 from ..trainer.optim.optimiser import Optimiser
+from ..trainer.sdxl.constants import VAE_SCALE
 from ..trainer.sdxl.schedule import Schedule
 from ..trainer.sdxl.size_embedding import size_vector
 from ..trainer.training.step import Draws, Model, sample_losses

@@ -29,7 +29,6 @@ from .captions.tag_text import (
     tag_key,
     tag_match,
 )
-from .decode_ahead import in_order
 from .images.duplicates import CANDIDATE_BITS, HASH_BITS, find_copies
 from .images.monochrome import (
     MONOCHROME_POLICIES,
@@ -142,7 +141,6 @@ __all__ = [
     "find_local",
     "frequency_table",
     "identity_kind",
-    "in_order",
     "join_tags",
     "local_names",
     "locate",

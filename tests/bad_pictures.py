@@ -75,7 +75,7 @@ LISTED = (
     listed("a TIFF, HEIC, JPEG XL, PSD, SVG …", "scan.tif", saved(image, "TIFF"), "TIF files are not read; save it as PNG or JPEG"),
     listed("an animated WebP", "moving.webp", frames("WEBP"), f"it is an animation; {FRAME} a picture"),
     listed("an animated PNG", "moving.png", frames("PNG"), f"it is an animation; {FRAME} a picture"),
-    listed("a PNG with damaged EXIF data", "exif.png", make.damaged_exif, "its EXIF data are damaged; save it anew from an editor"),
+    listed("a PNG with damaged EXIF data", "exif.png", make.damaged_exif, "its EXIF data are damaged; save it again from an editor"),
     listed("20,000 pixels wide, 10 high", "sliver.png", saved(lambda: Image.new("RGB", (20000, 10)), "PNG"), "it is 20000 x 10 pixels, longer than 1:32; crop it"),
     listed("a decompression bomb", "bomb.png", make.bomb, "it has more pixels than is safe to decode; make a smaller copy"),
     listed("an image of nothing but transparency", "nothing.png", saved(lambda: Image.new("RGBA", (48, 32)), "PNG"), "it is wholly transparent"),

@@ -9,8 +9,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...trainer.sdxl.constants import (
+    CONTEXT_WIDTH,
+    LATENT_CHANNELS,
+    NUMBER_WIDTH,
+    SIZE_NUMBERS,
+    Y_WIDTH,
+)
+from ...trainer.sdxl.token_chunks import CHUNK
+
 CONTEXT, POOLED = 256, 128
-SIZES = 6 * 256
+SIZES = SIZE_NUMBERS * NUMBER_WIDTH
 """Width of the size conditioning that follows the pooled text in y."""
 
 
@@ -19,8 +28,8 @@ FULL: dict[str, Any] = {
     "transformer_depth": [0, 0, 2, 2, 10, 10],
     "transformer_depth_middle": 10,
     "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
-    "context_dim": 2048,
-    "adm_in_channels": 2816,
+    "context_dim": CONTEXT_WIDTH,
+    "adm_in_channels": Y_WIDTH,
 }
 """Where the real one differs from `config()`."""
 
@@ -87,6 +96,11 @@ def config() -> dict[str, Any]:
     }
 
 
+def full_shapes(side: int) -> tuple[tuple[int, ...], ...]:
+    """Of x, timesteps, context and y for one latent of that side and one chunk of text, full size."""
+    return (1, LATENT_CHANNELS, side, side), (1,), (1, CHUNK, CONTEXT_WIDTH), (1, Y_WIDTH)
+
+
 def make_inputs(batch: int = 1, side: int = 32) -> Inputs:
     """Random ones, always the same."""
     rng = torch.Generator().manual_seed(0)
@@ -95,9 +109,9 @@ def make_inputs(batch: int = 1, side: int = 32) -> Inputs:
         return torch.randn(shape, generator=rng)
 
     return Inputs(
-        normal(batch, 4, side, side),
+        normal(batch, LATENT_CHANNELS, side, side),
         torch.linspace(100.0, 900.0, batch),
-        normal(batch, 77, CONTEXT),
+        normal(batch, CHUNK, CONTEXT),
         normal(batch, POOLED + SIZES),
     )
 

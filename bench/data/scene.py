@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...trainer.sdxl.constants import LATENT_CHANNELS
+from ...trainer.sdxl.token_chunks import CHUNK
 from . import reduced_sdxl
 
 
@@ -72,11 +74,11 @@ class Scene:
 
     def latents(self, count: int) -> Tensor:
         """[count, 4, h, w] float32, on the CPU; always the same."""
-        return self._normal(1, count, 4, self.side, self.side)
+        return self._normal(1, count, LATENT_CHANNELS, self.side, self.side)
 
     def context(self, count: int) -> Tensor:
         """[count, 77, C] float32, on the CPU."""
-        return self._normal(2, count, 77, self.context_width)
+        return self._normal(2, count, CHUNK, self.context_width)
 
     def pooled(self, count: int) -> Tensor:
         """[count, P] float32, on the CPU."""

@@ -13,7 +13,6 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from ...trainer.batches.training_data import VAE_SCALE
 from ...trainer.cache import latents as cache
 from ...trainer.cache import texts
 from ...trainer.cache.latents import CachedDataset, CachedItem, LatentConfig
@@ -24,6 +23,7 @@ from ...trainer.config.train import TrainConfig
 from ...trainer.dataset.dataset import Dataset
 from ...trainer.files.store import Store
 from ...trainer.sdxl.buckets import BucketConfig, assign, conditioning
+from ...trainer.sdxl.constants import LATENT_PIXELS, VAE_SCALE
 from ..data.scene import Scene
 from .way import LEARNING_RATE, Watch
 
@@ -92,7 +92,7 @@ class Ours:
 
 def synthetic_cache(scene: Scene, root: Path, count: int) -> CachedDataset:
     """What Cache Latents would leave of so many square pictures and captions; the numbers are random."""
-    store, pixels = Store(root), scene.side * 8
+    store, pixels = Store(root), scene.side * LATENT_PIXELS
     buckets = BucketConfig((pixels, pixels), min_reso=pixels, max_reso=pixels, step=64)
     size = conditioning(assign((pixels, pixels), buckets), (pixels, pixels), False, False)
     items = []

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ...trainer.files.digests import file_digest
-from ...trainer.files.index import FileFacts, FileIndex, FileStamp
+from ...trainer.files.index import FileIndex
 from ...trainer.files.store import Store
 from .folders import cache_root
 
@@ -34,12 +33,5 @@ def cache_store(root: Path | None = None) -> Iterator[Store]:
 
 def content_digest(path: Path) -> str:
     """The content digest of a file; a large one is read again only when its stat changed."""
-    stat = path.stat()
-    stamp = FileStamp(stat.st_size, stat.st_mtime_ns)
     with file_index() as index:
-        facts = index.lookup(path, stamp)
-        if facts is None:
-            read_at = time.time_ns()
-            facts = FileFacts(file_digest(path), 0, 0)
-            index.remember(path, stamp, facts, read_at)
-    return facts.digest
+        return index.digest(path, file_digest)

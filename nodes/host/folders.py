@@ -7,7 +7,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...trainer.dataset.file_names import NAMES
+from ...base.image_file import NAMES
 
 TAGGERS = "wd14_tagger"
 """Name of the folder of tagger models below ComfyUI's models directory."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...base.shortened import in_lines
 from .tag_text import SEPARATOR, split_tags
 
 TOTALS_SHOWN = 20
@@ -57,12 +58,9 @@ class Report:
             lines.append(
                 f"written in sentences, so left as they are but for the trigger: {self.prose}"
             )
-        shown = self.changes[:limit]
-        for change in shown:
-            lines += ["", change.name, f"  {change.before}", f"  -> {change.after}"]
-        if len(shown) < len(self.changes):
-            lines += ["", f"and {len(self.changes) - len(shown)} more"]
-        return "\n".join(lines)
+        most = len(self.changes) if limit is None else limit
+        changes = [f"{c.name}\n  {c.before}\n  -> {c.after}" for c in self.changes]
+        return "\n\n".join(["\n".join(lines), *in_lines(changes, most)])
 
 
 def compare(

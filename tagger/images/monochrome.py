@@ -12,10 +12,10 @@ from typing import Literal, get_args
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from ...base.image_file import opened
 from ..captions.tag_text import SEPARATOR, merge
-from ..wd14.preprocess import DECODE_ERRORS, flatten
+from ..wd14.preprocess import flatten
 from .chroma import SIDE, measure_lab
 
 Kind = Literal["greyscale", "monochrome"]
@@ -62,16 +62,11 @@ class MonochromeConfig:
 
 def examine(path: str | PathLike[str], method: MonochromeMethod) -> tuple[float, float]:
     """Measure a picture file, transparency on white; ValueError names one that cannot be read."""
-    try:
-        with Image.open(path) as image:
-            if method == "lab":  # a JPEG is decoded at a half, a quarter or an eighth
-                image.draft(None, (2 * SIDE, 2 * SIDE))
-            is_plain = image.mode == "RGB" and "transparency" not in image.info
-            pixels = np.asarray(image) if is_plain else flatten(image)
-    except DECODE_ERRORS as error:
-        raise ValueError(
-            f"cannot read the picture {path}: {error}; repair it or take it out of the dataset"
-        ) from error
+    with opened(path) as image:
+        if method == "lab":  # a JPEG is decoded at a half, a quarter or an eighth
+            image.draft(None, (2 * SIDE, 2 * SIDE))
+        is_plain = image.mode == "RGB" and "transparency" not in image.info
+        pixels = np.asarray(image) if is_plain else flatten(image)
     return measure_lab(pixels) if method == "lab" else measure_hsv(pixels)
 
 

@@ -5,16 +5,15 @@ Steps and constants are those of kohya's `finetune/tag_images_by_wd14_tagger.py`
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections.abc import Sequence
 from os import PathLike
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ...base.image_file import opened
+from ...base.rgb import high_byte, on_white, upright_8_bit
 from .labels import Layout
 
 Picture = np.ndarray | Image.Image | bytes | str | PathLike[str]
@@ -25,20 +24,6 @@ LARGEST = 8192
 """A longer side is shrunk by a whole number before padding, whose square would take gigabytes."""
 SCALES = (8, 4, 2)
 """Fractions of its size at which libjpeg can decode a JPEG."""
-
-# What Pillow raises, depending on the format, for a file that is missing, cut off or no picture.
-DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 def prepare(
@@ -68,33 +53,22 @@ def read_rgb(
 
     With `least` a JPEG may come smaller, its longest side still `least` or more.
     """
-    try:
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
-            if least is not None:
-                _decode_smaller(image, least)
-            return flatten(image, kohya)
-    except DECODE_ERRORS as error:
-        name = "" if isinstance(picture, bytes) else f" {picture}"
-        raise ValueError(
-            f"cannot read the picture{name}: {error}; repair it or take it out of the dataset"
-        ) from error
+    path, data = (None, picture) if isinstance(picture, bytes) else (picture, None)
+    with opened(path, data) as image:
+        if least is not None:
+            _decode_smaller(image, least)
+        return flatten(image, kohya)
 
 
 def flatten(image: Image.Image, kohya: bool = False) -> np.ndarray:
     """A Pillow image (its first frame) as (H, W, 3) uint8 RGB, transparency blended on white.
 
-    EXIF orientation is applied and 16-bit grey scaled to 8 bits unless `kohya`, whose script
-    ignores the one and clips the other.
+    EXIF orientation is applied and 16-bit grey brought to its high byte unless `kohya`, whose script
+    ignores the one and clips the other. Colour profiles are not applied, as there.
     """
     if not kohya:
-        ImageOps.exif_transpose(image, in_place=True)
-        image = _eight_bit(image)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        canvas = Image.new("RGB", rgba.size, (WHITE, WHITE, WHITE))
-        canvas.paste(rgba, mask=rgba.getchannel("A"))
-        return np.asarray(canvas)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        image = upright_8_bit(image, high_byte)
+    return np.asarray(on_white(image))
 
 
 def square_bgr(rgb: np.ndarray, side: int, kohya: bool = False) -> np.ndarray:
@@ -140,10 +114,3 @@ def _decode_smaller(image: Image.Image, least: int) -> None:
     scale = next((s for s in SCALES if max(image.size) >= s * least), 1)
     if scale > 1:
         image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey (Pillow modes I and I;16) by its high byte: `convert` would clip it to white."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray((np.asarray(image) >> 8).clip(0, WHITE).astype(np.uint8))

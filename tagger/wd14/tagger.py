@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 import numpy as np
 
+from ...base.read_ahead import in_order, thread_count
 from .labels import Labels, Layout
 from .onnx_session import Port, Session, runtime_errors
 from .preprocess import as_input, prepare
@@ -57,10 +56,11 @@ class Tagger:
         if batch_size < 1:
             raise ValueError(f"batch size is {batch_size}; it must be at least 1")
         size = self.fixed_batch or batch_size
-        ready = _decoded(pictures, lambda picture: decode(picture, self.input_size), size)
         waiting: list[Outcome] = []
         pixels = 0
-        try:
+        with closing(
+            _decoded(pictures, lambda picture: decode(picture, self.input_size), size)
+        ) as ready:
             for outcome in ready:
                 waiting.append(outcome)
                 pixels += isinstance(outcome, np.ndarray)
@@ -68,8 +68,6 @@ class Tagger:
                     yield from self._resolved(waiting)
                     waiting, pixels = [], 0
             yield from self._resolved(waiting)
-        finally:
-            ready.close()
 
     def _resolved(self, outcomes: list[Outcome]) -> Iterator[Outcome]:
         """The outcomes with probabilities in the place of pixels."""
@@ -112,25 +110,21 @@ def _decoded(
     pictures: Iterable[T], decode: Callable[[T], np.ndarray], ahead: int
 ) -> Generator[Outcome, None, None]:
     """Decoded pictures in order, by threads that are at most `ahead` pictures in front."""
-    workers = min(THREADS, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers, "tagger-decode")
-    waiting: deque[Future[np.ndarray]] = deque()
-    try:
-        for picture in pictures:
-            waiting.append(pool.submit(decode, picture))
-            if len(waiting) > max(ahead, workers):
-                yield _outcome(waiting.popleft())
-        while waiting:
-            yield _outcome(waiting.popleft())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    threads = thread_count(THREADS)
 
+    def outcome(picture: T) -> Outcome:
+        try:
+            return decode(picture)
+        except ValueError as error:
+            return error
 
-def _outcome(future: Future[np.ndarray]) -> Outcome:
-    try:
-        return future.result()
-    except ValueError as error:
-        return error
+    return in_order(
+        outcome,
+        pictures,
+        name="tagger-decode",
+        threads=threads,
+        ahead=lambda _: max(ahead, threads),
+    )
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from pack.demo.server import ComfyServer, NodeError
 from pack.tests.server import graphs
 
 CLONE = "ComfyUI-LoRA-Loop"  # whatever the user called the folder
-RUNTIME = ("nodes", "trainer", "tagger", "js", "example_workflows")
+RUNTIME = ("base", "nodes", "trainer", "tagger", "js", "example_workflows")
 
 
 @pytest.fixture(scope="module")

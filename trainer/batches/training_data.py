@@ -19,14 +19,13 @@ from ..config.captions import CaptionConfig
 from ..config.train import TrainConfig
 from ..device.transfer import send
 from ..files.store import Store
+from ..sdxl.constants import LATENT_PIXELS, VAE_SCALE
 from ..sdxl.size_embedding import size_vector
 from .class_captions import class_caption, lasting_texts
 from .plan import BatchItem, epoch_batches
 from .ram_cache import Resident
 
 NO_TEXT = torch.zeros((1, 0)), torch.zeros(0)
-VAE_SCALE = 0.13025
-"""SDXL's latent scaling factor; the cache holds unscaled latents."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ class TrainingData:
         item, key = self._dataset.items[drawn.item_index], self.masks[drawn.item_index]
         if key is None:
             width, height = item.bucket
-            return torch.ones(height // masks.LATENT_PIXELS, width // masks.LATENT_PIXELS)
+            return torch.ones(height // LATENT_PIXELS, width // LATENT_PIXELS)
         stored = self._entries.load(masks.KIND, key)
         if stored is None:
             raise self._vanished("mask", item)

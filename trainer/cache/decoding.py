@@ -1,28 +1,25 @@
 """Pictures decoded into their buckets, in threads, ahead of the encoder that wants them."""
 
-import os
-from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Generator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
+from ...base.read_ahead import in_order, thread_count
 from ..dataset.dataset import Interpolation, Sample
-from ..dataset.images import DECODE_ERRORS, explain, load_rgb, resize_and_crop
-from ..dataset.unchanged import CHANGED
-from ..files.digests import bytes_digest
+from ..dataset.images import load_rgb, resize_and_crop
+from ..dataset.unchanged import read_unchanged
 from ..sdxl.buckets import Placement, Size
 
-MAX_THREADS = 8  # each may hold a decoded picture
+MAX_THREADS = 8
 _AUTOMATIC_PIXELS = 1 << 22
 _MOST_PICTURES = 64
 
 
 class Job(NamedTuple):
-    """A picture that lacks latents, and which."""
+    """An image whose latents are missing, and which."""
 
     sample: Sample
     placement: Placement
@@ -44,39 +41,22 @@ def batch_of(bucket: Size, batch_size: int) -> int:
     return batch_size or max(1, min(_MOST_PICTURES, _AUTOMATIC_PIXELS // (bucket[0] * bucket[1])))
 
 
-@contextmanager
 def decoded(
     jobs: Sequence[Job], kohya: bool, batch_size: int
-) -> Iterator[Iterator[tuple[Job, np.ndarray]]]:
+) -> Generator[tuple[Job, np.ndarray], None, None]:
     """Jobs with their pixels, uint8 [H, W, 3], in order; decoded in threads about a batch ahead."""
-    threads = min(MAX_THREADS, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="lora-loop-decode")
-
-    def pixels_ahead() -> Iterator[tuple[Job, np.ndarray]]:
-        waiting: deque[tuple[Job, Future[np.ndarray]]] = deque()
-        for job in jobs:
-            waiting.append((job, pool.submit(_decode, job, kohya)))
-            if len(waiting) > threads + batch_of(waiting[0][0].placement.bucket, batch_size):
-                ready, future = waiting.popleft()
-                yield ready, future.result()
-        while waiting:
-            ready, future = waiting.popleft()
-            yield ready, future.result()
-
-    try:
-        yield pixels_ahead()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    threads = thread_count(MAX_THREADS)
+    return in_order(
+        lambda job: (job, _decode(job, kohya)),
+        jobs,
+        name="lora-loop-decode",
+        threads=threads,
+        ahead=lambda job: threads + batch_of(job.placement.bucket, batch_size),
+    )
 
 
 def _decode(job: Job, kohya: bool) -> np.ndarray:
-    """A picture in its bucket, uint8 [H, W, 3]; its bytes are those that the dataset knows."""
-    path = job.sample.path
-    try:
-        data = path.read_bytes()
-    except DECODE_ERRORS as error:
-        raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
-    if bytes_digest(data) != job.sample.digest:
-        raise ValueError(f"{path} changed {CHANGED}")
-    image = load_rgb(path, kohya=kohya, data=data)
+    """An image in its bucket, uint8 [H, W, 3]; its bytes are those that the dataset knows."""
+    data = read_unchanged(job.sample.path, job.sample.digest)
+    image = load_rgb(job.sample.path, kohya=kohya, data=data)
     return resize_and_crop(image, job.placement, job.interpolation)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..files.store import Store
 from ..sdxl.buckets import Size
+from ..sdxl.constants import LATENT_CHANNELS, LATENT_PIXELS
 from .decoding import Job, batch_of
 
 KIND = "latents"
@@ -79,7 +80,8 @@ class LatentWriter:
             return
         chosen = pixels if len(rows) == len(keys) else pixels[rows]
         latents = self._encode(np.ascontiguousarray(chosen))
-        expected = (len(rows), 4, chosen.shape[1] // 8, chosen.shape[2] // 8)
+        height, width = (side // LATENT_PIXELS for side in chosen.shape[1:3])
+        expected = (len(rows), LATENT_CHANNELS, height, width)
         if latents.shape != expected:
             raise ValueError(
                 f"The VAE gave latents of shape {tuple(latents.shape)} where {expected} was "

@@ -1,17 +1,19 @@
-"""Latents on disk: which picture becomes which latent file, making those that lack, and naming the whole."""
+"""Latents on disk: which picture becomes which latent file, making those that are missing, and naming the whole."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import astuple, dataclass, field
 from itertools import groupby, product
 from pathlib import Path
 from random import Random
 
+from ...base.shortened import in_sentence
 from ..config.cache import AS_PROMPTS, TextConfig
 from ..config.captions import CaptionConfig
 from ..dataset.caption_rules import Draws, shown_caption, without_tags
 from ..dataset.dataset import Dataset, Interpolation, Sample, Subset
 from ..dataset.images import stored_size
-from ..dataset.unchanged import check_unchanged, refuse_changed
+from ..dataset.unchanged import check_unchanged
 from ..files.digests import digest
 from ..files.store import Store
 from ..sdxl.buckets import BucketConfig, Placement, Size, SizeConditioning, assign, conditioning
@@ -145,7 +147,7 @@ def cache_latents(
 
     with (
         LatentWriter(encode, store, batch_size, on_saved) as writer,
-        decoded(grouped(jobs), recipe.kohya, batch_size) as pictures,
+        closing(decoded(grouped(jobs), recipe.kohya, batch_size)) as pictures,
     ):
         for _, alike in groupby(pictures, key=lambda picture: picture[0].placement.bucket):
             for job, pixels in alike:
@@ -189,7 +191,8 @@ def placed(dataset: Dataset, recipe: LatentConfig) -> list[tuple[Subset, Sample,
             found.append((subset, sample, size, placement))
         except ValueError as error:
             unfit.append(f"{sample.path.name}: {error}")
-    refuse_changed(unfit, "")
+    if unfit:
+        raise ValueError(in_sentence(unfit))
     return found
 
 

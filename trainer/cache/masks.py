@@ -4,10 +4,8 @@ A picture's mask is its mask file, white to learn and black not; without one, it
 without either, there is none and all counts. Source: kohya's masked_loss and alpha_mask.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...base.read_ahead import in_order, thread_count
 from ..dataset.dataset import Interpolation, Sample
-from ..dataset.images import DECODE_ERRORS, explain, load_alpha, load_rgb, resize_and_crop
-from ..dataset.unchanged import CHANGED
-from ..files.digests import bytes_digest, digest
+from ..dataset.images import load_alpha, load_rgb, resize_and_crop
+from ..dataset.unchanged import read_unchanged
+from ..files.digests import digest
 from ..files.store import Store
 from ..sdxl.buckets import Placement, Size
+from ..sdxl.constants import LATENT_PIXELS
 from .latents import CachedDataset, CachedItem, cached_item, interpolation, placed
 
 KIND = "masks"
@@ -29,7 +29,6 @@ KIND = "masks"
 RECIPE = 1
 """Raised when the way from file to mask changes, so that older ones are not used."""
 
-LATENT_PIXELS = 8
 _MAX_THREADS = 4
 
 OnMask = Callable[[int, int, str], None]
@@ -75,14 +74,12 @@ def _key(item: CachedItem) -> str:
 
 
 def _make(jobs: list[_Job], store: Store, on_mask: OnMask | None) -> None:
-    pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "lora-loop-masks")
-    try:
-        for done, (job, mask) in enumerate(zip(jobs, pool.map(_mask, jobs), strict=True), 1):
+    threads = thread_count(_MAX_THREADS)
+    with closing(in_order(_mask, jobs, name="lora-loop-masks", threads=threads)) as masks:
+        for done, (job, mask) in enumerate(zip(jobs, masks, strict=True), 1):
             store.save(KIND, job.key, {"mask": torch.empty(0) if mask is None else mask})
             if on_mask is not None:
                 on_mask(done, len(jobs), job.sample.path.name)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _is_used(key: str, store: Store) -> bool:
@@ -106,9 +103,9 @@ def _grey(job: _Job) -> np.ndarray | None:
     """The mask at the size of its file, uint8 [H, W]."""
     sample = job.sample
     if sample.mask is None:
-        data = _read(sample.path, sample.digest)
+        data = read_unchanged(sample.path, sample.digest)
         return load_alpha(sample.path, data, kohya=job.kohya)
-    data = _read(sample.mask, sample.mask_digest)
+    data = read_unchanged(sample.mask, sample.mask_digest)
     grey = None if job.kohya else load_alpha(sample.mask, data)  # a cut-out serves as a mask too
     if grey is None:
         grey = load_rgb(sample.mask, kohya=job.kohya, data=data)[:, :, 0]
@@ -119,14 +116,3 @@ def _grey(job: _Job) -> np.ndarray | None:
             "it the picture's shape (its size may differ)."
         )
     return grey
-
-
-def _read(path: Path, known: str | None) -> bytes:
-    """The bytes of a file, those that the dataset knows."""
-    try:
-        data = path.read_bytes()
-    except DECODE_ERRORS as error:
-        raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
-    if bytes_digest(data) != known:
-        raise ValueError(f"{path} changed {CHANGED}")
-    return data

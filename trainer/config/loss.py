@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ..sdxl.constants import TIMESTEPS
 from .problems import Problems, Settings
 
 LossType = Literal["l2", "l1", "huber", "smooth_l1"]
@@ -35,7 +36,7 @@ class LossConfig(Settings):
     """Strength of input perturbation noise (Ning et al. 2023)."""
     ip_noise_gamma_random_strength: bool = False
     min_timestep: int = 0
-    max_timestep: int = 1000
+    max_timestep: int = TIMESTEPS
     """Timesteps are drawn from min_timestep up to, but without, max_timestep."""
     preservation: float = 0.0
     """Weight of a further term: under its caption without the trigger, a picture's noisy latents shall
@@ -75,9 +76,9 @@ class LossConfig(Settings):
             self.ip_noise_gamma >= 0, f"ip_noise_gamma is {self.ip_noise_gamma}; 0 or more"
         )
         problems.need(
-            0 <= self.min_timestep < self.max_timestep <= 1000,
-            f"timesteps are {self.min_timestep} to {self.max_timestep}; they must lie in 0..1000, the "
-            "lower one first",
+            0 <= self.min_timestep < self.max_timestep <= TIMESTEPS,
+            f"timesteps are {self.min_timestep} to {self.max_timestep}; they must lie in 0..{TIMESTEPS}, "
+            "the lower one first",
         )
         problems.finish("Noise and Loss settings")
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...base.shortened import in_sentence
 from ..files.atomic import write_atomically
 from .dataset import Dataset
 from .file_names import stem
@@ -20,7 +21,6 @@ BACKUP_TABLE = "restore.json"
 """In a backup folder: which copy came from which file."""
 
 _FACE_BOX_PARTS = 4
-_LISTED = 5
 _LINE_END = re.compile(r"\r\n|\r|\n")  # those of Python's text files, and no other characters
 _EDGES = re.compile(r"^[\s\ufeff]+|[\s\ufeff]+\Z")
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -164,12 +164,9 @@ def _lines(text: str) -> list[str]:
 
 
 def _not_written(failed: dict[Path, OSError], count: int, backups: list[Path]) -> str:
-    listed = "; ".join(
-        f"{path}: {error.strerror or error}" for path, error in list(failed.items())[:_LISTED]
-    )
-    more = f" (and {len(failed) - _LISTED} more)" if len(failed) > _LISTED else ""
+    listed = in_sentence([f"{path}: {error.strerror or error}" for path, error in failed.items()])
     text = (
-        f"{len(failed)} of {count} caption file(s) could not be written: {listed}{more}. Make the "
+        f"{len(failed)} of {count} caption file(s) could not be written: {listed}. Make the "
         "folder writable, or free space on its disk, and queue again. The others are written"
     )
     return f"{text}; {_kept(backups)}." if backups else f"{text}."

@@ -1,22 +1,23 @@
-"""Which files count as pictures by the ending of their names, and which formats Pillow is asked for."""
+"""Which files count as images by the ending of their names."""
 
 import os
 import unicodedata
 
-from PIL import features
-
-_AVIF = "avif" in features.modules and bool(features.check("avif"))  # Pillow 11.3 and later
-
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", *(["AVIF"] if _AVIF else []))
-"""Pillow's names of the formats that are read, whatever a file's ending says."""
+from ...base.image_file import FORMATS
 
 SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", *([".avif"] if _AVIF else [])}
+    {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".webp",
+        ".bmp",
+        *([".avif"] if "AVIF" in FORMATS else []),
+    }
 )
 """Endings of the files that are read."""
-
-NAMES = "PNG, JPEG, WebP, BMP or AVIF" if _AVIF else "PNG, JPEG, WebP or BMP"
-"""The same for a user."""
 
 _UNREAD = {
     ".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".svg", ".tga", ".tif", ".tiff",

@@ -61,7 +61,7 @@ def list_folder(folder: Path) -> Listing:
                         continue
                     found = entry.stat()
                     if stat.S_ISREG(found.st_mode):
-                        files[entry.name] = FileStamp(found.st_size, found.st_mtime_ns)
+                        files[entry.name] = FileStamp.of(found)
                 except OSError:
                     files[entry.name] = FileStamp(0, 0)
     except OSError as error:

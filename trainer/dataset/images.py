@@ -1,12 +1,8 @@
 """Picture files to pixels: decoding as a viewer shows them (or as kohya does), resizing, cropping."""
 
-import io
-import logging
 import math
-import struct
 import threading
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -14,26 +10,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
+from ...base.image_file import DECODE_ERRORS, explain, open_image, opened
 from ..sdxl.buckets import Placement, Size
 from .colour import as_shown
 from .dataset import Interpolation
-from .file_names import FORMATS, NAMES
-
-log = logging.getLogger(__name__)
-
-DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow raises for files that are broken, too large, or no pictures."""
 
 _ORIENTATION_TAG = 0x0112
 _PIL_FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
@@ -43,13 +23,9 @@ _CV2_FILTERS = {
     "bicubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
 }
-_MAX_PIXELS = 178_956_970  # where Pillow draws the line
 _MAX_RATIO = 32  # a bucket would get a sliver of a picture that is enlarged beyond measure
 _LARGE_PIXELS = 1 << 24
 _one_large = threading.Lock()  # several at a time would not fit into memory
-_MAX_THUMBS = 64
-_SHEET_GREY = 40
-_BROKEN_COLOUR = (120, 30, 30)
 
 
 def load_rgb(
@@ -73,20 +49,6 @@ def load_rgb(
             smallest = (math.ceil(image.width / scale), math.ceil(image.height / scale))
             image.draft("RGB", smallest)
         return to_rgb(image, kohya)
-
-
-@contextmanager
-def opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
-    """A picture file open in Pillow; ``data`` are its bytes if read already.
-
-    Raises:
-        ValueError: what is done with it inside fails as it does for broken files; names the file.
-    """
-    try:
-        with _open(path, data) as image:
-            yield image
-    except DECODE_ERRORS as error:
-        raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
 
 
 def to_rgb(image: Image.Image, kohya: bool = False) -> np.ndarray:
@@ -120,7 +82,7 @@ def inspect(path: Path, data: bytes) -> Size:
     if not data:
         raise ValueError("the file is empty")
     try:
-        with _open(path, data) as image:
+        with open_image(path, data) as image:
             size = image.size
             _check_shape(image)
             image.draft("RGB", (1, 1))  # JPEG: decode at an eighth, several times faster
@@ -146,7 +108,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(_ORIENTATION_TAG, 1)
     except SyntaxError as error:
-        raise ValueError("its EXIF data are damaged; save it anew from an editor") from error
+        raise ValueError("its EXIF data are damaged; save it again from an editor") from error
 
 
 @contextmanager
@@ -170,25 +132,6 @@ def stored_size(path: Path) -> Size:
         return image.size
 
 
-def explain(error: Exception) -> str:
-    """Say in a user's words why a picture could not be decoded."""
-    if isinstance(error, Image.UnidentifiedImageError):
-        return f"it is not a {NAMES} picture, whatever its name says"
-    if isinstance(error, Image.DecompressionBombError):
-        return "it has more pixels than is safe to decode; make a smaller copy"
-    if isinstance(error, FileNotFoundError):
-        return "the file is gone"
-    if isinstance(error, PermissionError):
-        return "the file may not be read; check its permissions"
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.strerror or str(error)
-    if isinstance(error, MemoryError):
-        return "there is not enough memory to decode it"
-    if type(error) is ValueError:  # a sentence of ours
-        return str(error)
-    return f"it is damaged: {error or type(error).__name__}"
-
-
 def resize_and_crop(
     image: np.ndarray, placement: Placement, interpolation: Interpolation | None = None
 ) -> np.ndarray:
@@ -209,49 +152,6 @@ def resize_and_crop(
     return np.ascontiguousarray(
         image[top : top + placement.bucket[1], left : left + placement.bucket[0]]
     )
-
-
-def contact_sheet(
-    paths: Sequence[Path],
-    columns: int = 8,
-    thumb: int = 192,
-    make: Callable[[Path, int], np.ndarray] | None = None,
-) -> np.ndarray:
-    """Thumbnails of up to 64 pictures, evenly picked, as uint8 RGB [rows * thumb, columns * thumb, 3].
-
-    A picture that cannot be read is a dark red square. ``make`` gives a thumbnail where it is known
-    already, and raises ValueError where there is none.
-
-    Raises:
-        ValueError: there are no pictures, or no columns.
-    """
-    if not paths or columns < 1:
-        raise ValueError(
-            f"A contact sheet needs pictures and columns, got {len(paths)} and {columns}."
-        )
-    count = min(len(paths), _MAX_THUMBS)
-    columns = min(columns, count)
-    shape = (math.ceil(count / columns) * thumb, columns * thumb, 3)
-    sheet = np.full(shape, _SHEET_GREY, dtype=np.uint8)
-    for place in range(count):
-        path = paths[place * len(paths) // count]
-        try:
-            tile = (make or thumbnail)(path, thumb)
-        except ValueError as error:
-            log.warning("No thumbnail: %s", error)
-            tile = np.full((thumb, thumb, 3), _BROKEN_COLOUR, dtype=np.uint8)
-        top = place // columns * thumb + (thumb - tile.shape[0]) // 2
-        left = place % columns * thumb + (thumb - tile.shape[1]) // 2
-        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
-    return sheet
-
-
-def _open(path: Path, data: bytes | None) -> Image.Image:
-    image = Image.open(path if data is None else io.BytesIO(data), formats=FORMATS)
-    if image.size[0] * image.size[1] > _MAX_PIXELS:  # other packs switch Pillow's own limit off
-        image.close()
-        raise Image.DecompressionBombError(f"{image.size[0]} x {image.size[1]} pixels")
-    return image
 
 
 def _room_for(image: Image.Image) -> AbstractContextManager[object]:

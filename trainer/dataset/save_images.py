@@ -53,11 +53,10 @@ def _sample(array: np.ndarray, caption: str, folder: Path) -> Sample:
     path = folder / f"{digest}.png"
     if not path.exists():
         write_atomically(path, buffer.getvalue())
-    stat = path.stat()
     return Sample(
         path=path,
         size=(width, height),
-        stamp=FileStamp(stat.st_size, stat.st_mtime_ns),
+        stamp=FileStamp.of(path.stat()),
         digest=digest,
         caption=caption,
         caption_path=path.with_suffix(".txt"),

@@ -3,16 +3,18 @@
 import os
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from ...base.image_file import NAMES, explain
+from ...base.read_ahead import in_order, thread_count
 from ..files.digests import bytes_digest
 from ..files.index import FileFacts, FileIndex, FileStamp
 from . import images
 from .caption_files import caption_name, read_caption
 from .dataset import Dataset, Problem, Sample, Subset
-from .file_names import NAMES, same_name, stem
+from .file_names import same_name, stem
 from .folders import (
     MASK_FOLDER,
     Listing,
@@ -26,6 +28,7 @@ from .folders import (
 )
 
 _MAX_THREADS = 8
+_AHEAD = 64  # their facts are small
 _LISTED = 5
 
 
@@ -123,7 +126,7 @@ def _read_folder(
     folder: PictureFolder, options: _Options
 ) -> tuple[tuple[Sample, ...], list[Problem]]:
     if folder.listing.error is not None:
-        return (), [Problem(folder.path, images.explain(folder.listing.error))]
+        return (), [Problem(folder.path, explain(folder.listing.error))]
     contents = _contents(folder, options)
     samples: list[Sample] = []
     problems = [
@@ -195,9 +198,14 @@ def _read_all(
             unknown.append(name)
         else:
             result[name] = _Read(listing.files[name], facts)
-    threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    with images.whole_files_only(), ThreadPoolExecutor(threads) as pool:
-        read = pool.map(lambda name: _read_picture(folder / name, index), unknown)
+    read = in_order(
+        lambda name: _read_picture(folder / name, index),
+        unknown,
+        name="lora-loop-scan",
+        threads=thread_count(_MAX_THREADS),
+        ahead=lambda _: _AHEAD,
+    )
+    with images.whole_files_only(), closing(read):
         result.update(zip(unknown, read, strict=True))
     return result
 
@@ -210,8 +218,8 @@ def _read_picture(path: Path, index: FileIndex) -> "_Read | str":
             data = file.read()
         width, height = images.inspect(path, data)
     except (OSError, ValueError) as error:
-        return images.explain(error)
-    stamp = FileStamp(found.st_size, found.st_mtime_ns)
+        return explain(error)
+    stamp = FileStamp.of(found)
     facts = FileFacts(bytes_digest(data), width, height)
     index.remember(path, stamp, facts, read_ns)
     return _Read(stamp, facts)

@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-from ..files.digests import file_digest
+from pathlib import Path
+
+from ...base.image_file import explain, unreadable
+from ...base.shortened import in_sentence
+from ..files.digests import bytes_digest, file_digest
 from ..files.index import FileStamp
 from .dataset import Dataset
-from .images import explain
 
-_LISTED = 5
+CHANGED = "since Load Dataset read it; queue again."
+"""The end of the sentence about an image that is not what the dataset says."""
 
 
 def check_unchanged(dataset: Dataset) -> None:
-    """Compare each picture's stat with its sample; where they differ, its contents decide.
+    """Compare each image's stat with its sample; where they differ, its contents decide.
 
-    For whoever opens the pictures after they were read and remembers what it found by digest.
+    For whoever opens the images after they were read and remembers what it found by digest.
 
     Raises:
-        ValueError: pictures changed or vanished; names them.
+        ValueError: images changed or vanished; names them.
     """
     changed = []
     for _, sample in dataset.samples():
         try:
-            stat = sample.path.stat()
-            stamp = FileStamp(stat.st_size, stat.st_mtime_ns)
+            stamp = FileStamp.of(sample.path.stat())
             if stamp != sample.stamp and file_digest(sample.path) != sample.digest:
                 changed.append(f"{sample.path} changed")
         except OSError as error:
             changed.append(f"{sample.path}: {explain(error)}")
-    refuse_changed(changed, CHANGED)
+    if changed:
+        raise ValueError(f"{in_sentence(changed)} {CHANGED}")
 
 
-def refuse_changed(findings: list[str], advice: str) -> None:
-    if findings:
-        more = f" (and {len(findings) - _LISTED} more)" if len(findings) > _LISTED else ""
-        raise ValueError("; ".join(findings[:_LISTED]) + f"{more} {advice}")
+def read_unchanged(path: Path, digest: str | None, *, named: bool = True) -> bytes:
+    """The bytes of a file, those that the dataset knows by their digest.
+
+    Raises:
+        ValueError: the file changed or cannot be read. With ``named`` false the reason alone, for a list
+            that has the path already.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise (unreadable(path, error) if named else ValueError(explain(error))) from error
+    check_bytes(data, digest, str(path) if named else "it")
+    return data
 
 
-CHANGED = "since Load Dataset read it; queue again."
-"""The end of the sentence about a picture that is not what the dataset says."""
+def check_bytes(data: bytes, digest: str | None, name: str) -> None:
+    """ValueError that ``name`` changed, if these bytes have another digest."""
+    if bytes_digest(data) != digest:
+        raise ValueError(f"{name} changed {CHANGED}")

@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,11 @@ class FileStamp(NamedTuple):
 
     size: int
     mtime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> "FileStamp":
+        """From what `stat` says of a file."""
+        return cls(stat.st_size, stat.st_mtime_ns)
 
 
 log = logging.getLogger(__name__)
@@ -71,6 +76,16 @@ class FileIndex:
             entries = self._table().setdefault(folder, {})
             self._changed |= entries.get(name) != entry
             entries[name] = entry
+
+    def digest(self, path: Path, read: Callable[[Path], str]) -> str:
+        """What ``read`` makes of a file's contents; they are read again only when its stat changed."""
+        stamp = FileStamp.of(path.stat())
+        facts = self.lookup(path, stamp)
+        if facts is None:
+            read_at = time.time_ns()
+            facts = FileFacts(read(path), 0, 0)
+            self.remember(path, stamp, facts, read_at)
+        return facts.digest
 
     def forget(self, path: Path | str) -> None:
         """Drop what is known of the file at ``path``."""

@@ -179,10 +179,9 @@ def _known_as(kind: str, key: str) -> str:
 
 def _stamp(path: Path | str) -> FileStamp | None:
     try:
-        stat = os.stat(path)  # noqa: PTH116
+        return FileStamp.of(os.stat(path))  # noqa: PTH116
     except FileNotFoundError:
         return None
-    return FileStamp(stat.st_size, stat.st_mtime_ns)
 
 
 def _folders(parent: Path | str) -> list[os.DirEntry[str]]:

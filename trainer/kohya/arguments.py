@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
+from ..sdxl.constants import TIMESTEPS
+
 Kind = Literal[
     "switch",
     "whole number",
@@ -105,7 +107,7 @@ LOSS = {
     "alpha_mask": Key("switch", OFF),
     "zero_terminal_snr": Key("switch", OFF),
     "min_timestep": Key("whole number", 0, "loss.min_timestep"),
-    "max_timestep": Key("whole number", 1000, "loss.max_timestep"),
+    "max_timestep": Key("whole number", TIMESTEPS, "loss.max_timestep"),
 }
 
 CAPTIONS = {

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 from ..cache.latents import CachedDataset
 from ..config.train import TrainConfig
+from ..sdxl.constants import TIMESTEPS
 from ..sdxl.schedule import Prediction
 from .file import GRAPH_KEYS
 from .metadata_data import data_keys
@@ -127,6 +128,6 @@ def _modelspec_keys(
         "modelspec.prediction_type": "v" if facts.prediction == "v" else "epsilon",
     }
     first, end = config.loss.min_timestep, config.loss.max_timestep
-    if (first, end) != (0, 1000):
+    if (first, end) != (0, TIMESTEPS):
         found["modelspec.timestep_range"] = f"{first},{end}"
     return found

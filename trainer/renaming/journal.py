@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ...base.shortened import in_lines
 from ..dataset.file_names import same_name, stem
 from ..dataset.folders import Listing, list_folder
 from ..files.atomic import sync_folder, write_atomically
@@ -155,13 +156,11 @@ class Renaming:
                 stems = {stem(move.new) for move in ours}
                 problems += [f"{folder / name} is new" for name in others if stem(name) in stems]
         if problems:
-            more = f"\n  and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
             raise ValueError(
                 "Files are not as the renaming left them. Nothing was renamed now; bring them back, "
                 "or move what is new or in the way elsewhere, and queue again. Or delete the undo "
                 f"file {self.journal} to leave all as it is:\n  "
-                + "\n  ".join(problems[:_LISTED])
-                + more
+                + "\n  ".join(in_lines(problems, _LISTED))
             )
 
     def _name_now(self, move: Move, listing: Listing) -> str:

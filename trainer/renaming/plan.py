@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ...base.shortened import in_lines
 from ..dataset.dataset import Dataset
 from ..dataset.file_names import same_name, stem
 from ..dataset.folders import MASK_FOLDER, Listing, list_folder, picture_names
@@ -196,6 +197,4 @@ def _unfit(file: File, goal: str) -> str:
 
 
 def _listed(what: str, rows: Iterable[str]) -> str:
-    rows = list(rows)
-    more = [f"and {len(rows) - _LISTED} more"] if len(rows) > _LISTED else []
-    return "\n  ".join([f"{what}. Nothing was renamed.", *rows[:_LISTED], *more])
+    return "\n  ".join([f"{what}. Nothing was renamed.", *in_lines(list(rows), _LISTED)])

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..files.atomic import write_atomically
+from ..sdxl.constants import TIMESTEPS
 from ..training.loss_by_timestep import BANDS
 
 NAME = "steps.csv"
 
-SPANS = tuple((1000 * band // BANDS, 1000 * (band + 1) // BANDS - 1) for band in range(BANDS))
+SPANS = tuple(
+    (TIMESTEPS * band // BANDS, TIMESTEPS * (band + 1) // BANDS - 1) for band in range(BANDS)
+)
 """First and last timestep of the bands whose losses are told apart (see trainer/training/loss_by_timestep.py)."""
 BAND_COLUMNS = tuple(f"loss_{first}_{last}" for first, last in SPANS)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from .constants import LATENT_PIXELS
+
 Size = tuple[int, int]
 """(width, height) in pixels."""
-
-_LATENT_PIXELS = 8
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,18 @@ class BucketConfig:
             raise ValueError("Bucket settings: " + " ".join(problems))
 
     def _problems(self) -> list[str]:
-        if min(self.resolution) < _LATENT_PIXELS:
+        if min(self.resolution) < LATENT_PIXELS:
             return [
-                f"resolution is {self.resolution}; give at least {_LATENT_PIXELS} by {_LATENT_PIXELS}."
+                f"resolution is {self.resolution}; give at least {LATENT_PIXELS} by {LATENT_PIXELS}."
             ]
         if not self.enabled:
-            if any(side % _LATENT_PIXELS for side in self.resolution):
+            if any(side % LATENT_PIXELS for side in self.resolution):
                 return [
                     f"without buckets resolution must be a multiple of 8, got {self.resolution}."
                 ]
             return []
-        if self.step < _LATENT_PIXELS or self.step % _LATENT_PIXELS:
-            return [f"step must be a multiple of {_LATENT_PIXELS} (64 is usual), got {self.step}."]
+        if self.step < LATENT_PIXELS or self.step % LATENT_PIXELS:
+            return [f"step must be a multiple of {LATENT_PIXELS} (64 is usual), got {self.step}."]
         problems = []
         if self.lowest < self.step:
             problems.append(f"min_reso must be at least the step {self.step}, got {self.min_reso}.")

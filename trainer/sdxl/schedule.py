@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .constants import TIMESTEPS
+
 Prediction = Literal["epsilon", "v"]
 
 ZERO_TERMINAL_SIGMA = 1000.0
@@ -20,7 +22,7 @@ ZERO_TERMINAL_SIGMA = 1000.0
 
 def sdxl_alphas_cumprod() -> Tensor:
     """SDXL's own schedule: `scaled_linear` betas from 0.00085 to 0.012. Returns [1000] float32."""
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, TIMESTEPS, dtype=torch.float32) ** 2
     return torch.cumprod(1.0 - betas, dim=0)
 
 

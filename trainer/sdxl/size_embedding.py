@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-WIDTH = 256
+from .constants import NUMBER_WIDTH
+
 MAX_PERIOD = 10_000
 
 
 def sinusoid(values: Tensor) -> Tensor:
     """Timestep embedding of each number: cosines first. [...] -> [..., 256] float32."""
-    half = WIDTH // 2
+    half = NUMBER_WIDTH // 2
     frequencies = torch.exp(-math.log(MAX_PERIOD) * torch.arange(half, dtype=torch.float32) / half)
     angles = values.float()[..., None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1)

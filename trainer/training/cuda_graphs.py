@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..frozen.weights import Weights
 from ..network.network import Network
+from ..sdxl.constants import LATENT_PIXELS
 from .gradients import Losses, MicroBatch
 from .step import Draws
 
@@ -222,4 +223,5 @@ def _replayed(recording: _Recording, micro: MicroBatch) -> Losses:
 def _describe(micro: MicroBatch) -> str:
     count, _, height, width = micro.batch.latents.shape
     tokens = micro.batch.context.shape[1]
-    return f"{width * 8} x {height * 8} pixels, {count} sample(s), {tokens} tokens"
+    across, down = width * LATENT_PIXELS, height * LATENT_PIXELS
+    return f"{across} x {down} pixels, {count} sample(s), {tokens} tokens"

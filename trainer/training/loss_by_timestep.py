@@ -6,6 +6,8 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
+from ..sdxl.constants import TIMESTEPS
+
 BANDS = 4
 """Timesteps are cut into so many bands of equal width, the least noisy first."""
 SHOWINGS = 100
@@ -39,7 +41,7 @@ class BandLosses:
             band.extend(losses)
 
 
-def describe(means: tuple[float, ...], timesteps: int = 1000) -> str:
+def describe(means: tuple[float, ...], timesteps: int = TIMESTEPS) -> str:
     """The bands that have a mean, with their first and last timestep: ``0-249 0.0312, ...``."""
     starts = [-(-timesteps * band // BANDS) for band in range(BANDS + 1)]
     return ", ".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ....base.shortened import in_lines
 from ....tagger import CurateConfig
 from ....trainer.dataset.dataset import Dataset, Sample, Subset
 from ....trainer.sdxl.buckets import BucketConfig, assign
@@ -125,6 +126,5 @@ def report(
 
 
 def _section(title: str, found: Sequence[Finding]) -> list[str]:
-    lines = ["", f"{title}: {len(found)}"]
-    lines += [f"  {finding.name}: {finding.sentence}" for finding in found[:SHOWN]]
-    return lines + ([f"  and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])
+    rows = in_lines([f"{finding.name}: {finding.sentence}" for finding in found], SHOWN)
+    return ["", f"{title}: {len(found)}", *(f"  {row}" for row in rows)]

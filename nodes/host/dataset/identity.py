@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 
+from ....base.shortened import in_lines
 from ....tagger import (
     Identity,
     IdentityConfig,
@@ -80,10 +81,9 @@ def _findings(found: Identity, percent: int, regularisation: int) -> list[str]:
     )
     lines = [head, *(f"  {_share(tag, found.captions)}" for tag in found.proposed)]
     if found.rarer:
-        lines.append("rarer ones, not proposed:")
-        lines += [f"  {_share(tag, found.captions)}" for tag in found.rarer[:SHOWN_RARER]]
-    if len(found.rarer) > SHOWN_RARER:
-        lines.append(f"  and {len(found.rarer) - SHOWN_RARER} others")
+        rarer = [_share(tag, found.captions) for tag in found.rarer]
+        rows = in_lines(rarer, SHOWN_RARER, "others")
+        lines += ["rarer ones, not proposed:", *(f"  {row}" for row in rows)]
     if found.prose:
         lines.append(f"not counted, as their captions are written in sentences: {found.prose}")
     if regularisation:

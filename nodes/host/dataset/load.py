@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,9 @@ import numpy as np
 import torch
 
 from ....trainer.dataset import folders as picture_folders
+from ....trainer.dataset.contact_sheet import contact_sheet
 from ....trainer.dataset.dataset import Dataset
-from ....trainer.dataset.images import contact_sheet, thumbnail
+from ....trainer.dataset.images import thumbnail
 from ....trainer.dataset.scan import scan_folder
 from ....trainer.files.digests import bytes_digest, digest
 from ....trainer.files.store import Store
@@ -76,9 +76,8 @@ def load_dataset(request: LoadRequest) -> tuple[Dataset, np.ndarray]:
         )
     digests = {sample.path: sample.digest for _, sample in dataset.samples()}
     with cache_store() as store:
-        columns = min(8, math.ceil(math.sqrt(len(digests))))
         sheet = contact_sheet(
-            list(digests), columns, make=lambda path, side: _thumbnail(path, side, digests, store)
+            list(digests), make=lambda path, side: _thumbnail(path, side, digests, store)
         )
     return dataset, sheet
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from ....base.read_ahead import in_order, thread_count
 from ....tagger import (
     NUMBERS,
     Kind,
@@ -17,7 +18,6 @@ from ....tagger import (
     MonochromeMethod,
     MonochromePolicy,
     examine,
-    in_order,
     tag_kind,
 )
 from ....trainer.dataset.dataset import Dataset, Sample
@@ -30,6 +30,8 @@ from ..progress import NodeProgress, check_interrupt
 KIND = "monochrome"
 RECIPE = 1
 """Raised when the numbers of a picture change, so that older ones are not used."""
+
+_MAX_THREADS = 4
 
 
 def detect_monochrome(
@@ -89,7 +91,13 @@ def _numbers(
             first, second = tensors["numbers"].tolist()
             known[sample.digest] = first, second
     bar = NodeProgress(max(1, len(missing)), node_id)
-    with closing(in_order(partial(examine, method=method), missing.values())) as measured:
+    numbers = in_order(
+        partial(examine, method=method),
+        missing.values(),
+        name="lora-loop-examine",
+        threads=thread_count(_MAX_THREADS),
+    )
+    with closing(numbers) as measured:
         for done, (name, pair) in enumerate(zip(missing, measured, strict=True), 1):
             check_interrupt()
             tensors = {"numbers": torch.tensor(pair, dtype=torch.float64)}

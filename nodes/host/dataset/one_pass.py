@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from ....base.image_file import opened
 from ....tagger import prepare
 from ....trainer.cache.decoding import Job, grouped
 from ....trainer.cache.encoding import LatentWriter
 from ....trainer.cache.latents import plan_latents
 from ....trainer.config.cache import CacheConfig
 from ....trainer.dataset.dataset import Dataset, Sample
-from ....trainer.dataset.images import explain, opened, resize_and_crop, to_rgb
-from ....trainer.dataset.unchanged import CHANGED
-from ....trainer.files.digests import bytes_digest
+from ....trainer.dataset.images import resize_and_crop, to_rgb
+from ....trainer.dataset.unchanged import read_unchanged
 from ....trainer.sdxl.buckets import Size
 from ..cache_folder import cache_store
 from ..model import vae as images
@@ -122,10 +122,4 @@ def one_pass(
 
 
 def _bytes_of(sample: Sample) -> bytes:
-    try:
-        data = sample.path.read_bytes()
-    except OSError as error:
-        raise ValueError(explain(error)) from error
-    if bytes_digest(data) != sample.digest:
-        raise ValueError(f"it changed {CHANGED}")
-    return data
+    return read_unchanged(sample.path, sample.digest, named=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ....base.image_file import explain
+from ....base.read_ahead import in_order, thread_count
 from ....tagger import HASH_BITS, MEASURED_PIXELS, Quality, assess
 from ....tagger.images.borders import Bars
 from ....tagger.images.duplicates import THUMBNAIL
 from ....tagger.images.quality import at_measured_size
 from ....trainer.dataset.dataset import Sample
-from ....trainer.dataset.images import explain, load_rgb
-from ....trainer.dataset.unchanged import CHANGED
+from ....trainer.dataset.images import load_rgb
+from ....trainer.dataset.unchanged import check_bytes
 from ....trainer.files.digests import bytes_digest, digest
 from ....trainer.files.index import FileStamp
 from ....trainer.files.store import Store
@@ -48,24 +50,25 @@ def measure_pictures(
     """
     pending = {sample.path: sample for sample in samples}
     bar = NodeProgress(len(pending), node_id)
-    pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "lora-loop-measure")
     found: dict[Path, Measured | str] = {}
-    try:
-        results = pool.map(lambda sample: _measured(sample, store), pending.values())
+    measured = in_order(
+        partial(_measured, store=store),
+        pending.values(),
+        name="lora-loop-measure",
+        threads=thread_count(_MAX_THREADS),
+    )
+    with closing(measured) as results:
         for path, result in zip(pending, results, strict=True):
             check_interrupt()
             found[path] = result
             bar.update(len(found), f"measured {len(found)}/{len(pending)}: {path.name}")
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
     return found
 
 
 def _measured(sample: Sample, store: Store) -> Measured | str:
     key = digest(KIND, RECIPE, sample.digest)
     try:
-        stat = sample.path.stat()
-        if FileStamp(stat.st_size, stat.st_mtime_ns) == sample.stamp:
+        if FileStamp.of(sample.path.stat()) == sample.stamp:
             known = store.load(KIND, key)
             if known is not None:
                 return _from_tensor(known["record"])
@@ -76,8 +79,7 @@ def _measured(sample: Sample, store: Store) -> Measured | str:
         shown = load_rgb(sample.path, data=data, at_least=MEASURED_PIXELS)
     except ValueError as error:
         return str(error)
-    if bytes_digest(data) != sample.digest:
-        raise ValueError(f"{sample.path} changed {CHANGED}")
+    check_bytes(data, sample.digest, str(sample.path))
     picture = at_measured_size(shown)
     pixels = digest(bytes_digest(picture.tobytes()), sample.size)
     measured = Measured(assess(picture, sample.size), pixels)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ....trainer.dataset.images import contact_sheet
+from ....base.sheet import Sheet
+from ....trainer.dataset.contact_sheet import contact_sheet
 
 MOST = 64
 _THUMB = 192
@@ -20,15 +20,16 @@ _LETTERS = 30
 def rejects_sheet(rejected: Sequence[tuple[Path, str]]) -> np.ndarray:
     """Thumbnails of the first 64 pictures, name and reason written over each; uint8 RGB."""
     shown = rejected[:MOST]
-    columns = min(8, math.ceil(math.sqrt(len(shown))))
-    sheet = Image.fromarray(contact_sheet([path for path, _ in shown], columns, _THUMB))
-    pen = ImageDraw.Draw(sheet)
+    sheet = Sheet.square(len(shown), _THUMB)
+    pixels = contact_sheet([path for path, _ in shown], thumb=_THUMB)
+    picture = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(picture)
     for place, (path, reason) in enumerate(shown):
-        left = place % columns * _THUMB
-        bottom = (place // columns + 1) * _THUMB
+        left, top = sheet.corner(place)
+        bottom = top + _THUMB
         pen.rectangle((left, bottom - _LABEL_HEIGHT, left + _THUMB - 1, bottom - 1), (0, 0, 0))
         pen.text((left + 4, bottom - _LABEL_HEIGHT + 1), _lines(path.name, reason), (255, 255, 255))
-    return np.asarray(sheet)
+    return np.asarray(picture)
 
 
 def _lines(*texts: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ....base.shortened import in_lines
 from ....tagger import (
     MODEL_NAMES,
     MergePolicy,
@@ -251,7 +252,6 @@ def _report(
     if problems:
         lines.append(f"{len(problems)} left out:")
         lines += [f"  {problem.path}: {problem.reason}" for problem in problems]
-    lines += [f"  {count:5}  {tag}" for tag, count in counts[:TOP_TAGS]]
-    if len(counts) > TOP_TAGS:
-        lines.append(f"  and {len(counts) - TOP_TAGS} other tags")
+    rows = in_lines([f"{count:5}  {tag}" for tag, count in counts], TOP_TAGS, "other tags")
+    lines += [f"  {row}" for row in rows]
     return "\n".join(lines)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ....base.sheet import Sheet
+
 GREY, DARK, LIGHT = (128, 128, 128), (24, 26, 30), (220, 224, 230)
 PIXELS = 16_000_000
 """A sheet has no more than about so many: as an IMAGE, each costs 12 bytes."""
@@ -25,17 +27,18 @@ def grid(
     width, height = _cell(list(pictures.values()), len(rows) * len(columns))
     font = _font(width)
     left, top = _margins([*rows, *columns], rows, font)
-    size = left + len(columns) * (width + GAP), top + len(rows) * (height + GAP)
-    sheet = Image.new("RGB", size, DARK)
+    cells = Sheet(len(columns), width, height, GAP, left, top)
+    sheet = Image.new("RGB", cells.size(len(rows) * len(columns)), DARK)
     pen = ImageDraw.Draw(sheet)
     for column, label in enumerate(columns):
-        pen.text((left + column * (width + GAP), top // 4), label, fill=LIGHT, font=font)
+        pen.text((cells.corner(column)[0], top // 4), label, fill=LIGHT, font=font)
     for row, label in enumerate(rows):
-        pen.text((top // 4, top + row * (height + GAP)), label, fill=LIGHT, font=font)
+        first = row * len(columns)
+        pen.text((top // 4, cells.corner(first)[1]), label, fill=LIGHT, font=font)
         for column in range(len(columns)):
             picture = pictures.get((row, column)) or Image.new("RGB", (width, height), GREY)
             fitted = ImageOps.pad(picture, (width, height), color=GREY)
-            sheet.paste(fitted, (left + column * (width + GAP), top + row * (height + GAP)))
+            sheet.paste(fitted, cells.corner(first + column))
     return sheet
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ....trainer.kohya.prompt_lines import parse_prompts
+from ....trainer.sdxl.constants import LATENT_CHANNELS, LATENT_PIXELS
 from ..model.clip import conditioning
 
 
@@ -167,7 +168,8 @@ class Previewer:
         return {text: conditioning(self._clip, text) for text in sorted(texts)}
 
     def _latents(self, shot: Shot) -> Tensor:
-        empty = torch.zeros((1, 4, shot.height // 8, shot.width // 8))
+        height, width = shot.height // LATENT_PIXELS, shot.width // LATENT_PIXELS
+        empty = torch.zeros((1, LATENT_CHANNELS, height, width))
         noise = comfy.sample.prepare_noise(empty, shot.seed)
         return comfy.sample.sample(
             self._patcher,

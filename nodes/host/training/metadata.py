@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ....trainer.batches.plan import batches_per_epoch, epoch_of
-from ....trainer.files.index import FileFacts, FileIndex, FileStamp
+from ....trainer.files.index import FileIndex
 from ....trainer.lora_files.metadata import ModelFile, RunFacts, describe
 from ....trainer.lora_files.model_hashes import sha256, short_hash
 from ..folders import cache_root
@@ -58,13 +58,7 @@ def _model_file(patcher: Any) -> ModelFile | None:
 
 
 def _sha256(path: Path) -> str:
-    stat = path.stat()
-    stamp = FileStamp(stat.st_size, stat.st_mtime_ns)
     index = FileIndex(cache_root() / "sha256.json")
-    facts = index.lookup(path, stamp)
-    if facts is None:
-        read_at = time.time_ns()
-        facts = FileFacts(sha256(path), 0, 0)
-        index.remember(path, stamp, facts, read_at)
-        index.save()
-    return facts.digest
+    found = index.digest(path, sha256)
+    index.save()
+    return found

@@ -112,7 +112,7 @@ def test_a_picture_that_changed_or_broke_is_named(dataset):
         samples[0], stamp=samples[0].stamp._replace(size=stat.st_size, mtime_ns=stat.st_mtime_ns)
     )
     unnoticed = dataset.replace_samples(lambda s: same if s.path == same.path else s)
-    with pytest.raises(ValueError, match=r"cannot read the picture .*colour\.png"):
+    with pytest.raises(ValueError, match=r"Cannot read the picture .*colour\.png"):
         detect(unnoticed)
 
 

@@ -129,7 +129,7 @@ def test_the_decoder_is_the_one_given(make_tagger, tmp_path):
 @pytest.mark.parametrize("batch_size", [1, 5, 16])
 def test_few_decoded_pictures_wait_at_any_time(make_tagger, batch_size, monkeypatch):
     """A batch, one more being filled, and what the threads hold: never the whole dataset."""
-    monkeypatch.setattr("pack.tagger.wd14.tagger.os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
     lock, decoded, most, consumed = threading.Lock(), 0, 0, 0
 
     def decode(_, side):

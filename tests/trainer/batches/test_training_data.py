@@ -7,12 +7,13 @@ import torch
 
 from pack.tests.trainer.tiny_cache import FINGERPRINT, encode, make_cache, make_item, make_latents
 from pack.trainer.batches.plan import BatchItem, batches_per_epoch
-from pack.trainer.batches.training_data import VAE_SCALE, TrainingData
+from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.cache.encoding import KIND
 from pack.trainer.cache.texts import KIND as TEXT
 from pack.trainer.cache.texts import text_key
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.files.store import Store
+from pack.trainer.sdxl.constants import VAE_SCALE
 from pack.trainer.sdxl.size_embedding import size_vector
 
 

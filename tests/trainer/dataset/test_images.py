@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from pack.base import image_file
 from pack.trainer.dataset import images
 from pack.trainer.sdxl.buckets import BucketConfig, assign
 
@@ -102,7 +103,7 @@ def test_broken_files_are_named(tmp_path, monkeypatch):
             inspected(path)
     with pytest.raises(ValueError, match="the file is gone"):
         images.load_rgb(tmp_path / "none.png")
-    monkeypatch.setattr(images, "_MAX_PIXELS", 100)
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 100)
     with pytest.raises(ValueError, match="more pixels than is safe"):
         images.load_rgb(tmp_path / "a.jpg")
 
@@ -157,21 +158,3 @@ def test_a_picture_of_the_right_size_is_only_cropped():
     pixels = noise(200, 96)
     made = images.resize_and_crop(pixels, placement)
     assert np.array_equal(made, pixels[:, 36:164])
-
-
-def test_contact_sheet(tmp_path):
-    paths = [
-        saved(tmp_path, Image.new("RGB", size, colour), f"{i}.png")
-        for i, (size, colour) in enumerate(
-            [((40, 20), "red"), ((20, 40), "lime"), ((9, 9), "blue")]
-        )
-    ]
-    sheet = images.contact_sheet([*paths, tmp_path / "gone.png"], columns=3, thumb=16)
-    assert sheet.shape == (32, 48, 3) and sheet.dtype == np.uint8
-    assert sheet[8, 8].tolist() == [255, 0, 0]
-    assert sheet[2, 8].tolist() == [40, 40, 40]
-    assert sheet[8, 24].tolist() == [0, 255, 0]
-    assert sheet[24, 8].tolist() == [120, 30, 30]
-    assert images.contact_sheet(paths * 40, columns=8, thumb=4).shape == (32, 32, 3)
-    with pytest.raises(ValueError, match="needs pictures"):
-        images.contact_sheet([], 8)

@@ -1,4 +1,5 @@
 import json
+import os
 import time
 
 import pytest
@@ -140,3 +141,19 @@ def test_files_that_got_other_names_are_still_known(path, tmp_path):
     index.move({b: tmp_path / "sub" / "d"})
     assert index.lookup(b, OLD) is None
     assert index.lookup(tmp_path / "sub" / "d", OLD).digest == "0"
+
+
+def test_a_digest_is_read_again_only_when_the_file_changed(tmp_path):
+    path, read = tmp_path / "a.bin", []
+    index = FileIndex(None)
+
+    def digest(where):
+        read.append(where.read_bytes())
+        return f"digest {len(read)}"
+
+    for contents, name in ((b"one", "digest 1"), (b"three", "digest 2")):
+        path.write_bytes(contents)
+        os.utime(path, (1e9, 1e9))
+        assert [index.digest(path, digest) for _ in range(2)] == [name, name]
+    assert read == [b"one", b"three"]
+    assert FileStamp.of(path.stat()) == (5, 10**18)

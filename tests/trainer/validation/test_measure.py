@@ -13,7 +13,7 @@ from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.tests.trainer.tiny_unet import PlainWeights
 from pack.tests.trainer.watched_run import WatchedRun
 from pack.trainer.batches.plan import BatchItem
-from pack.trainer.batches.training_data import VAE_SCALE, TrainingData
+from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import OptimiserConfig
@@ -21,6 +21,7 @@ from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.files.store import Store
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.runs.measurement import Measurement
+from pack.trainer.sdxl.constants import VAE_SCALE
 from pack.trainer.validation.measure import Validation
 from pack.trainer.validation.split import split
 
