@@ -1,9 +1,8 @@
 """The arguments of kohya's sdxl_train_network.py that mean something here: one row each.
 
 A row says what a value must look like, what holds when the argument is absent (kohya's default, not
-ours), and the field of our settings that it is. Where several arguments decide, `kohya_config`,
-`kohya_network`, `kohya_optimiser` and `kohya_dataset` have the last word. `kohya_unused` has all other
-arguments.
+ours), and the field of our settings that it is. Where several arguments decide, `config`, `network`,
+`optimiser` and `dataset` have the last word. `unused` has all other arguments.
 """
 
 from __future__ import annotations

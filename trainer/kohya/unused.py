@@ -1,6 +1,6 @@
 """kohya's arguments that set nothing here: those that are ignored, and why, and those that are refused.
 
-Both lists are closed: any other argument is either honoured (`kohya_keys`) or unknown.
+Both lists are closed: any other argument is either honoured (see `arguments`) or unknown.
 """
 
 from __future__ import annotations
