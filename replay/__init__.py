@@ -1,1 +1,1 @@
-"""Replays of numbers recorded from kohya: `headless.py golden`."""
+"""Replays of numbers recorded from kohya (`headless.py golden`), read by the importer that users run."""

@@ -16,18 +16,10 @@ from ..trainer.sdxl.buckets import (
     predefined_resolutions,
 )
 from .case import Case, Unsupported
+from .kohya_arguments import import_part
 
 _FLOAT_BOUND = 1e-9
-_SETTINGS = {
-    "max_reso",
-    "resolution",
-    "min_bucket_reso",
-    "max_bucket_reso",
-    "bucket_reso_steps",
-    "bucket_no_upscale",
-    "enable_bucket",
-}
-_RECORDS = {"predefined_resos", "rows", "note"}
+_RECORDS = {"predefined_resos", "rows", "note", "max_reso"}
 
 Numbers = list[float]
 Compute = Callable[[Size, Placement], Numbers]
@@ -74,23 +66,11 @@ def settings_of(table: Mapping[str, Any], name: str) -> BucketConfig:
     Raises:
         Unsupported: the table has a setting that is not known here, or a value that is refused.
     """
-    for key in table.keys() - _SETTINGS - _RECORDS:
-        if table[key]:
-            raise Unsupported(f"{name}: setting {key}={table[key]!r}")
-    resolution = table.get("max_reso") or table["resolution"]
-    width, height = resolution if isinstance(resolution, list) else (resolution, resolution)
-    names = {
-        "min_reso": "min_bucket_reso",
-        "max_reso": "max_bucket_reso",
-        "step": "bucket_reso_steps",
-    }
-    given = {ours: table[theirs] for ours, theirs in names.items() if table.get(theirs) is not None}
-    no_upscale = bool(table.get("bucket_no_upscale"))
-    enabled = table.get("enable_bucket", bool(given) or no_upscale)
-    try:
-        return BucketConfig((width, height), bool(enabled), no_upscale=no_upscale, **given)
-    except ValueError as error:
-        raise Unsupported(f"{name}: {error}") from error
+    given = {key: value for key, value in table.items() if key not in _RECORDS}
+    given["resolution"] = table.get("max_reso") or table["resolution"]
+    on = (given.get(key) for key in ("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps"))
+    given.setdefault("enable_bucket", any(on) or bool(given.get("bucket_no_upscale")))
+    return import_part(given, name).cache.buckets
 
 
 def largest_error(actual: Numbers, expected: Numbers) -> float:

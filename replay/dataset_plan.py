@@ -4,11 +4,11 @@ The order of batches is ours (counter-based draws), so what is compared of an ep
 each bucket and how its batches are cut.
 """
 
-import argparse
 import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,21 +19,22 @@ from torch import Tensor
 
 from ..trainer.batches.plan import epoch_batches
 from ..trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
-from ..trainer.dataset.dataset import Dataset
-from ..trainer.dataset.scan import scan_folder
+from ..trainer.files.index import FileIndex
 from ..trainer.files.store import Store
-from ..trainer.sdxl.buckets import BucketConfig, assign
+from ..trainer.kohya.config import KohyaConfig
+from ..trainer.kohya.folders import read_folders
+from ..trainer.sdxl.buckets import assign
 from ..trainer.sdxl.constants import LATENT_CHANNELS, LATENT_PIXELS
 from .case import Case, Unsupported
+from .kohya_arguments import from_words, import_part
 
 _SEED = 77
 Row = tuple[Any, ...]
 
 
 class _Made(NamedTuple):
-    """A tree's dataset, its cache and the batches of its first epoch, each a (bucket, paths)."""
+    """A tree's dataset in a cache and the batches of its first epoch, each a (bucket, paths)."""
 
-    dataset: Dataset
     cached: CachedDataset
     batches: list[tuple[tuple[int, int], list[str]]]
 
@@ -43,66 +44,46 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
     recorded = json.loads((folder / "dataset_plan.json").read_text(encoding="utf-8"))
     for name, plan in recorded.items():
         try:
-            options = _options(plan["args"], name)
+            config = _config(plan, name)
         except Unsupported as missing:
             yield missing
             continue
         with tempfile.TemporaryDirectory() as root:
-            made = _make(Path(root), plan["tree"], options)
+            made = _make(Path(root), plan["tree"], config)
         for quantity, ours, theirs in _compared(made, plan):
             yield Case(f"dataset_plan/{name} {quantity}", _difference(ours, theirs), 0)
 
 
-def _options(arguments: list[str], name: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--resolution", type=_resolution, default=(512, 512))
-    parser.add_argument("--enable_bucket", action="store_true")
-    parser.add_argument("--bucket_no_upscale", action="store_true")
-    parser.add_argument("--min_bucket_reso", type=int, default=256)
-    parser.add_argument("--max_bucket_reso", type=int, default=1024)
-    parser.add_argument("--bucket_reso_steps", type=int, default=64)
-    parser.add_argument("--train_batch_size", type=int, default=1)
-    parser.add_argument("--prior_loss_weight", type=float, default=1.0)
-    parser.add_argument("--caption_extension", default=".caption")
-    parser.add_argument("--enable_wildcard", action="store_true")
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        raise Unsupported(f"dataset_plan {name}: {' '.join(unknown)}")
-    return options
+def _config(plan: Mapping[str, Any], name: str) -> KohyaConfig:
+    """What the importer makes of the arguments; the folders are not among them, but in the tree."""
+    given = from_words(plan["args"])
+    if any(folder.startswith("reg/") for folder in plan["tree"]):
+        given["reg_data_dir"] = "reg"
+    return import_part(given, f"dataset_plan {name}")
 
 
-def _resolution(text: str) -> tuple[int, int]:
-    sides = [int(side) for side in text.split(",")]
-    return sides[0], sides[-1]
-
-
-def _make(root: Path, tree: dict[str, list[list[Any]]], options: argparse.Namespace) -> _Made:
-    extension = f".{options.caption_extension.lstrip('.')}"
-    write_tree(root, tree, extension)
-    has_reg = any(folder.startswith("reg/") for folder in tree)
-    dataset = scan_folder(
-        root / "data", reg_root=root / "reg" if has_reg else None, caption_extension=extension
-    )
-    settings = BucketConfig(
-        options.resolution,
-        options.enable_bucket,
-        options.min_bucket_reso,
-        options.max_bucket_reso,
-        options.bucket_reso_steps,
-        options.bucket_no_upscale,
-    )
-    cached = cache_latents(
-        dataset, LatentConfig(settings, "none", kohya=True), no_vae, Store(root / "cache")
-    )
-    paths = [s.path.relative_to(root).as_posix() for _, s in dataset.samples()]
+def _make(root: Path, tree: Mapping[str, Any], config: KohyaConfig) -> _Made:
+    cached = make_cache(root, tree, config)
+    paths = [s.path.relative_to(root).as_posix() for _, s in cached.dataset.samples()]
     batches = [
         (cached.items[batch[0].item_index].bucket, [paths[item.item_index] for item in batch])
-        for batch in epoch_batches(cached, options.train_batch_size, _SEED, 0)
+        for batch in epoch_batches(cached, config.train.batch_size, _SEED, 0)
     ]
-    return _Made(dataset, cached, batches)
+    return _Made(cached, batches)
 
 
-def write_tree(root: Path, tree: Mapping[str, Iterable[Sequence[Any]]], extension: str) -> None:
+def make_cache(root: Path, tree: Mapping[str, Any], config: KohyaConfig) -> CachedDataset:
+    """The dataset of a config in a cache, from a tree (see `_write_tree`) below ``data`` and ``reg``."""
+    _write_tree(root, tree, f".{config.folders[0].extension.lstrip('.')}")
+    kinds = {plan.path: "reg" if plan.is_reg else "data" for plan in config.folders}
+    dataset = read_folders(config.folders, lambda path: root / kinds[path], FileIndex(None))
+    cache = config.cache
+    recipe = LatentConfig(cache.buckets, "none", cache.flip, cache.kohya)
+    cached = cache_latents(dataset, recipe, _no_vae, Store(root / "cache"))
+    return replace(cached, texts=cache.texts)
+
+
+def _write_tree(root: Path, tree: Mapping[str, Iterable[Sequence[Any]]], extension: str) -> None:
     """Grey pictures and caption files: folder -> (stem, width, height, caption or None)."""
     for folder, files in tree.items():
         (root / folder).mkdir(parents=True)
@@ -113,7 +94,7 @@ def write_tree(root: Path, tree: Mapping[str, Iterable[Sequence[Any]]], extensio
                 path.write_text(caption, encoding="utf-8", newline="")
 
 
-def no_vae(pixels: np.ndarray) -> Tensor:
+def _no_vae(pixels: np.ndarray) -> Tensor:
     """Latents of nothing, for a cache whose latents nobody reads."""
     count, height, width, _ = pixels.shape
     return torch.zeros(count, LATENT_CHANNELS, height // LATENT_PIXELS, width // LATENT_PIXELS)
@@ -122,7 +103,7 @@ def no_vae(pixels: np.ndarray) -> Tensor:
 def _compared(made: _Made, plan: dict[str, Any]) -> Iterator[tuple[str, list[Row], list[Row]]]:
     """(what, our rows, kohya's rows)."""
     totals = {False: 0, True: 0}
-    for subset in made.dataset.subsets:
+    for subset in made.cached.dataset.subsets:
         totals[subset.is_reg] += len(subset.samples) * subset.repeats
     recorded = (plan["num_train_images"], plan["num_reg_images"])
     yield "pictures with repeats", [(totals[False], totals[True])], [recorded]
@@ -149,7 +130,7 @@ def _images(made: _Made) -> list[Row]:
     shown = Counter(path for _, paths in made.batches for path in paths)
     rows: list[Row] = []
     settings = made.cached.recipe.buckets
-    for subset, sample in made.dataset.samples():
+    for subset, sample in made.cached.dataset.samples():
         path = sample.path.relative_to(subset.root.parent.parent).as_posix()
         placement = assign(sample.size, settings)
         if shown[path]:

@@ -14,28 +14,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..trainer.config.loss import LossConfig
+from ..trainer.kohya.config import KohyaConfig
 from ..trainer.sdxl.schedule import Schedule
 from ..trainer.sdxl.size_embedding import sinusoid
 from ..trainer.training.loss import huber_threshold, per_sample
 from ..trainer.training.noise import multires_noise, offset_noise
 from .case import Case, Unsupported, largest
+from .kohya_arguments import from_words, import_part
 
 BOUND = 1e-5
 FUNCTION_SEED = 123
 ADAPTIVE_OFFSET, ADAPTIVE_SCALE = 0.05, 0.1  # what noise_offset_adaptive was recorded with
-
-_FLAGS = {
-    "loss_type": ("loss_type", str),
-    "huber_schedule": ("huber_schedule", str),
-    "huber_c": ("huber_c", float),
-    "huber_scale": ("huber_scale", float),
-    "min_snr_gamma": ("min_snr_gamma", float),
-    "v_pred_like_loss": ("v_pred_like", float),
-    "debiased_estimation_loss": ("debiased", None),
-    "scale_v_pred_loss_like_noise_pred": ("scale_v_pred", None),
-}
-_OTHERS = {"v_parameterization", "zero_terminal_snr", "masked_loss"}
 
 
 def cases(folder: Path) -> Iterator[Case | Unsupported]:
@@ -51,29 +40,15 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
     yield from _functions(tensors)
 
 
-def parse(line: str) -> tuple[LossConfig, set[str]]:
-    """A recorded command line -> loss settings and the switches that are not part of them."""
+def parse(line: str) -> KohyaConfig:
+    """What the importer makes of a recorded command line; in brackets stands what none was given for."""
     words = [] if line.startswith("(") else shlex.split(line)
-    settings: dict[str, Any] = {}
-    switches = set()
-    while words:
-        name = words.pop(0).removeprefix("--")
-        if name in _OTHERS:
-            switches.add(name)
-        elif name in _FLAGS:
-            field, kind = _FLAGS[name]
-            settings[field] = True if kind is None else kind(words.pop(0))
-        else:
-            raise Unsupported(f"losses: --{name}")
-    return LossConfig(**settings), switches
+    return import_part(from_words(words), "losses")
 
 
 def _error(line: str, result: dict[str, Any], tensors: dict[str, Tensor]) -> float:
-    config, switches = parse(line)
-    schedule = Schedule.sdxl(
-        "v" if "v_parameterization" in switches else "epsilon",
-        zero_terminal_snr="zero_terminal_snr" in switches,
-    )
+    imported = parse(line)
+    schedule, config = schedule_of(imported), imported.train.loss
     latents, noise, timesteps = (tensors[n] for n in ("latents", "noise", "timesteps"))
     target = schedule.target(latents, noise, timesteps)
     losses = per_sample(
@@ -83,7 +58,7 @@ def _error(line: str, result: dict[str, Any], tensors: dict[str, Tensor]) -> flo
         schedule,
         config,
         weights=tensors["loss_weights"],
-        mask=tensors["alpha_mask"] if "masked_loss" in switches else None,
+        mask=tensors["alpha_mask"] if config.masked else None,
     )
     expected = torch.tensor(result["per_sample"])
     noisy = schedule.noisy(latents, noise, timesteps)
@@ -96,6 +71,12 @@ def _error(line: str, result: dict[str, Any], tensors: dict[str, Tensor]) -> flo
         recorded = torch.tensor(result["huber_c"]).flatten()
         errors.append((huber_threshold(timesteps, schedule, config) - recorded).abs().max())
     return largest(errors)
+
+
+def schedule_of(config: KohyaConfig) -> Schedule:
+    """The noise schedule of a config of kohya's."""
+    fixed = config.train.loss.zero_terminal_snr == "on"
+    return Schedule.sdxl("v" if config.files.predicts_v else "epsilon", zero_terminal_snr=fixed)
 
 
 def _schedules(tensors: dict[str, Tensor]) -> Iterator[Case]:

@@ -6,7 +6,6 @@ caches, captions from the steps that showed them.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
@@ -17,20 +16,14 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..trainer.batches.plan import batches_per_epoch, epoch_of
-from ..trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
-from ..trainer.config.about import About
-from ..trainer.config.cache import TextConfig
-from ..trainer.config.train import TrainConfig
-from ..trainer.dataset.dataset import Dataset
-from ..trainer.dataset.scan import scan_folder
-from ..trainer.dataset.subsets import SubsetConfig, with_options
-from ..trainer.files.store import Store
+from ..trainer.batches.plan import batches_per_epoch, epoch_of, with_steps
+from ..trainer.cache.latents import CachedDataset
+from ..trainer.config.captions import CaptionConfig
+from ..trainer.kohya.config import KohyaConfig
 from ..trainer.lora_files.metadata import ModelFile, RunFacts, describe
-from . import kohya_arguments
 from .case import Case, Unsupported
-from .dataset_plan import no_vae, write_tree
-from .train import optimiser_config
+from .dataset_plan import make_cache
+from .kohya_arguments import from_words, import_all
 
 NOT_COMPARED = {
     "ss_session_id": "a random number of kohya's process",
@@ -58,100 +51,53 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
     """One case per recorded key, one for the keys that ours lack, one for the counters of checkpoints."""
     recorded = json.loads((folder / "metadata_run.json").read_text("utf-8"))
     theirs = recorded["metadata_last"]
-    given = kohya_arguments.parse(recorded["command_line"])
+    given = from_words(recorded["command_line"])
+    config = import_all(given, "metadata_run")
+    if config.train.optimiser.trains_text:
+        raise Unsupported("metadata_run: training of the text encoders")
     with tempfile.TemporaryDirectory() as root:
-        cached = _cache(Path(root), recorded, given)
-    batches = batches_per_epoch(cached, given.train_batch_size)
-    config = _config(given, theirs, batches)
-    ours = _metadata(config, cached, given, batches)
+        cached = make_cache(Path(root), _tree(recorded, config), config)
+    train = with_steps(config.train, cached)
+    if "seed" not in given:  # kohya drew one
+        train = replace(train, seed=int(theirs["ss_seed"]))
+    config = replace(config, train=train)
+    ours = _metadata(config, cached, given)
     compared = sorted(theirs.keys() - NOT_COMPARED.keys())
     lacking = [key for key in compared if key not in ours]
     yield Case("metadata_run keys that ours lack", float(len(lacking)), 0.0)
     for key in compared:
-        expected = _meant(key, theirs[key], given)
+        expected = _meant(key, theirs)
         yield Case(f"metadata_run {key}", float(not _same(ours.get(key, ""), expected)), 0.0)
     wrong = [
         name
         for name, counters in recorded.get("metadata_epoch", {}).items()
-        if _epoch(name, counters) != epoch_of(cached, config, int(counters["ss_steps"]))[0]
+        if _epoch(name, counters) != epoch_of(cached, train, int(counters["ss_steps"]))[0]
     ]
     yield Case("metadata_run epochs of checkpoints", float(len(wrong)), 0.0)
 
 
-def _config(given: argparse.Namespace, theirs: Mapping[str, str], batches: int) -> TrainConfig:
-    per_epoch = math.ceil(batches / given.gradient_accumulation_steps)
-    steps = given.max_train_steps
-    if given.max_train_epochs:
-        steps = given.max_train_epochs * per_epoch
-    settings = {**vars(given), "max_train_steps": steps}
-    seed = given.seed if given.seed is not None else int(theirs["ss_seed"])  # kohya drew one
-    return TrainConfig(
-        steps=steps,
-        batch_size=given.train_batch_size,
-        accumulation=given.gradient_accumulation_steps,
-        seed=seed,
-        lora=kohya_arguments.network(given),
-        optimiser=optimiser_config("metadata_run", settings, given.max_grad_norm),
-        loss=kohya_arguments.loss(given),
-        captions=kohya_arguments.captions(given),
-        checkpointing="full" if given.gradient_checkpointing else "off",
-    )
-
-
 def _metadata(
-    config: TrainConfig, cached: CachedDataset, given: argparse.Namespace, batches: int
+    config: KohyaConfig, cached: CachedDataset, given: Mapping[str, Any]
 ) -> dict[str, str]:
+    train, files = config.train, config.files
     facts = RunFacts(
-        steps=config.steps,
-        epochs=epoch_of(cached, config, config.steps)[0],
-        batches_per_epoch=batches,
+        steps=train.steps,
+        epochs=epoch_of(cached, train, train.steps)[0],
+        batches_per_epoch=batches_per_epoch(cached, train.batch_size),
         started=0.0,
         finished=0.0,
-        prediction="v" if given.v_parameterization else "epsilon",
-        zero_terminal_snr=given.zero_terminal_snr,
-        precision=given.mixed_precision,
-        fp8=given.fp8_base,
-        model=ModelFile(PurePosixPath(given.pretrained_model_name_or_path).name),
+        prediction="v" if files.predicts_v else "epsilon",
+        zero_terminal_snr=train.loss.zero_terminal_snr == "on",
+        precision=given.get("mixed_precision", "no"),
+        fp8=bool(given.get("fp8_base")),
+        model=ModelFile(PurePosixPath(files.checkpoint).name),
     )
-    about = About(
-        title=given.metadata_title or "",
-        author=given.metadata_author or "",
-        description=given.metadata_description or "",
-        license=given.metadata_license or "",
-        tags=given.metadata_tags or "",
-        comment=given.training_comment or "",
-    )
-    return {**describe(config, cached, facts), **about.keys(given.output_name or "None")}
+    return {**describe(train, cached, facts), **files.about.keys(config.checkpoints.name or "None")}
 
 
-def _cache(root: Path, recorded: Mapping[str, Any], given: argparse.Namespace) -> CachedDataset:
-    tree = _tree(recorded, given)
-    write_tree(root, tree, ".txt")
-    has_reg = any(folder.startswith("reg/") for folder in tree)
-    dataset = scan_folder(root / "data", reg_root=root / "reg" if has_reg else None)
-    dataset = _weighed(dataset, given.prior_loss_weight)
-    recipe = LatentConfig(
-        kohya_arguments.buckets(given),
-        "none",
-        flip=given.flip_aug,
-        kohya=True,
-        interpolation=given.resize_interpolation,
-    )
-    cached = cache_latents(dataset, recipe, no_vae, Store(root / "cache"))
-    length = given.max_token_length or 75
-    return replace(cached, texts=TextConfig(f"kohya {length}"))
-
-
-def _weighed(dataset: Dataset, weight: float) -> Dataset:
-    """kohya's prior_loss_weight on the regularisation pictures."""
-    reg = [replace(dataset, subsets=(s,)) for s in dataset.subsets if s.is_reg]
-    changed = [with_options(d, SubsetConfig(loss_weight=weight)).subsets[0] for d in reg]
-    return replace(dataset, subsets=(*(s for s in dataset.subsets if not s.is_reg), *changed))
-
-
-def _tree(recorded: Mapping[str, Any], given: argparse.Namespace) -> dict[str, list[list[Any]]]:
+def _tree(recorded: Mapping[str, Any], config: KohyaConfig) -> dict[str, list[list[Any]]]:
     """Folder -> rows of (stem, width, height, caption). Raises Unsupported without recorded caches."""
-    roots = {given.train_data_dir: "data", given.reg_data_dir: "reg"}
+    roots = {plan.path: "reg" if plan.is_reg else "data" for plan in config.folders}
     found: dict[tuple[str, int, int], list[str]] = {}
     for path in sorted(map(PurePosixPath, recorded.get("cache_files", {}))):
         name, root = _CACHE.fullmatch(path.name), roots.get(str(path.parent.parent))
@@ -160,7 +106,7 @@ def _tree(recorded: Mapping[str, Any], given: argparse.Namespace) -> dict[str, l
             found.setdefault(place, []).append(name["stem"])
     if not found:
         raise Unsupported("metadata_run: pictures without recorded latent caches")
-    shown = _shown(recorded, given)
+    shown = _shown(recorded, config.train.captions)
     tags = json.loads(recorded["metadata_last"]["ss_tag_frequency"])
     tree: dict[str, list[list[Any]]] = {}
     for (folder, width, height), stems in found.items():
@@ -172,7 +118,7 @@ def _tree(recorded: Mapping[str, Any], given: argparse.Namespace) -> dict[str, l
 
 
 def _shown(
-    recorded: Mapping[str, Any], given: argparse.Namespace
+    recorded: Mapping[str, Any], options: CaptionConfig
 ) -> dict[tuple[int, int], Counter[str]]:
     """How often each caption was shown with pictures of a size, (width, height)."""
     shown: dict[tuple[int, int], Counter[str]] = {}
@@ -180,9 +126,9 @@ def _shown(
         for caption, (height, width) in zip(
             step["captions"], step["original_sizes_hw"], strict=True
         ):
-            if caption or not given.caption_dropout_rate:
+            if caption or not options.dropout:
                 words = [word.strip() for word in caption.split(",")]
-                text = ", ".join(sorted(words) if given.shuffle_caption else words)
+                text = ", ".join(sorted(words) if options.shuffle else words)
                 shown.setdefault((width, height), Counter())[text] += 1
     return shown
 
@@ -197,10 +143,10 @@ def _captions(shown: Counter[str], tags: Mapping[str, int], count: int) -> list[
     return found or [""] * count
 
 
-def _meant(key: str, value: str, given: argparse.Namespace) -> str:
+def _meant(key: str, theirs: Mapping[str, str]) -> str:
     """The value that kohya used where it writes None for a default."""
-    defaults = {"ss_network_dim": given.network_dim, "ss_unet_lr": given.learning_rate}
-    return str(defaults[key]) if value == "None" and key in defaults else value
+    defaults = {"ss_network_dim": "4", "ss_unet_lr": theirs["ss_learning_rate"]}
+    return defaults[key] if theirs[key] == "None" and key in defaults else theirs[key]
 
 
 def _epoch(name: str, counters: Mapping[str, str]) -> int:

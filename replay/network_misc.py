@@ -13,11 +13,11 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from ..trainer.config.lora import LoraConfig
+from ..trainer.kohya.config import KohyaConfig
 from ..trainer.network.network import Network
 from ..trainer.network.unet_targets import find_targets
 from .case import Case, Unsupported, largest
-from .network import lora_config
+from .kohya_arguments import import_part, network_arguments
 from .train import load_unet
 
 RATE_BOUND = 1e-9
@@ -34,20 +34,30 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
             yield from _norm_cases(name, recorded, folder, unet, network)
             continue
         try:
-            config = lora_config(network, recorded["args"])
+            config = _config({**network, "network_args": recorded["args"]}, name, recorded)
         except Unsupported as missing:
             yield missing
         else:
-            yield from _argument_cases(name, recorded, Network(find_targets(unet, config)), config)
+            made = Network(find_targets(unet, config.train.lora))
+            yield from _argument_cases(name, recorded, made, config)
+
+
+def _config(about: Mapping[str, Any], name: str, recorded: Mapping[str, Any]) -> KohyaConfig:
+    """The settings of a recorded network. Raises Unsupported when the importer refuses them."""
+    more = {"unet_lr": recorded.get("unet_lr"), "scale_weight_norms": recorded.get("max_norm")}
+    return import_part({**network_arguments(about), **more}, f"network_misc/{name}")
 
 
 def _argument_cases(
-    name: str, recorded: Mapping[str, Any], network: Network, config: LoraConfig
+    name: str, recorded: Mapping[str, Any], network: Network, config: KohyaConfig
 ) -> Iterator[Case]:
-    where = f"network_misc/{name}"
+    where, lora = f"network_misc/{name}", config.train.lora
     if "groups" in recorded:
-        groups = network.groups(config)
-        ours = [(len(group.parameters), recorded["unet_lr"] * group.factor) for group in groups]
+        groups = network.groups(lora)
+        ours = [
+            (len(group.parameters), config.train.optimiser.learning_rate * group.factor)
+            for group in groups
+        ]
         theirs = [(group["n_tensors"], group["lr"]) for group in recorded["groups"]]
         sizes_differ = [size for size, _ in ours] != [size for size, _ in theirs]
         yield Case(f"{where} groups", float(sizes_differ), 0.0)
@@ -56,7 +66,7 @@ def _argument_cases(
             f"{where} rates", largest(abs(a / b - 1) for (_, a), (_, b) in rates), RATE_BOUND
         )
     if "block_lr_weight" in recorded:
-        pairs = zip(config.block_rates, recorded["block_lr_weight"], strict=True)
+        pairs = zip(lora.block_rates, recorded["block_lr_weight"], strict=True)
         yield Case(f"{where} weights", largest(abs(a - b) for a, b in pairs), RATE_BOUND)
     if "modules" in recorded:
         modules = {target.key: [target.rank, target.alpha] for target in network.targets}
@@ -68,9 +78,10 @@ def _argument_cases(
 def _norm_cases(
     name: str, recorded: Mapping[str, Any], folder: Path, unet: nn.Module, about: Mapping[str, Any]
 ) -> Iterator[Case]:
-    network = Network(find_targets(unet, lora_config(about, {})))
+    lora = _config(about, name, recorded).train.lora
+    network = Network(find_targets(unet, lora))
     network.load(load_file(folder / recorded["input"]))
-    most = recorded["max_norm"]
+    most = lora.max_norm
     before = dict(zip(network.adapters, network.limit_norms(most).tolist(), strict=True))
     after = {key: min(norm, most) for key, norm in before.items()}
     factors = {

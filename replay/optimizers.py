@@ -11,10 +11,11 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..trainer.config.optimiser import OptimiserConfig
-from ..trainer.config.optimisers import class_name, find_kind
+from ..trainer.config.optimisers import class_name
+from ..trainer.kohya.toml import KNOWN
 from ..trainer.optim.optimiser import Optimiser, ParameterGroup
 from .case import Case, Unsupported, largest
+from .kohya_arguments import import_part
 
 BOUND = 1e-6
 RATE_BOUND = 1e-9
@@ -32,27 +33,9 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
             yield missing
 
 
-def optimiser_kind(name: str) -> str:
-    """Our name of an optimiser; Unsupported for one that is not in the table."""
-    found = find_kind(name)
-    if found is None:
-        raise Unsupported(f"optimizer_type={name}")
-    return found
-
-
-def kohya_config(kind: str, rate: float, arguments: list[str], **settings: Any) -> OptimiserConfig:
-    """The settings under which an optimiser gets what kohya gives it: torch's defaults, then arguments."""
-    try:
-        return OptimiserConfig(
-            learning_rate=rate, type=kind, arguments=tuple(arguments), **settings
-        )
-    except ValueError as error:
-        raise Unsupported(f"{kind}: {error}") from error
-
-
 def _run_cases(name: str, run: dict[str, Any], tensors: dict[str, Tensor]) -> Iterator[Case]:
-    kind = optimiser_kind(run["optimizer_type"])
-    config = kohya_config(kind, run["learning_rate"], run["optimizer_args"], max_grad_norm=0.0)
+    given = {key: value for key, value in run.items() if key in KNOWN}
+    config = import_part({**given, "max_grad_norm": 0.0}, name).train.optimiser
     count = sum(key.startswith("init.") for key in tensors)
     parameters = [nn.Parameter(tensors[f"init.{i}"].clone()) for i in range(count)]
     try:
@@ -70,7 +53,7 @@ def _run_cases(name: str, run: dict[str, Any], tensors: dict[str, Tensor]) -> It
             error = _distance(parameters, tensors, f"{name}.eval")
         yield Case(f"optimizers/{name} averaged", error, BOUND)
     yield Case(f"optimizers/{name} rates", _rate_error(rates, run), RATE_BOUND)
-    wrong = class_name(kind) != run["reported_name"]
+    wrong = class_name(config.type) != run["reported_name"]
     yield Case(f"optimizers/{name} class", float(wrong), 0.0)
 
 

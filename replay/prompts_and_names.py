@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..trainer.config.checkpoints import CheckpointConfig
+from ..trainer.kohya.prompt_files import prompt_lines
 from ..trainer.kohya.prompt_lines import Prompt, parse_prompts
 from .case import Case
+from .kohya_arguments import import_part
 
 _NAMES = {
     "prompt": "text",
@@ -27,7 +28,8 @@ _NAMES = {
 def cases(folder: Path) -> Iterator[Case]:
     """One case per recorded line and rotation: how many of its settings or files differ."""
     recorded = json.loads((folder / "prompts_and_names.json").read_text("utf-8"))
-    ours = parse_prompts("\n".join(recorded["prompt_file_lines"]), kohya=True)
+    lines = prompt_lines("\n".join(recorded["prompt_file_lines"]), ".txt")
+    ours = parse_prompts("\n".join(lines), kohya=True)
     missing = abs(len(ours) - len(recorded["parsed"]))
     yield Case("prompts_and_names/lines", float(missing), 0.0)
     for prompt, theirs in zip(ours, recorded["parsed"], strict=False):
@@ -49,7 +51,8 @@ def _rotation(theirs: dict[str, Any]) -> Case:
     unit = "epochs" if "save_every_n_epochs" in theirs else "steps"
     every, last = theirs[f"save_every_n_{unit}"], theirs.get(f"save_last_n_{unit}") or 0
     name = theirs["name"].rpartition("-")[0]
-    config = CheckpointConfig(name, **{f"every_{unit}": every, f"keep_last_{unit}": last})
+    given = {f"save_every_n_{unit}": every, f"save_last_n_{unit}": last}
+    config = import_part({"output_name": name, **given}, theirs["name"]).checkpoints
     if unit == "epochs":
         first = config.epoch_file(every)
         removed = {no: config.epoch_to_remove(int(no), every) for no in theirs["removed"]}

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..trainer.dataset.images import load_rgb, resize_and_crop
 from ..trainer.sdxl.buckets import BucketConfig, assign, kohya_crop
 from .bucketing import largest_error, settings_of
 from .case import Case, Unsupported
+from .kohya_arguments import import_part
 
 _STATISTICS_BOUND = 1e-5
 _CROP_BOUND = 1e-9
@@ -75,9 +76,8 @@ def _row_cases(
 
 
 def _interpolation(mode: str, file: str) -> Interpolation | None:
-    if mode not in {"default", *get_args(Interpolation)}:
-        raise Unsupported(f"resize {file}: interpolation {mode}")
-    return None if mode == "default" else cast(Interpolation, mode)
+    given = {} if mode == "default" else {"resize_interpolation": mode}
+    return import_part(given, f"resize {file}").folders[0].interpolation
 
 
 def _statistics(row: dict[str, Any], made: np.ndarray) -> Iterator[Case]:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..trainer.sdxl.token_chunks import CHUNK, EOS, INNER, kohya_positions
+from ..trainer.sdxl.token_chunks import CHUNK, EOS, kohya_positions
 from .case import Case, Unsupported
+from .kohya_arguments import import_part
 
 _MODE = re.compile(r"(max|weighted)_(None|\d+)")
 _WEIGHT_BOUND = 1e-6
@@ -41,12 +42,16 @@ def _mode_cases(
     if not found:
         yield Unsupported(f"tokens: mode {mode}")
         return
-    length = INNER if found[2] == "None" else int(found[2])
-    if length % INNER:
-        yield Unsupported(f"tokens: max_token_length {length}")
+    given = {"weighted_captions": found[1] == "weighted"}
+    if found[2] != "None":
+        given["max_token_length"] = int(found[2])
+    try:
+        texts = import_part(given, "tokens").cache.texts
+    except Unsupported as missing:
+        yield missing
         return
-    weighted = found[1] == "weighted"
-    tokens = kohya_tokens(tokenizer, caption, length, weighted)
+    length = int(texts.chunks.removeprefix("kohya "))
+    tokens = kohya_tokens(tokenizer, caption, length, texts.weighted)
     chunks = tokens.chunks["l"]
     positions = kohya_positions(len(chunks))
     made = {

@@ -9,28 +9,25 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..trainer.batches.training_data import Batch
-from ..trainer.config.loss import LossConfig
-from ..trainer.config.optimiser import LrSchedule, OptimiserConfig
+from ..trainer.batches.training_data import VAE_SCALE, Batch
+from ..trainer.kohya.config import KohyaConfig
 from ..trainer.layers.attach import Attachment, leaf_plan
 from ..trainer.network.network import Network
 from ..trainer.network.unet_targets import find_targets
 from ..trainer.optim.lr_schedule import learning_rate
 from ..trainer.optim.optimiser import Optimiser
 from ..trainer.sdxl.constants import VAE_SCALE
-from ..trainer.sdxl.schedule import Schedule
 from ..trainer.sdxl.size_embedding import size_vector
 from ..trainer.training.step import Draws, Model, sample_losses
 from .case import Case, Unsupported, largest
-from .lr_schedules import ARGUMENTS, FLAGS, length, schedule_settings
-from .network import lora_config
-from .optimizers import kohya_config, optimiser_kind
+from .kohya_arguments import import_part, network_arguments
+from .losses import schedule_of
 
 LOSS_BOUND = 1e-5
 DELTA_BOUND = 1e-3
@@ -95,18 +92,14 @@ class _Replay:
         self, where: Path, network: dict, tag: str, run: dict, inputs: dict[str, Tensor]
     ) -> None:
         self.where, self.tag, self.run, self.inputs = where, tag, run, inputs
-        self.settings = run["settings"]
-        self.lora = lora_config({**network, **self.settings}, _network_arguments(network))
+        imported = _config(network, tag, run)
+        train = self.config = imported.train
+        self.lora, self.optimiser, self.loss = train.lora, train.optimiser, train.loss
+        self.schedule = schedule_of(imported)
         self._refuse_unknown()
-        self.optimiser = optimiser_config(tag, self.settings, run["max_grad_norm"])
-        self.loss = loss_config(self.settings)
-        self.schedule = Schedule.sdxl(
-            "v" if self.settings.get("v_parameterization") else "epsilon",
-            zero_terminal_snr=bool(self.settings.get("zero_terminal_snr")),
-        )
         self.steps = load_file(where / f"steps_{tag}.safetensors")
         masks = where / "alpha_masks.safetensors"
-        self.masks = load_file(masks) if self.settings.get("masked_loss") else {}
+        self.masks = load_file(masks) if self.loss.masked else {}
 
     def _refuse_unknown(self) -> None:
         rates = self.run.get("param_group_lrs") or [0]
@@ -141,12 +134,10 @@ class _Replay:
         done, losses = 0, []
         for index, after in enumerate(self.run["optimizer_step_after"]):
             loss = self._loss(model, index)
-            optimiser.backward(loss / self.run["gradient_accumulation_steps"])
+            optimiser.backward(loss / self.config.accumulation)
             losses.append(float(loss.detach()))
             if after > done:
-                optimiser.step(
-                    learning_rate(self.optimiser, done, self.settings["max_train_steps"])
-                )
+                optimiser.step(learning_rate(self.optimiser, done, self.config.steps))
                 done = after
             if self.lora.max_norm:
                 network.limit_norms(self.lora.max_norm)
@@ -168,57 +159,20 @@ class _Replay:
         )
         draws = Draws(self.steps[f"{index:03}.noise"], self.steps[f"{index:03}.timesteps"])
         noisy = None
-        if self.settings.get("ip_noise_gamma"):
+        if self.loss.ip_noise_gamma:
             noisy = self.steps[f"{index:03}.noisy_latents"]
         return sample_losses(model, batch, draws, self.loss, noisy=noisy).mean()
 
 
-def _network_arguments(network: dict[str, Any]) -> dict[str, str]:
-    """network_args, recorded as kohya's list of key=value or as a mapping."""
-    given = network.get("network_args") or {}
-    return dict(given if isinstance(given, dict) else (pair.split("=", 1) for pair in given))
-
-
-def optimiser_config(
-    tag: str, settings: dict[str, Any], max_grad_norm: float | None
-) -> OptimiserConfig:
-    """kohya's optimiser and schedule settings as ours. Raises Unsupported for what is not built."""
-    schedule = settings["lr_scheduler"].replace("constant_with_warmup", "constant")
-    if schedule not in get_args(LrSchedule):
-        raise Unsupported(f"{tag}: lr_scheduler={schedule}")
-    return kohya_config(
-        optimiser_kind(settings["optimizer_type"]),
-        settings["unet_lr"] or settings["learning_rate"],
-        settings.get("optimizer_args") or [],
-        schedule=schedule,
-        warmup=length(str(settings.get("lr_warmup_steps") or 0.0)),
-        max_grad_norm=max_grad_norm or 0.0,
-        **schedule_settings(_flags(settings)),
-    )
-
-
-def _flags(settings: dict[str, Any]) -> list[str]:
-    """The settings of the schedule that were given, as on kohya's command line."""
-    found: list[str] = []
-    for flag in (*FLAGS, ARGUMENTS):
-        value = settings.get(flag.removeprefix("--"))
-        if value:
-            found += [flag, *map(str, value if isinstance(value, list) else [value])]
-    return found
-
-
-def loss_config(settings: dict[str, Any]) -> LossConfig:
-    """kohya's loss settings as ours; noise settings are left out, the noise is recorded."""
-    return LossConfig(
-        loss_type=settings.get("loss_type") or "l2",
-        huber_schedule=settings.get("huber_schedule") or "snr",
-        huber_c=settings.get("huber_c") or 0.1,
-        huber_scale=settings.get("huber_scale") or 1.0,
-        min_snr_gamma=settings.get("min_snr_gamma") or 0.0,
-        debiased=bool(settings.get("debiased_estimation_loss")),
-        scale_v_pred=bool(settings.get("scale_v_pred_loss_like_noise_pred")),
-        v_pred_like=settings.get("v_pred_like_loss") or 0.0,
-    )
+def _config(network: dict[str, Any], tag: str, run: dict[str, Any]) -> KohyaConfig:
+    """What the importer makes of a run's settings. Raises Unsupported for what is not built."""
+    given = {
+        **network_arguments(network),
+        **run["settings"],
+        "gradient_accumulation_steps": run["gradient_accumulation_steps"],
+        "max_grad_norm": run["max_grad_norm"] or 0.0,
+    }
+    return import_part(given, tag)
 
 
 def _delta_error(initial: dict, final: dict, ours: dict) -> float:

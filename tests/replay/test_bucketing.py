@@ -55,7 +55,7 @@ def test_other_settings_and_buckets_off_replay(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value", "named"),
-    [("random_crop", True, "random_crop=True"), ("bucket_reso_steps", 12, "multiple of 8")],
+    [("random_crop", True, "random_crop = True"), ("bucket_reso_steps", 12, "multiple of 8")],
 )
 def test_an_unknown_setting_is_named(golden, tmp_path, key, value, named):
     with pytest.raises(Unsupported, match=named):

@@ -51,4 +51,4 @@ def test_a_wrong_row_fails_its_case(copy, alter, wrong):
 def test_an_unknown_flag_is_named(copy):
     change(copy, lambda recorded: recorded["plain"]["args"].extend(["--random_crop"]))
     first, *_ = cases(copy)
-    assert isinstance(first, Unsupported) and "--random_crop" in str(first)
+    assert isinstance(first, Unsupported) and "random_crop = True" in str(first)

@@ -86,8 +86,7 @@ def test_what_is_not_built_is_named_and_the_rest_replayed(golden, tmp_path):
         of(cases, "cosine").update(extra_args=["--lr_scheduler_args", "num_cycles=3"])
 
     cases = edited(golden, tmp_path, change)
-    assert {str(case) for case in cases if isinstance(case, Unsupported)} == {
-        "lr_schedules: greedy",
-        "lr_schedules: --lr_scheduler_args",
-    }
+    cosine, linear = (str(case) for case in cases if isinstance(case, Unsupported))
+    assert cosine.startswith("lr_schedules: lr_scheduler_args has num_cycles;")
+    assert linear.startswith("lr_schedules: lr_scheduler is 'greedy';")
     assert failed(cases) == [] and sum(isinstance(case, Case) for case in cases) > 20

@@ -95,7 +95,7 @@ def test_a_run_of_other_options_replays(replayed):
             del line[at : at + 2]
         line[line.index("--max_train_epochs") : line.index("--save_every_n_epochs")] = [
             "--max_train_steps", "20", "--gradient_accumulation_steps", "2", "--loss_type", "huber",
-            "--optimizer_args", "weight_decay=0.1", "betas=.9,.99", "--mixed_precision", "fp16",
+            "--optimizer_args", "betas=.9,.99", "weight_decay=0.1", "--mixed_precision", "fp16",
             "--gradient_checkpointing", "--zero_terminal_snr", "--v_parameterization",
         ]  # fmt: skip
         recorded["metadata_epoch"] = {}
@@ -105,7 +105,7 @@ def test_a_run_of_other_options_replays(replayed):
             "ss_gradient_accumulation_steps": "2", "ss_total_batch_size": "4",
             "ss_loss_type": "huber", "ss_mixed_precision": "fp16", "ss_zero_terminal_snr": "True",
             "ss_gradient_checkpointing": "True", "modelspec.prediction_type": "v",
-            "ss_optimizer": "torch.optim.adamw.AdamW(weight_decay=0.1,betas=(0.9, 0.99))",
+            "ss_optimizer": "torch.optim.adamw.AdamW(betas=(0.9, 0.99),weight_decay=0.1)",
         }  # fmt: skip
         del recorded["metadata_last"]["ss_network_args"]
 

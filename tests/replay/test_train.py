@@ -25,8 +25,8 @@ def replay(golden, recorded, *, network=(), settings=(), **run):
     ("change", "words"),
     [
         ({"network": {"network_args": ["rank_dropout=0.1"]}}, "l2: dropout"),
-        ({"network": {"network_args": ["train_t5xxl=True"]}}, "network_args train_t5xxl"),
-        ({"settings": {"optimizer_type": "Muon"}}, "optimizer_type=Muon"),
+        ({"network": {"network_args": ["train_t5xxl=True"]}}, "network_args has train_t5xxl"),
+        ({"settings": {"optimizer_type": "Muon"}}, "optimizer_type is 'Muon'"),
         ({"settings": {"optimizer_args": ["amsgrad"]}}, "amsgrad"),
         ({"settings": {"lr_scheduler": "piecewise_constant"}}, "step_rules"),
         ({"param_group_lrs": [1e-4, 1e-3]}, "several learning rates"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from ..config.optimiser import LrSchedule
-from ..config.optimisers import ADAMW_ALIKE, OptimiserType, is_relative, parse_arguments
+from ..config.optimisers import ADAMW_ALIKE, OptimiserType, find_kind, is_relative, parse_arguments
 from ..config.problems import Problems
 
 SCHEDULE_ARGUMENTS = {
@@ -15,8 +15,6 @@ SCHEDULE_ARGUMENTS = {
     "warmup_stable_decay": {"warmup_type": "warmup_shape", "decay_type": "decay_shape"},
 }
 """What lr_scheduler_args may hold for each schedule, and the field that it is."""
-
-_BY_LOWER_CASE = {name.lower(): name for name in get_args(OptimiserType)}
 
 
 def optimiser_settings(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +69,7 @@ def _kind(values: Mapping[str, Any]) -> str:
             agrees = name.lower() in ("adamw", kind.lower())
             problems.need(agrees, f"{switch} contradicts optimizer_type {name!r}; take one away")
             name = kind
-    found = _BY_LOWER_CASE.get(name.rpartition(".")[2].lower())
+    found = find_kind(name.rpartition(".")[2])
     known = ", ".join(get_args(OptimiserType))
     problems.need(found is not None, f"optimizer_type is {name!r}; it must be one of {known}")
     if problems:

@@ -100,6 +100,7 @@ def test_kohyas_defaults():
         ("use_8bit_adam = true", "AdamW8bit", ()),
         ('use_lion_optimizer = true\noptimizer_args = ["weight_decay=0.1"]', "Lion", ("weight_decay=0.1",)),
         ('optimizer_type = "torch.optim.RAdam"', "RAdam", ()),
+        ('optimizer_type = "DAdaptAdamPreprint"', "DAdaptation", ()),
         ('optimizer_type = ""', "AdamW", ()),
     ],
 )  # fmt: skip
