@@ -29,7 +29,7 @@ OWN = {
 """Which of the pack's folders a folder may import; the others are scripts."""
 
 CORE_LIBRARIES = {
-    "torch", "numpy", "PIL", "cv2", "safetensors", "onnxruntime", "huggingface_hub", "regex", "psutil", "triton",
+    "torch", "numpy", "PIL", "cv2", "safetensors", "onnxruntime", "huggingface_hub", "regex", "filelock", "triton",
 }  # fmt: skip
 LIMIT = 300
 
