@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pickle
 import re
@@ -14,7 +15,9 @@ import torch
 
 from ..files.atomic import sync_folder
 from ..files.digests import file_digest
-from ..training.state import State, log
+from ..training.state import State
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 
