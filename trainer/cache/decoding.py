@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..dataset.dataset import Interpolation, Sample
-from ..dataset.images import DECODE_ERRORS, explain, load_rgb, resize_and_crop
-from ..dataset.unchanged import CHANGED
-from ..files.digests import bytes_digest
+from ..dataset.images import load_rgb, resize_and_crop
+from ..dataset.unchanged import read_unchanged
 from ..sdxl.buckets import Placement, Size
 
 MAX_THREADS = 8  # each may hold a decoded picture
@@ -72,11 +71,6 @@ def decoded(
 def _decode(job: Job, kohya: bool) -> np.ndarray:
     """A picture in its bucket, uint8 [H, W, 3]; its bytes are those that the dataset knows."""
     path = job.sample.path
-    try:
-        data = path.read_bytes()
-    except DECODE_ERRORS as error:
-        raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
-    if bytes_digest(data) != job.sample.digest:
-        raise ValueError(f"{path} changed {CHANGED}")
+    data = read_unchanged(path, job.sample.digest)
     image = load_rgb(path, kohya=kohya, data=data)
     return resize_and_crop(image, job.placement, job.interpolation)

@@ -7,7 +7,6 @@ without either, there is none and all counts. Source: kohya's masked_loss and al
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..dataset.dataset import Interpolation, Sample
-from ..dataset.images import DECODE_ERRORS, explain, load_alpha, load_rgb, resize_and_crop
-from ..dataset.unchanged import CHANGED
-from ..files.digests import bytes_digest, digest
+from ..dataset.images import load_alpha, load_rgb, resize_and_crop
+from ..dataset.unchanged import read_unchanged
+from ..files.digests import digest
 from ..files.store import Store
 from ..sdxl.buckets import Placement, Size
 from .latents import CachedDataset, CachedItem, cached_item, interpolation, placed
@@ -106,9 +105,9 @@ def _grey(job: _Job) -> np.ndarray | None:
     """The mask at the size of its file, uint8 [H, W]."""
     sample = job.sample
     if sample.mask is None:
-        data = _read(sample.path, sample.digest)
+        data = read_unchanged(sample.path, sample.digest)
         return load_alpha(sample.path, data, kohya=job.kohya)
-    data = _read(sample.mask, sample.mask_digest)
+    data = read_unchanged(sample.mask, sample.mask_digest)
     grey = None if job.kohya else load_alpha(sample.mask, data)  # a cut-out serves as a mask too
     if grey is None:
         grey = load_rgb(sample.mask, kohya=job.kohya, data=data)[:, :, 0]
@@ -119,14 +118,3 @@ def _grey(job: _Job) -> np.ndarray | None:
             "it the picture's shape (its size may differ)."
         )
     return grey
-
-
-def _read(path: Path, known: str | None) -> bytes:
-    """The bytes of a file, those that the dataset knows."""
-    try:
-        data = path.read_bytes()
-    except DECODE_ERRORS as error:
-        raise ValueError(f"Cannot read the picture {path}: {explain(error)}") from error
-    if bytes_digest(data) != known:
-        raise ValueError(f"{path} changed {CHANGED}")
-    return data

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..files.digests import file_digest
+from pathlib import Path
+
+from ..files.digests import bytes_digest, file_digest
 from ..files.index import FileStamp
 from .dataset import Dataset
 from .images import explain
@@ -28,6 +30,22 @@ def check_unchanged(dataset: Dataset) -> None:
         except OSError as error:
             changed.append(f"{sample.path}: {explain(error)}")
     refuse_changed(changed, CHANGED)
+
+
+def read_unchanged(path: Path, known: str | None, *, named: bool = True) -> bytes:
+    """The bytes of an image or mask, those that the dataset knows by the digest ``known``.
+
+    Raises:
+        ValueError: it cannot be read, or has changed; the sentence says its path, unless not ``named``.
+    """
+    try:
+        data = path.read_bytes()
+    except (OSError, MemoryError) as error:
+        reason = explain(error)
+        raise ValueError(f"Cannot read the image {path}: {reason}" if named else reason) from error
+    if bytes_digest(data) != known:
+        raise ValueError(f"{path if named else 'it'} changed {CHANGED}")
+    return data
 
 
 def refuse_changed(findings: list[str], advice: str) -> None:

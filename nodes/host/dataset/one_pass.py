@@ -14,9 +14,8 @@ from ....trainer.cache.encoding import LatentWriter
 from ....trainer.cache.latents import plan_latents
 from ....trainer.config.cache import CacheConfig
 from ....trainer.dataset.dataset import Dataset, Sample
-from ....trainer.dataset.images import explain, opened, resize_and_crop, to_rgb
-from ....trainer.dataset.unchanged import CHANGED
-from ....trainer.files.digests import bytes_digest
+from ....trainer.dataset.images import opened, resize_and_crop, to_rgb
+from ....trainer.dataset.unchanged import read_unchanged
 from ....trainer.sdxl.buckets import Size
 from ..cache_folder import cache_store
 from ..model import vae as images
@@ -44,7 +43,9 @@ class Reader:
 
         Raises ValueError saying why there are none.
         """
-        return prepare(_bytes_of(sample), side, fast=self._fast)
+        return prepare(
+            read_unchanged(sample.path, sample.digest, named=False), side, fast=self._fast
+        )
 
     def tagged(self, digest: str) -> None:
         """To be told, in the order of reading, of each picture that the tagger is done with."""
@@ -79,7 +80,7 @@ class OnePass(Reader):
         jobs = self._jobs.get(sample.digest)
         if jobs is None:
             return super().decode(sample, side)
-        with opened(sample.path, _bytes_of(sample)) as image:
+        with opened(sample.path, read_unchanged(sample.path, sample.digest, named=False)) as image:
             rgb = to_rgb(image, self._kohya)
             square = prepare(image, side)
         self._pixels[sample.digest] = [
@@ -119,13 +120,3 @@ def one_pass(
             lambda _: check_interrupt(),
         ) as writer:
             yield OnePass(jobs, recipe.kohya, writer)
-
-
-def _bytes_of(sample: Sample) -> bytes:
-    try:
-        data = sample.path.read_bytes()
-    except OSError as error:
-        raise ValueError(explain(error)) from error
-    if bytes_digest(data) != sample.digest:
-        raise ValueError(f"it changed {CHANGED}")
-    return data
