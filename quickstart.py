@@ -26,6 +26,7 @@ MODULES = (
     "huggingface_hub",
     "safetensors",
     "regex",
+    "filelock",
     "aiohttp",
 )
 DEMO_MODULES = ("onnx", "skimage")

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..trainer.batches.training_data import VAE_SCALE, Batch
+from ..trainer.batches.training_data import Batch
 from ..trainer.kohya.config import KohyaConfig
 from ..trainer.layers.attach import Attachment, leaf_plan
 from ..trainer.network.network import Network

@@ -67,7 +67,7 @@ ROOMS = {
 """The same for every folder that has rooms."""
 
 CORE_LIBRARIES = {
-    "torch", "numpy", "PIL", "cv2", "safetensors", "onnxruntime", "huggingface_hub", "regex", "psutil", "triton",
+    "torch", "numpy", "PIL", "cv2", "safetensors", "onnxruntime", "huggingface_hub", "regex", "filelock", "triton",
 }  # fmt: skip
 LIMIT = 300
 LONGEST_FUNCTION = 50

@@ -43,7 +43,7 @@ def read_unchanged(path: Path, digest: str | None, *, named: bool = True) -> byt
     """
     try:
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise (unreadable(path, error) if named else ValueError(explain(error))) from error
     check_bytes(data, digest, str(path) if named else "it")
     return data

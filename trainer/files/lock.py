@@ -1,86 +1,111 @@
-"""One process at a time in a folder, also where its owner was killed."""
+"""One process at a time in a folder: a lock of the operating system, which ends with its holder.
+
+A killed process holds nothing any more, a sleeping one still holds it: nothing is judged by a clock. The
+locked file lies outside of the folder and is never deleted, so that the folder can be renamed and removed
+while it is held (Windows), and so that nobody ever holds a file that others can no longer see.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
+from filelock import FileLock, Timeout
+
+from .atomic import write_atomically
+
+log = logging.getLogger(__name__)
 
 NAME = "lock.json"
-BEAT_SECONDS = 10.0
-STALE_SECONDS = 60.0
-"""A lock without a heartbeat for so long belongs to nobody, should its process be on another machine."""
+"""A file in the folder with the name of its holder, only for sentences about it: the lock is elsewhere."""
+
+LOCKS = ".locks"
+"""Beside the folder: an empty file for each folder that was ever locked."""
+
+PATIENCE, POLL = 0.2, 0.02
+"""Seconds that a lock is waited for, and between attempts: `owner` holds it for a moment as well."""
+
+_UNSUPPORTED = frozenset(("ENOSYS", "ENOTSUP", "EOPNOTSUPP", "ENOLCK"))
+"""What drives say, of a network mostly, that know no locks."""
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
     """Hold the folder, which is made, until the end of the block.
 
+    On a drive that knows no locks this is only a warning: two trainings of one run are rarer than
+    such drives, and a lock that is a mere file would outlive a killed process.
+
     Raises:
-        ValueError: a living process holds it; says which.
+        ValueError: somebody holds it, also this very process; says who.
+        OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / NAME
-    _take(path)
-    stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(path, stop), daemon=True)
-    beat.start()
+    path = _lock_file(folder)
+    path.parent.mkdir(exist_ok=True)
+    lock = FileLock(path)  # a new one each time: one and the same can be taken twice
     try:
+        lock.acquire(PATIENCE, POLL)
+    except Timeout:
+        raise ValueError(
+            f"Another ComfyUI ({_holder(folder)}) is training this very run in {folder}. Wait for it, "
+            "or stop it there."
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        if not _is_unsupported(error):
+            raise
+        log.warning(
+            "LoRA Loop: the drive of %s knows no file locks (%s). See to it yourself that no other "
+            "ComfyUI trains the same run there.", folder, error,
+        )  # fmt: skip
+    try:
+        _sign(folder)
         yield
     finally:
-        stop.set()
-        beat.join()
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that stays means nothing without the lock
+            (folder / NAME).unlink(missing_ok=True)
+        lock.release()
 
 
 def owner(folder: Path) -> str | None:
-    """Who holds the folder; None if nobody does, or its process is gone."""
-    return _living_owner(folder / NAME)
-
-
-def _take(path: Path) -> None:
-    while True:
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
-            return
-        except FileExistsError:
-            owner = _living_owner(path)
-            if owner is not None:
-                raise ValueError(
-                    f"Another ComfyUI ({owner}) is training this very run in {path.parent}. Wait for it, "
-                    "or stop it there."
-                ) from None
-            path.unlink(missing_ok=True)
-
-
-def _living_owner(path: Path) -> str | None:
-    """Who holds the lock; None if it is free, or its process is gone."""
-    try:
-        age, text = time.time() - path.stat().st_mtime, path.read_text("utf-8")
-    except FileNotFoundError:
-        return None
-    if age > STALE_SECONDS:
+    """Who holds the folder; None if nobody does, or if its drive cannot tell."""
+    path = _lock_file(folder)
+    if not path.is_file():
         return None
     try:
-        owner = json.loads(text)
-        host, pid = str(owner["host"]), int(owner["pid"])
-    except (ValueError, TypeError, LookupError):  # about to be written, or cut off by a kill
-        return "which one is not known yet"
-    is_here = host == socket.gethostname()
-    return f"process {pid} on {host}" if not is_here or psutil.pid_exists(pid) else None
+        with FileLock(path).acquire(PATIENCE, POLL):
+            return None
+    except Timeout:
+        return _holder(folder)
+    except (OSError, NotImplementedError):
+        return None
 
 
-def _beat(path: Path, stop: threading.Event) -> None:
-    while not stop.wait(BEAT_SECONDS):
-        try:
-            os.utime(path)
-        except OSError:  # a drive that is away for a moment
-            continue
+def _lock_file(folder: Path) -> Path:
+    return folder.parent / LOCKS / f"{folder.name}.lock"
+
+
+def _is_unsupported(error: Exception) -> bool:
+    number = error.errno if isinstance(error, OSError) else errno.ENOSYS
+    return errno.errorcode.get(number or 0) in _UNSUPPORTED
+
+
+def _sign(folder: Path) -> None:
+    since = time.strftime("%Y-%m-%d %H:%M")
+    holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
+    write_atomically(folder / NAME, json.dumps(holder).encode("ascii"))
+
+
+def _holder(folder: Path) -> str:
+    try:
+        holder = json.loads((folder / NAME).read_text("utf-8"))
+        return f"process {int(holder['pid'])} on {holder['host']}, since {holder['since']}"
+    except (OSError, ValueError, TypeError, LookupError):  # it is just being taken
+        return "which one is not known"

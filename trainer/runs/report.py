@@ -22,7 +22,7 @@ from .log import NAME as LOG
 from .run_list import Run
 from .similar_run import DESCRIPTION
 
-LIBRARIES = ("torch", "numpy", "safetensors", "pillow", "transformers", "onnxruntime", "psutil")
+LIBRARIES = ("torch", "numpy", "safetensors", "pillow", "transformers", "onnxruntime", "filelock")
 KINDS = (".json", ".csv", ".log")
 """Endings of a run's files that are numbers and settings: no pictures, no weights."""
 

@@ -1,23 +1,18 @@
-"""TensorBoard's event files, written by the `tensorboard` package where it is installed."""
+"""TensorBoard's event files, written by `torch.utils.tensorboard` where the package `tensorboard` is installed."""
 
 from __future__ import annotations
 
-import importlib
 import logging
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .measurement import QUANTILE_95
 from .step_table import BAND_COLUMNS, SPANS, Row
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 log = logging.getLogger(__name__)
-
-EVENTS = "tensorboard.compat.proto.event_pb2"
-SUMMARIES = "tensorboard.compat.proto.summary_pb2"
-RECORDS = "tensorboard.summary.writer.record_writer"
-"""Modules of the package; none of them imports TensorFlow or PyTorch."""
-
-VERSION = "brain.Event:2"
 
 TAGS = {
     "loss": "loss/step",
@@ -37,37 +32,26 @@ TAGS = {
 
 
 def open_event_file(folder: Path, first: int) -> EventFile | None:
-    """An event file for the steps after ``first``; None, and a note in the log, without the package."""
+    """Curves of the steps after ``first``; None, and a note in the log, where TensorBoard is not available."""
     try:
-        return EventFile(folder, first)
-    except (ImportError, TypeError):  # TypeError: protobuf is too new for an old tensorboard
+        from torch.utils.tensorboard import SummaryWriter
+    except (ImportError, AttributeError, TypeError) as error:  # the latter: its packages do not fit
         log.info(
-            "LoRA Loop: no TensorBoard files: the package tensorboard is not installed in ComfyUI's "
-            "Python (pip install tensorboard). The steps are in steps.csv either way."
-        )
+            "LoRA Loop: no TensorBoard files: the package tensorboard in ComfyUI's Python is missing or "
+            "does not fit the other packages (pip install --upgrade tensorboard): %s. The steps are in "
+            "steps.csv either way.", error,
+        )  # fmt: skip
         return None
+    # TensorBoard reads a folder's files by name, which begins with the second, and forgets what it
+    # has read of steps from purge_step on.
+    return EventFile(SummaryWriter(str(folder), purge_step=first + 1))
 
 
 class EventFile:
-    """One more event file in ``folder``. It tells TensorBoard to forget what others say of its steps.
+    """The curves that ``writer`` draws of the rows; what is written is on the disk."""
 
-    Raises:
-        ImportError: there is no `tensorboard`.
-    """
-
-    def __init__(self, folder: Path, first: int) -> None:
-        self._events = importlib.import_module(EVENTS)
-        self._summaries = importlib.import_module(SUMMARIES)
-        records = importlib.import_module(RECORDS)
-        folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads the files in the order of their names
-        path = folder / f"events.out.tfevents.{time.time_ns():020}"
-        self._file = path.open("xb")
-        self._writer = records.RecordWriter(self._file)
-        self._add(file_version=VERSION)
-        log_entry = self._events.SessionLog(status=self._events.SessionLog.START)
-        self._add(step=first + 1, session_log=log_entry)
-        self._file.flush()
+    def __init__(self, writer: SummaryWriter) -> None:
+        self._writer = writer
 
     def write(self, row: Row) -> None:
         """A point on each curve that the row has a value for."""
@@ -78,19 +62,11 @@ class EventFile:
             values["validation/difference"] = difference
             values["validation/low"] = difference - margin
             values["validation/high"] = difference + margin
-        points = [
-            self._summaries.Summary.Value(tag=tag, simple_value=value)
-            for tag, value in values.items()
-            if value is not None
-        ]
-        step = int(row["step"] or 0)
-        self._add(step=step, summary=self._summaries.Summary(value=points))
-        self._file.flush()
+        for tag, value in values.items():
+            if value is not None:
+                self._writer.add_scalar(tag, value, int(row["step"] or 0))
+        self._writer.flush()
 
     def close(self) -> None:
         """Write no more."""
         self._writer.close()
-
-    def _add(self, **content: object) -> None:
-        event = self._events.Event(wall_time=time.time(), **content)
-        self._writer.write(event.SerializeToString())

@@ -1,14 +1,11 @@
-"""The state of an unfinished run on disk: all that the next step depends on, whole or not at all."""
+"""The state of an unfinished run: all that the next step depends on."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

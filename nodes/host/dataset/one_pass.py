@@ -44,7 +44,9 @@ class Reader:
 
         Raises ValueError saying why there are none.
         """
-        return prepare(_bytes_of(sample), side, fast=self._fast)
+        return prepare(
+            read_unchanged(sample.path, sample.digest, named=False), side, fast=self._fast
+        )
 
     def tagged(self, digest: str) -> None:
         """To be told, in the order of reading, of each picture that the tagger is done with."""
@@ -79,7 +81,7 @@ class OnePass(Reader):
         jobs = self._jobs.get(sample.digest)
         if jobs is None:
             return super().decode(sample, side)
-        with opened(sample.path, _bytes_of(sample)) as image:
+        with opened(sample.path, read_unchanged(sample.path, sample.digest, named=False)) as image:
             rgb = to_rgb(image, self._kohya)
             square = prepare(image, side)
         self._pixels[sample.digest] = [

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import comfy.model_management as mm
-import psutil
 import torch
 from torch import Tensor
 
@@ -34,7 +33,7 @@ class _Pins:
 
     def __init__(self) -> None:
         self._own: list[Tensor] = []
-        self._room = psutil.virtual_memory().available // 2
+        self._room = int(mm.get_free_memory(torch.device("cpu"))) // 2
         self._told: set[str] = set()
 
     def pin(self, tensor: Tensor) -> Tensor:

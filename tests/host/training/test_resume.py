@@ -1,6 +1,8 @@
 """A training inside ComfyUI that was ended early goes on as if it had not been."""
 
 import dataclasses
+import json
+from contextlib import contextmanager
 
 import comfy.model_management as mm
 import pytest
@@ -165,13 +167,15 @@ def test_a_full_disk_does_not_end_the_training(tiny, cached, monkeypatch, caplog
 
 
 def test_a_run_that_another_process_does_is_refused(tiny, cached, monkeypatch):
-    monkeypatch.setattr(lock, "_living_owner", lambda path: "process 1 on elsewhere")
     opened = training.RunFolder.open
 
+    @contextmanager
     def busy(self, config):
-        self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / lock.NAME).write_text("{}")
-        return opened(self, config)
+        with lock.folder_lock(self.path):
+            holder = {"host": "elsewhere", "pid": 1, "since": "2026-01-01 10:00"}
+            (self.path / lock.NAME).write_text(json.dumps(holder))
+            with opened(self, config):
+                yield
 
     monkeypatch.setattr(training.RunFolder, "open", busy)
     with pytest.raises(ValueError, match=r"process 1 on elsewhere.*is training this very run"):

@@ -6,6 +6,7 @@ import math
 import os
 import random
 import signal
+import sys
 import time
 
 import pytest
@@ -98,8 +99,14 @@ def test_the_curves_are_read_back_by_tensorboard(cached, tmp_path):
         assert curves(tmp_path, f"validation/{tag}") == expected
 
 
+def later(monkeypatch, seconds=10):
+    """The clock goes on: no two pieces of a run begin in the same second, which orders event files."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + seconds)
+
+
 @pytest.mark.parametrize("stop", [1, 4, 9])
-def test_a_run_in_pieces_has_the_history_of_one_in_one(cached, tmp_path, stop):
+def test_a_run_in_pieces_has_the_history_of_one_in_one(cached, tmp_path, monkeypatch, stop):
     whole = WatchedRun(cached, CONFIG, tmp_path / "whole").go()
 
     def cancel(step):
@@ -111,6 +118,7 @@ def test_a_run_in_pieces_has_the_history_of_one_in_one(cached, tmp_path, stop):
         first.go()
     for path in (tmp_path / "runs").glob(f"*/state-{stop + 1:08}*"):
         path.unlink()
+    later(monkeypatch)
     second = WatchedRun(cached, CONFIG, tmp_path / "runs")
     assert second.first == stop and second.go().losses == whole.losses
     assert steady(tmp_path / "runs") == steady(tmp_path / "whole")
@@ -118,8 +126,9 @@ def test_a_run_in_pieces_has_the_history_of_one_in_one(cached, tmp_path, stop):
         assert curves(tmp_path / "runs", tag) == curves(tmp_path / "whole", tag)
 
 
-def child(cached, root):
-    """One attempt in a process of its own, a state after every third step."""
+def child(cached, root, monkeypatch):
+    """One attempt in a process of its own, later than that before, a state after every third step."""
+    later(monkeypatch)
     pid = os.fork()
     if pid:
         return pid
@@ -131,12 +140,14 @@ def child(cached, root):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_kills_leave_whole_lines_and_the_history_of_an_uninterrupted_run(cached, tmp_path):
+def test_kills_leave_whole_lines_and_the_history_of_an_uninterrupted_run(
+    cached, tmp_path, monkeypatch
+):
     result = WatchedRun(cached, CONFIG, tmp_path / "whole").go()
     whole, root = steady(tmp_path / "whole"), tmp_path / "runs"
     chance, met = random.Random(1), 0
     for _ in range(12):
-        pid = child(cached, root)
+        pid = child(cached, root, monkeypatch)
         time.sleep(chance.uniform(0.0, 0.5))
         os.kill(pid, signal.SIGKILL)
         met += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
@@ -144,7 +155,7 @@ def test_kills_leave_whole_lines_and_the_history_of_an_uninterrupted_run(cached,
             left = steady(root)
             assert left == whole[: len(left)]
     while not list(root.rglob("steps-*.json")):
-        os.waitpid(child(cached, root), 0)
+        os.waitpid(child(cached, root, monkeypatch), 0)
     assert met >= 4 and steady(root) == whole
     assert curves(root, "loss/smoothed") == curves(tmp_path / "whole", "loss/smoothed")
     (best,) = root.rglob("best-*")
@@ -201,14 +212,59 @@ def test_a_full_disk_is_told_once_and_ends_nothing(tmp_path, monkeypatch, caplog
     assert [step for step, _ in curves(tmp_path, "loss/step")] == [1, 2, 3]
 
 
-def test_without_tensorboard_there_is_a_note_and_no_file(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(tensorboard, "EVENTS", "no_such_package.events")
+@pytest.mark.parametrize(
+    "package",
+    [
+        "raise ImportError('it is broken')",
+        "raise TypeError('it is broken: protobuf is too new')",
+        "raise AttributeError('it is broken: numpy is too new')",
+        None,
+        "__version__ = '1.0'",
+    ],
+    ids=["broken", "type", "attribute", "missing", "old"],
+)
+def test_without_tensorboard_there_is_a_note_and_no_file(tmp_path, monkeypatch, caplog, package):
+    pytest.importorskip("torch.utils.tensorboard")
+    for name in list(sys.modules):
+        if name.split(".")[0] == "tensorboard" or name.startswith("torch.utils.tensorboard"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    if package is not None:
+        monkeypatch.delitem(sys.modules, "tensorboard")
+        (tmp_path / "packages" / "tensorboard").mkdir(parents=True)
+        (tmp_path / "packages" / "tensorboard" / "__init__.py").write_text(package)
+        monkeypatch.syspath_prepend(tmp_path / "packages")
     caplog.set_level("INFO")
-    kept = History(tmp_path, [], torch.device("cpu"), lambda step: Measurement(step, 0.5, 0.1))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    kept = History(folder, [], torch.device("cpu"), lambda step: Measurement(step, 0.5, 0.1))
     kept.on_step(event(1))
     kept.close()
-    assert "pip install tensorboard" in caplog.text and not (tmp_path / "tensorboard").exists()
-    assert rows(tmp_path)[0]["validation_difference"] == "0.5"
+    assert "pip install --upgrade tensorboard" in caplog.text
+    assert "it is broken" in caplog.text or package is None or "1.15" in caplog.text
+    assert [path.name for path in folder.iterdir()] == ["steps.csv"]
+    assert rows(folder)[0]["validation_difference"] == "0.5"
+
+
+def test_the_event_file_of_an_earlier_version_stays_readable(tmp_path):
+    pb = pytest.importorskip("tensorboard.compat.proto.event_pb2")
+    summary = pytest.importorskip("tensorboard.compat.proto.summary_pb2").Summary
+    records = pytest.importorskip("tensorboard.summary.writer.record_writer")
+    folder = tmp_path / "tensorboard"
+    folder.mkdir()
+    file = (folder / f"events.out.tfevents.{time.time_ns():020}").open("xb")
+    writer = records.RecordWriter(file)
+    writer.write(pb.Event(file_version="brain.Event:2").SerializeToString())
+    start = pb.SessionLog(status=pb.SessionLog.START)
+    writer.write(pb.Event(step=1, session_log=start).SerializeToString())
+    for step in (1, 2, 3):
+        point = summary(value=[summary.Value(tag="loss/step", simple_value=0.25)])
+        writer.write(pb.Event(step=step, summary=point).SerializeToString())
+    writer.close()
+    kept = History(tmp_path, [0.25, 0.25], torch.device("cpu"), lambda step: None)
+    kept.on_step(event(3))
+    assert curves(tmp_path, "loss/step") == [(1, 0.25), (2, 0.25), (3, 0.5)]  # before it is closed
+    kept.close()
 
 
 def test_memory_of_a_card_is_in_it(tmp_path, monkeypatch):

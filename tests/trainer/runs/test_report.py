@@ -23,6 +23,7 @@ def run(tmp_path):
     path = make(tmp_path / "runs", 1, results=("steps-00000004",), states=(4,))
     (path / "run.log").write_text(LOG, "utf-8")
     (path / "steps.csv").write_text("step,loss\n1,0.5\n")
+    (path / "lock.json").write_text('{"host": "mia", "pid": 1}')
     described = json.loads((path / "run.json").read_text())
     described["about"] = {"folder": "D:\\Bilder\\mia", "trigger": "sks"}
     (path / "run.json").write_text(json.dumps(described))

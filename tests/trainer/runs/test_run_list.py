@@ -120,7 +120,7 @@ def test_runs_go_as_a_whole(tmp_path):
     (chosen,) = Pruning(keep_last=1, older_than_days=0).chosen(list_runs(tmp_path))
     assert ALL.size(chosen) == chosen.size
     assert list(ALL.remove([chosen])) == [(chosen, None)]
-    assert list(tmp_path.iterdir()) == [stays] and not gone.exists()
+    assert set(tmp_path.iterdir()) == {stays, tmp_path / lock.LOCKS} and not gone.exists()
 
 
 def test_only_states_go(tmp_path):
@@ -153,7 +153,9 @@ def test_the_lock_of_a_dead_process_keeps_nothing(tmp_path, monkeypatch):
     (path / lock.NAME).write_text('{"host": "x", "pid": 1}')
     os.utime(path / lock.NAME, (time.time() - 2 * DAY,) * 2)
     assert [problem for _, problem in ALL.remove(ALL.chosen(list_runs(tmp_path)))] == [None]
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [lock.LOCKS]
+    assert [path.stat().st_size for path in (tmp_path / lock.LOCKS).iterdir()] in ([], [0])
+    assert list_runs(tmp_path) == []
 
 
 def test_what_cannot_be_removed_is_told(tmp_path, monkeypatch):
