@@ -13,7 +13,7 @@ from PIL import Image
 from pack.nodes.host import folders
 from pack.nodes.host.model.fingerprint import fingerprint
 from pack.nodes.host.previews.previewer import PreviewConfig
-from pack.nodes.host.training import live_training
+from pack.nodes.host.progress import NodeProgress
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.training import step
@@ -101,7 +101,7 @@ def test_a_stored_result_brings_its_previews(tiny, cached):
 
 def test_progress_texts(tiny, cached, monkeypatch):
     lines = []
-    monkeypatch.setattr(live_training.NodeProgress, "say", lambda self, text: lines.append(text))
+    monkeypatch.setattr(NodeProgress, "say", lambda self, text: lines.append(text))
     train(tiny, cached, scene.config(steps=3))
     steps = [line for line in lines if line.startswith("step ")]
     assert [line.split(" · ")[0] for line in steps] == ["step 1/3", "step 2/3", "step 3/3"]
