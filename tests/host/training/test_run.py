@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import shutil
+from types import SimpleNamespace
 
 import comfy.model_base as model_base
 import comfy.model_management as mm
@@ -23,10 +24,10 @@ PREVIEWS = PreviewConfig(
 )
 
 
-def train(tiny, cached, recipe=None, **extra):
+def train(tiny, cached, recipe=None, *joins, **extra):
     request = scene.request(tiny, cached, recipe, **extra)
     with torch.inference_mode():
-        return training.train_lora(request)
+        return training.train_lora(request, *joins)
 
 
 def test_the_same_run_comes_back_from_disk(tiny, cached, load_tiny, tiny_checkpoint):
@@ -107,6 +108,24 @@ def test_progress_texts(tiny, cached, monkeypatch):
     assert [line.split(" · ")[0] for line in steps] == ["step 1/3", "step 2/3", "step 3/3"]
     assert all("loss " in line and "/" in line and "left" in line for line in steps)
     assert steps[-1].endswith("0:00 left")
+
+
+def test_a_follower_is_told_of_every_step_and_may_end_the_run(tiny, cached):
+    lives, steps = [], []
+
+    def on_step(event):
+        steps.append((event.step, event.loss))
+        return "enough" if event.step == 3 else None
+
+    def join(live):
+        lives.append((live.step, len(live.network.parameters()), live.loop.losses))
+        return SimpleNamespace(on_step=on_step)
+
+    result, _ = train(tiny, cached, scene.config(steps=5), join)
+    ((first, parameters, losses),) = lives
+    assert first == 0 and parameters and losses == ()
+    assert result.stopped == "enough" and steps == list(enumerate(result.losses, 1))
+    assert len(steps) == 3
 
 
 def test_room_is_asked_of_the_manager_and_given_back(tiny, cached, monkeypatch):
