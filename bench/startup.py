@@ -75,12 +75,12 @@ def _stages(ours: Any) -> list[str]:
     whole = end[0] - begin[0]
     rest = whole - sum(seconds.values())
     rows = [*seconds.items(), ("everything else", rest), ("together", whole)]
-    head = f"{'stage':34}{'by the clock':>14}{'of processors':>16}"
+    head = f"{'stage':34}{'by the clock':>14}{'CPU time':>16}"
     return [head, *(f"{name:34}{wall:12.2f} s{used:14.2f} s" for name, (wall, used) in rows)]
 
 
 def _now() -> Any:
-    """By the clock, and of processors; [2] seconds."""
+    """By the clock, and of CPU time; [2] seconds."""
     import numpy as np
 
     return np.array([time.perf_counter(), time.process_time()])
