@@ -44,7 +44,7 @@ def main() -> None:
 def _stages(ours: Any) -> list[str]:
     """A line for each stage in the order of their ends; the last is the whole."""
     from pack.nodes.host.model import unet
-    from pack.nodes.host.training import attachment, live_training
+    from pack.nodes.host.training import live_training
     from pack.nodes.host.training import train as training
     from pack.trainer.batches.training_data import TrainingData
 
@@ -52,10 +52,10 @@ def _stages(ours: Any) -> list[str]:
     stages = {
         "fingerprint of the model": (training, "fingerprint"),
         "the checks of a training": (training.Request, "check"),
-        "adapters, rank 32": (live_training, "make_network"),
-        "memory plan": (live_training.LiveTraining, "_memory_plan"),
-        "plan of layers": (attachment.Mounting, "__init__"),
-        "room, attachment, weights held": (attachment.Mounting, "__enter__"),
+        "adapters, rank 32": (live_training.Beginning, "network"),
+        "memory plan": (live_training, "memory_plan"),
+        "plan of layers": (live_training.Mounting, "__init__"),
+        "room, attachment, weights held": (live_training.Mounting, "__enter__"),
         "optimiser and loop": (live_training.Loop, "__init__"),
         "first batch": (TrainingData, "load"),
     }
@@ -80,7 +80,7 @@ def _stages(ours: Any) -> list[str]:
 
 
 def _now() -> Any:
-    """By the clock, and of processors; [2] seconds."""
+    """By the clock, and of CPU time; [2] seconds."""
     import numpy as np
 
     return np.array([time.perf_counter(), time.process_time()])
@@ -101,9 +101,9 @@ def _begin(training: Any, stack: ExitStack) -> list[Any]:
     """When train_lora is called, as soon as it is: the cache of random numbers is made before."""
     train, begin = training.train_lora, []
 
-    def started(request: Any) -> Any:
+    def started(*arguments: Any) -> Any:
         begin.append(_now())
-        return train(request)
+        return train(*arguments)
 
     stack.enter_context(mock.patch.object(training, "train_lora", started))
     return begin

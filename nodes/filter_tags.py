@@ -12,6 +12,15 @@ from .host.dataset.filter_tags import filter_dataset
 from .schema import field, node, output, setting
 from .sockets import DatasetSocket
 
+PARSERS = {
+    "remove": parse_list,
+    "replace": parse_replacements,
+    "keep_first": parse_list,
+    "patterns": parse_patterns,
+    "drop_categories": lambda text: parse_list(text.lower()),
+}
+"""What becomes of the widgets of text."""
+
 
 class FilterTags(io.ComfyNode):
     """Rules on tag captions."""
@@ -112,27 +121,13 @@ class FilterTags(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        dataset: Dataset,
-        trigger: str,
-        remove: str,
-        replace: str,
-        keep_first: str,
-        maximum_tags: int,
-        patterns: str,
-        drop_categories: str,
-        **rules: Any,
-    ) -> io.NodeOutput:
-        options = FilterConfig(
-            trigger=trigger.strip(),
-            remove=parse_list(remove),
-            replace=parse_replacements(replace),
-            keep_first=parse_list(keep_first),
-            maximum_tags=maximum_tags or None,
-            patterns=parse_patterns(patterns),
-            drop_categories=parse_list(drop_categories.lower()),
-            **rules,
-        )
-        filtered, report = filter_dataset(dataset, options)
+    def execute(cls, dataset: Dataset, **values: Any) -> io.NodeOutput:
+        filtered, report = filter_dataset(dataset, _config(**values))
         return io.NodeOutput(filtered, report, ui={"text": [report]})
+
+
+def _config(trigger: str, maximum_tags: int, **values: Any) -> FilterConfig:
+    """The rules that the widgets stand for; raises ValueError for a line that is none."""
+    parsed = {name: parse(values[name]) for name, parse in PARSERS.items()}
+    values = {"trigger": trigger.strip(), "maximum_tags": maximum_tags or None, **values, **parsed}
+    return FilterConfig(**values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from comfy_api.latest import io
 
@@ -20,45 +20,49 @@ from ..trainer.dataset.dataset import Dataset
 from ..trainer.lora_files.file import LoraModel
 from .host.previews.previewer import PreviewConfig
 
+DatasetSocket = io.Custom("LORA_LOOP_DATASET")
+CacheSocket = io.Custom("LORA_LOOP_CACHE")
+LoraSettingsSocket = io.Custom("LORA_LOOP_LORA_SETTINGS")
+OptimiserSettingsSocket = io.Custom("LORA_LOOP_OPTIMISER_SETTINGS")
+LossSettingsSocket = io.Custom("LORA_LOOP_LOSS_SETTINGS")
+CaptionSettingsSocket = io.Custom("LORA_LOOP_CAPTION_SETTINGS")
+PreviewSettingsSocket = io.Custom("LORA_LOOP_PREVIEW_SETTINGS")
+BucketSettingsSocket = io.Custom("LORA_LOOP_BUCKET_SETTINGS")
+RunSettingsSocket = io.Custom("LORA_LOOP_RUN_SETTINGS")
+CheckpointSettingsSocket = io.Custom("LORA_LOOP_CHECKPOINT_SETTINGS")
+ValidationSettingsSocket = io.Custom("LORA_LOOP_VALIDATION_SETTINGS")
+SpeedSettingsSocket = io.Custom("LORA_LOOP_SPEED_SETTINGS")
+LoraModelSocket = io.Custom("LORA_MODEL")  # ComfyUI's own type
+LossMapSocket = io.Custom("LOSS_MAP")  # ComfyUI's own type
+
 
 class Socket(NamedTuple):
     """One row of the table."""
 
-    type: str
+    kind: Any
+    """What inputs and outputs are declared with."""
     carries: type
     producer: str
 
+    @property
+    def type(self) -> str:
+        """The string by which ComfyUI and saved workflows know it."""
+        return str(self.kind.io_type)
+
 
 SOCKETS = (
-    Socket("LORA_LOOP_DATASET", Dataset, "LoraLoopLoadDataset"),
-    Socket("LORA_LOOP_CACHE", CachedDataset, "LoraLoopCacheLatents"),
-    Socket("LORA_LOOP_LORA_SETTINGS", LoraConfig, "LoraLoopLoraSettings"),
-    Socket("LORA_LOOP_OPTIMISER_SETTINGS", OptimiserConfig, "LoraLoopOptimiserSettings"),
-    Socket("LORA_LOOP_LOSS_SETTINGS", LossConfig, "LoraLoopLossSettings"),
-    Socket("LORA_LOOP_CAPTION_SETTINGS", CaptionConfig, "LoraLoopCaptionSettings"),
-    Socket("LORA_LOOP_PREVIEW_SETTINGS", PreviewConfig, "LoraLoopPreviewSettings"),
-    Socket("LORA_LOOP_BUCKET_SETTINGS", CacheConfig, "LoraLoopImportKohyaConfig"),
-    Socket("LORA_LOOP_RUN_SETTINGS", TrainConfig, "LoraLoopImportKohyaConfig"),
-    Socket("LORA_LOOP_CHECKPOINT_SETTINGS", CheckpointConfig, "LoraLoopCheckpointSettings"),
-    Socket("LORA_LOOP_VALIDATION_SETTINGS", ValidationConfig, "LoraLoopValidationSettings"),
-    Socket("LORA_LOOP_SPEED_SETTINGS", SpeedConfig, "LoraLoopSpeedSettings"),
-    Socket("LORA_MODEL", LoraModel, "LoraLoopTrain"),  # ComfyUI's own type
-    Socket("LOSS_MAP", dict, "LoraLoopTrain"),  # ComfyUI's own type
+    Socket(DatasetSocket, Dataset, "LoraLoopLoadDataset"),
+    Socket(CacheSocket, CachedDataset, "LoraLoopCacheLatents"),
+    Socket(LoraSettingsSocket, LoraConfig, "LoraLoopLoraSettings"),
+    Socket(OptimiserSettingsSocket, OptimiserConfig, "LoraLoopOptimiserSettings"),
+    Socket(LossSettingsSocket, LossConfig, "LoraLoopLossSettings"),
+    Socket(CaptionSettingsSocket, CaptionConfig, "LoraLoopCaptionSettings"),
+    Socket(PreviewSettingsSocket, PreviewConfig, "LoraLoopPreviewSettings"),
+    Socket(BucketSettingsSocket, CacheConfig, "LoraLoopImportKohyaConfig"),
+    Socket(RunSettingsSocket, TrainConfig, "LoraLoopImportKohyaConfig"),
+    Socket(CheckpointSettingsSocket, CheckpointConfig, "LoraLoopCheckpointSettings"),
+    Socket(ValidationSettingsSocket, ValidationConfig, "LoraLoopValidationSettings"),
+    Socket(SpeedSettingsSocket, SpeedConfig, "LoraLoopSpeedSettings"),
+    Socket(LoraModelSocket, LoraModel, "LoraLoopTrain"),
+    Socket(LossMapSocket, dict, "LoraLoopTrain"),
 )
-
-(
-    DatasetSocket,
-    CacheSocket,
-    LoraSettingsSocket,
-    OptimiserSettingsSocket,
-    LossSettingsSocket,
-    CaptionSettingsSocket,
-    PreviewSettingsSocket,
-    BucketSettingsSocket,
-    RunSettingsSocket,
-    CheckpointSettingsSocket,
-    ValidationSettingsSocket,
-    SpeedSettingsSocket,
-    LoraModelSocket,
-    LossMapSocket,
-) = (io.Custom(socket.type) for socket in SOCKETS)

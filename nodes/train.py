@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..trainer.cache.latents import CachedDataset
-from ..trainer.config.captions import CaptionConfig
-from ..trainer.config.checkpoints import CheckpointConfig
-from ..trainer.config.lora import LoraConfig
-from ..trainer.config.loss import LossConfig
-from ..trainer.config.optimiser import OptimiserConfig
-from ..trainer.config.speed import SpeedConfig
 from ..trainer.config.train import TrainConfig
-from ..trainer.config.validation import ValidationConfig
 from ..trainer.runs.start_from import Start
 from .host.lora.apply import apply_lora
 from .host.model.vae import empty_image
-from .host.previews.previewer import PreviewConfig
 from .host.training.first_step import read_seen
 from .host.training.request import Request, preview_problem
 from .host.training.train import train_lora
@@ -42,6 +32,27 @@ from .sockets import (
 
 ABSENT = object()
 """An optional input that nothing is connected to."""
+
+FIELDS = {
+    "vae": "vae",
+    "preview_settings": "previews",
+    "checkpoint_settings": "checkpoints",
+    "prefetch_weights": "prefetch",
+    "continue_stopped": "continue_stopped",
+    "continue_from": "continue_from",
+    "start_from": "start",
+}
+"""Inputs that are fields of a Request as they are, by its names."""
+
+PARTS = {
+    "lora_settings": "lora",
+    "optimiser_settings": "optimiser",
+    "loss_settings": "loss",
+    "caption_settings": "captions",
+    "validation_settings": "validation",
+    "speed_settings": "speed",
+}
+"""Inputs that are parts of the TrainConfig, by its names; all others that are left are its own fields."""
 
 SETTINGS = (
     (LoraSettingsSocket, "lora_settings", "Rank and alpha; without it the defaults."),
@@ -231,50 +242,26 @@ class Train(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        model: Any,
-        cache: CachedDataset,
-        prefetch_weights: bool,
-        continue_stopped: bool,
-        continue_from: str,
-        clip: Any = None,
-        vae: Any = None,
-        lora_settings: LoraConfig | None = None,
-        optimiser_settings: OptimiserConfig | None = None,
-        loss_settings: LossConfig | None = None,
-        preview_settings: PreviewConfig | None = None,
-        caption_settings: CaptionConfig | None = None,
-        run_settings: TrainConfig | None = None,
-        checkpoint_settings: CheckpointConfig | None = None,
-        validation_settings: ValidationConfig | None = None,
-        speed_settings: SpeedConfig | None = None,
-        start_from: Mapping[str, Tensor] | None = None,
-        **values: Any,
+        cls, model: Any, cache: CachedDataset, clip: Any = None, **inputs: Any
     ) -> io.NodeOutput:
-        config = (run_settings or TrainConfig(**values)).having(
-            lora=lora_settings,
-            optimiser=optimiser_settings,
-            loss=loss_settings,
-            captions=caption_settings,
-            validation=validation_settings,
-            speed=speed_settings,
-        )
-        request = Request(
-            model, cache, config, clip, vae, preview_settings, prefetch_weights,
-            cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped, continue_from,
-            None if start_from is None else Start(start_from),
-        )  # fmt: skip
+        request = Request(model, cache, clip=clip, node_id=cls.hidden.unique_id, **_given(inputs))
         result, book = train_lora(request)
         trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
-        pictures = book.images()
-        return io.NodeOutput(
-            result.lora,
-            trained,
-            result.loss_map(),
-            empty_image() if pictures is None else pictures,
-            str(result.path),
-            result.lora if result.best is None else result.best,
-            *read_seen(result.path.parent),
-            trained_clip,
-            ui={"images": book.results(), "text": [result.summary()]},
-        )
+        previews, seen = book.images(), read_seen(result.path.parent)
+        previews = empty_image() if previews is None else previews
+        files = str(result.path), result.best or result.lora
+        outputs = result.lora, trained, result.loss_map(), previews, *files, *seen, trained_clip
+        ui = {"images": book.results(), "text": [result.summary()]}
+        return io.NodeOutput(*outputs, ui=ui)
+
+
+def _given(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a Request that the other inputs stand for; those left out have its defaults."""
+    fields = {field: inputs.pop(name, None) for name, field in FIELDS.items()}
+    given = {field: value for field, value in fields.items() if value is not None}
+    parts = {part: inputs.pop(name, None) for name, part in PARTS.items()}
+    run: TrainConfig | None = inputs.pop("run_settings", None)
+    given["config"] = (run or TrainConfig(**inputs)).having(**parts)
+    if "start" in given:
+        given["start"] = Start(given["start"])
+    return given

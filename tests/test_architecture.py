@@ -71,6 +71,7 @@ CORE_LIBRARIES = {
 }  # fmt: skip
 LIMIT = 300
 LONGEST_FUNCTION = 50
+EXECUTE_LIMIT = 10
 MOST_FILES = 22
 ONE_FILE_A_NODE = "nodes"
 """The one folder that may hold more: it is as long as the list of nodes."""
@@ -332,6 +333,31 @@ def test_a_module_is_small_and_says_what_it_owns(path):
     assert len(text.splitlines()) <= LIMIT
     assert ast.get_docstring(ast.parse(text))
     assert path.stem not in ("utils", "util", "common", "helpers", "helper", "misc")
+
+
+def executes():
+    """Every node's `execute`, by the name of its class."""
+    return {
+        node.name: function
+        for path in sorted((ROOT / "nodes").glob("*.py"))
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef)
+        for function in node.body
+        if isinstance(function, ast.FunctionDef) and function.name == "execute"
+    }
+
+
+@pytest.mark.parametrize("function", executes().values(), ids=executes())
+def test_execute_is_short(function):
+    """A node unpacks, calls and wraps: more than that belongs elsewhere."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    assert body[-1].end_lineno - body[0].lineno + 1 <= EXECUTE_LIMIT
+
+
+def test_every_node_has_an_execute():
+    assert len(executes()) == sum(
+        path.read_text("utf-8").count("(io.ComfyNode):") for path in (ROOT / "nodes").glob("*.py")
+    )
 
 
 def test_the_version_is_said_alike():

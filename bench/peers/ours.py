@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
@@ -48,7 +47,9 @@ class Ours:
 
     def config(self, batch: int, steps: int) -> TrainConfig:
         """What the Train node would make of the settings."""
-        settings = self._settings | {"speed": SpeedConfig(**self._settings.get("speed", {}))}
+        settings: dict[str, Any] = self._settings | {
+            "speed": SpeedConfig(**self._settings.get("speed", {}))
+        }
         return TrainConfig(
             steps=steps,
             batch_size=batch,
@@ -58,36 +59,47 @@ class Ours:
         )
 
     def run(self, batch: int, steps: int, watch: Watch) -> None:
-        from ...nodes.host import folders
-        from ...nodes.host.model import memory
         from ...nodes.host.training import train
-        from ...nodes.host.training.live_training import LiveTraining
         from ...nodes.host.training.request import Request
+
+        def join(live: Any) -> _Watched:
+            self._trained = live.network.parameters()
+            return _Watched(watch)
 
         shutil.rmtree(self._folder, ignore_errors=True)  # a run that was done is not done again
         cached = synthetic_cache(self._scene, self._folder / "cache", max(batch, 2))
-        request = Request(self._patcher, cached, self.config(batch, steps))
-        on_step = LiveTraining.on_step
-
-        def watched(live: Any, event: Any) -> str | None:
-            self._trained = live._network.parameters()
-            try:
-                return on_step(live, event)
-            finally:
-                watch.step()
-
-        with ExitStack() as stack:
-            patch = mock.patch.object
-            stack.enter_context(patch(LiveTraining, "on_step", watched))
-            stack.enter_context(patch(folders, "output_root", lambda: self._folder / "output"))
-            if not self._managed:
-                stack.enter_context(patch(memory, "make_room"))
-            stack.enter_context(torch.inference_mode())
-            result, _ = train.train_lora(request)
+        config = self.config(batch, steps)
+        request = Request(self._patcher, cached, config, managed=self._managed)
+        with torch.inference_mode(), _output_below(self._folder):
+            result, _ = train.train_lora(request, join)
         self.last_loss = result.losses[-1]
 
     def weights(self) -> Iterable[Tensor]:
         return [*self._patcher.model.parameters(), *self._trained]
+
+
+class _Watched:
+    """A follower of a training that tells a watch."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def on_step(self, event: Any) -> None:
+        """Told after every step."""
+        self._watch.step()
+
+
+@contextmanager
+def _output_below(folder: Path) -> Iterator[None]:
+    """ComfyUI's output directory lies in this folder."""
+    import folder_paths
+
+    before = folder_paths.get_output_directory()
+    folder_paths.set_output_directory(str(folder / "output"))
+    try:
+        yield
+    finally:
+        folder_paths.set_output_directory(before)
 
 
 def synthetic_cache(scene: Scene, root: Path, count: int) -> CachedDataset:

@@ -72,7 +72,7 @@ def test_a_step_waits_for_the_device_once(tmp_path, monkeypatch, dtype):
     data = TrainingData(make_cache(tmp_path), FINGERPRINT)
     try:
         with Attachment(leaf_plan(unet, network, PlainWeights())):
-            outcome = Loop(model, network, data, CONFIG, Observer()).run()
+            outcome = Loop(model, network, data, CONFIG).run(Observer())
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(reads) == outcome.steps == CONFIG.steps

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import comfy.sample
 import numpy as np
@@ -67,6 +68,11 @@ def config(steps=4, rank=4, learning_rate=1e-2, **settings) -> TrainConfig:
 
 def request(tiny, cached, recipe=None, **extra) -> Request:
     return Request(tiny.model, cached, recipe or config(), **extra)
+
+
+def told(on_step):
+    """A join of a training: a function that is told of every step, as its other followers are."""
+    return lambda live: SimpleNamespace(on_step=on_step)
 
 
 def sample(model, clip, seed=3, steps=3, prompt="thing") -> torch.Tensor:

@@ -55,7 +55,7 @@ class Run:
         predict = self._predict if spoil is None else lambda *args: spoil(self, *args)
         model = dataclasses.replace(model, predict=predict)
         self.config, self.model = config, model
-        self.loop = Loop(model, self.network, self.data, config, self.observer, micro_batch, start)
+        self.loop = Loop(model, self.network, self.data, config, micro_batch, start)
 
     def _predict(self, *inputs):
         self.calls.append(len(inputs[0]))
@@ -63,7 +63,7 @@ class Run:
 
     def go(self):
         with Attachment(leaf_plan(self.unet, self.network, PlainWeights())):
-            return self.loop.run()
+            return self.loop.run(self.observer)
 
     @property
     def factors(self):

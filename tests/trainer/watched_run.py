@@ -85,7 +85,7 @@ class WatchedRun:
             self.states = StateKeeper(self.folder.states, loop, self.first)
             self.followers = [validator, history, self.states]
             try:
-                outcome = loop.run()
+                outcome = loop.run(run.observer)
             except Stop:
                 self.states.save()
                 raise

@@ -95,6 +95,11 @@ class TrainingData:
         self._entries = Resident(self._store)
         self._live_texts = live_texts
 
+    @property
+    def dataset(self) -> CachedDataset:
+        """What the batches are made of."""
+        return self._dataset
+
     def parts(self, *datasets: CachedDataset) -> list[TrainingData]:
         """The data of datasets whose items, one after the other, are those of this one."""
         found, masks = [], self.masks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -103,7 +104,6 @@ class Loop:
         network: Network,
         data: TrainingData,
         config: TrainConfig,
-        observer: Observer,
         micro_batch: int | None = None,
         start: State | None = None,
         graphs: Graphs | None = None,
@@ -113,7 +113,6 @@ class Loop:
         self._network = network
         self._data = data
         self._config = config
-        self._observer = observer
         self._micro_batch = micro_batch or config.batch_size
         if start is not None:
             network.load(start.network)  # before a moving average of it begins
@@ -165,8 +164,8 @@ class Loop:
             bands=self._bands.state(),
         )
 
-    def run(self) -> Outcome:
-        """Train until config.steps steps are done, or until told to stop or lost.
+    def run(self, observer: Observer) -> Outcome:
+        """Train until config.steps steps are done, or until the observer stops it, or lost.
 
         Raises ValueError when no step at all gave finite numbers.
         """
@@ -176,13 +175,13 @@ class Loop:
         for step in range(before, config.steps):
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
-            done = self._compute(coming)
+            done = self._compute(coming, observer.before_batch)
             self._is_whole = False
             outcome = self._apply(done.loss, done.norm, rate)
             self._is_whole = True
             busy += time.perf_counter() - begin
             event = self._event(done, rate, outcome, busy, len(self._losses) - before)
-            stopped = self._observer.on_step(event)
+            stopped = observer.on_step(event)
             if stopped or self._guard.lost:
                 break
         self._optimiser.finish()
@@ -193,7 +192,7 @@ class Loop:
             return Outcome(losses, _lost(len(losses), config), lost=True)
         return Outcome(losses, stopped if len(losses) < config.steps else None)
 
-    def _compute(self, coming: Ahead[PreparedBatch]) -> _Computed:
+    def _compute(self, coming: Ahead[PreparedBatch], before_batch: Callable[[], None]) -> _Computed:
         """Gradients of one optimiser step, clipped.
 
         Batches are prepared while the device computes those before, the first of the next step too.
@@ -203,7 +202,7 @@ class Loop:
         while True:
             planned, parts, ends_step = next(coming)
             for part in parts:
-                self._observer.before_batch()
+                before_batch()
                 found += self._gradients(part.micro)
                 timesteps.append(part.timesteps)
                 pixels += part.micro.batch.latents[:, 0].numel() * PIXELS_PER_LATENT

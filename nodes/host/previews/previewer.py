@@ -138,6 +138,7 @@ class Previewer:
         self, patcher: Any, clip: Any, vae: Any, settings: PreviewConfig, learns: bool = False
     ) -> None:
         self._patcher, self._vae, self._scheduler = patcher, vae, settings.scheduler
+        self.settings = settings
         self._shots = settings.shots()
         self._clip, self._learns = clip, learns
         self._encoded = {} if learns else self._encode()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 import torch
-from torch import nn
 
+from ....trainer.config.train import TrainConfig
 from ....trainer.frozen.weights import Weights
 from ....trainer.layers.attach import Attachment, Replacement, checkpoint_plan, leaf_plan
 from ....trainer.layers.compact_plan import compact_plan
@@ -18,22 +18,22 @@ from ....trainer.layers.text_plan import text_plan
 from ....trainer.memory.plan import MemoryPlan
 from ....trainer.network.network import Network
 from ..model import memory
-from ..model.unet import compute_dtype
+from ..model.trained_model import TrainedModel
 from .cuda_graphs import make_graphs
-from .request import Request
 
 
 def _layers(
-    request: Request, network: Network, weights: Weights, levels: Levels
+    model: TrainedModel, config: TrainConfig, network: Network, weights: Weights, levels: Levels
 ) -> list[Replacement]:
-    """What takes the place of the UNet's layers."""
-    patcher, config = request.patcher, request.config
-    unet = patcher.model.diffusion_model
-    if not config.compact:
-        return leaf_plan(unet, network, weights)
-    device, dtype = patcher.load_device, compute_dtype(patcher)
-    elementwise = choose_elementwise(device, dtype, triton=config.speed.triton_kernels)
-    return compact_plan(unet, network, weights, levels, elementwise)
+    """What takes the place of the layers of the UNet and of trained text encoders."""
+    if config.compact:
+        kernels = choose_elementwise(model.device, model.dtype, triton=config.speed.triton_kernels)
+        plan = compact_plan(model.unet, network, weights, levels, kernels)
+    else:
+        plan = leaf_plan(model.unet, network, weights)
+    for encoder in model.encoders:
+        plan += text_plan(encoder, network, weights)
+    return plan
 
 
 class Mounting:
@@ -41,22 +41,19 @@ class Mounting:
 
     def __init__(
         self,
-        request: Request,
+        model: TrainedModel,
+        config: TrainConfig,
         network: Network,
-        encoders: Sequence[nn.Module],
         weights: Weights,
         plan: MemoryPlan,
     ) -> None:
-        self._patchers, self._weights, self._plan = request.trained, weights, plan
-        self._leaves_card = request.config.speed.model_leaves_card
-        unet = request.patcher.model.diffusion_model
-        self._leaves = _layers(request, network, weights, plan.levels)
-        for encoder in encoders:
-            self._leaves += text_plan(encoder, network, weights)
-        blocks = checkpoint_plan(unet, plan.levels)
+        self._model, self._weights, self._plan = model, weights, plan
+        self._leaves_card = config.speed.model_leaves_card
+        self._leaves = _layers(model, config, network, weights, plan.levels)
+        blocks = checkpoint_plan(model.unet, plan.levels)
         self._attachment = Attachment([*self._leaves, *blocks])
         modules = [leaf.module for leaf in self._leaves]
-        self.graphs = make_graphs(request, network, weights, modules)
+        self.graphs = make_graphs(model, config.speed, network, weights, modules)
         """Recorded micro batches, None without; dropped before ComfyUI does work of its own."""
         self._hold = ExitStack()
 
@@ -90,8 +87,11 @@ class Mounting:
         self._hold_weights()
 
     def _make_room(self) -> None:
+        if not self._model.managed:
+            return
+        patchers, reserve = self._model.patchers, self._plan.reserve
         with torch.inference_mode():
-            memory.make_room(self._patchers, self._plan.reserve, first_leaves=self._leaves_card)
+            memory.make_room(patchers, reserve, first_leaves=self._leaves_card)
 
     def _hold_weights(self) -> None:
         self._hold.enter_context(self._weights.hold(leaf.module for leaf in self._leaves))

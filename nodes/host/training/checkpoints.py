@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
-from ....trainer.batches.plan import ended_epoch, epoch_of
+from ....trainer.batches.plan import epoch_of
+from ....trainer.config.checkpoints import CheckpointConfig
 from ....trainer.runs.checkpoints import FOLDER, Checkpoints
-from ....trainer.training.loop import Loop
-from .metadata import metadata
-from .request import Request
+from .live_training import Join, LiveTraining
+from .metadata import Metadata
 
 
-def follow(request: Request, run: Path, loop: Loop, first: int) -> list[Checkpoints]:
+def checkpointing(config: CheckpointConfig, metadata: Metadata) -> list[Join]:
     """Who writes the checkpoints that are asked for, in the folder of the run, nobody if none are.
 
-    ``first``: the step that the run goes on from, whose checkpoint is made up for if it is missing.
+    The one of the step that the run goes on from is written again if it is missing.
     """
-    config, steps, started = request.checkpoints, request.config.steps, time.time()
     if not config.wanted:
         return []
-    writer = Checkpoints(
-        run / FOLDER,
-        config,
-        loop,
-        epoch_of(request.cached, request.config, steps)[0],
-        lambda step: metadata(request, step, started, run),
-    )
-    if first:
-        writer.write(first, ended_epoch(request.cached, request.config, first), steps)
-    return [writer]
+    folder, steps = metadata.run / FOLDER, metadata.config.steps
+    epochs = epoch_of(metadata.cached, metadata.config, steps)[0]
+
+    def join(live: LiveTraining) -> Checkpoints:
+        writer = Checkpoints(folder, config, live.loop, epochs, metadata.after)
+        if live.step:
+            writer.write(live.step, live.epoch, steps)
+        return writer
+
+    return [join]

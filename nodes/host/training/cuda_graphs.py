@@ -8,33 +8,36 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from ....trainer.config.speed import SpeedConfig
 from ....trainer.frozen.weights import Weights
 from ....trainer.network.network import Network
 from ....trainer.training.cuda_graphs import Graphs
 from ....trainer.training.cuda_recorder import CudaRecorder
-from ..model import unet
-from .request import Request
+from ..model.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
 
 def make_graphs(
-    request: Request, network: Network, weights: Weights, modules: Iterable[nn.Module]
+    model: TrainedModel,
+    speed: SpeedConfig,
+    network: Network,
+    weights: Weights,
+    modules: Iterable[nn.Module],
 ) -> Graphs | None:
     """The recordings of a training, of adapters on these modules and those beside them.
 
     None where nobody asked for them or they cannot be; says why not.
     """
-    if not request.config.speed.cuda_graphs:
+    if not speed.cuda_graphs:
         return None
-    device = request.patcher.load_device
-    reason = obstacle(device, trains_text=request.trains_text)
+    device = model.device
+    reason = obstacle(device, trains_text=model.trains_text)
     if reason is not None:
         log.warning("LoRA Loop: cuda_graphs: %s; no step is recorded.", reason)
         return None
     weighty = [module for module in modules if getattr(module, "weight", None) is not None]
-    dtype = unet.compute_dtype(request.patcher)
-    return Graphs(CudaRecorder(device), network, weights, weighty, dtype, device)
+    return Graphs(CudaRecorder(device), network, weights, weighty, model.dtype, device)
 
 
 def obstacle(device: torch.device, *, trains_text: bool) -> str | None:
@@ -45,5 +48,5 @@ def obstacle(device: torch.device, *, trains_text: bool) -> str | None:
         # Its memory for graphs is a pool of the driver's that PyTorch cannot give back.
         return "this allocator keeps the memory of recordings; start ComfyUI with --disable-cuda-malloc"
     if trains_text:
-        return "text encoders that are trained encode every batch anew"
+        return "text encoders that are trained encode every batch again"
     return None

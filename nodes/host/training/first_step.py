@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ....trainer.batches.plan import BatchItem
 from ....trainer.batches.training_data import TrainingData
+from ....trainer.cache.latents import CachedDataset
+from ....trainer.config.train import TrainConfig
 from ....trainer.files.atomic import write_atomically
 from ..model.vae import empty_image, to_image, to_pil, to_png
 from ..previews.grid import one_size
 from ..progress import NodeProgress, check_interrupt
-from .request import Request
 
 FOLDER, CAPTIONS = "seen", "captions.txt"
 MOST = 16
@@ -30,25 +31,26 @@ class Seen(NamedTuple):
     captions: str
 
 
-def record_seen(request: Request, data: TrainingData, run: Path) -> None:
+def record_seen(
+    data: TrainingData, config: TrainConfig, vae: Any, run: Path, progress: NodeProgress
+) -> None:
     """Write what the first step shows into the run's folder, unless it is there. Call in inference mode.
 
     Without a VAE the texts alone.
     """
-    plan = next(data.steps(request.config))
+    plan = next(data.steps(config))
     shown = [item for batch in plan.batches for item in batch][:MOST]
     folder = run / FOLDER
-    captions = "\n\n".join(_block(request, item) for item in shown)
+    captions = "\n\n".join(_block(data.dataset, item) for item in shown)
     write_atomically(folder / CAPTIONS, captions.encode("utf-8", "replace"))
-    if request.vae is None:
+    if vae is None:
         return
-    progress = NodeProgress(request.config.steps, request.node_id)
     for number, item in enumerate(shown):
         path = folder / f"{number:02}.png"
         if not path.exists():
             check_interrupt()
             progress.say(f"decoding what the first step shows, {number + 1}/{len(shown)}")
-            write_atomically(path, to_png(to_pil(request.vae.decode(data.latents(item)[None])[0])))
+            write_atomically(path, to_png(to_pil(vae.decode(data.latents(item)[None])[0])))
 
 
 def read_seen(run: Path) -> Seen:
@@ -61,9 +63,9 @@ def read_seen(run: Path) -> Seen:
     return Seen(torch.cat([to_image(np.asarray(p)) for p in one_size(pictures)]), text)
 
 
-def _block(request: Request, shown: BatchItem) -> str:
-    """A line that names the showing, and its text below."""
-    item = request.cached.items[shown.item_index]
+def _block(cached: CachedDataset, shown: BatchItem) -> str:
+    """A line that names the sample, and its text below."""
+    item = cached.items[shown.item_index]
     width, height = item.bucket
     mirrored = ", flipped" if shown.flipped and item.flipped_key else ""
     return f"{item.name}, bucket {width} x {height}{mirrored}\n{shown.text}"

@@ -1,41 +1,34 @@
-"""One training that is really done: memory, attachment, loop, previews, the result."""
+"""One training that is really done: memory, adapters on the model, the loop and who follows it."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import time
-from contextlib import ExitStack
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
-from ....trainer.batches.caption_window import CaptionWindow
 from ....trainer.batches.plan import ended_epoch
 from ....trainer.batches.training_data import TrainingData
-from ....trainer.lora_files.file import LoraModel
+from ....trainer.config.train import TrainConfig
 from ....trainer.memory.plan import MemoryPlan
 from ....trainer.network.network import Network
-from ....trainer.runs.continue_from import Origin
-from ....trainer.runs.run_folder import Result, RunFolder
+from ....trainer.runs.run_folder import RunFolder
 from ....trainer.runs.state_keeper import StateKeeper
 from ....trainer.training.loop import Loop, Outcome, StepEvent
 from ....trainer.training.step import Model
-from ..model import clip as text
-from ..model import clip_training, memory, unet
+from ..model import clip_training, unet
 from ..model.autograd_session import training_session
 from ..model.frozen_weights import frozen_weights
-from ..previews.preview_book import PreviewBook
-from ..previews.previewer import Previewer
-from ..progress import BandLog, NodeProgress, check_interrupt, step_text
-from . import checkpoints
+from ..model.trained_model import TrainedModel
+from ..progress import NodeProgress, check_interrupt
 from .attachment import Mounting
+from .beginning import Beginning
+from .caption_feed import CaptionFeed
 from .memory_plan import memory_plan
-from .metadata import metadata
-from .observers import Watching
-from .request import Request
-from .spill_notice import Spilling
-from .start import make_network
 
 log = logging.getLogger(__name__)
 
@@ -48,120 +41,35 @@ class Follower(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class LiveTraining:
-    """One training that is really done: the observer of its loop."""
+    """A training whose adapters are on the model, before its first step: what followers may use."""
+
+    model: Model
+    network: Network
+    loop: Loop
+    states: StateKeeper
+    step: int
+    """The step that it goes on from; 0: none."""
+    epoch: int
+    """The epoch, counted from 1, that ended with that step; 0: none did."""
+    aside: Callable[[], AbstractContextManager[None]]
+    """ComfyUI's own work in the middle of the training is done inside of this."""
+    ending: ExitStack
+    """What is to be done when the training ends, by whatever way."""
+
+
+Join = Callable[[LiveTraining], Follower]
+"""Makes a follower of a training that is about to begin."""
+
+
+class _Driver:
+    """The observer of the loop: followers told in order, captions encoded, the state kept at a stop."""
 
     def __init__(
-        self,
-        request: Request,
-        data: TrainingData,
-        book: PreviewBook,
-        folder: RunFolder,
-        watching: Watching,
-        origin: Origin | None,
+        self, live: LiveTraining, captions: CaptionFeed, followers: Iterable[Follower]
     ) -> None:
-        self._request, self._data, self._book, self._folder = request, data, book, folder
-        self._watching = watching
-        self._start = folder.states.latest(watching.book.reach())
-        if self._start is None and origin is not None:
-            self._start = origin.load()
-        self.first = self._start.step if self._start else 0
-        book.clear(self.first)
-        self._config = request.config
-        self._patcher = request.patcher
-        self._progress = NodeProgress(request.config.steps, request.node_id)
-        self._previewer: Previewer | None = None
-        self._captions = CaptionWindow(data, request.config, start=self.first)
-
-    def run(self, stop: Follower) -> Result:
-        """Train and save; ``stop`` may end it early."""
-        started = time.time()
-        if self._request.wants_previews:
-            settings = self._request.previews
-            assert settings is not None
-            self._previewer = Previewer(
-                self._patcher,
-                self._request.clip,
-                self._request.vae,
-                settings,
-                learns=self._request.trains_text,
-            )
-        try:
-            outcome, tensors = self._train(stop)
-        except BaseException as error:
-            memory.explain_out_of_memory(error)
-            raise
-        finally:
-            memory.give_back()
-        if outcome.stopped:
-            log.warning("LoRA Loop: %s", outcome.stopped)
-            self._progress.say(outcome.stopped)
-        about = metadata(self._request, outcome.steps, started, self._folder.path)
-        return self._watching.book.save(LoraModel(tensors, about), outcome)
-
-    def _train(self, stop: Follower) -> tuple[Outcome, dict[str, Tensor]]:
-        device = self._patcher.load_device
-        if self._captions.is_due(self.first):
-            self._encode_captions()
-        with training_session(), ExitStack() as stack:
-            encoders = self._request.encoders()
-            weights = frozen_weights(self._patcher, self._config.speed, self._request.prefetch)
-            self._network = network = make_network(self._request, encoders, device, weights)
-            plan = self._memory_plan(network)
-            mounting = Mounting(self._request, network, encoders, weights, plan)
-            self._mounting = stack.enter_context(mounting)
-            model = self._model()
-            self._loop = Loop(
-                model,
-                network,
-                self._data,
-                self._config,
-                self,
-                plan.micro_batch,
-                self._start,
-                mounting.graphs,
-            )
-            self._states = StateKeeper(self._folder.states, self._loop, self.first)
-            self._spilling = Spilling(device)
-            self._followers: list[Follower] = [
-                *stack.enter_context(self._watching.follow(self._loop, model, self.before_batch)),
-                *checkpoints.follow(self._request, self._folder.path, self._loop, self.first),
-                self._states,
-                self._spilling,
-                BandLog(),
-                stop,
-            ]
-            self._start = None  # its tensors are in the network now
-            try:
-                epoch = ended_epoch(self._request.cached, self._config, self.first)
-                if self._is_due(self.first, epoch) and not self._book.has(self.first):
-                    self._preview(self.first)  # of the start, or it was cancelled meanwhile
-                outcome = self._loop.run()
-            except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
-                self._states.save()
-                raise
-            return outcome, network.state_dict()
-
-    def _memory_plan(self, network: Network) -> MemoryPlan:
-        """What the run does with its memory; raises ValueError where the disk has no room for it."""
-        parameters = sum(p.numel() for p in network.parameters())
-        self._folder.check_space(
-            parameters,
-            averaged=self._config.optimiser.ema_decay > 0,
-            keep_best=self._config.validation.keep_best,
-        )
-        plan = memory_plan(self._request, network)
-        log.info("LoRA Loop: %d adapted layers; %s", len(network.targets), plan.describe())
-        self._progress.say(plan.describe())
-        return plan
-
-    def _model(self) -> Model:
-        """UNet and, where they are trained, text encoders for the loop."""
-        model, request = unet.training_model(self._patcher, self._config.loss), self._request
-        if not request.trains_text:
-            return model
-        encode = clip_training.live_encode(request.clip, request.cached.texts)
-        return dataclasses.replace(model, encode=encode)
+        self._live, self._captions, self._followers = live, captions, list(followers)
 
     def before_batch(self) -> None:
         check_interrupt()
@@ -172,33 +80,73 @@ class LiveTraining:
         reasons = [follower.on_step(event) for follower in self._followers]
         stopped = next(filter(None, reasons), None)
         if stopped:
-            self._states.save()
+            self._live.states.save()
         elif self._captions.is_due(event.step):
-            with self._mounting.aside():
-                self._encode_captions()
-        epoch = event.epoch if event.ends_epoch else 0
-        picture = self._preview(event.step) if self._is_due(event.step, epoch) else None
-        line = event.warning or step_text(event) + self._spilling.notice
-        self._progress.update(event.step, line, picture)
+            with self._live.aside():
+                self._captions.encode()
         return stopped
 
-    def _is_due(self, step: int, epoch: int) -> bool:
-        settings = self._request.previews
-        return self._previewer is not None and settings is not None and settings.is_due(step, epoch)
 
-    def _preview(self, step: int) -> Any:
-        """Sample with the live adapters."""
-        assert self._previewer is not None
-        with self._mounting.aside(), self._loop.averaged():
-            pictures = self._previewer.sample(self._network.at_strength)
-        return self._book.add(step, pictures, self._previewer.strengths)
+def train_live(
+    model: TrainedModel,
+    data: TrainingData,
+    config: TrainConfig,
+    beginning: Beginning,
+    progress: NodeProgress,
+    joins: Iterable[Join],
+) -> tuple[Outcome, dict[str, Tensor]]:
+    """Train; how it ended, and the LoRA by kohya key. Called in inference mode.
 
-    def _encode_captions(self) -> None:
-        """Encode the texts of the coming steps, in inference mode."""
-        clip, recipe = self._request.clip, self._request.cached.texts
+    Each of ``joins`` makes a follower; they are told of a step in this order.
+    """
+    state = beginning.state()
+    step = state.step if state else 0
+    captions = CaptionFeed(data, config, model.clip, progress, step)
+    if captions.is_due(step):
+        captions.encode()
+    with training_session(), ExitStack() as stack:
+        weights = frozen_weights(model.patcher, config.speed, model.prefetch)
+        network = beginning.network(model, config, weights)
+        plan = _plan(model, data, config, network, beginning.folder, progress)
+        mounting = stack.enter_context(Mounting(model, config, network, weights, plan))
+        trained = _loop_model(model, data, config)
+        loop = Loop(trained, network, data, config, plan.micro_batch, state, mounting.graphs)
+        del state  # its tensors are in the network now
+        states = StateKeeper(beginning.folder.states, loop, step)
+        epoch = ended_epoch(data.dataset, config, step)
+        live = LiveTraining(trained, network, loop, states, step, epoch, mounting.aside, stack)
+        try:
+            outcome = loop.run(_Driver(live, captions, [join(live) for join in joins]))
+        except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
+            states.save()
+            raise
+        return outcome, network.state_dict()
 
-        def on_text(done: int, total: int) -> None:
-            check_interrupt()
-            self._progress.say(f"captions {done}/{total}")
 
-        self._captions.fill(lambda caption: text.encode_caption(clip, caption, recipe), on_text)
+def _plan(
+    model: TrainedModel,
+    data: TrainingData,
+    config: TrainConfig,
+    network: Network,
+    folder: RunFolder,
+    progress: NodeProgress,
+) -> MemoryPlan:
+    """What the run does with its memory; raises ValueError where the disk has no room for it."""
+    folder.check_space(
+        sum(p.numel() for p in network.parameters()),
+        averaged=config.optimiser.ema_decay > 0,
+        keep_best=config.validation.keep_best,
+    )
+    plan = memory_plan(model, data.dataset, config, network)
+    log.info("LoRA Loop: %d adapted layers; %s", len(network.targets), plan.describe())
+    progress.say(plan.describe())
+    return plan
+
+
+def _loop_model(model: TrainedModel, data: TrainingData, config: TrainConfig) -> Model:
+    """UNet and, where they are trained, text encoders for the loop."""
+    found = unet.training_model(model.patcher, config.loss)
+    if not model.trains_text:
+        return found
+    encode = clip_training.live_encode(model.clip, data.dataset.texts)
+    return dataclasses.replace(found, encode=encode)

@@ -7,26 +7,30 @@ import math
 
 from torch import nn
 
+from ....trainer.cache.latents import CachedDataset
+from ....trainer.config.train import TrainConfig
 from ....trainer.layers.recompute import find_blocks
 from ....trainer.memory.advice import advice
 from ....trainer.memory.optimiser_bytes import learned_bytes
 from ....trainer.memory.plan import MemoryPlan, Need, plan_memory
 from ....trainer.network.network import Network
-from ..model import clip_training, frozen_weights, memory, unet
-from .request import Request
+from ..model import clip_training, frozen_weights, memory
+from ..model.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
 
-def memory_plan(request: Request, network: Network) -> MemoryPlan:
+def memory_plan(
+    model: TrainedModel, cached: CachedDataset, config: TrainConfig, network: Network
+) -> MemoryPlan:
     """The plan for training these adapters; says so where parts of the model must be streamed."""
-    config, parameters = request.config, network.parameters()
-    need = _need(request, network)
-    spared = frozen_weights.spared_bytes(request.patcher, config.speed)
-    available = memory.available_beside(request.trained, spared)
+    parameters = network.parameters()
+    need = _need(model, cached, config, network)
+    spared = frozen_weights.spared_bytes(model.patcher, config.speed)
+    available = memory.available_beside(model.patchers, spared)
     plan = plan_memory(config, need, available)
     if not plan.fits and available is not None:
-        weights = request.patcher.model_size()
+        weights = model.patcher.model_size()
         told = advice(
             config, need, available, weights, lambda other: learned_bytes(other, parameters)
         )
@@ -37,18 +41,20 @@ def memory_plan(request: Request, network: Network) -> MemoryPlan:
     return plan
 
 
-def _need(request: Request, network: Network) -> Need:
+def _need(
+    model: TrainedModel, cached: CachedDataset, config: TrainConfig, network: Network
+) -> Need:
     """What the training asks for, whatever the plan."""
     convolutions = [t.rank for t in network.targets if isinstance(t.module, nn.Conv2d)]
     others = [t.rank for t in network.targets if not isinstance(t.module, nn.Conv2d)]
     chunks = 0
-    if request.trains_text:
-        chunks = clip_training.chunks_of_longest(request.clip, request.cached)
+    if model.trains_text:
+        chunks = clip_training.chunks_of_longest(model.clip, cached)
     return Need(
-        learned=learned_bytes(request.config.optimiser, network.parameters()),
-        pixels=max(math.prod(item.bucket) for item in request.cached.items),
-        itemsize=unet.compute_dtype(request.patcher).itemsize,
-        blocks=find_blocks(request.patcher.model.diffusion_model),
+        learned=learned_bytes(config.optimiser, network.parameters()),
+        pixels=max(math.prod(item.bucket) for item in cached.items),
+        itemsize=model.dtype.itemsize,
+        blocks=find_blocks(model.unet),
         rank=max(others, default=0),
         conv_rank=max(convolutions, default=0),
         chunks=chunks,

@@ -1,47 +1,59 @@
-"""What a finished training says of itself in its file."""
+"""What the LoRA files of a training say of it."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ....trainer.batches.plan import batches_per_epoch, epoch_of
+from ....trainer.cache.latents import CachedDataset
+from ....trainer.config.train import TrainConfig
 from ....trainer.files.index import FileIndex
 from ....trainer.lora_files.metadata import ModelFile, RunFacts, describe
 from ....trainer.lora_files.model_hashes import sha256, short_hash
 from ..folders import cache_root
 from ..model import unet
-from .request import Request
+from ..model.trained_model import TrainedModel
 
 _PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 _SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".sft")
 
 
-def metadata(request: Request, steps: int, started: float, run: Path) -> dict[str, str]:
-    """kohya's metadata of ``steps`` of a training that began at ``started`` (unix seconds); it is now.
+@dataclass(frozen=True)
+class Metadata:
+    """kohya's metadata of one training, whose files may be written on the way."""
 
-    ``run``: the run's folder, named by its identity.
-    """
-    cached, config, patcher = request.cached, request.config, request.patcher
-    schedule = unet.schedule(patcher, config.loss)
-    facts = RunFacts(
-        steps=steps,
-        epochs=epoch_of(cached, config, steps)[0],
-        batches_per_epoch=batches_per_epoch(cached, config.batch_size),
-        started=started,
-        finished=time.time(),
-        prediction=schedule.prediction,
-        zero_terminal_snr=schedule.zero_terminal_snr,
-        trigger=cached.dataset.trigger,
-        session=int(run.name[:8], 16),  # so that a resumed run stays one session
-        precision=_PRECISIONS.get(unet.compute_dtype(patcher), "no"),
-        fp8=patcher.model.get_dtype().itemsize == 1,
-        model=_model_file(patcher),
-    )
-    return describe(config, cached, facts)
+    model: TrainedModel
+    cached: CachedDataset
+    config: TrainConfig
+    run: Path
+    """The run's folder, named by its identity."""
+    started: float
+    """Unix seconds."""
+
+    def after(self, steps: int) -> dict[str, str]:
+        """What a file of so many steps says, written now."""
+        cached, config, patcher = self.cached, self.config, self.model.patcher
+        schedule = unet.schedule(patcher, config.loss)
+        facts = RunFacts(
+            steps=steps,
+            epochs=epoch_of(cached, config, steps)[0],
+            batches_per_epoch=batches_per_epoch(cached, config.batch_size),
+            started=self.started,
+            finished=time.time(),
+            prediction=schedule.prediction,
+            zero_terminal_snr=schedule.zero_terminal_snr,
+            trigger=cached.dataset.trigger,
+            session=int(self.run.name[:8], 16),  # so that a resumed run stays one session
+            precision=_PRECISIONS.get(self.model.dtype, "no"),
+            fp8=patcher.model.get_dtype().itemsize == 1,
+            model=_model_file(patcher),
+        )
+        return describe(config, cached, facts)
 
 
 def _model_file(patcher: Any) -> ModelFile | None:

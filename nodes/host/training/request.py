@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from torch import nn
 
 from ....trainer.batches.class_captions import trigger_notes
 from ....trainer.batches.training_data import TrainingData
@@ -21,6 +18,7 @@ from ....trainer.runs.start_from import Start
 from .. import folders
 from ..model import clip as text
 from ..model import clip_training, frozen_weights, unet
+from ..model.trained_model import TrainedModel
 from ..previews.previewer import PreviewConfig
 
 
@@ -43,9 +41,16 @@ class Request:
     """The name of the run whose LoRA this one begins with; empty: none."""
     start: Start | None = None
     """The LoRA that it begins with, from elsewhere."""
+    managed: bool = True
+    """See TrainedModel: off for benchmarks, which keep a model on the device by themselves."""
+
+    @property
+    def model(self) -> TrainedModel:
+        """MODEL and CLIP as they are trained."""
+        return TrainedModel(self.patcher, self.clip, self.trains_text, self.prefetch, self.managed)
 
     def origin(self) -> Origin | None:
-        """Where the run begins, if not anew; raises ValueError where it cannot begin there."""
+        """Where the run begins, if not from scratch; raises ValueError where it cannot begin there."""
         if not self.continue_from.strip():
             return None
         return find_origin(folders.runs_root(), self.continue_from, self.config)
@@ -57,11 +62,6 @@ class Request:
     @property
     def trains_text(self) -> bool:
         return self.config.optimiser.trains_text
-
-    @property
-    def trained(self) -> list[Any]:
-        """The patchers that training goes through: the UNet's, and that of text encoders if trained."""
-        return [self.patcher, self.clip.patcher] if self.trains_text else [self.patcher]
 
     def data_identity(self) -> str:
         """Digest of whatever in the data can change the numbers of the run."""
@@ -105,10 +105,6 @@ class Request:
         if self.wants_previews and problem:
             raise ValueError(problem)
 
-    def encoders(self) -> Sequence[nn.Module]:
-        """The text encoders, where they are trained."""
-        return clip_training.encoders(self.clip) if self.trains_text else ()
-
     def _check_start(self) -> None:
         """Refuse a LoRA to start from that does not fit the settings."""
         if self.start is None:
@@ -123,7 +119,8 @@ class Request:
                 "start_from and continue_from both say where to begin: disconnect the one or empty the "
                 "other."
             )
-        self.start.targets(self.patcher.model.diffusion_model, self.encoders(), self.config)
+        model = self.model
+        self.start.targets(model.unet, model.encoders, self.config)
 
     def _check_cached_captions(self) -> None:
         """Refuse to go without CLIP where the cache cannot hold all encodings."""

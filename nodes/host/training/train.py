@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from ....trainer.batches.plan import with_steps
 from ....trainer.batches.training_data import TrainingData
 from ....trainer.files.store import Store
+from ....trainer.lora_files.file import LoraModel
+from ....trainer.runs.continue_from import Origin
 from ....trainer.runs.run_folder import Inputs, Result, RunFolder
 from ....trainer.validation.book import ValidationBook
-from ....trainer.validation.split import split
+from ....trainer.validation.split import Parts, split
 from .. import folders
 from ..cache_folder import cache_store
 from ..dataset.cache import encode_captions, encode_pictures, make_masks
 from ..dataset.tagger_session import REGISTRY
-from ..model import clip
+from ..model import clip, memory
 from ..model.fingerprint import fingerprint
 from ..previews.preview_book import PreviewBook
+from ..previews.previewer import Previewer
+from ..progress import BandLog, NodeProgress
+from .beginning import Beginning
+from .checkpoints import checkpointing
 from .first_step import record_seen
-from .live_training import LiveTraining
-from .observers import Watching
+from .followers import StepLine, always, recording, saving_states, validating
+from .live_training import Join, train_live
+from .metadata import Metadata
+from .previewing import previewing
 from .request import Request
+from .spill_notice import Spilling
 from .stop_and_keep import TRAININGS
 
 log = logging.getLogger(__name__)
 
 
-def train_lora(request: Request) -> tuple[Result, PreviewBook]:
+def train_lora(request: Request, *joins: Join) -> tuple[Result, PreviewBook]:
     """Train, or bring back the result of the same run from disk. Called in inference mode.
+
+    Each of ``joins`` makes a follower of the steps, when there are any.
 
     Raises ValueError for unusable input before any work; whatever ends the training early
     (interrupt, out of memory, error) goes on to the caller with the MODEL as it was.
@@ -36,15 +51,8 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     request.check()
     parts = split(request.cached, request.config)
     request = dataclasses.replace(request, config=with_steps(request.config, parts.training))
-    texts = request.cached.text_fingerprint
-    if request.clip is not None:
-        texts = clip.clip_fingerprint(request.clip, request.cached.texts)
-    assert texts is not None
-    recipe = request.config.identity(request.cached.needs_horizon)
     origin = request.origin()
-    begun = origin.identity if origin else request.start.digest() if request.start else ""
-    inputs = Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher), begun)
-    folder = RunFolder(folders.runs_root(), inputs)
+    folder = RunFolder(folders.runs_root(), _inputs(request, origin))
     book = PreviewBook(folder.path / "previews", request.config.steps)
     validations = ValidationBook(folder, parts.training, request.config)
     found = validations.find(kept=not request.continue_stopped)
@@ -56,25 +64,97 @@ def train_lora(request: Request) -> tuple[Result, PreviewBook]:
     nearest = folder.nearest(request.config, request.cached.needs_horizon)
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
-        whole = TrainingData(parts.both, texts, store, live_texts=request.trains_text)
-        _complete_cache(dataclasses.replace(request, cached=parts.both), whole, store)
-        request = dataclasses.replace(request, cached=parts.training)
-        data, held_out = whole.parts(parts.training, parts.held_out)
-        record_seen(request, data, folder.path)
-        watching = Watching(request, held_out, parts, folder)
-        training = LiveTraining(request, data, book, folder, watching, origin)
-        if training.first:
-            log.info("LoRA Loop: run %s goes on after step %d", folder.path.name, training.first)
-        else:
-            said = [origin.describe()] if origin else [nearest] if nearest else []
-            log.info("LoRA Loop: %s", "; ".join([f"new run {folder.path.name}", *said]))
-        with TRAININGS.running(request.node_id) as stop:
-            return training.run(stop), book
+        data = _data(request, parts, folder.inputs.texts, store)
+        # Read again: the folder may have been another process's until now.
+        validations = ValidationBook(folder, parts.training, request.config)
+        beginning = Beginning(folder, validations.reach(), origin, request.start, nearest)
+        return _train(request, data, beginning, validations, book, joins), book
+
+
+class _Data(NamedTuple):
+    """What is trained on, and what is only measured."""
+
+    training: TrainingData
+    held_out: TrainingData
+
+
+def _inputs(request: Request, origin: Origin | None) -> Inputs:
+    """What the run is made of."""
+    cached, config = request.cached, request.config
+    texts = cached.text_fingerprint
+    if request.clip is not None:
+        texts = clip.clip_fingerprint(request.clip, cached.texts)
+    assert texts is not None
+    recipe = config.identity(cached.needs_horizon)
+    begun = origin.identity if origin else request.start.digest() if request.start else ""
+    return Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher), begun)
+
+
+def _train(
+    request: Request,
+    data: _Data,
+    beginning: Beginning,
+    validations: ValidationBook,
+    book: PreviewBook,
+    joins: Iterable[Join],
+) -> Result:
+    """Train and save the result, in the run's folder, which is held."""
+    config, model, run = request.config, request.model, beginning.folder.path
+    progress = NodeProgress(config.steps, request.node_id)
+    record_seen(data.training, config, request.vae, run, progress)
+    metadata = Metadata(model, data.training.dataset, config, run, time.time())
+    spilling = Spilling(model.device)
+    with TRAININGS.running(request.node_id) as stop:
+        with _memory_given_back():
+            everybody = [
+                validating(validations, data.held_out, config, metadata),
+                recording(validations, metadata),
+                *checkpointing(request.checkpoints, metadata),
+                saving_states,
+                *map(always, (spilling, BandLog(), stop)),
+                *joins,
+                previewing(_previewer(request), book, progress),
+                always(StepLine(progress, spilling)),
+            ]
+            training = model, data.training, config, beginning, progress
+            outcome, lora = train_live(*training, everybody)
+        if outcome.stopped:
+            log.warning("LoRA Loop: %s", outcome.stopped)
+            progress.say(outcome.stopped)
+        return validations.save(LoraModel(lora, metadata.after(outcome.steps)), outcome)
+
+
+@contextmanager
+def _memory_given_back() -> Iterator[None]:
+    """What training holds goes back in the end; where memory runs out, says what helps."""
+    try:
+        yield
+    except BaseException as error:
+        memory.explain_out_of_memory(error)
+        raise
+    finally:
+        memory.give_back()
+
+
+def _previewer(request: Request) -> Previewer | None:
+    """Who samples previews, prompts encoded; None where nobody wants any."""
+    settings = request.previews
+    if settings is None or not settings.wanted:
+        return None
+    learns = request.trains_text
+    return Previewer(request.patcher, request.clip, request.vae, settings, learns=learns)
+
+
+def _data(request: Request, parts: Parts, texts: str, store: Store) -> _Data:
+    """The data of a run, with all in the cache that it needs."""
+    whole = TrainingData(parts.both, texts, store, live_texts=request.trains_text)
+    _complete_cache(request, whole, store)
+    return _Data(*whole.parts(parts.training, parts.held_out))
 
 
 def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
-    """Encode what the cache lacks; raises ValueError when there is nothing to encode it with."""
-    cached = request.cached
+    """Encode what is missing from the cache; raises ValueError when there is nothing to encode it with."""
+    cached = data.dataset
     if request.clip is not None and not request.trains_text:
         encode_captions(cached, request.clip, request.config, store, request.node_id)
     missing = data.missing(request.config)

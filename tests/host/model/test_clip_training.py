@@ -50,9 +50,10 @@ def cached(tiny, tmp_path):
     return dataclasses.replace(cached, text_fingerprint=None)
 
 
-def train(tiny, cached, config, **extra):
+def train(tiny, cached, config, *joins, **extra):
+    request = scene.request(tiny, cached, config, clip=tiny.clip, **extra)
     with torch.inference_mode():
-        return training.train_lora(scene.request(tiny, cached, config, clip=tiny.clip, **extra))
+        return training.train_lora(request, *joins)
 
 
 def adapters(tiny, seed=1):

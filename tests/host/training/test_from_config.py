@@ -14,7 +14,8 @@ from pack.nodes.host import folders
 from pack.nodes.host.dataset.kohya_import import ImportRequest
 from pack.nodes.host.model import unet
 from pack.nodes.host.model.fingerprint import fingerprint
-from pack.nodes.host.training import from_config, live_training
+from pack.nodes.host.progress import NodeProgress
+from pack.nodes.host.training import from_config, train
 from pack.nodes.host.training.from_config import ConfigRun
 from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.nodes.train import Train
@@ -117,9 +118,7 @@ def test_a_second_call_trains_nothing(tmp_path, tiny_checkpoint, monkeypatch):
     config = kohya_scene.write_config(tmp_path, tiny_checkpoint)
     first = run(config)
     before = first.stat().st_mtime_ns
-    monkeypatch.setattr(
-        live_training.LiveTraining, "run", lambda self: pytest.fail("trained again")
-    )
+    monkeypatch.setattr(train, "train_live", lambda *_: pytest.fail("trained again"))
     assert run(config) == first
     assert first.stat().st_mtime_ns == before
 
@@ -128,7 +127,7 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path, tiny_checkpoint, monke
     config = kohya_scene.write_config(tmp_path / "whole", tiny_checkpoint)
     whole = read_lora(run(config))
     config = kohya_scene.write_config(tmp_path / "halves", tiny_checkpoint)
-    update = live_training.NodeProgress.update
+    update = NodeProgress.update
 
     def interrupted(self, done, text="", picture=None):
         update(self, done, text, picture)
@@ -137,13 +136,13 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path, tiny_checkpoint, monke
 
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
-        patch.setattr(live_training.NodeProgress, "update", interrupted)
+        patch.setattr(NodeProgress, "update", interrupted)
         with pytest.raises(from_config.mm.InterruptProcessingException):
             run(config)
     assert signal.getsignal(signal.SIGINT) is handler
     steps: list[str] = []
     monkeypatch.setattr(
-        live_training.NodeProgress, "update",
+        NodeProgress, "update",
         lambda self, done, text="", picture=None: steps.append(text.split(" ·")[0]),
     )  # fmt: skip
     halves = read_lora(run(config))

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from pack.nodes.host.model import memory
+from pack.nodes.host.model.trained_model import TrainedModel
 from pack.nodes.host.training import memory_plan
 from pack.tests.host import scene
 from pack.trainer.layers.recompute import Again
@@ -14,10 +15,10 @@ from pack.trainer.network.unet_targets import find_targets
 
 
 def plan(tiny, cached, monkeypatch, available, **settings):
-    request = scene.request(tiny, cached, scene.config(**settings))
+    config, model = scene.config(**settings), TrainedModel(tiny.model)
     monkeypatch.setattr(memory, "available_beside", lambda patchers, spared: available)
-    unet = tiny.model.model.diffusion_model
-    return memory_plan.memory_plan(request, Network(find_targets(unet, request.config.lora)))
+    network = Network(find_targets(model.unet, config.lora))
+    return memory_plan.memory_plan(model, cached, config, network)
 
 
 @pytest.mark.parametrize("available", [None, 100 * GIB])

@@ -118,7 +118,7 @@ def test_weightings_of_the_other_prediction(tiny, cached):
 def test_a_cleared_cache_is_said_before_the_first_step(tiny, cached, tmp_path, monkeypatch):
     for path in (tmp_path / "cache").rglob("*.safetensors"):
         path.unlink()
-    monkeypatch.setattr(train, "LiveTraining", None)
+    monkeypatch.setattr(train, "train_live", None)
     with torch.inference_mode(), pytest.raises(ValueError, match="The cache lacks 4"):
         train.train_lora(scene.request(tiny, cached, scene.config(seed=99)))
 

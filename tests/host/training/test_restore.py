@@ -4,8 +4,7 @@ import comfy.model_management as mm
 import pytest
 import torch
 
-from pack.nodes.host.previews.previewer import PreviewConfig
-from pack.nodes.host.training import live_training
+from pack.nodes.host.previews.previewer import PreviewConfig, Previewer
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.frozen import forward as frozen
@@ -48,12 +47,12 @@ def assert_untouched(tiny, act):
     assert torch.equal(scene.sample(tiny.model, tiny.clip), image)
 
 
-def train(tiny, cached, previews=None, **settings):
+def train(tiny, cached, previews=None, joins=(), **settings):
     request = scene.request(
         tiny, cached, scene.config(**settings), clip=tiny.clip, vae=tiny.vae, previews=previews
     )
     with torch.inference_mode():
-        return training.train_lora(request)
+        return training.train_lora(request, *joins)
 
 
 PREVIEWS = PreviewConfig(
@@ -124,32 +123,29 @@ def test_a_failure_inside_a_preview(tiny, cached, monkeypatch, kind):
     assert_untouched(tiny, act)
 
 
-def test_the_users_cancel_is_answered_within_a_step(tiny, cached, monkeypatch):
+def test_the_users_cancel_is_answered_within_a_step(tiny, cached):
     steps = []
-    original = live_training.LiveTraining.on_step
 
-    def on_step(self, event):
-        original(self, event)
+    def on_step(event):
         steps.append(event.step)
         mm.interrupt_current_processing(True)
 
-    monkeypatch.setattr(live_training.LiveTraining, "on_step", on_step)
     with pytest.raises(mm.InterruptProcessingException):
-        train(tiny, cached, steps=50)
+        train(tiny, cached, joins=[scene.told(on_step)], steps=50)
     assert steps == [1]
 
 
 def test_a_foreign_forward_is_noticed(tiny, cached, monkeypatch):
     """Something that puts its own forward over an adapter must not pass silently."""
     target = tiny.model.model.diffusion_model.input_blocks[4][1].proj_in
-    original = live_training.Previewer.sample
+    original = Previewer.sample
 
     def sample(self, at_strength):
         pictures = original(self, at_strength)
         target.forward = lambda x: x
         return pictures
 
-    monkeypatch.setattr(live_training.Previewer, "sample", sample)
+    monkeypatch.setattr(Previewer, "sample", sample)
     with pytest.raises(RuntimeError, match=r"input_blocks\.4\.1\.proj_in"):
         train(tiny, cached, PREVIEWS)
     assert "forward" not in target.__dict__

@@ -3,14 +3,14 @@
 import dataclasses
 import json
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import comfy.model_management as mm
 import pytest
 import torch
 
 from pack.nodes.host import folders
-from pack.nodes.host.previews.previewer import PreviewConfig
-from pack.nodes.host.training import live_training
+from pack.nodes.host.previews.previewer import PreviewConfig, Previewer
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.config.captions import CaptionConfig
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
 PREVIEWS = PreviewConfig(("thing",), every=2, width=64, height=64, steps=1)
 
 
-def train(tiny, cached, recipe, **extra):
+def train(tiny, cached, recipe, *joins, **extra):
     with torch.inference_mode():
-        return training.train_lora(scene.request(tiny, cached, recipe, **extra))
+        return training.train_lora(scene.request(tiny, cached, recipe, **extra), *joins)
 
 
 def same(one, other):
@@ -36,16 +36,14 @@ def same(one, other):
     return True
 
 
-def cancel_after(monkeypatch, step):
+def cancel_after(step):
     """The user's red X while this step is the last one done."""
-    original = live_training.LiveTraining.on_step
 
-    def on_step(self, event):
-        original(self, event)
+    def on_step(event):
         if event.step == step:
             mm.interrupt_current_processing(True)
 
-    monkeypatch.setattr(live_training.LiveTraining, "on_step", on_step)
+    return scene.told(on_step)
 
 
 CAPTIONS = CaptionConfig(shuffle=True, tag_dropout=0.2)
@@ -60,12 +58,11 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("kind", RECIPES)
-def test_queue_goes_on_after_a_cancel(tiny, cached, monkeypatch, elsewhere, kind, caplog):
+def test_queue_goes_on_after_a_cancel(tiny, cached, elsewhere, kind, caplog):
     recipe, extra = RECIPES[kind], {"clip": tiny.clip, "vae": tiny.vae, "previews": PREVIEWS}
     before = scene.snapshot(tiny.model)
-    with monkeypatch.context() as patch, pytest.raises(mm.InterruptProcessingException):
-        cancel_after(patch, 3)
-        train(tiny, cached, recipe, **extra)
+    with pytest.raises(mm.InterruptProcessingException):
+        train(tiny, cached, recipe, cancel_after(3), **extra)
     assert scene.snapshot(tiny.model) == before
     caplog.set_level("INFO")
     result, book = train(tiny, cached, recipe, **extra)
@@ -86,7 +83,7 @@ def test_a_preview_that_was_cancelled_is_made_up_for(tiny, cached, monkeypatch, 
         raise mm.InterruptProcessingException
 
     with monkeypatch.context() as patch, pytest.raises(mm.InterruptProcessingException):
-        patch.setattr(live_training.Previewer, "sample", cancelled)
+        patch.setattr(Previewer, "sample", cancelled)
         train(tiny, cached, recipe, **extra)
     result, book = train(tiny, cached, recipe, **extra)
     assert [path.name for path in book.paths()] == ["step00000002_0.png", "step00000004_0.png"]
@@ -116,18 +113,16 @@ def test_nothing_is_lost_when_memory_runs_out(tiny, cached, monkeypatch, elsewhe
     assert same(result, train(tiny, cached, recipe)[0])
 
 
-def test_more_steps_go_on_and_fewer_do_not(tiny, cached, monkeypatch, elsewhere):
+def test_more_steps_go_on_and_fewer_do_not(tiny, cached, elsewhere):
     begun = []
-    original = live_training.LiveTraining.__init__
 
-    def watch(self, *arguments):
-        original(self, *arguments)
-        begun.append(self.first)
+    def join(live):
+        begun.append(live.step)
+        return SimpleNamespace(on_step=lambda event: None)
 
-    monkeypatch.setattr(live_training.LiveTraining, "__init__", watch)
-    train(tiny, cached, scene.config(steps=3))
-    longer, _ = train(tiny, cached, scene.config(steps=5))
-    shorter, _ = train(tiny, cached, scene.config(steps=2))
+    train(tiny, cached, scene.config(steps=3), join)
+    longer, _ = train(tiny, cached, scene.config(steps=5), join)
+    shorter, _ = train(tiny, cached, scene.config(steps=2), join)
     assert begun == [0, 3, 0]
     elsewhere()
     assert same(longer, train(tiny, cached, scene.config(steps=5))[0])

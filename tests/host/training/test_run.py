@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import shutil
+from types import SimpleNamespace
 
 import comfy.model_base as model_base
 import comfy.model_management as mm
@@ -13,7 +14,7 @@ from PIL import Image
 from pack.nodes.host import folders
 from pack.nodes.host.model.fingerprint import fingerprint
 from pack.nodes.host.previews.previewer import PreviewConfig
-from pack.nodes.host.training import live_training
+from pack.nodes.host.progress import NodeProgress
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.training import step
@@ -23,10 +24,10 @@ PREVIEWS = PreviewConfig(
 )
 
 
-def train(tiny, cached, recipe=None, **extra):
+def train(tiny, cached, recipe=None, *joins, **extra):
     request = scene.request(tiny, cached, recipe, **extra)
     with torch.inference_mode():
-        return training.train_lora(request)
+        return training.train_lora(request, *joins)
 
 
 def test_the_same_run_comes_back_from_disk(tiny, cached, load_tiny, tiny_checkpoint):
@@ -101,12 +102,30 @@ def test_a_stored_result_brings_its_previews(tiny, cached):
 
 def test_progress_texts(tiny, cached, monkeypatch):
     lines = []
-    monkeypatch.setattr(live_training.NodeProgress, "say", lambda self, text: lines.append(text))
+    monkeypatch.setattr(NodeProgress, "say", lambda self, text: lines.append(text))
     train(tiny, cached, scene.config(steps=3))
     steps = [line for line in lines if line.startswith("step ")]
     assert [line.split(" · ")[0] for line in steps] == ["step 1/3", "step 2/3", "step 3/3"]
     assert all("loss " in line and "/" in line and "left" in line for line in steps)
     assert steps[-1].endswith("0:00 left")
+
+
+def test_a_follower_is_told_of_every_step_and_may_end_the_run(tiny, cached):
+    lives, steps = [], []
+
+    def on_step(event):
+        steps.append((event.step, event.loss))
+        return "enough" if event.step == 3 else None
+
+    def join(live):
+        lives.append((live.step, len(live.network.parameters()), live.loop.losses))
+        return SimpleNamespace(on_step=on_step)
+
+    result, _ = train(tiny, cached, scene.config(steps=5), join)
+    ((first, parameters, losses),) = lives
+    assert first == 0 and parameters and losses == ()
+    assert result.stopped == "enough" and steps == list(enumerate(result.losses, 1))
+    assert len(steps) == 3
 
 
 def test_room_is_asked_of_the_manager_and_given_back(tiny, cached, monkeypatch):

@@ -7,9 +7,8 @@ import comfy.model_management as mm
 import pytest
 import torch
 
-from pack.nodes.host.model import weights
+from pack.nodes.host.model import memory, weights
 from pack.nodes.host.previews.previewer import PreviewConfig
-from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
 from pack.replay import train as replay
 from pack.tests.host import scene
@@ -107,14 +106,13 @@ def test_what_is_patched_on_the_fly_comes_by_comfyui(tiny, cached, elsewhere, mo
     keys = [key for key in patched.model_state_dict() if key.endswith("attn1.to_q.weight")]
     shapes = {key: patched.model_state_dict()[key].shape for key in keys}
     patched.add_patches({k: ("diff", (torch.ones(s) * 0.02,)) for k, s in shapes.items()}, 0.7)
-    original = live_training.Mounting._make_room
+    make_room = memory.make_room
 
-    def unloaded(self):
-        original(self)
-        with torch.inference_mode():
-            patched.partially_unload(torch.device("cpu"), 1e12)
+    def unloaded(*args, **options):
+        make_room(*args, **options)
+        patched.partially_unload(torch.device("cpu"), 1e12)
 
-    monkeypatch.setattr(live_training.Mounting, "_make_room", unloaded)
+    monkeypatch.setattr(memory, "make_room", unloaded)
     recipe = scene.config(seed=44)
     tiny = tiny._replace(model=patched)
     plain, _ = train(tiny, cached, recipe)

@@ -1,6 +1,7 @@
 """Validation inside ComfyUI: held-out pictures, best and last, a run that stops, what Train gives out."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import comfy.model_management as mm
 import pytest
@@ -8,7 +9,6 @@ import torch
 
 from pack.nodes.host import folders
 from pack.nodes.host.model.unet import predict
-from pack.nodes.host.training import observers
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.batches.plan import BatchItem
@@ -27,9 +27,9 @@ def cached(tiny, tmp_path):
     return scene.cache(tiny, scene.write_pictures(tmp_path / "set", count=6), tmp_path / "cache")
 
 
-def train(tiny, cached, recipe, **extra):
+def train(tiny, cached, recipe, *joins, **extra):
     with torch.inference_mode():
-        return training.train_lora(scene.request(tiny, cached, recipe, **extra))[0]
+        return training.train_lora(scene.request(tiny, cached, recipe, **extra), *joins)[0]
 
 
 def config(steps=6, validation=HELD_OUT, **extra):
@@ -137,28 +137,21 @@ def test_held_out_captions_are_encoded_as_they_stand(tiny, cached):
 
 
 def test_cancelled_while_validating_goes_on_alike(tiny, cached, monkeypatch, tmp_path):
-    original = Validation.losses
+    original, loops = Validation.losses, []
+
+    def join(live):
+        loops.append(live.loop)
+        return SimpleNamespace(on_step=lambda event: None)
 
     def cancel(self, model, before_batch):
-        if model_steps() == 4:
+        if loops and len(loops[-1].losses) == 4:  # the start is measured before
             mm.interrupt_current_processing(True)
         return original(self, model, before_batch)
-
-    loops = []
-    follow = observers.Watching.follow
-    monkeypatch.setattr(
-        observers.Watching,
-        "follow",
-        lambda self, loop, *rest: (loops.append(loop), follow(self, loop, *rest))[1],
-    )
-
-    def model_steps():
-        return len(loops[-1].losses)
 
     before = scene.snapshot(tiny.model)
     with monkeypatch.context() as patch, pytest.raises(mm.InterruptProcessingException):
         patch.setattr(Validation, "losses", cancel)
-        train(tiny, cached, config())
+        train(tiny, cached, config(), join)
     assert scene.snapshot(tiny.model) == before
     result = train(tiny, cached, config())
     (table,) = result.path.parent.glob("steps.csv")

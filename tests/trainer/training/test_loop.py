@@ -189,7 +189,7 @@ def test_it_learns_what_can_be_learnt(tmp_path):
     model = dataclasses.replace(make_model(unet), predict=lambda x, *_: unet(x))
     data = TrainingData(make_cache(tmp_path, make_item(0)), FINGERPRINT)
     with Attachment(leaf_plan(unet, network, PlainWeights())):
-        losses = Loop(model, network, data, config, Observer()).run().losses
+        losses = Loop(model, network, data, config).run(Observer()).losses
     assert losses[0] == pytest.approx(1.0, abs=0.2)
     assert sum(losses[-50:]) < 0.5 * sum(losses[:5]) * 10
 

@@ -140,6 +140,6 @@ def test_a_step_is_waited_for_once(cached, monkeypatch, changes, dtype):
     )
     data, observer = TrainingData(cached, FINGERPRINT), Observer()
     with Attachment(leaf_plan(unet, network, PlainWeights())):
-        Loop(model, network, data, config, observer, micro_batch=1).run()
+        Loop(model, network, data, config, micro_batch=1).run(observer)
     assert len(reads) == len(observer.events) == config.steps
     assert all(event.applied and event.grad_norm == 0.5 for event in observer.events)

@@ -158,7 +158,7 @@ def test_blocks_that_are_recomputed_have_the_adapters_as_in_the_forward(tmp_path
     expected = plain.go()
     plan = leaf_plan(recomputed.unet, recomputed.network, PlainWeights())
     with Attachment([*plan, *checkpoint_plan(recomputed.unet)]):
-        found = recomputed.loop.run()
+        found = recomputed.loop.run(recomputed.observer)
     assert found.losses == pytest.approx(expected.losses, rel=1e-6)
     for ours, theirs in zip(recomputed.factors, plain.factors, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)

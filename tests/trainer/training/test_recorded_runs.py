@@ -39,7 +39,7 @@ def recorded_run(cached, config, micro_batch=None, *, drops=()):
     place = torch.float32, torch.device("cpu")
     graphs = Graphs(recorder, run.network, weights, modules, *place)
     run.observer = Observer(lambda event: graphs.drop() if event.step in drops else None)
-    rest = config, run.observer, micro_batch, None, graphs
+    rest = config, micro_batch, None, graphs
     run.loop = Loop(run.model, run.network, run.data, *rest)
     return run, recorder
 

@@ -1,0 +1,59 @@
+"""Where a training begins: after a state of its run, with a step of another run, with a LoRA, or fresh."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from ....trainer.config.train import TrainConfig
+from ....trainer.frozen.weights import Weights
+from ....trainer.network.network import Network
+from ....trainer.network.text_targets import run_targets
+from ....trainer.runs.continue_from import Origin
+from ....trainer.runs.run_folder import RunFolder
+from ....trainer.runs.start_from import Start
+from ....trainer.training.state import State
+from ..model.trained_model import TrainedModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where the training in a run's folder begins."""
+
+    folder: RunFolder
+    reach: int
+    """The furthest step whose state it may go on from."""
+    origin: Origin | None = None
+    """The step of another run that a new one begins with."""
+    start: Start | None = None
+    """The LoRA, out of ComfyUI's folders, that a new run begins with."""
+    nearest: str | None = None
+    """How the most similar run differs, as a sentence."""
+
+    def state(self) -> State | None:
+        """The state to go on from; None where there is none. Says where the training begins.
+
+        Raises:
+            ValueError: the step of the other run is damaged.
+        """
+        name, origin = self.folder.path.name, self.origin
+        state = self.folder.states.latest(self.reach)
+        if state is None and origin is not None:
+            state = origin.load()
+        if state is not None and state.step:
+            log.info("LoRA Loop: run %s goes on after step %d", name, state.step)
+        else:
+            said = [origin.describe()] if origin else [self.nearest] if self.nearest else []
+            log.info("LoRA Loop: %s", "; ".join([f"new run {name}", *said]))
+        return state
+
+    def network(self, model: TrainedModel, config: TrainConfig, weights: Weights) -> Network:
+        """The adapters before the first step of the run."""
+        unet, encoders, device, start = model.unet, model.encoders, model.device, self.start
+        if start is None:
+            return Network(run_targets(unet, encoders, config), config.seed, device, weights)
+        network = Network(start.targets(unet, encoders, config), config.seed, device, weights)
+        log.info("LoRA Loop: %s", "; ".join(start.load(network)))
+        return network
