@@ -2,7 +2,23 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+PARTIALS = ".*.tmp"
+"""Pattern of what a killed process leaves half-written in a folder."""
+
+
+@contextmanager
+def partial_file(folder: Path) -> Iterator[Path]:
+    """A path in ``folder``, which is made, to write to; rename it in the block, or it is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{secrets.token_hex(8)}.tmp"  # short: the name may be at the limit
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -14,16 +30,12 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
     Raises:
         OSError: the file cannot be written; what was there stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{secrets.token_hex(8)}.tmp")  # short: the name may be at the limit
-    try:
+    with partial_file(path.parent) as partial:
         partial.write_bytes(data)
         if durable:
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

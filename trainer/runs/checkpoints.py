@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..config.checkpoints import CheckpointConfig
+from ..files.atomic import PARTIALS
 from ..lora_files.file import write_lora
 from ..training.loop import Loop, StepEvent
 
@@ -37,7 +38,7 @@ class Checkpoints:
         self._metadata = metadata
         self._epochs_between = config.epochs_between(epochs)
         self._at = time.monotonic()
-        for partial in folder.glob(".*.tmp"):  # of a process that was killed
+        for partial in folder.glob(PARTIALS):  # of a process that was killed
             partial.unlink(missing_ok=True)
 
     def on_step(self, event: StepEvent) -> None:

@@ -7,13 +7,12 @@ import logging
 import os
 import pickle
 import re
-import secrets
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
-from ..files.atomic import sync_folder
+from ..files.atomic import PARTIALS, partial_file, sync_folder
 from ..files.digests import file_digest
 from ..training.state import State
 
@@ -41,9 +40,7 @@ class StateFiles:
         Raises:
             OSError: it cannot be written; those that were there stay.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        partial = self._folder / f".{secrets.token_hex(8)}.state.tmp"
-        try:
+        with partial_file(self._folder) as partial:
             with partial.open("wb") as file:
                 hashing = _Hashing(file)
                 torch.save({"format": FORMAT, **vars(state)}, hashing)  # type: ignore[arg-type]
@@ -51,8 +48,6 @@ class StateFiles:
                 os.fsync(file.fileno())
             path = self._folder / f"state-{state.step:08}-{hashing.digest()}.pt"
             partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         sync_folder(self._folder)
         for _, old in self._by_age()[KEPT:]:
             _remove(old)
@@ -70,7 +65,7 @@ class StateFiles:
 
     def tidy(self) -> None:
         """Take away what a killed process left half-written. Only for who holds the run's lock."""
-        for path in self._folder.glob(".*.state.tmp"):
+        for path in self._folder.glob(PARTIALS):
             _remove(path)
 
     def _found(self) -> list[tuple[int, Path]]:
