@@ -19,6 +19,7 @@ from ..trainer.config.train import TrainConfig
 from ..trainer.config.validation import ValidationConfig
 from ..trainer.runs.start_from import Start
 from .host.lora.apply import apply_lora
+from .host.model.host_types import Clip, ModelPatcher, Vae
 from .host.model.vae import empty_image
 from .host.previews.previewer import PreviewConfig
 from .host.training.first_step import read_seen
@@ -232,13 +233,13 @@ class Train(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: Any,
+        model: ModelPatcher,
         cache: CachedDataset,
         prefetch_weights: bool,
         continue_stopped: bool,
         continue_from: str,
-        clip: Any = None,
-        vae: Any = None,
+        clip: Clip | None = None,
+        vae: Vae | None = None,
         lora_settings: LoraConfig | None = None,
         optimiser_settings: OptimiserConfig | None = None,
         loss_settings: LossConfig | None = None,

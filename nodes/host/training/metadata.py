@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,6 +13,7 @@ from ....trainer.lora_files.metadata import ModelFile, RunFacts, describe
 from ....trainer.lora_files.model_hashes import sha256, short_hash
 from ..folders import cache_root
 from ..model import unet
+from ..model.host_types import Patcher
 from .request import Request
 
 _PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -44,7 +44,7 @@ def metadata(request: Request, steps: int, started: float, run: Path) -> dict[st
     return describe(config, cached, facts)
 
 
-def _model_file(patcher: Any) -> ModelFile | None:
+def _model_file(patcher: Patcher) -> ModelFile | None:
     """The file that the MODEL came from, where ComfyUI remembers its loader's arguments.
 
     Reading a checkpoint for its hash takes some seconds: it is done once per file.

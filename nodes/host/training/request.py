@@ -21,6 +21,7 @@ from ....trainer.runs.start_from import Start
 from .. import folders
 from ..model import clip as text
 from ..model import clip_training, frozen_weights, unet
+from ..model.host_types import ModelPatcher, Patcher
 from ..previews.previewer import PreviewConfig
 
 
@@ -28,7 +29,7 @@ from ..previews.previewer import PreviewConfig
 class Request:
     """What the Train node was given."""
 
-    patcher: Any
+    patcher: ModelPatcher
     cached: CachedDataset
     config: TrainConfig
     clip: Any = None
@@ -59,7 +60,7 @@ class Request:
         return self.config.optimiser.trains_text
 
     @property
-    def trained(self) -> list[Any]:
+    def trained(self) -> list[Patcher]:
         """The patchers that training goes through: the UNet's, and that of text encoders if trained."""
         return [self.patcher, self.clip.patcher] if self.trains_text else [self.patcher]
 
