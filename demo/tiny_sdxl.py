@@ -154,11 +154,11 @@ def _model_class() -> type:
     class TinySDXL(supported_models.SDXL):
         unet_config = dict(UNET_MATCH)
         unet_extra_config = {"num_heads": -1, "num_head_channels": 16}
+        clip_class = TinyClip
 
         def clip_target(self, state_dict: dict[str, Tensor] | None = None) -> Any:
             return supported_models_base.ClipTarget(sdxl_clip.SDXLTokenizer, TinyClip)
 
-    TinySDXL.clip_class = TinyClip
     return TinySDXL
 
 

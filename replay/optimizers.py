@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -44,7 +45,10 @@ def kohya_config(kind: str, rate: float, arguments: list[str], **settings: Any) 
     """The settings under which an optimiser gets what kohya gives it: torch's defaults, then arguments."""
     try:
         return OptimiserConfig(
-            learning_rate=rate, type=kind, arguments=tuple(arguments), **settings
+            learning_rate=rate,
+            type=kind,  # pyright: ignore[reportArgumentType]  (it refuses others)
+            arguments=tuple(arguments),
+            **settings,
         )
     except ValueError as error:
         raise Unsupported(f"{kind}: {error}") from error
@@ -62,7 +66,7 @@ def _run_cases(name: str, run: dict[str, Any], tensors: dict[str, Tensor]) -> It
     rates = []
     for step in range(len(run["lr_and_d_after_step"])):
         pairs = zip(parameters, (tensors[f"grad.{step:02}.{i}"] for i in range(count)), strict=True)
-        optimiser.backward(sum((p * g).sum() for p, g in pairs))
+        optimiser.backward(sum(((p * g).sum() for p, g in pairs), torch.zeros(())))
         rates.append(optimiser.step(run["learning_rate"]).learning_rate)
     yield Case(f"optimizers/{name} parameters", _distance(parameters, tensors, name), BOUND)
     if f"{name}.eval.0" in tensors:
@@ -76,7 +80,7 @@ def _run_cases(name: str, run: dict[str, Any], tensors: dict[str, Tensor]) -> It
 
 def _distance(parameters: list[nn.Parameter], tensors: dict[str, Tensor], name: str) -> float:
     return largest(
-        (parameter.detach() - tensors[f"{name}.{i}"]).abs().max()
+        (parameter.detach() - tensors[f"{name}.{i}"]).abs().max().item()
         for i, parameter in enumerate(parameters)
     )
 
