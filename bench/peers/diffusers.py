@@ -28,7 +28,7 @@ class Diffusers:
     def __init__(
         self, scene: Scene, *, checkpointing: bool = False, compiled: bool = False
     ) -> None:
-        from diffusers import UNet2DConditionModel
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
         from peft import LoraConfig
 
         self._scene = scene

@@ -48,7 +48,9 @@ class Ours:
 
     def config(self, batch: int, steps: int) -> TrainConfig:
         """What the Train node would make of the settings."""
-        settings = self._settings | {"speed": SpeedConfig(**self._settings.get("speed", {}))}
+        settings: dict[str, Any] = self._settings | {
+            "speed": SpeedConfig(**self._settings.get("speed", {}))
+        }
         return TrainConfig(
             steps=steps,
             batch_size=batch,

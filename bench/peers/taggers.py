@@ -7,6 +7,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -40,7 +41,8 @@ def loop(model: Path, pictures: list[Path], reopen: bool = False) -> None:
             session = onnxruntime.InferenceSession(str(model / "model.onnx"), providers=PROVIDERS)
         port = session.get_inputs()[0]
         batch = naive(path, port.shape[1]).astype(np.float32)[None]
-        probabilities = session.run(None, {port.name: batch})[0][0]
+        outputs: Any = session.run(None, {port.name: batch})
+        probabilities = outputs[0][0]
         sum(p >= THRESHOLD for _, p in zip(names, probabilities, strict=True))
 
 
