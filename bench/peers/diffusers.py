@@ -33,13 +33,14 @@ class Diffusers:
 
         self._scene = scene
         with scene.device:
-            self._unet = UNet2DConditionModel(**_config(scene)).to(scene.dtype)
+            unet: Any = UNet2DConditionModel(**_config(scene))
+            self._unet = unet.to(scene.dtype)
         with torch.no_grad():
             reduced_sdxl.fill(self._unet)
         self._unet.requires_grad_(False).train()
         config = LoraConfig(
             r=scene.rank,
-            lora_alpha=scene.alpha,
+            lora_alpha=scene.alpha,  # pyright: ignore[reportArgumentType]  (it takes any number)
             init_lora_weights="gaussian",
             target_modules=TARGETS,
         )

@@ -13,8 +13,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from pack.tagger import TagConfig, Tagger, open_session, prepare, read_labels, select
-from pack.tagger.wd14.models import model_at
+from ...tagger import TagConfig, Tagger, open_session, prepare, read_labels, select
+from ...tagger.wd14.models import model_at
 
 PROVIDERS = ["CPUExecutionProvider"]
 THRESHOLD = 0.35
