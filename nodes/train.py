@@ -223,7 +223,7 @@ class Train(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, preview_settings: Any = ABSENT, clip: Any = ABSENT, vae: Any = ABSENT
+        cls, preview_settings: object = ABSENT, clip: object = ABSENT, vae: object = ABSENT
     ) -> bool | str:
         """Told at Queue, before hours of caching; what is connected comes as None."""
         if preview_settings is ABSENT:
