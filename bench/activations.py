@@ -25,8 +25,8 @@ def main() -> None:
     from finding import import_comfyui
 
     import_comfyui()
-    from pack.trainer.layers.recompute import Again
-    from pack.trainer.sdxl.constants import LATENT_PIXELS
+    from ..trainer.layers.recompute import Again
+    from ..trainer.sdxl.constants import LATENT_PIXELS
 
     sdxl = FullSize(options.side // LATENT_PIXELS)
     sys.stdout.write(f"{'layers':16}{'blocks':14}{'again':20}{'MiB':>10}{'for each rank':>16}\n")
@@ -43,7 +43,7 @@ def main() -> None:
 
 def _constants(sdxl: FullSize, compact: bool, rank: int) -> Iterator[tuple[Any, ...]]:
     """Layers, blocks, level, MiB of one block and MiB of it for each rank."""
-    from pack.trainer.layers.recompute import Again
+    from ..trainer.layers.recompute import Again
 
     def line(kept: Any, first: int, other: int, count: int = 1) -> tuple[float, float]:
         """Through the values at two ranks."""
@@ -75,7 +75,7 @@ def _constants(sdxl: FullSize, compact: bool, rank: int) -> Iterator[tuple[Any, 
 
 
 def _levels(compact: bool) -> list[Any]:
-    from pack.trainer.layers.recompute import Again
+    from ..trainer.layers.recompute import Again
 
     return [a for a in Again if compact or a not in (Again.FEED_FORWARD, Again.PROJECTIONS)]
 
@@ -90,8 +90,8 @@ class FullSize:
     def __init__(self, side: int) -> None:
         from collections import Counter
 
-        from pack.bench.data import reduced_sdxl
-        from pack.trainer.layers.recompute import find_blocks
+        from ..trainer.layers.recompute import find_blocks
+        from .data import reduced_sdxl
 
         self._unet, self._side = reduced_sdxl.full_size(), side
         self.blocks = find_blocks(self._unet)
@@ -123,14 +123,14 @@ class FullSize:
         import torch
         import torch.nn.functional as F
 
-        from pack.bench.counted.alive import held
-        from pack.bench.data.reduced_sdxl import MetaWeights, full_shapes
-        from pack.nodes.host.model.unet import predict
-        from pack.trainer.config.lora import LoraConfig
-        from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
-        from pack.trainer.layers.compact_plan import compact_plan
-        from pack.trainer.network.network import Network
-        from pack.trainer.network.unet_targets import find_targets
+        from ..nodes.host.model.unet import predict
+        from ..trainer.config.lora import LoraConfig
+        from ..trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
+        from ..trainer.layers.compact_plan import compact_plan
+        from ..trainer.network.network import Network
+        from ..trainer.network.unet_targets import find_targets
+        from .counted.alive import held
+        from .data.reduced_sdxl import MetaWeights, full_shapes
 
         meta, unet, weights = torch.device("meta"), self._unet, MetaWeights()
         config = LoraConfig(rank=rank, conv_rank=conv_rank)

@@ -64,9 +64,9 @@ def _run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
 
     (work / "models").mkdir()
     import_comfyui(work)
-    from pack.bench.data import photographs
-    from pack.bench.tagging import timed
-    from pack.demo import tiny_tagger
+    from ..demo import tiny_tagger
+    from .data import photographs
+    from .tagging import timed
 
     tiny_tagger.write(work / "models" / "wd14_tagger" / TAGGER)
     before = _earlier(options.before, work) if options.before else None
@@ -177,14 +177,17 @@ class _Making:
 
 def _with_tags(folder: Path, work: Path) -> dict[str, Callable[[], None]]:
     """WD14 Tag and Cache Latents, without and with the VAE connected to both."""
-    from pack.nodes.host import folders
-    from pack.nodes.host.dataset import cache, tag
-    from pack.tagger import TagConfig
-    from pack.trainer.config.cache import CacheConfig
-    from pack.trainer.dataset.scan import scan_folder
+    from ..nodes.host import folders
+    from ..nodes.host.dataset import cache, tag
+    from ..tagger import TagConfig
+    from ..trainer.config.cache import CacheConfig
+    from ..trainer.dataset.scan import scan_folder
 
-    patcher = SimpleNamespace(model=torch.nn.Linear(1, 1), load_device=torch.device("cpu"))
-    vae = SimpleNamespace(patcher=patcher, encode=no_vae)
+    patcher = SimpleNamespace(
+        model=torch.nn.Linear(1, 1), load_device=torch.device("cpu"),
+        patches={}, backup={}, object_patches={},
+    )  # fmt: skip
+    vae: Any = SimpleNamespace(patcher=patcher, encode=no_vae)
     settings = CacheConfig()
     dataset = scan_folder(folder)
 

@@ -68,9 +68,9 @@ def main() -> None:
 
 def verdicts(half: Any) -> dict[str, list[Verdict]]:
     """What each check says of its labelled set, with the default thresholds."""
-    from pack.demo import curation
-    from pack.tagger import CurateConfig, assess
-    from pack.trainer.sdxl.buckets import BucketConfig, assign
+    from ..demo import curation
+    from ..tagger import CurateConfig, assess
+    from ..trainer.sdxl.buckets import BucketConfig, assign
 
     options, buckets = CurateConfig(), BucketConfig()
 
@@ -113,8 +113,8 @@ def _near_duplicates(half: Any, least: float) -> Iterator[Verdict]:
     """Flawed: every picture of a group but one. A copy of another group's picture is a false alarm."""
     import numpy as np
 
-    from pack.demo import curation
-    from pack.tagger import assess, find_copies
+    from ..demo import curation
+    from ..tagger import assess, find_copies
 
     copies = sorted(curation.copies(half), key=lambda copy: -copy.picture.size)
     qualities = [assess(copy.picture) for copy in copies]

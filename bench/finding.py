@@ -1,10 +1,15 @@
-"""This repository as the package `pack` and, where asked for, ComfyUI's modules: for the scripts here."""
+"""This repository as the package `pack` and, where asked for, ComfyUI's modules: for the scripts here.
+
+After `find_pack` a script is a module of that package too, so that it imports relatively as the
+others do.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,6 +22,12 @@ def find_pack() -> None:
     pack = types.ModuleType("pack")
     pack.__path__ = [str(ROOT)]
     sys.modules["pack"] = pack
+    script = sys.modules["__main__"]
+    path = Path(getattr(script, "__file__", None) or ".").resolve()
+    if path.is_relative_to(ROOT / "bench"):
+        name = ".".join(("pack", *path.relative_to(ROOT).with_suffix("").parts))
+        script.__spec__ = ModuleSpec(name, None)
+        script.__package__ = script.__spec__.parent
 
 
 def import_comfyui(base: Path | None = None, device: str = "cpu") -> None:

@@ -42,8 +42,8 @@ def main() -> None:
     from finding import import_comfyui
 
     import_comfyui()
-    from pack.bench.data import reduced_sdxl
-    from pack.trainer.sdxl.constants import LATENT_PIXELS
+    from ..trainer.sdxl.constants import LATENT_PIXELS
+    from .data import reduced_sdxl
 
     unet = reduced_sdxl.full_size()
     sys.stdout.write(f"{'part':22}{'way':16}{'kernels':>9}{'of them Triton':>16}{'MB':>10}\n")
@@ -57,8 +57,8 @@ def _parts(unet: nn.Module, side: int) -> dict[str, Callable[[], Tensor]]:
     """Name -> a forward of that part."""
     from comfy.ldm.modules.attention import attention_pytorch
 
-    from pack.bench.data.reduced_sdxl import full_shapes
-    from pack.nodes.host.model.unet import predict
+    from ..nodes.host.model.unet import predict
+    from .data.reduced_sdxl import full_shapes
 
     shapes = full_shapes(side)
     block, resnet = unet.get_submodule(BLOCK), unet.get_submodule(RESNET)
@@ -73,13 +73,13 @@ def _parts(unet: nn.Module, side: int) -> dict[str, Callable[[], Tensor]]:
 
 
 def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tuple[str, Passes]]:
-    from pack.bench.data.reduced_sdxl import MetaWeights
-    from pack.trainer.config.lora import LoraConfig
-    from pack.trainer.layers.attach import Attachment, leaf_plan
-    from pack.trainer.layers.compact_plan import compact_plan
-    from pack.trainer.layers.kernels import TRITON
-    from pack.trainer.network.network import Network
-    from pack.trainer.network.unet_targets import find_targets
+    from ..trainer.config.lora import LoraConfig
+    from ..trainer.layers.attach import Attachment, leaf_plan
+    from ..trainer.layers.compact_plan import compact_plan
+    from ..trainer.layers.kernels import TRITON
+    from ..trainer.network.network import Network
+    from ..trainer.network.unet_targets import find_targets
+    from .data.reduced_sdxl import MetaWeights
 
     network = Network(find_targets(unet, LoraConfig(rank=rank)), device=META)
     weights = MetaWeights()
@@ -95,7 +95,7 @@ def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tup
 
 def count(loss: Callable[[], Tensor]) -> Passes:
     """What a forward and its backward start; Triton's kernels are counted and do nothing."""
-    from pack.trainer.layers.kernels import gating, norming
+    from ..trainer.layers.kernels import gating, norming
 
     own = gating.launch
     with Passes() as passes:

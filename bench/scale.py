@@ -48,7 +48,7 @@ def main() -> None:
         first = _phase(Path(work), "first")
         again = [_phase(Path(work), "again") for _ in range(RERUNS)]
     totals = [sum(seconds for seconds, *_ in run["stages"].values()) for run in again]
-    median = again[totals.index(statistics.median(totals))]
+    median = again[totals.index(statistics.median_low(totals))]
     sys.stdout.write(_table(first, median))
     sys.stdout.write("reruns: " + ", ".join(f"{total:.2f} s" for total in totals) + "\n")
 
@@ -106,14 +106,14 @@ def _run(work: Path) -> None:
     _import_comfyui(work)
     import onnxruntime  # noqa: F401  (else it would count as tagging)
 
-    from pack.nodes.host import cache_folder
-    from pack.nodes.host.dataset import clear_cache, filter_tags, load
-    from pack.nodes.host.dataset import tag as tagging
-    from pack.tagger import FilterConfig, TagConfig
-    from pack.trainer.batches.training_data import TrainingData
-    from pack.trainer.cache.latents import LatentConfig, cache_latents
-    from pack.trainer.config.train import TrainConfig
-    from pack.trainer.sdxl.buckets import BucketConfig
+    from ..nodes.host import cache_folder
+    from ..nodes.host.dataset import clear_cache, filter_tags, load
+    from ..nodes.host.dataset import tag as tagging
+    from ..tagger import FilterConfig, TagConfig
+    from ..trainer.batches.training_data import TrainingData
+    from ..trainer.cache.latents import LatentConfig, cache_latents
+    from ..trainer.config.train import TrainConfig
+    from ..trainer.sdxl.buckets import BucketConfig
 
     request = load.LoadRequest(str(work / "set"), 1, "", ".txt", False, "first")
     settings = BucketConfig((64, 64), min_reso=32, max_reso=128, step=16)
@@ -182,7 +182,7 @@ def _import_comfyui(work: Path) -> None:
     from finding import import_comfyui
 
     import_comfyui(work)
-    from pack.demo import tiny_tagger
+    from ..demo import tiny_tagger
 
     tagger = work / "models" / "wd14_tagger" / TAGGER
     if not tagger.exists():

@@ -32,8 +32,8 @@ def main() -> None:
         import_comfyui(Path(folder))
         import torch
 
-        from pack.bench.data.scene import Scene
-        from pack.bench.peers.ours import Ours
+        from .data.scene import Scene
+        from .peers.ours import Ours
 
         scene = Scene(options.small, torch.device("cpu"), torch.float16, RANK, float(RANK))
         ours = Ours(scene, Path(folder) / "ours", compact=True, checkpointing="off")
@@ -43,10 +43,10 @@ def main() -> None:
 
 def _stages(ours: Any) -> list[str]:
     """A line for each stage in the order of their ends; the last is the whole."""
-    from pack.nodes.host.model import unet
-    from pack.nodes.host.training import live_training
-    from pack.nodes.host.training import train as training
-    from pack.trainer.batches.training_data import TrainingData
+    from ..nodes.host.model import unet
+    from ..nodes.host.training import live_training
+    from ..nodes.host.training import train as training
+    from ..trainer.batches.training_data import TrainingData
 
     seconds: dict[str, Any] = {}
     stages = {

@@ -57,7 +57,7 @@ def scene() -> Scene:
     """The reduced SDXL in float32 on the CPU."""
     import torch
 
-    from pack.bench.data.scene import Scene
+    from .data.scene import Scene
 
     return Scene(True, torch.device("cpu"), torch.float32, RANK, float(RANK))
 
@@ -66,8 +66,8 @@ def make_ways(
     scene: Scene, folder: Path, kohya: Path | None = None, *, peft: bool = False
 ) -> dict[str, Callable[[], Way]]:
     """Name -> what makes the way; ours train in ``folder``."""
-    from pack.bench.peers.naive import NaiveWay
-    from pack.bench.peers.ours import Ours
+    from .peers.naive import NaiveWay
+    from .peers.ours import Ours
 
     found: dict[str, Callable[[], Way]] = {
         "naive": lambda: NaiveWay(scene),
@@ -79,17 +79,17 @@ def make_ways(
         "ours, not compact": lambda: Ours(scene, folder / "ours", checkpointing="off"),
     }
     if has_native():
-        from pack.bench.peers.native import Native
+        from .peers.native import Native
 
         found["ComfyUI's node"] = lambda: Native(scene)
         found["ComfyUI's node, bypass"] = lambda: Native(scene, bypass_mode=True)
     if kohya:
-        from pack.bench.peers.kohya import Kohya
+        from .peers.kohya import Kohya
 
         found["kohya"] = lambda: Kohya(scene, kohya)
         found["kohya, checkpointed"] = lambda: Kohya(scene, kohya, checkpointing=True)
     if peft:
-        from pack.bench.peers.diffusers import Diffusers
+        from .peers.diffusers import Diffusers
 
         found["diffusers and peft"] = lambda: Diffusers(scene)
         found["diffusers and peft, checkpointed"] = lambda: Diffusers(scene, checkpointing=True)
@@ -105,8 +105,8 @@ def has_native() -> bool:
 
 
 def _measure(ways: dict[str, Way], batch: int, rounds: int) -> list[dict[str, Any]]:
-    from pack.bench.counted.counter import Counter
-    from pack.bench.peers.way import Clock
+    from .counted.counter import Counter
+    from .peers.way import Clock
 
     counts, clocks = {}, {name: [] for name in ways}
     for name, way in ways.items():

@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -58,9 +58,9 @@ def _parse() -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace, work: Path, stack: ExitStack) -> dict[str, Any]:
-    from pack.bench.data import photographs, swinv2_tagger
-    from pack.bench.peers.taggers import Kohya
-    from pack.demo import tiny_tagger
+    from ..demo import tiny_tagger
+    from .data import photographs, swinv2_tagger
+    from .peers.taggers import Kohya
 
     tiny = tiny_tagger.write(work / "models" / "tiny")
     big = swinv2_tagger.write(work / "models" / "swinv2_shape")
@@ -87,8 +87,8 @@ def _run(options: argparse.Namespace, work: Path, stack: ExitStack) -> dict[str,
 def _preparations(pictures: list[Path]) -> dict[str, Timed]:
     import cv2
 
-    from pack.bench.peers.taggers import naive
-    from pack.tagger import prepare
+    from ..tagger import prepare
+    from .peers.taggers import naive
 
     cv2.setNumThreads(1)
 
@@ -110,7 +110,7 @@ def _ways(model: Path, pictures: list[Path], kohya: Any) -> dict[str, Timed]:
     """The first is what the others are measured against."""
     import cv2
 
-    from pack.bench.peers.taggers import loop, ours
+    from .peers.taggers import loop, ours
 
     cv2.setNumThreads(-1)
     ways: dict[str, Timed] = {
@@ -126,7 +126,7 @@ def _ways(model: Path, pictures: list[Path], kohya: Any) -> dict[str, Timed]:
     return ways
 
 
-def timed(ways: dict[str, Timed], rounds: int, pictures: int) -> dict[str, Any]:
+def timed(ways: Mapping[str, Timed], rounds: int, pictures: int) -> dict[str, Any]:
     """Seconds of every round by way, the medians as pictures per second, ratios to the first way."""
     for run in ways.values():
         run()  # warm: files in the page cache, code loaded
@@ -158,9 +158,9 @@ def _agreement(model: Path, pictures: list[Path]) -> dict[str, dict[str, float]]
     """How far the tags of other decodings are from those of the exact one."""
     import numpy as np
 
-    from pack.bench.peers.taggers import PROVIDERS, THRESHOLD, naive
-    from pack.tagger import Tagger, open_session, prepare, read_labels
-    from pack.tagger.wd14.models import model_at
+    from ..tagger import Tagger, open_session, prepare, read_labels
+    from ..tagger.wd14.models import model_at
+    from .peers.taggers import PROVIDERS, THRESHOLD, naive
 
     files = model_at(model)
     tagger = Tagger(open_session(files.model, PROVIDERS), read_labels(files.tags))

@@ -168,7 +168,7 @@ def extreme(half: Half) -> Iterator[Shape]:
             length, exact = draw.randint(900, 3000), ratio * draw.uniform(0.99, 1.01)
             size = (length, round(length / exact))
             lost = 1 - 1472 / 704 / exact
-            yield Shape(size if draw.random() < 0.5 else size[::-1], lost > 0.2)
+            yield Shape(size if draw.random() < 0.5 else (size[1], size[0]), lost > 0.2)
 
 
 def _originals(half: Half) -> Iterator[tuple[str, Picture]]:

@@ -139,7 +139,8 @@ class _Figure:
         self.shape([(0.1, 1.3), (waist * 0.3, hem * 0.6), (flare * 0.4, hem), (flare, hem), (waist, hem * 0.6), (wide, 1.3)], _darker(self.cloth), 0)  # fmt: skip
         for _ in range(self.random.randint(1, 5)):  # buttons, bows, pockets
             x, y = self.random.uniform(-0.6, 0.6), self.random.uniform(1.5, hem * 0.9)
-            self.oval(x, y, *(self.random.uniform(0.08, 0.3) for _ in "xy"), _colour(self.random, 0.7, 0.9))  # fmt: skip
+            width, height = (self.random.uniform(0.08, 0.3) for _ in "xy")
+            self.oval(x, y, width, height, _colour(self.random, 0.7, 0.9))
 
     def face(self) -> None:
         apart, level = self.random.uniform(0.3, 0.5), self.random.uniform(0, 0.3)

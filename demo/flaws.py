@@ -69,8 +69,8 @@ def shaken(picture: Picture, length: int, angle: float) -> Picture:
     kernel = np.zeros((length, length), np.float32)
     middle = (length - 1) / 2
     x, y = np.cos(angle) * middle, np.sin(angle) * middle
-    ends = [(round(middle + sign * x), round(middle + sign * y)) for sign in (-1, 1)]
-    cv2.line(kernel, *ends, 1.0)
+    start, end = ((round(middle + sign * x), round(middle + sign * y)) for sign in (-1, 1))
+    cv2.line(kernel, start, end, (1.0,))
     return cv2.filter2D(picture, -1, kernel / kernel.sum())
 
 

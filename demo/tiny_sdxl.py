@@ -113,11 +113,11 @@ def _model_class() -> type:
     class TinySDXL(supported_models.SDXL):
         unet_config = dict(UNET_MATCH)
         unet_extra_config = {"num_heads": -1, "num_head_channels": 16}
+        clip_class = clip
 
         def clip_target(self, state_dict: dict[str, Tensor] | None = None) -> Any:
             return supported_models_base.ClipTarget(sdxl_clip.SDXLTokenizer, clip)
 
-    TinySDXL.clip_class = clip
     return TinySDXL
 
 

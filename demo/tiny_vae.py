@@ -40,6 +40,7 @@ def _set_encoder(encoder: nn.Sequential) -> None:
     for channel in range(3):
         last.weight[channel, channel, 1, 1] = SMALL
         last.weight[3, channel, 1, 1] = SMALL / 3  # the fourth channel is the brightness
+    assert last.bias is not None
     last.bias.fill_(-SMALL / 2)
 
 
@@ -53,4 +54,6 @@ def _set_decoder(decoder: nn.Sequential) -> None:
     for conv in convs[1:-1]:
         for channel in range(WIDTH):
             conv.weight[channel, channel, 1, 1] = 1
-    convs[-1].bias.fill_(0.5)
+    bias = convs[-1].bias
+    assert bias is not None
+    bias.fill_(0.5)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
 from .host.lora.apply import apply_lora
+from .host.model.host_types import Clip, ModelPatcher
 from .schema import field, node, output
 from .sockets import LoraModelSocket
 
@@ -49,6 +49,10 @@ class ApplyLora(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, lora: Mapping[str, Tensor], strength: float, clip: Any = None
+        cls,
+        model: ModelPatcher,
+        lora: Mapping[str, Tensor],
+        strength: float,
+        clip: Clip | None = None,
     ) -> io.NodeOutput:
         return io.NodeOutput(*apply_lora(model, clip, lora, strength))

@@ -11,6 +11,7 @@ from ..trainer.dataset.dataset import Dataset
 from ..trainer.sdxl.buckets import BucketConfig, parse_resolutions
 from .host.dataset.cache import CacheRequest, build_cache
 from .host.dataset.clear_cache import last_cleared
+from .host.model.host_types import Clip, Vae
 from .schema import field, node, output, setting
 from .sockets import BucketSettingsSocket, CacheSocket, DatasetSocket
 
@@ -167,7 +168,7 @@ class CacheLatents(io.ComfyNode):
     def execute(
         cls,
         dataset: Dataset,
-        vae: Any,
+        vae: Vae,
         resolution: int,
         flip: bool,
         kohya_preprocessing: bool,
@@ -176,7 +177,7 @@ class CacheLatents(io.ComfyNode):
         caption_chunks: Chunks,
         weighted_captions: bool,
         cache_limit_gb: float,
-        clip: Any = None,
+        clip: Clip | None = None,
         bucket_settings: CacheConfig | None = None,
         **buckets: Any,
     ) -> io.NodeOutput:

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..tagger import MONOCHROME_POLICIES, MonochromeConfig
+from ..tagger import MONOCHROME_POLICIES, MonochromeConfig, MonochromePolicy
 from ..trainer.dataset.dataset import Dataset
 from .host.dataset.monochrome import detect_monochrome
 from .schema import field, node, output, setting
@@ -100,7 +100,9 @@ class DetectMonochrome(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, dataset: Dataset, policy: str, weight: float, **options: Any) -> io.NodeOutput:
+    def execute(
+        cls, dataset: Dataset, policy: MonochromePolicy, weight: float, **options: Any
+    ) -> io.NodeOutput:
         changed, report, table = detect_monochrome(
             dataset, MonochromeConfig(**options), policy, weight, cls.hidden.unique_id
         )

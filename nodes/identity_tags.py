@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..tagger import IDENTITY_KINDS, IDENTITY_POLICIES, IdentityConfig, parse_list
+from ..tagger import IDENTITY_KINDS, IDENTITY_POLICIES, IdentityConfig, IdentityPolicy, parse_list
 from ..trainer.dataset.dataset import Dataset, Subset
 from .host.dataset.identity import identity_tags
 from .schema import field, node, output, setting
@@ -108,7 +108,7 @@ class IdentityTags(io.ComfyNode):
     def execute(
         cls,
         dataset: Dataset,
-        policy: str,
+        policy: IdentityPolicy,
         percent: int,
         exclude: str,
         extra: str,

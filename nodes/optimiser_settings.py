@@ -230,7 +230,9 @@ class OptimiserSettings(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, optimiser: Any, optimiser_arguments: str, **values: Any) -> io.NodeOutput:
+    def execute(
+        cls, optimiser: OptimiserType, optimiser_arguments: str, **values: Any
+    ) -> io.NodeOutput:
         lines = (line.strip() for line in optimiser_arguments.splitlines())
         arguments = tuple(line for line in lines if line)
         return io.NodeOutput(OptimiserConfig(type=optimiser, arguments=arguments, **values))

@@ -11,6 +11,8 @@ from ..tagger import (
     NEVER,
     PROVIDERS,
     SEPARATOR,
+    MergePolicy,
+    Provider,
     TagConfig,
     parse_list,
     parse_replacements,
@@ -18,6 +20,7 @@ from ..tagger import (
 from ..trainer.config.cache import CacheConfig
 from ..trainer.dataset.dataset import Dataset
 from .host.dataset.tag import TagRequest, model_names, tag_dataset
+from .host.model.host_types import Vae
 from .schema import field, node, output, setting
 from .sockets import BucketSettingsSocket, DatasetSocket
 
@@ -251,12 +254,12 @@ class WD14Tag(io.ComfyNode):
         cls,
         dataset: Dataset,
         model: str,
-        existing_captions: str,
-        provider: str,
+        existing_captions: MergePolicy,
+        provider: Provider,
         batch_size: int,
         model_path: str = "",
         fast_decode: bool = False,
-        vae: Any = None,
+        vae: Vae | None = None,
         bucket_settings: CacheConfig | None = None,
         **tagging: Any,
     ) -> io.NodeOutput:

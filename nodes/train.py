@@ -10,6 +10,7 @@ from ..trainer.cache.latents import CachedDataset
 from ..trainer.config.train import TrainConfig
 from ..trainer.runs.start_from import Start
 from .host.lora.apply import apply_lora
+from .host.model.host_types import Clip, ModelPatcher
 from .host.model.vae import empty_image
 from .host.training.first_step import read_seen
 from .host.training.request import Request, preview_problem
@@ -233,7 +234,7 @@ class Train(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, preview_settings: Any = ABSENT, clip: Any = ABSENT, vae: Any = ABSENT
+        cls, preview_settings: object = ABSENT, clip: object = ABSENT, vae: object = ABSENT
     ) -> bool | str:
         """Told at Queue, before hours of caching; what is connected comes as None."""
         if preview_settings is ABSENT:
@@ -242,7 +243,7 @@ class Train(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, cache: CachedDataset, clip: Any = None, **inputs: Any
+        cls, model: ModelPatcher, cache: CachedDataset, clip: Clip | None = None, **inputs: Any
     ) -> io.NodeOutput:
         request = Request(model, cache, clip=clip, node_id=cls.hidden.unique_id, **_given(inputs))
         result, book = train_lora(request)

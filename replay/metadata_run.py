@@ -135,7 +135,9 @@ def _shown(
 
 def _captions(shown: Counter[str], tags: Mapping[str, int], count: int) -> list[str]:
     """The captions of ``count`` pictures: of those shown that the folder can hold, each by its share."""
-    left = {c: n for c, n in shown.items() if all(w.strip().lower() in tags for w in c.split(","))}
+    left: dict[str, float] = {
+        c: n for c, n in shown.items() if all(w.strip().lower() in tags for w in c.split(","))
+    }
     share, found = sum(left.values()) / count, []
     for _ in range(count if left else 0):
         found.append(max(left, key=left.__getitem__))

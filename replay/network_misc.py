@@ -85,7 +85,7 @@ def _norm_cases(
     before = dict(zip(network.adapters, network.limit_norms(most).tolist(), strict=True))
     after = {key: min(norm, most) for key, norm in before.items()}
     factors = {
-        key: (adapter.down.norm().item(), adapter.up.norm().item())
+        key: tuple(adapter.get_parameter(name).norm().item() for name in ("down", "up"))
         for key, adapter in network.adapters.items()
     }
     errors = {

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -45,7 +46,7 @@ def _run_cases(name: str, run: dict[str, Any], tensors: dict[str, Tensor]) -> It
     rates = []
     for step in range(len(run["lr_and_d_after_step"])):
         pairs = zip(parameters, (tensors[f"grad.{step:02}.{i}"] for i in range(count)), strict=True)
-        optimiser.backward(sum((p * g).sum() for p, g in pairs))
+        optimiser.backward(sum(((p * g).sum() for p, g in pairs), torch.zeros(())))
         rates.append(optimiser.step(run["learning_rate"]).learning_rate)
     yield Case(f"optimizers/{name} parameters", _distance(parameters, tensors, name), BOUND)
     if f"{name}.eval.0" in tensors:
@@ -59,7 +60,7 @@ def _run_cases(name: str, run: dict[str, Any], tensors: dict[str, Tensor]) -> It
 
 def _distance(parameters: list[nn.Parameter], tensors: dict[str, Tensor], name: str) -> float:
     return largest(
-        (parameter.detach() - tensors[f"{name}.{i}"]).abs().max()
+        (parameter.detach() - tensors[f"{name}.{i}"]).abs().max().item()
         for i, parameter in enumerate(parameters)
     )
 

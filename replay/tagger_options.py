@@ -57,7 +57,7 @@ def tag_options(arguments: argparse.Namespace) -> TagConfig:
     Raises:
         ValueError: the options are refused.
     """
-    thresholds = {
+    thresholds: dict[str, Any] = {
         f"{category}_threshold": _threshold(arguments, category) for category in _THRESHOLDS
     }
     separator = arguments.caption_separator

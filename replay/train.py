@@ -126,7 +126,7 @@ class _Replay:
         final = load_file(self.where / f"lora_final_{self.tag}.safetensors")
         ours = network.state_dict()
         yield Case(f"train/{self.tag} delta", _delta_error(initial, final, ours), DELTA_BOUND)
-        furthest = largest((ours[key] - final[key]).abs().max() for key in final)
+        furthest = largest((ours[key] - final[key]).abs().max().item() for key in final)
         yield Case(f"train/{self.tag} weights", furthest, WEIGHT_BOUND)
 
     def _train(self, model: Model, network: Network) -> list[float]:

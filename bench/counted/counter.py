@@ -89,7 +89,7 @@ class Counter:
             self._stack.close()
             self._counts = Counts(saved, flops.get_total_flops(), launches.count)
 
-        Tensor.backward = counted
+        Tensor.backward = counted  # pyright: ignore[reportAttributeAccessIssue]  (it takes all arguments)
 
 
 class _Launches(TorchDispatchMode):

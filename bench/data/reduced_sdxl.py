@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -120,7 +120,15 @@ class MetaWeights:
     """The weights of a model on the meta device; there is nothing to move."""
 
     @contextmanager
-    def borrow(self, module: Any, dtype: Any, device: Any) -> Iterator[Any]:
-        """As trainer.weights.Weights."""
+    def hold(self, modules: Iterable[nn.Module]) -> Iterator[int]:
+        """As trainer.frozen.weights.Weights."""
+        yield 0
+
+    def prefetch(self, module: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+        """As trainer.frozen.weights.Weights."""
+
+    @contextmanager
+    def borrow(self, module: Any, dtype: torch.dtype, device: torch.device) -> Iterator[Any]:
+        """As trainer.frozen.weights.Weights."""
         bias = None if module.bias is None else module.bias.detach()
         yield module.weight.detach(), bias

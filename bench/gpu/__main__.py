@@ -31,7 +31,7 @@ def main() -> None:
     from finding import find_pack
 
     find_pack()
-    from pack.bench.gpu import plans
+    from . import plans
 
     plan = {"speed": plans.SPEED, "memory": plans.MEMORY}[options.plan]
     with (options.out / "log.txt").open("w", encoding="utf-8") as log:
@@ -129,7 +129,7 @@ class Session:
 
     def _write(self) -> None:
         """After every run, so that nothing is lost if this process is ended."""
-        from pack.bench.gpu.report import markdown
+        from .report import markdown
 
         out, text = self._options.out, markdown(self._found)
         (out / "results.json").write_text(json.dumps(self._found, indent=1), encoding="utf-8")

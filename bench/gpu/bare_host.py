@@ -37,7 +37,7 @@ def stand_in() -> list[str]:
 def enable_dynamic_vram() -> bool:
     """As ComfyUI's main module does when it starts; False where this version or machine has none."""
     try:
-        import comfy_aimdo.control as control
+        import comfy_aimdo.control as control  # pyright: ignore[reportMissingImports]  (newer versions' own)
     except ImportError:
         return False
     control.init()

@@ -93,7 +93,9 @@ class Meter:
         profiler, self._profiler = self._profiler, None
         profiler.__exit__(None, None, None)
         events = profiler.events()
-        on_card = [e for e in events if e.device_type == torch.autograd.DeviceType.CUDA]
+        from torch.autograd import DeviceType  # pyright: ignore[reportPrivateImportUsage]  (its only name)
+
+        on_card = [e for e in events if e.device_type == DeviceType.CUDA]
         copies = [e for e in on_card if e.name.startswith(("Memcpy", "Memset"))]
         inward = [e for e in copies if "HtoD" in e.name]
         self._row |= {

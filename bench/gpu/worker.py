@@ -39,7 +39,7 @@ def _prepare(task: dict[str, Any], folder: Path) -> None:
     if task["site"]:
         sys.path.append(task["site"])
     find_pack()
-    from pack.bench.gpu import bare_host
+    from . import bare_host
 
     bare_host.stand_in()
     import_comfyui(folder, task["device"])
@@ -50,7 +50,7 @@ def _prepare(task: dict[str, Any], folder: Path) -> None:
 def _scene(task: dict[str, Any]) -> Any:
     import torch
 
-    from pack.bench.data.scene import Scene
+    from ..data.scene import Scene
 
     small, device = task["small"], torch.device(task["device"])
     if device.type == "cuda":
@@ -60,8 +60,8 @@ def _scene(task: dict[str, Any]) -> Any:
 
 
 def _facts(task: dict[str, Any]) -> dict[str, Any]:
-    from pack.bench.gpu.meter import card_facts
-    from pack.bench.gpu.parity import parity
+    from .meter import card_facts
+    from .parity import parity
 
     scene = _scene(task)
     facts = card_facts(scene.device)
@@ -72,12 +72,12 @@ def _facts(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _measure(task: dict[str, Any], folder: Path) -> None:
-    from pack.bench.gpu.meter import Meter
+    from .meter import Meter
 
     scene = _scene(task)
     way = _way(task, scene, folder)
     if task["cap"] and scene.device.type == "cuda":
-        from pack.bench.gpu.small_card import pretend
+        from .small_card import pretend
 
         pretend(task["cap"])
     for batch in task["batches"]:
@@ -95,22 +95,22 @@ def _measure(task: dict[str, Any], folder: Path) -> None:
 def _way(task: dict[str, Any], scene: Any, folder: Path) -> Any:
     peer, settings = task["peer"], task["settings"]
     if peer == "ours":
-        from pack.bench.peers.ours import Ours
+        from ..peers.ours import Ours
 
         return Ours(scene, folder / "ours", **settings)
     if peer == "naive":
-        from pack.bench.peers.naive import NaiveWay
+        from ..peers.naive import NaiveWay
 
         return NaiveWay(scene, **settings)
     if peer == "native":
-        from pack.bench.peers.native import Native
+        from ..peers.native import Native
 
         return Native(scene, **settings)
     if peer == "kohya":
-        from pack.bench.peers.kohya import Kohya
+        from ..peers.kohya import Kohya
 
         return Kohya(scene, Path(task["kohya"]), **settings)
-    from pack.bench.peers.diffusers import Diffusers
+    from ..peers.diffusers import Diffusers
 
     return Diffusers(scene, **settings)
 

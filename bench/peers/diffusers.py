@@ -28,18 +28,19 @@ class Diffusers:
     def __init__(
         self, scene: Scene, *, checkpointing: bool = False, compiled: bool = False
     ) -> None:
-        from diffusers import UNet2DConditionModel
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
         from peft import LoraConfig
 
         self._scene = scene
         with scene.device:
-            self._unet = UNet2DConditionModel(**_config(scene)).to(scene.dtype)
+            unet: Any = UNet2DConditionModel(**_config(scene))
+            self._unet = unet.to(scene.dtype)
         with torch.no_grad():
             reduced_sdxl.fill(self._unet)
         self._unet.requires_grad_(False).train()
         config = LoraConfig(
             r=scene.rank,
-            lora_alpha=scene.alpha,
+            lora_alpha=scene.alpha,  # pyright: ignore[reportArgumentType]  (it takes any number)
             init_lora_weights="gaussian",
             target_modules=TARGETS,
         )

@@ -21,8 +21,8 @@ class Kohya:
 
     def __init__(self, scene: Scene, clone: Path, *, checkpointing: bool = False) -> None:
         sys.path.insert(0, str(clone))
-        from library import sdxl_original_unet
-        from networks import lora
+        from library import sdxl_original_unet  # pyright: ignore[reportMissingImports]  (the clone's)
+        from networks import lora  # pyright: ignore[reportMissingImports]
 
         self._scene, self._checkpointing = scene, checkpointing
         with scene.device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ class Naive:
             setattr(self.unet.get_submodule(owner), leaf, frozen)
         self.factors: list[tuple[nn.Parameter, nn.Parameter]] = []
         for path in paths:
-            layer = self.unet.get_submodule(path)
+            layer: Any = self.unet.get_submodule(path)  # a linear layer of ComfyUI's
             device = layer.weight.device
             down = nn.Parameter(torch.zeros(rank, layer.in_features, device=device))
             up = nn.Parameter(torch.zeros(layer.out_features, rank, device=device))
@@ -42,4 +43,7 @@ def _with_lora(
 
 
 def _recomputed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda *args, **kwargs: checkpoint(forward, *args, use_reentrant=False, **kwargs)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    return run

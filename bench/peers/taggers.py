@@ -7,13 +7,14 @@ import subprocess
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from PIL import Image
 
-from pack.tagger import TagConfig, Tagger, open_session, prepare, read_labels, select
-from pack.tagger.wd14.models import model_at
+from ...tagger import TagConfig, Tagger, open_session, prepare, read_labels, select
+from ...tagger.wd14.models import model_at
 
 PROVIDERS = ["CPUExecutionProvider"]
 THRESHOLD = 0.35
@@ -40,7 +41,8 @@ def loop(model: Path, pictures: list[Path], reopen: bool = False) -> None:
             session = onnxruntime.InferenceSession(str(model / "model.onnx"), providers=PROVIDERS)
         port = session.get_inputs()[0]
         batch = naive(path, port.shape[1]).astype(np.float32)[None]
-        probabilities = session.run(None, {port.name: batch})[0][0]
+        outputs: Any = session.run(None, {port.name: batch})
+        probabilities = outputs[0][0]
         sum(p >= THRESHOLD for _, p in zip(names, probabilities, strict=True))
 
 

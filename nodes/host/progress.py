@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 import comfy.model_management as mm
 import comfy.utils
@@ -20,6 +20,23 @@ LOG_STEPS = 100
 
 line = logging.getLogger(f"{__name__}.line")
 """Told what a node would show when there is no browser to show it in."""
+
+
+class Server(Protocol):
+    """What is used of ComfyUI's PromptServer (server.py)."""
+
+    @property
+    def routes(self) -> Any:
+        """aiohttp's RouteTableDef."""
+        ...
+
+    def send_progress_text(self, text: str, node_id: str) -> None:
+        """Show a line of text on a node."""
+        ...
+
+    def send_sync(self, event: str, data: object) -> None:
+        """Send an event to every browser; from any thread."""
+        ...
 
 
 class NodeProgress:
@@ -47,7 +64,7 @@ class NodeProgress:
             line.info(shown)
 
 
-def prompt_server() -> Any:
+def prompt_server() -> Server | None:
     """ComfyUI's server; None in a process without one."""
     server: Any = sys.modules.get("server")
     return getattr(getattr(server, "PromptServer", None), "instance", None)

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from ....trainer.batches.class_captions import lasting_texts
 from ....trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
@@ -19,6 +18,7 @@ from ....trainer.files.store import Store
 from ..cache_folder import cache_store
 from ..model import clip as text
 from ..model import vae as images
+from ..model.host_types import Clip, Vae
 from ..progress import NodeProgress, check_interrupt
 from .clear_cache import keep_within
 
@@ -30,8 +30,8 @@ class CacheRequest:
     """What the Cache Latents node was given."""
 
     dataset: Dataset
-    vae: Any
-    clip: Any
+    vae: Vae
+    clip: Clip | None
     settings: CacheConfig
     node_id: str | None = None
     limit_gb: float = 0.0
@@ -57,7 +57,7 @@ def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
     return cached, _report(cached) + (f"\n{size}" if size else "")
 
 
-def latent_recipe(settings: CacheConfig, vae: Any) -> LatentConfig:
+def latent_recipe(settings: CacheConfig, vae: Vae) -> LatentConfig:
     """How Cache Latents with these settings makes latents with this VAE."""
     return LatentConfig(
         settings.buckets,
@@ -71,7 +71,7 @@ def latent_recipe(settings: CacheConfig, vae: Any) -> LatentConfig:
 def encode_pictures(
     dataset: Dataset,
     recipe: LatentConfig,
-    vae: Any,
+    vae: Vae,
     store: Store,
     batch_size: int = 1,
     node_id: str | None = None,
@@ -118,7 +118,7 @@ def make_masks(cached: CachedDataset, store: Store, node_id: str | None) -> tupl
 
 def encode_captions(
     cached: CachedDataset,
-    clip: Any,
+    clip: Clip,
     config: TrainConfig,
     store: Store,
     node_id: str | None = None,

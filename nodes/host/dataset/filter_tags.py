@@ -83,7 +83,7 @@ def _following(
             followed.append(score)
         else:
             followed += [
-                Tag(item.tag, score.category, score.probability)
+                Tag(item.tag, score.category, score.probability)  # pyright: ignore[reportArgumentType]  (a score's category is a tagger's)
                 for item in kept
                 if tag_key(item.source) == key and tag_key(item.tag) not in known
             ]

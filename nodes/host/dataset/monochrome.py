@@ -46,7 +46,9 @@ def detect_monochrome(
     Also returns a report on those, and a table with the numbers of all pictures, tab separated.
     """
     numbers = _numbers(dataset, options.method, node_id)
-    kinds = {name: options.kind(measured) for name, measured in numbers.items()}
+    kinds: dict[str, Kind | None] = {
+        name: options.kind(measured) for name, measured in numbers.items()
+    }
     result = dataset.replace_samples(
         lambda sample: _changed(sample, kinds[sample.digest], policy, weight)
     )

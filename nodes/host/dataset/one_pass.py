@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from ....trainer.dataset.unchanged import read_unchanged
 from ....trainer.sdxl.buckets import Size
 from ..cache_folder import cache_store
 from ..model import vae as images
+from ..model.host_types import Vae
 from ..progress import check_interrupt
 from .cache import latent_recipe
 
@@ -104,7 +104,7 @@ class OnePass(Reader):
 
 @contextmanager
 def one_pass(
-    dataset: Dataset, samples: Mapping[str, Sample], vae: Any, settings: CacheConfig
+    dataset: Dataset, samples: Mapping[str, Sample], vae: Vae, settings: CacheConfig
 ) -> Iterator[OnePass]:
     """A reader of these samples, by digest, that also puts their latents where Cache Latents looks.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ from ....trainer.files.digests import digest
 from ....trainer.files.store import Store
 from .. import folders
 from ..cache_folder import content_digest
+from ..model.host_types import Vae
 from ..progress import NodeProgress, check_interrupt
 from .gc_pause import collection_paused
 from .one_pass import Reader, one_pass
@@ -64,7 +65,7 @@ class TagRequest:
     node_id: str | None = None
     model_path: str = ""
     fast_decode: bool = False
-    vae: Any = None
+    vae: Vae | None = None
     cache_settings: CacheConfig | None = None
 
     @property

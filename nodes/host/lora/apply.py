@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import comfy.sd
 from torch import Tensor
 
+from ..model.host_types import Clip, ModelPatcher, Patcher
+
 
 def apply_lora(
-    model: Any, clip: Any, lora: Mapping[str, Tensor], strength: float
-) -> tuple[Any, Any]:
+    model: ModelPatcher, clip: Clip | None, lora: Mapping[str, Tensor], strength: float
+) -> tuple[ModelPatcher, Clip | None]:
     """MODEL and CLIP with the LoRA; strength 0 gives them back untouched.
 
     Takes ours and ComfyUI's own LORA_MODEL. Raises ValueError when nothing of it fits what is given.
@@ -31,7 +32,7 @@ def apply_lora(
     return patched, patched_clip
 
 
-def _same_patches(before: Any, after: Any) -> bool:
+def _same_patches(before: Patcher, after: Patcher) -> bool:
     if len(after.patches) != len(before.patches):
         return False
     return all(len(after.patches[key]) == len(value) for key, value in before.patches.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from comfy.cli_args import args
 from torch import Tensor
@@ -14,13 +14,27 @@ from ....trainer.lora_files.metadata import without_private
 from ....trainer.lora_files.modelspec import thumbnail_url
 
 
+class Hidden(Protocol):
+    """ComfyUI's hidden inputs of a node, those that go into a file; None where it was not asked for."""
+
+    @property
+    def prompt(self) -> dict[str, Any] | None:
+        """The graph as it is run."""
+        ...
+
+    @property
+    def extra_pnginfo(self) -> dict[str, Any] | None:
+        """What the browser sends along: the workflow."""
+        ...
+
+
 def file_metadata(
     lora: Mapping[str, Tensor],
     name: str,
     about: About,
     *,
     thumbnail: Tensor | None,
-    hidden: Any,
+    hidden: Hidden | None,
     private: bool,
 ) -> dict[str, str]:
     """The metadata of a LoRA that is saved under ``name``.
@@ -35,7 +49,7 @@ def file_metadata(
     return without_private(metadata) if private else metadata
 
 
-def _graph(hidden: Any) -> dict[str, str]:
+def _graph(hidden: Hidden | None) -> dict[str, str]:
     """Prompt and workflow as ComfyUI writes them into its pictures; {} under --disable-metadata."""
     if args.disable_metadata:
         return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +12,9 @@ from ....trainer.config.cache import AS_PROMPTS, TextConfig
 from ....trainer.sdxl.token_chunks import kohya_positions
 from .clip_tokens import kohya_tokens, mends_letters, with_unit_weights
 from .fingerprint import fingerprint
+from .host_types import Clip, Conditioning, Tokens
 
-Run = Callable[[Any], tuple[Tensor, Tensor]]
+Run = Callable[[Tokens], tuple[Tensor, Tensor]]
 """ComfyUI's tokens -> context [1, 77 n, C] and pooled [1, P]."""
 
 UNUSED = ("clip_l.transformer.text_projection.weight", "clip_l.logit_scale")
@@ -22,7 +22,7 @@ UNUSED = ("clip_l.transformer.text_projection.weight", "clip_l.logit_scale")
 
 
 def encode_caption(
-    clip: Any, text: str, recipe: TextConfig = AS_PROMPTS, run: Run | None = None
+    clip: Clip, text: str, recipe: TextConfig = AS_PROMPTS, run: Run | None = None
 ) -> tuple[Tensor, Tensor]:
     """A caption -> context [T, C] and pooled [P], float32 on the CPU.
 
@@ -37,7 +37,7 @@ def encode_caption(
     return _encode_as_kohya(clip, text, recipe, run)
 
 
-def _encode_as_kohya(clip: Any, text: str, recipe: TextConfig, run: Run) -> tuple[Tensor, Tensor]:
+def _encode_as_kohya(clip: Clip, text: str, recipe: TextConfig, run: Run) -> tuple[Tensor, Tensor]:
     """All chunks encoded, their inner begins and ends left out, weights multiplied in.
 
     See docs/kohya.md, "Text encoding".
@@ -52,27 +52,27 @@ def _encode_as_kohya(clip: Any, text: str, recipe: TextConfig, run: Run) -> tupl
     return joined, pooled[0].float().cpu()
 
 
-def conditioning(clip: Any, text: str) -> list[Any]:
+def conditioning(clip: Clip, text: str) -> Conditioning:
     """ComfyUI's CONDITIONING of a prompt."""
     return clip.encode_from_tokens_scheduled(_tokens(clip, text))
 
 
-def _tokens(clip: Any, text: str, *, literal: bool = False) -> Any:
+def _tokens(clip: Clip, text: str, *, literal: bool = False) -> Tokens:
     return clip.tokenize(text, disable_weights=True) if literal else clip.tokenize(text)
 
 
-def _run(clip: Any, tokens: Any) -> tuple[Tensor, Tensor]:
+def _run(clip: Clip, tokens: Tokens) -> tuple[Tensor, Tensor]:
     [[context, extra], *_] = clip.encode_from_tokens_scheduled(tokens)
     return context, extra["pooled_output"]
 
 
-def clip_fingerprint(clip: Any, recipe: TextConfig = AS_PROMPTS) -> str:
+def clip_fingerprint(clip: Clip, recipe: TextConfig = AS_PROMPTS) -> str:
     """Digest of the text encoders, of the layer that is read from them, and of the way of encoding."""
     way = (recipe.chunks, recipe.weighted, recipe.chunks != "comfyui" and mends_letters())
     return fingerprint(clip.patcher, "clip", clip.layer_idx, *way, without=UNUSED)
 
 
-def check_clip(clip: Any) -> None:
+def check_clip(clip: Clip) -> None:
     """Refuse a CLIP that is not SDXL's pair. Raises ValueError."""
     model = clip.cond_stage_model
     if not (hasattr(model, "clip_l") and hasattr(model, "clip_g")):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 from ....trainer.sdxl.token_chunks import EOS, kohya_chunks, kohya_weights, weighted_ids
+from .host_types import TokenizerPair
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,9 @@ class KohyaTokens(NamedTuple):
     weights: list[float] | None
 
 
-def kohya_tokens(tokenizer: Any, caption: str, length: int, weighted: bool = False) -> KohyaTokens:
+def kohya_tokens(
+    tokenizer: TokenizerPair, caption: str, length: int, weighted: bool = False
+) -> KohyaTokens:
     """The caption's chunks by kohya's rules. ``length``: its max_token_length, 75, 150 or 225.
 
     ``tokenizer`` is ComfyUI's SDXL tokenizer; both of its parts have one vocabulary.
@@ -58,7 +62,7 @@ def _mended(text: str) -> str:
 
 
 @cache
-def _ftfy() -> Any:
+def _ftfy() -> ModuleType | None:
     try:
         import ftfy
     except ImportError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,16 +11,17 @@ from ....trainer.cache.texts import Encode
 from ....trainer.config.cache import TextConfig
 from ....trainer.sdxl.token_chunks import INNER
 from .clip import encode_caption
+from .host_types import Clip, Patcher, Tokens
 from .unet import check_layers
 
 
-def encoders(clip: Any) -> tuple[nn.Module, nn.Module]:
+def encoders(clip: Clip) -> tuple[nn.Module, nn.Module]:
     """CLIP-L and CLIP-G: the transformers that the adapters are put on."""
     model = clip.cond_stage_model
     return model.clip_l.transformer, model.clip_g.transformer
 
 
-def check_text_training(clip: Any, patcher: Any) -> None:
+def check_text_training(clip: Clip | None, patcher: Patcher) -> None:
     """Refuse text encoders that cannot be trained beside the MODEL of this patcher. Raises ValueError."""
     if clip is None:
         raise ValueError(
@@ -38,7 +38,7 @@ def check_text_training(clip: Any, patcher: Any) -> None:
         )
 
 
-def live_encode(clip: Any, recipe: TextConfig) -> Encode:
+def live_encode(clip: Clip, recipe: TextConfig) -> Encode:
     """An encoder of captions like ``encode_caption``, through the encoders as they stand, with gradients.
 
     Nothing is loaded or moved: the encoders must be on their device, and it is called outside of
@@ -47,7 +47,7 @@ def live_encode(clip: Any, recipe: TextConfig) -> Encode:
     return lambda caption: encode_caption(clip, caption, recipe, partial(_run, clip))
 
 
-def _run(clip: Any, tokens: Any) -> tuple[Tensor, Tensor]:
+def _run(clip: Clip, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """What ComfyUI's CLIP does with tokens once it is loaded."""
     model = clip.cond_stage_model
     model.reset_clip_options()
@@ -58,7 +58,7 @@ def _run(clip: Any, tokens: Any) -> tuple[Tensor, Tensor]:
     return context, pooled
 
 
-def chunks_of_longest(clip: Any, cached: CachedDataset) -> int:
+def chunks_of_longest(clip: Clip, cached: CachedDataset) -> int:
     """How many chunks of 77 positions about the longest caption has."""
     if cached.texts.chunks != "comfyui":
         return int(cached.texts.chunks.removeprefix("kohya ")) // INNER

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from .host_types import Patcher
+
+
+class Hash(Protocol):
+    """A digest of hashlib."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+        ...
+
 
 SAMPLES = 64
 """Numbers read of each tensor, at fixed places spread over it."""
 
 
-def fingerprint(patcher: Any, *extra: object, without: Collection[str] = ()) -> str:
+def fingerprint(patcher: Patcher, *extra: object, without: Collection[str] = ()) -> str:
     """Digest of keys, shapes, dtypes, sampled bytes, patches and model sampling.
 
     patcher: a ModelPatcher (of a UNet, text encoders or VAE). extra: what else counts; without:
@@ -21,16 +32,15 @@ def fingerprint(patcher: Any, *extra: object, without: Collection[str] = ()) -> 
     backup, so a loaded and an unloaded model agree. Nothing of a path or an id enters.
     """
     digest = hashlib.blake2b(digest_size=16)
-    backup = getattr(patcher, "backup", {})
     for key, value in sorted(patcher.model.state_dict().items()):
         if key in without:
             continue
-        saved = backup.get(key)
+        saved = patcher.backup.get(key)
         _add_tensor(digest, key, value if saved is None else saved.weight)
-    for key, patches in sorted(getattr(patcher, "patches", {}).items(), key=lambda kv: str(kv[0])):
+    for key, patches in sorted(patcher.patches.items(), key=lambda kv: str(kv[0])):
         digest.update(str(key).encode())
         _add_value(digest, patches)
-    patched = getattr(patcher, "object_patches", {}).get("model_sampling")
+    patched = patcher.object_patches.get("model_sampling")
     sampling = patched or getattr(patcher.model, "model_sampling", None)
     if sampling is not None:  # its class says what the model predicts, which no tensor does
         digest.update("/".join(c.__name__ for c in type(sampling).__mro__).encode())
@@ -40,7 +50,7 @@ def fingerprint(patcher: Any, *extra: object, without: Collection[str] = ()) -> 
     return digest.hexdigest()
 
 
-def _add_tensor(digest: Any, key: str, value: Tensor) -> None:
+def _add_tensor(digest: Hash, key: str, value: Tensor) -> None:
     digest.update(f"{key}|{tuple(value.shape)}|{value.dtype}".encode())
     if value.is_meta or not value.numel():
         return
@@ -52,7 +62,7 @@ def _add_tensor(digest: Any, key: str, value: Tensor) -> None:
     digest.update(picked.view(torch.uint8).numpy().tobytes())
 
 
-def _add_value(digest: Any, value: Any) -> None:
+def _add_value(digest: Hash, value: object) -> None:
     """Contents of a patch: tensors by sampled bytes, containers by their parts, the rest by repr."""
     if isinstance(value, Tensor):
         _add_tensor(digest, "", value)

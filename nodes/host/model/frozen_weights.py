@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any
 
 from torch import nn
 
@@ -14,6 +13,7 @@ from ....trainer.frozen.quantised import Quantised, code_dtype, kept_bytes
 from ....trainer.frozen.streaming import SLOTS, Streamed, stream_units
 from ....trainer.frozen.weights import Lookahead, Storage, Weights
 from . import memory, unet
+from .host_types import ModelPatcher
 from .pinning import pinned
 from .weights import ComfyWeights
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 GIB = 1024**3
 
 
-def frozen_weights(patcher: Any, speed: SpeedConfig, prefetch: bool = False) -> Weights:
+def frozen_weights(patcher: ModelPatcher, speed: SpeedConfig, prefetch: bool = False) -> Weights:
     """The weights of a MODEL as the settings ask for them; ``prefetch``: layer by layer ahead."""
     device, name = patcher.load_device, speed.frozen_weights
     units = stream_units(patcher.model.diffusion_model)
@@ -40,7 +40,7 @@ def frozen_weights(patcher: Any, speed: SpeedConfig, prefetch: bool = False) -> 
     return Lookahead(weights) if prefetch else weights
 
 
-def spared_bytes(patcher: Any, speed: SpeedConfig) -> int:
+def spared_bytes(patcher: ModelPatcher, speed: SpeedConfig) -> int:
     """How many bytes of a MODEL's weights do not lie on its device while training."""
     if not speed.model_leaves_card:
         return 0
@@ -48,7 +48,7 @@ def spared_bytes(patcher: Any, speed: SpeedConfig) -> int:
     return patcher.model_size() - _bytes_on_device(units, speed)
 
 
-def check(patcher: Any, speed: SpeedConfig) -> None:
+def check(patcher: ModelPatcher, speed: SpeedConfig) -> None:
     """Raise ValueError where the weights of a MODEL cannot be stored as the settings ask."""
     if speed.frozen_weights == "as loaded":
         return

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import comfy.model_management as mm
+
+from .host_types import Patcher
 
 log = logging.getLogger(__name__)
 
 
-def available_beside(patchers: Sequence[Any], spared: int = 0) -> int | None:
+def available_beside(patchers: Sequence[Patcher], spared: int = 0) -> int | None:
     """Bytes of the device that weights of these models and ComfyUI's own reserve leave.
 
     spared: bytes of these weights that need not lie there. None on a CPU, where nothing is managed.
@@ -23,7 +24,7 @@ def available_beside(patchers: Sequence[Any], spared: int = 0) -> int | None:
     return int(mm.get_total_memory(device) - taken + spared)
 
 
-def make_room(patchers: Sequence[Any], reserve: int, *, first_leaves: bool = False) -> None:
+def make_room(patchers: Sequence[Patcher], reserve: int, *, first_leaves: bool = False) -> None:
     """Load the models of one device and leave `reserve` bytes free, moving others and parts of the first.
 
     first_leaves: the weights of the first all go to where ComfyUI keeps what is not in use. Must be
@@ -54,6 +55,6 @@ def explain_out_of_memory(error: BaseException) -> None:
         )
 
 
-def is_dynamic(patcher: Any) -> bool:
+def is_dynamic(patcher: Patcher) -> bool:
     """Whether ComfyUI pages the weights of this model in and out by itself."""
     return bool(getattr(patcher, "is_dynamic", lambda: False)())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import comfy.model_base
 import comfy.model_sampling
 import torch
@@ -14,11 +12,12 @@ from ....trainer.config.loss import LossConfig
 from ....trainer.frozen.forward import is_linear
 from ....trainer.sdxl.schedule import Prediction, Schedule
 from ....trainer.training.step import Model
+from .host_types import Layered, ModelPatcher, Patcher, Sampling
 
 _SAMPLING_REFUSED = ("X0", "LCM", "EDM", "CONST", "IMG_TO_IMG", "COSMOS_RFLOW")
 
 
-def check_trainable(patcher: Any) -> None:
+def check_trainable(patcher: ModelPatcher) -> None:
     """Refuse what this trainer cannot train, in a sentence (docs/design.md, "What is refused").
 
     Raises ValueError. Reads only classes and shapes, so it is done before any work.
@@ -46,7 +45,7 @@ def check_trainable(patcher: Any) -> None:
         )
 
 
-def _check_sampling(sampling: Any) -> None:
+def _check_sampling(sampling: Sampling) -> None:
     names = {base.__name__ for base in type(sampling).__mro__}
     refused = [name for name in _SAMPLING_REFUSED if name in names]
     discrete = isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete)
@@ -61,7 +60,7 @@ def _check_sampling(sampling: Any) -> None:
         )
 
 
-def check_layers(model: nn.Module, what: str = "MODEL") -> None:
+def check_layers(model: Layered, what: str = "MODEL") -> None:
     """Refuse layers of unknown kinds in a UNet or in text encoders, ``what``. Raises ValueError."""
     for name, module in model.named_modules():
         if not (is_linear(module) or isinstance(module, nn.Conv2d)):
@@ -75,7 +74,7 @@ def check_layers(model: nn.Module, what: str = "MODEL") -> None:
             )
 
 
-def patch_notes(patcher: Any, what: str = "MODEL") -> list[str]:
+def patch_notes(patcher: Patcher, what: str = "MODEL") -> list[str]:
     """A sentence for the log where weights of a MODEL or CLIP, ``what``, are patched."""
     if not patcher.patches:
         return []
@@ -85,7 +84,7 @@ def patch_notes(patcher: Any, what: str = "MODEL") -> list[str]:
     ]
 
 
-def notes(patcher: Any) -> list[str]:
+def notes(patcher: ModelPatcher) -> list[str]:
     """What the MODEL carries besides its weights, as sentences for the log."""
     found = patch_notes(patcher)
     objects = sorted(key for key in patcher.object_patches if key != "model_sampling")
@@ -102,20 +101,20 @@ def notes(patcher: Any) -> list[str]:
     return found
 
 
-def prediction(patcher: Any) -> Prediction:
+def prediction(patcher: ModelPatcher) -> Prediction:
     """What the MODEL answers, patches by ModelSamplingDiscrete included."""
     sampling = patcher.get_model_object("model_sampling")
     return "v" if isinstance(sampling, comfy.model_sampling.V_PREDICTION) else "epsilon"
 
 
-def schedule(patcher: Any, config: LossConfig) -> Schedule:
+def schedule(patcher: ModelPatcher, config: LossConfig) -> Schedule:
     """The noise schedule of the MODEL, rescaled to zero terminal SNR where the settings ask for it."""
     sampling = patcher.get_model_object("model_sampling")
     own = Schedule.from_sigmas(sampling.sigmas, prediction(patcher))
     return own.with_zero_terminal() if config.zero_terminal_snr == "on" else own
 
 
-def compute_dtype(patcher: Any) -> torch.dtype:
+def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
     """The dtype that ComfyUI computes this model in: stored, or its manual cast."""
     return patcher.model.manual_cast_dtype or patcher.model.get_dtype()
 
@@ -131,7 +130,7 @@ def predict(unet: nn.Module, x: Tensor, timesteps: Tensor, context: Tensor, y: T
     return unet(x, timesteps, context=context, y=y, control=None, transformer_options=options)
 
 
-def training_model(patcher: Any, config: LossConfig) -> Model:
+def training_model(patcher: ModelPatcher, config: LossConfig) -> Model:
     """The MODEL for the trainer; its weights stay ComfyUI's."""
     unet = patcher.model.diffusion_model
     device = patcher.load_device

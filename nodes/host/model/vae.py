@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from .fingerprint import fingerprint
+from .host_types import Vae
 
 
-def encode_pixels(vae: Any, pixels: np.ndarray) -> Tensor:
+def encode_pixels(vae: Vae, pixels: np.ndarray) -> Tensor:
     """uint8 RGB [N, H, W, 3] -> unscaled latents [N, 4, H/8, W/8] float32 on the CPU.
 
     Bytes go to the VAE's device and become 0..1 there. ComfyUI's encode gives the mode of the
@@ -23,7 +23,7 @@ def encode_pixels(vae: Any, pixels: np.ndarray) -> Tensor:
     return vae.encode(shown).float().cpu()
 
 
-def vae_fingerprint(vae: Any) -> str:
+def vae_fingerprint(vae: Vae) -> str:
     return fingerprint(vae.patcher, "vae")
 
 

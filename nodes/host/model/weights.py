@@ -29,7 +29,7 @@ class ComfyWeights:
 
     @contextmanager
     def hold(self, modules: Iterable[nn.Module]) -> Iterator[int]:
-        self._held = {m: (m.weight, m.bias) for m in modules if _is_plain(m)}
+        self._held = {m: _own(m) for m in modules if _is_plain(m)}
         try:
             yield len(self._held)
         finally:
@@ -60,8 +60,8 @@ class ComfyWeights:
     def stored(self, module: nn.Module) -> Stored | None:
         if not _is_plain(module) or _is_patched(module) or module.weight.is_meta:
             return None
-        tensors = (module.weight,) if module.bias is None else (module.weight, module.bias)
-        return Stored(tensors, as_they_are)
+        weight, bias = _own(module)
+        return Stored((weight,) if bias is None else (weight, bias), as_they_are)
 
     def _take_ahead(self, module: nn.Module) -> Fetched | None:
         if self._ahead is None or self._ahead[0] is not module:
@@ -84,6 +84,13 @@ def _is_plain(module: nn.Module) -> bool:
         and not hasattr(module, "_v")
         and getattr(module, "scale_weight", None) is None
     )
+
+
+def _own(module: nn.Module) -> WeightPair:
+    """Weight and bias as they are stored; torch's types let any attribute be a module."""
+    weight: Any = module.weight
+    bias: Any = module.bias
+    return weight, bias
 
 
 def _lies_ready(
@@ -118,7 +125,8 @@ def _fetch(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Fetch
     if hasattr(weight, "dequantize") and type(weight) not in (Tensor, nn.Parameter):
         weight = weight.dequantize().to(dtype)
     if getattr(module, "scale_weight", None) is not None:
-        weight = module.convert_weight(weight)
+        convert: Any = module.convert_weight  # of ComfyUI's own layers
+        weight = convert(weight)
     return weight, bias, stream
 
 

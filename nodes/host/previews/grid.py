@@ -56,7 +56,7 @@ def _cell(pictures: Sequence[Image.Image], count: int) -> tuple[int, int]:
 
 
 def _margins(
-    labels: Sequence[str], rows: Sequence[str], font: ImageFont.ImageFont
+    labels: Sequence[str], rows: Sequence[str], font: ImageFont.ImageFont | ImageFont.FreeTypeFont
 ) -> tuple[int, int]:
     """(room on the left, room above) for the labels."""
     top = max(font.getbbox(label)[3] for label in labels)
@@ -64,7 +64,7 @@ def _margins(
     return int(left + top), int(2 * top)
 
 
-def _font(width: int) -> ImageFont.ImageFont:
+def _font(width: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     """Pillow's own font, in proportion to a cell; before Pillow 10.1 it has one size."""
     try:
         return ImageFont.load_default(max(10, width // LETTERS * 2))

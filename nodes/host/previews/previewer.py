@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import comfy.sample
 import comfy.samplers
@@ -16,6 +16,7 @@ from torch import Tensor
 from ....trainer.kohya.prompt_lines import parse_prompts
 from ....trainer.sdxl.constants import LATENT_CHANNELS, LATENT_PIXELS
 from ..model.clip import conditioning
+from ..model.host_types import Clip, Conditioning, ModelPatcher, Vae
 
 
 def samplers() -> list[str]:
@@ -135,7 +136,12 @@ class Previewer:
     """
 
     def __init__(
-        self, patcher: Any, clip: Any, vae: Any, settings: PreviewConfig, learns: bool = False
+        self,
+        patcher: ModelPatcher,
+        clip: Clip,
+        vae: Vae,
+        settings: PreviewConfig,
+        learns: bool = False,
     ) -> None:
         self._patcher, self._vae, self._scheduler = patcher, vae, settings.scheduler
         self.settings = settings
@@ -163,7 +169,7 @@ class Previewer:
         self._without |= {key: value for key, value in pictures.items() if key[1] == 0}
         return [(self._without | pictures)[key] for key in wanted]
 
-    def _encode(self) -> dict[str, Any]:
+    def _encode(self) -> dict[str, Conditioning]:
         """The conditioning of all prompts, by text."""
         texts = {text for shot in self._shots for text in (shot.text, shot.negative)}
         return {text: conditioning(self._clip, text) for text in sorted(texts)}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import comfy.model_management as mm
 import comfy.sd
@@ -27,6 +27,7 @@ from ..dataset.kohya_import import Imported, ImportRequest, import_kohya, locate
 from ..lora.load import read_kohya
 from ..lora.save import file_metadata
 from ..model import unet
+from ..model.host_types import Clip, ModelPatcher, Vae
 from .request import Request
 from .train import train_lora
 
@@ -57,9 +58,9 @@ class ConfigRun:
 class Loaded(NamedTuple):
     """What a checkpoint loader gives."""
 
-    model: Any
-    clip: Any
-    vae: Any
+    model: ModelPatcher
+    clip: Clip
+    vae: Vae
     start: Start | None = None
 
 

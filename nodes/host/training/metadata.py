@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,6 +16,7 @@ from ....trainer.lora_files.metadata import ModelFile, RunFacts, describe
 from ....trainer.lora_files.model_hashes import sha256, short_hash
 from ..folders import cache_root
 from ..model import unet
+from ..model.host_types import Patcher
 from ..model.trained_model import TrainedModel
 
 _PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -56,7 +56,7 @@ class Metadata:
         return describe(config, cached, facts)
 
 
-def _model_file(patcher: Any) -> ModelFile | None:
+def _model_file(patcher: Patcher) -> ModelFile | None:
     """The file that the MODEL came from, where ComfyUI remembers its loader's arguments.
 
     Reading a checkpoint for its hash takes some seconds: it is done once per file.

@@ -18,6 +18,7 @@ from ....trainer.runs.start_from import Start
 from .. import folders
 from ..model import clip as text
 from ..model import clip_training, frozen_weights, unet
+from ..model.host_types import ModelPatcher
 from ..model.trained_model import TrainedModel
 from ..previews.previewer import PreviewConfig
 
@@ -26,7 +27,7 @@ from ..previews.previewer import PreviewConfig
 class Request:
     """What the Train node was given."""
 
-    patcher: Any
+    patcher: ModelPatcher
     cached: CachedDataset
     config: TrainConfig
     clip: Any = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports]  (not on every system)
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 
 BLOCK = 1024
 """Elements that one program holds at a time."""

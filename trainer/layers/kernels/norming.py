@@ -7,8 +7,8 @@ and bias are single numbers and what it reads lies side by side.
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports]  (not on every system)
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from .launch import blocks, launch, read, write

@@ -1,0 +1,7 @@
+from torch import nn
+
+class BaseModel(nn.Module):
+    diffusion_model: nn.Module
+
+class SDXLRefiner(BaseModel): ...
+class SDXL(BaseModel): ...
