@@ -111,6 +111,11 @@ class ComfyServer:
             self._log_file.close()
             self._log_file = None
 
+    @property
+    def process_id(self) -> int | None:
+        """Of the server's process; None while there is none."""
+        return self._process.pid if self._process is not None else None
+
     def queue(self, prompt: dict[str, Any], workflow: dict[str, Any] | None = None) -> str:
         """Queue a prompt in API format; the prompt's id. A refusal names the nodes' complaints."""
         body: dict[str, Any] = {"prompt": prompt, "client_id": self.client_id}

@@ -20,11 +20,7 @@ if "pack" not in sys.modules:
     sys.modules["pack"] = pack
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers",
-        "slow: many seconds; by itself in the core tier, on the main ComfyUI only in the host's",
-    )
+from pack.tests.cpu_limit import pytest_runtest_call  # noqa: E402, F401  (a hook)
 
 
 @pytest.fixture(scope="session")

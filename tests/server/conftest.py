@@ -18,12 +18,6 @@ if not os.environ.get("COMFYUI_PATH"):
     collect_ignore_glob = ["test_*.py"]
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "old_host: the smoke selection that the old ComfyUI runs too"
-    )
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """A running server (`pack.demo.server.ComfyServer`) with the pack and the stand-ins."""

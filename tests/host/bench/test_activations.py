@@ -21,7 +21,7 @@ from pack.trainer.memory.plan import TRANSIENT_PER_SAMPLE, Need, kept_bytes
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = pytest.mark.main_host
 
 RANK, SIDE, TEXT = 8, 32, 77
 ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu

@@ -12,6 +12,8 @@ from pack.tests.host import scene
 from pack.tests.trainer.training.recorders import Broken, Repeater
 from pack.trainer.config.speed import SpeedConfig
 
+pytestmark = pytest.mark.main_host
+
 ON = SpeedConfig(cuda_graphs=True)
 PREVIEWS = PreviewConfig(("thing",), every=7, width=64, height=64, steps=1)
 

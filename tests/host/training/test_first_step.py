@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pack.nodes.host.model import clip as text
 from pack.nodes.host.training import first_step as seen
 from pack.nodes.host.training import train as training
 from pack.nodes.host.training.first_step import read_seen
@@ -16,7 +17,7 @@ from pack.trainer.cache.encoding import KIND
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.files.store import Store
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = pytest.mark.main_host
 
 
 @pytest.fixture
@@ -91,9 +92,9 @@ def test_texts_are_those_that_are_trained_on(tiny, cached, monkeypatch):
     options = CaptionConfig(shuffle=True, prefix="style")
     config = dataclasses.replace(scene.config(steps=1, accumulation=2), captions=options)
     given = []
-    original = training.text.encode_caption
+    original = text.encode_caption
     monkeypatch.setattr(
-        training.text,
+        text,
         "encode_caption",
         lambda clip, caption, recipe: (given.append(caption), original(clip, caption, recipe))[1],
     )
