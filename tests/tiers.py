@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--large"]
     main_host, old_host = os.environ["COMFYUI_PATH"], os.environ["COMFYUI_OLD_PATH"]
     outcomes = list(run_together(parts(main_host, old_host), arguments))
-    outcomes.append(run_large(main_host, arguments, large))
+    outcomes += run_large(main_host, arguments, large)
     outcomes.append(run_gpu(main_host, arguments))
     rows = merge([outcome.row for outcome in outcomes])
     say(slowest([test for outcome in outcomes for test in outcome.tests]))
@@ -117,13 +117,14 @@ def run_check(tier: str, command: tuple[str, ...]) -> Outcome:
     return Outcome(Row(tier, "", int(code == 0), int(code != 0), 0, seconds, "ran"))
 
 
-def run_large(comfyui: str, arguments: list[str], wanted: bool) -> Outcome:
-    """The tests with weights of full size, on their own: they need 6 GB of memory."""
+def run_large(comfyui: str, arguments: list[str], wanted: bool) -> list[Outcome]:
+    """Weights and workflows of full size, one after the other: weights need 6 GB of memory."""
     if not wanted:
         note = "not run: python quickstart.py test --large"
-        return Outcome(Row("large", version(comfyui), 0, 0, 1, 0.0, note))
-    selection = ("tests/host", "-m", "large")
-    return run_pytest(Part("large", comfyui, selection), arguments)
+        return [Outcome(Row("large", version(comfyui), 0, 0, 1, 0.0, note))]
+    folders = ("tests/host", "tests/server")
+    parts = [Part("large", comfyui, (folder, "-m", "large")) for folder in folders]
+    return [run_pytest(part, arguments) for part in parts]
 
 
 def run_gpu(comfyui: str, arguments: list[str]) -> Outcome:
