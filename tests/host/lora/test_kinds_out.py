@@ -55,6 +55,7 @@ def live(tiny, lora, settings):
         return base, answer(tiny.model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -83,6 +84,7 @@ def unet_of(tiny):
     return tiny.model.model.diffusion_model
 
 
+@pytest.mark.slow
 @pytest.mark.main_host
 @pytest.mark.parametrize("kind", ["dora and loha"])
 def test_a_longer_run_goes_on_bit_for_bit(tiny, cached, tmp_path, monkeypatch, kind):

@@ -211,6 +211,7 @@ def plain_steps(tiny, cached, config):
     return network.state_dict(), losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "checkpointing", ["off", pytest.param("full", marks=pytest.mark.main_host)]
 )

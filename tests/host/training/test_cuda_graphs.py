@@ -45,6 +45,7 @@ def train(tiny, cached, elsewhere=lambda: None, **settings):
         return training.train_lora(request)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"compact": True}, {"checkpointing": "full"}])
 def test_a_run_with_a_preview_is_the_plain_one(
     tiny, cached, recorder, monkeypatch, elsewhere, settings
@@ -69,6 +70,7 @@ def test_a_run_with_a_preview_is_the_plain_one(
     assert [key for key in before if before[key] != after[key]] == []
 
 
+@pytest.mark.slow
 def test_an_error_while_recording_ends_no_training(tiny, cached, monkeypatch, elsewhere, caplog):
     plain = train(tiny, cached)
     recorder = stand_in(monkeypatch, Broken(RuntimeError("forbidden")))

@@ -55,6 +55,7 @@ def train_in_a_graph(config, tiny, monkeypatch):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimiser", "length", "steps"),
     [
@@ -126,6 +127,7 @@ def test_a_second_call_trains_nothing(tmp_path, tiny_checkpoint, monkeypatch):
     assert first.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 @pytest.mark.main_host
 def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path, tiny_checkpoint, monkeypatch):
     config = kohya_scene.write_config(tmp_path / "whole", tiny_checkpoint)

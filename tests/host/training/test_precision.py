@@ -22,6 +22,7 @@ def moved(result):
     return torch.cat([v.flatten() for key, v in result.lora.items() if "lora_up" in key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "loss_bound", "alignment"),
     [

@@ -135,7 +135,7 @@ def test_kills_leave_whole_lines_and_the_history_of_an_uninterrupted_run(cached,
     chance, met = random.Random(1), 0
     for _ in range(12):
         child = Child(attempt(cached, root))
-        met += child.kill(chance.randint(0, 4), chance.uniform(0, 0.03))
+        met += child.kill(chance.randint(1, 4), chance.uniform(0, 0.03))
         if list(root.rglob("steps.csv")):
             left = steady(root)
             assert left == whole[: len(left)]

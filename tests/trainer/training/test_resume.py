@@ -188,11 +188,11 @@ class Stubborn:
 
 
 def finish(stubborn, kills, steps, seconds):
-    """Kill after up to so many steps and seconds as often as told, then let it end; how many kills met."""
+    """Kill after one to so many steps and some seconds as often as told, then let it end; how many kills met."""
     rng, met = random.Random(kills), 0
     for _ in range(kills):
         child = Child(stubborn.attempt)
-        met += child.kill(rng.randint(0, steps), rng.uniform(0, seconds))
+        met += child.kill(rng.randint(1, steps), rng.uniform(0, seconds))
     while not stubborn.done.exists():
         Child(stubborn.attempt).wait()
     return met
