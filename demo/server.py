@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import IO, Any
 
 START_TIMEOUT = 240.0
+POLL = 0.05  # seconds between two questions
 LOG_TAIL = 60
 LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
 
@@ -100,7 +101,7 @@ class ComfyServer:
                 raise ServerError(
                     f"ComfyUI did not answer within {START_TIMEOUT:.0f} s\n{self.tail()}"
                 )
-            time.sleep(0.2)
+            time.sleep(POLL)
 
     def stop(self) -> None:
         """End the process with all its children."""
@@ -110,6 +111,11 @@ class ComfyServer:
         if self._log_file is not None:
             self._log_file.close()
             self._log_file = None
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the server's process; None while there is none."""
+        return self._process.pid if self._process is not None else None
 
     def queue(self, prompt: dict[str, Any], workflow: dict[str, Any] | None = None) -> str:
         """Queue a prompt in API format; the prompt's id. A refusal names the nodes' complaints."""
@@ -134,7 +140,7 @@ class ComfyServer:
                 return entry
             if entry and entry.get("status", {}).get("status_str") == "error":
                 raise NodeError(_failure(entry))
-            time.sleep(0.1)
+            time.sleep(POLL)
         raise ServerError(f"The prompt did not finish within {timeout:.0f} s\n{self.tail()}")
 
     def run(self, prompt: dict[str, Any], timeout: float = 600.0) -> dict[str, Any]:

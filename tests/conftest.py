@@ -3,6 +3,7 @@
 The root itself must not be on `sys.path`, where our `nodes/` would hide ComfyUI's `nodes.py`.
 """
 
+import gc
 import os
 import sys
 import types
@@ -20,11 +21,12 @@ if "pack" not in sys.modules:
     sys.modules["pack"] = pack
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers",
-        "slow: many seconds; by itself in the core tier, on the main ComfyUI only in the host's",
-    )
+from pack.tests.cpu_limit import pytest_runtest_call  # noqa: E402, F401  (a hook)
+
+
+def pytest_collection_finish():
+    """Leave all that the imports made out of garbage collection, which takes half a second with it."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Runs the checks tier by tier, each in its own process, and says what ran and what did not.
+"""Runs the checks in parts, as many at a time as there are processors, and says what ran and what did not.
 
 `quickstart.py test` starts this in the environment, with COMFYUI_PATH and COMFYUI_OLD_PATH set.
 """
@@ -6,157 +6,168 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
+from tier_report import Row, Slow, merge, read_report, slowest, table, version
+
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = ROOT / "tests"
-WITH_HOST = ("host", "server", "gpu")
+MOST_WORKERS = 4  # a part of the host tier takes up to 3 GB
 NOTHING_COLLECTED = 5  # pytest's exit code
+CHECKS = (
+    ("pyright", ("pyright",)),
+    ("ruff check", ("ruff", "check", ".")),
+    ("ruff format", ("ruff", "format", "--check", ".")),
+)
+# Folders that are a part of their own; what no line names runs with the last part of its tier, so
+# that a new folder of tests is never forgotten. A part takes one to five minutes of one processor.
+CORE = (
+    ("tests/trainer/training", "tests/trainer/validation"),
+    ("tests/trainer/runs", "tests/trainer/layers", "tests/trainer/optim"),
+)
+HOST = (("tests/host/training",), ("tests/host/dataset", "tests/host/model", "tests/host/previews"))
+WITH_HOST = ("tests/host", "tests/server", "tests/gpu")
 
 
-class Row(NamedTuple):
-    """What became of one tier."""
+class Part(NamedTuple):
+    """What one pytest process runs: arguments that select tests, and the ComfyUI it runs them in."""
 
     tier: str
-    host: str
-    passed: int
-    failed: int
-    skipped: int
-    seconds: float
-    note: str
+    comfyui: str | None
+    selection: tuple[str, ...]
+
+
+class Outcome(NamedTuple):
+    """What became of a part, and how long its tests took."""
+
+    row: Row
+    tests: tuple[Slow, ...] = ()
 
 
 def main(arguments: list[str]) -> int:
     """Run every tier; 0 when nothing failed."""
-    hosts = {"main": os.environ["COMFYUI_PATH"], "old": os.environ["COMFYUI_OLD_PATH"]}
-    rows = [
-        run_tool("ruff check", "ruff", "check", "."),
-        run_tool("ruff format", "ruff", "format", "--check", "."),
-        run_tool("pyright", "pyright"),
-        *run_together(
-            [
-                ("core", None, [*core_paths(), "-m", "not slow"]),
-                ("host", hosts["main"], ["tests/host"]),
-                ("server", hosts["main"], ["tests/server"]),
-                ("host", hosts["old"], ["tests/host", "-m", "not slow"]),
-                ("core, slow", None, [*core_paths(), "-m", "slow"]),
-                ("server smoke", hosts["old"], ["tests/server", "-m", "old_host"]),
-            ],
-            arguments,
-        ),
-        run_gpu(hosts["main"], arguments),
-    ]
+    start = time.monotonic()
+    large = "--large" in arguments
+    arguments = [argument for argument in arguments if argument != "--large"]
+    main_host, old_host = os.environ["COMFYUI_PATH"], os.environ["COMFYUI_OLD_PATH"]
+    outcomes = list(run_together(parts(main_host, old_host), arguments))
+    outcomes += run_large(main_host, arguments, large)
+    outcomes.append(run_gpu(main_host, arguments))
+    rows = merge([outcome.row for outcome in outcomes])
+    say(slowest([test for outcome in outcomes for test in outcome.tests]))
     say(table(rows))
     totals = [sum(row[column] for row in rows) for column in (2, 3, 4)]
     say("{} passed, {} failed, {} skipped".format(*totals))
+    say(f"{(time.monotonic() - start) / 60:.1f} minutes, {workers()} parts at a time")
     return 1 if totals[1] else 0
 
 
-def run_together(
-    tiers: list[tuple[str, str | None, list[str]]], arguments: list[str]
-) -> Iterator[Row]:
-    """The tiers, two at a time where there are two processors: each computes in one thread."""
-    say("\nThe tests run two tiers at a time; what each has to say comes when it is done.")
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        running = [pool.submit(run_pytest, *tier, arguments) for tier in tiers]
+def parts(main_host: str, old_host: str) -> list[Part]:
+    """The parts, the longest first, so that no worker is left with a long one at the end."""
+    new = [Part("host", main_host, s) for s in split(HOST, ("tests/host",), "not large")]
+    old_marks = "not large and not main_host"
+    old = [Part("host", old_host, s) for s in split(HOST, ("tests/host",), old_marks)]
+    core = [Part("core", None, s) for s in split(CORE, ("tests",), "not large", WITH_HOST)]
+    server = Part("server", main_host, ("tests/server", "-m", "not large"))
+    smoke = Part("server smoke", old_host, ("tests/server", "-m", "old_host and not large"))
+    return [new[0], server, *new[1:], *core, *old, smoke]
+
+
+def split(
+    groups: tuple[tuple[str, ...], ...],
+    all_of: tuple[str, ...],
+    marks: str,
+    without: tuple[str, ...] = (),
+) -> Iterator[tuple[str, ...]]:
+    """A selection per group, and one for what lies in `all_of` but in no group."""
+    for group in groups:
+        yield (*group, "-m", marks)
+    elsewhere = (*without, *(path for group in groups for path in group))
+    yield (*all_of, *(f"--ignore={path}" for path in elsewhere), "-m", marks)
+
+
+def workers() -> int:
+    """How many parts run at a time: each computes in one thread."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(MOST_WORKERS, here or 1))
+
+
+def run_together(todo: list[Part], arguments: list[str]) -> Iterator[Outcome]:
+    """All parts and checks; a worker that is free takes the next one."""
+    say(f"\n{workers()} parts run at a time; what each has to say comes when it is done.")
+    with ThreadPoolExecutor(workers()) as pool:
+        running = [pool.submit(run_pytest, part, arguments) for part in todo]
+        running += [pool.submit(run_check, *check) for check in CHECKS]
         for future in as_completed(running):
             yield future.result()
 
 
-def core_paths() -> list[str]:
-    """All tests that need no ComfyUI."""
-    return ["tests", *(f"--ignore=tests/{name}" for name in WITH_HOST)]
-
-
-def run_tool(tier: str, module: str, *arguments: str) -> Row:
+def run_check(tier: str, command: tuple[str, ...]) -> Outcome:
     """A checker that is no test: one passed or one failed."""
-    say(f"\n== {tier}")
     start = time.monotonic()
-    code = subprocess.call([sys.executable, "-m", module, *arguments], cwd=ROOT)
-    return Row(tier, "", int(code == 0), int(code != 0), 0, time.monotonic() - start, "ran")
+    code, text = call([sys.executable, "-m", *command], dict(os.environ))
+    say(f"\n== {tier}\n{text}".rstrip())
+    seconds = time.monotonic() - start
+    return Outcome(Row(tier, "", int(code == 0), int(code != 0), 0, seconds, "ran"))
 
 
-def run_gpu(comfyui: str, arguments: list[str]) -> Row:
+def run_large(comfyui: str, arguments: list[str], wanted: bool) -> list[Outcome]:
+    """Weights and workflows of full size, one after the other: weights need 6 GB of memory."""
+    if not wanted:
+        note = "not run: python quickstart.py test --large"
+        return [Outcome(Row("large", version(comfyui), 0, 0, 1, 0.0, note))]
+    folders = ("tests/host", "tests/server")
+    parts = [Part("large", comfyui, (folder, "-m", "large")) for folder in folders]
+    return [run_pytest(part, arguments) for part in parts]
+
+
+def run_gpu(comfyui: str, arguments: list[str]) -> Outcome:
     """The tests that need CUDA, where there is CUDA."""
     script = "import sys, torch; sys.exit(not torch.cuda.is_available())"
     if subprocess.call([sys.executable, "-c", script]):
-        return Row("gpu", version(comfyui), 0, 0, 1, 0.0, "not run: no CUDA device here")
-    return run_pytest("gpu", comfyui, ["tests/gpu"], arguments)
+        return Outcome(Row("gpu", version(comfyui), 0, 0, 1, 0.0, "not run: no CUDA device here"))
+    return run_pytest(Part("gpu", comfyui, ("tests/gpu",)), arguments)
 
 
-def run_pytest(tier: str, comfyui: str | None, paths: list[str], arguments: list[str]) -> Row:
+def run_pytest(part: Part, arguments: list[str]) -> Outcome:
     """One pytest process; its counts come from the report it writes."""
-    host = version(comfyui) if comfyui else ""
-    if not (ROOT / paths[0]).is_dir():
-        return Row(tier, host, 0, 0, 1, 0.0, f"not run: there is no {paths[0]}")
+    host = version(part.comfyui) if part.comfyui else ""
     environment = {key: value for key, value in os.environ.items() if key != "COMFYUI_PATH"}
-    environment["OMP_NUM_THREADS"] = environment.get("OMP_NUM_THREADS", "1")
-    if comfyui:
-        environment["COMFYUI_PATH"] = comfyui
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    if part.comfyui:
+        environment["COMFYUI_PATH"] = part.comfyui
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", *paths, f"--junitxml={report}", *arguments]
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        code, counts = done.returncode, read_report(report)
-    say(f"\n== {tier} {host}\n{done.stdout.decode(errors='replace')}".rstrip())
+        selected = [*part.selection, f"--junitxml={report}", *arguments]
+        code, text = call([sys.executable, "-m", "pytest", "-q", *selected], environment)
+        passed, failed, skipped, reasons, tests = read_report(report)
+    say(f"\n== {part.tier} {host} {' '.join(part.selection)}\n{text}".rstrip())
     seconds = time.monotonic() - start
     if code == NOTHING_COLLECTED:
-        return Row(tier, host, 0, 0, 1, seconds, "not run: no test was selected")
-    passed, failed, skipped, reasons = counts
+        return Outcome(Row(part.tier, host, 0, 0, 0, seconds, ""))
     if code and not failed:
-        failed, reasons = 1, f"pytest ended with exit code {code}"
-    return Row(
-        tier, host, passed, failed, skipped, seconds, f"ran; {reasons}" if reasons else "ran"
+        failed, reasons = 1, (f"pytest ended with exit code {code}",)
+    note = "; ".join(("ran", *reasons))
+    return Outcome(Row(part.tier, host, passed, failed, skipped, seconds, note), tuple(tests))
+
+
+def call(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Run in the repository; the exit code and what it wrote."""
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-
-
-def read_report(path: Path) -> tuple[int, int, int, str]:
-    """Passed, failed, skipped and the reasons for skipping, from a JUnit file."""
-    if not path.exists():
-        return 0, 0, 0, ""
-    cases = list(ElementTree.parse(path).getroot().iter("testcase"))
-    failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
-    skipped = [case for case in cases if case.find("skipped") is not None and case not in failed]
-    reasons = {case.find("skipped").get("message", "") for case in skipped}
-    passed = len(cases) - len(failed) - len(skipped)
-    return passed, len(failed), len(skipped), "; ".join(sorted(reasons))
-
-
-def version(comfyui: str) -> str:
-    """The version a ComfyUI states."""
-    file = Path(comfyui) / "comfyui_version.py"
-    found = (
-        re.search(r'"([^"]+)"', file.read_text("utf-8").split("=")[-1]) if file.exists() else None
-    )
-    return found[1] if found else "?"
-
-
-def table(rows: list[Row]) -> str:
-    """The rows, aligned."""
-    lines = [
-        "",
-        f"{'tier':14}{'ComfyUI':10}{'passed':>7}{'failed':>7}{'skipped':>8}{'seconds':>9}  note",
-    ]
-    for row in rows:
-        counts = f"{row.passed:7}{row.failed:7}{row.skipped:8}{row.seconds:9.1f}"
-        lines.append(f"{row.tier:14}{row.host:10}{counts}  {row.note}")
-    return "\n".join(lines)
+    return done.returncode, done.stdout.decode(errors="replace")
 
 
 def say(text: str) -> None:
-    """Print at once, so that the order with the tools' own output is right."""
+    """Print at once, so that nothing is lost when the run is cut off."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

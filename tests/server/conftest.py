@@ -4,30 +4,32 @@ The example workflows' names hold tiny stand-ins: sd_xl_base_1.0.safetensors,
 wd-swinv2-tagger-v3 and input/lora_loop_example.
 """
 
-import json
 import os
 
 import pytest
 
 from pack.demo import base as demo_base
 from pack.demo import pictures, tiny_tagger
-from pack.demo.prompt import to_prompt
 from pack.demo.server import ComfyServer
+from pack.tests.server import graphs
 
 if not os.environ.get("COMFYUI_PATH"):
     collect_ignore_glob = ["test_*.py"]
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "old_host: the smoke selection that the old ComfyUI runs too"
-    )
+# Said to the pack as it is loaded: a state after few steps, so that a test can wait for one.
+OFTEN = """
+import lora_loop_pack.trainer.runs.state_keeper
+lora_loop_pack.trainer.runs.state_keeper.STATE_STEPS = {steps}
+"""
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """A running server (`pack.demo.server.ComfyServer`) with the pack and the stand-ins."""
     base = demo_base.prepare(tmp_path_factory.mktemp("comfyui"))
+    with (base / "custom_nodes" / demo_base.PACK / "__init__.py").open("a") as loader:
+        loader.write(OFTEN.format(steps=graphs.STATE_STEPS))
     tiny_tagger.write(demo_base.tagger_path(base))
     pictures.write(demo_base.dataset_path(base))
     with ComfyServer(os.environ["COMFYUI_PATH"], base) as running:
@@ -43,12 +45,7 @@ def object_info(server):
 @pytest.fixture
 def example(root, object_info):
     """A function: name of an example workflow → its prompt, unedited."""
-
-    def load(name):
-        path = root / "example_workflows" / f"{name}.json"
-        return to_prompt(json.loads(path.read_text(encoding="utf-8")), object_info)
-
-    return load
+    return lambda name: graphs.example(root, name, object_info)
 
 
 @pytest.fixture

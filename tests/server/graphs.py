@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from pathlib import Path
 from typing import Any
 
 from pack.demo.progress import Follower
+from pack.demo.prompt import to_prompt
 
 Prompt = dict[str, Any]
+
+STATE_STEPS = 20
+"""How often the tests' server saves the state of a training."""
 
 SMALL: dict[str, dict[str, Any]] = {
     "LoraLoopCacheLatents": {"resolution": 64, "min_reso": 32, "max_reso": 128, "step": 32},
@@ -19,6 +24,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "EmptyLatentImage": {"width": 64, "height": 64},
     "KSampler": {"steps": 2},
 }
+
+
+def example(root: Path, name: str, info: dict[str, Any]) -> Prompt:
+    """The prompt of an example workflow, unedited."""
+    text = (root / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")
+    return to_prompt(json.loads(text), info)
 
 
 def small(prompt: Prompt, test: str) -> Prompt:

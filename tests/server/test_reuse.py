@@ -71,21 +71,6 @@ def test_an_edit_on_disk_retrains(server, prompt, dataset, edit):
     assert {path: after[path] for path in before} == before
 
 
-def test_a_restart_finds_the_result(server, prompt, dataset):
-    prompt = graphs.training_only(prompt)
-    server.run(prompt)
-    before = graphs.results(server)
-    server.stop()
-    server.start()
-    entry = server.run(prompt)
-    assert graphs.key(prompt, TRAIN) not in graphs.cached(entry)
-    assert graphs.results(server) == before
-    log = server.log.read_text(errors="replace")
-    assert "nothing changed, the result of run" in log and "LoRA Loop: new run" not in log
-    (text,) = entry["outputs"][graphs.key(prompt, TRAIN)]["text"]
-    assert text.startswith("nothing changed")
-
-
 def test_writing_captions_on_the_way_trains_once(server, prompt, object_info, dataset):
     """Load → Tag (append) → Filter → Save Captions → Cache → Train, three times."""
     cleaned = [graphs.key(prompt, "LoraLoopDetectMonochrome"), 0]

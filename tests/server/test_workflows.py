@@ -1,6 +1,8 @@
-"""The example workflows, unedited, on the stand-ins: from pictures to a LoRA and a picture."""
+"""The example workflows on the stand-ins: from pictures to a LoRA and a picture.
 
-import json
+Unedited, but for the training in the short form of the tests of every day.
+"""
+
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +12,31 @@ from safetensors import safe_open
 
 from pack.demo import pictures
 from pack.demo.base import dataset_path
-from pack.demo.prompt import to_prompt
 from pack.tests.server import graphs
 
 LONGEST = 400.0
 
 
-@pytest.fixture(scope="module")
-def trained(server, root, object_info):
+# Fewer steps and smaller samples, and a rate that shows in them; all else is as in the example.
+SHORT = {
+    "LoraLoopTrain": {"steps": 8},
+    "LoraLoopPreviewSettings": {"every": 4, "steps": 3},
+    "LoraLoopOptimiserSettings": {"learning_rate": 3e-3},
+    "EmptyLatentImage": {"width": 256, "height": 256},
+}
+
+
+@pytest.fixture(scope="module", params=["short", pytest.param("unedited", marks=pytest.mark.large)])
+def trained(server, root, object_info, request):
     """`train_and_preview` run once: the prompt, its history entry, the websocket's record."""
     folder = dataset_path(server.base_directory)
     for caption in folder.glob("*.txt"):
         caption.unlink()
     pictures.write(folder)
-    text = (root / "example_workflows" / "train_and_preview.json").read_text(encoding="utf-8")
-    prompt = to_prompt(json.loads(text), object_info)
+    prompt = graphs.example(root, "train_and_preview", object_info)
+    if request.param == "short":
+        for node in prompt.values():
+            node["inputs"].update(SHORT.get(node["class_type"], {}))
     with graphs.Recorder(server) as record:
         entry = server.run(prompt, timeout=LONGEST)
     return prompt, entry, record

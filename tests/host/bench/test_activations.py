@@ -21,7 +21,7 @@ from pack.trainer.memory.plan import TRANSIENT_PER_SAMPLE, Need, kept_bytes
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = pytest.mark.main_host
 
 RANK, SIDE, TEXT = 8, 32, 77
 ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -117,6 +117,7 @@ def sdxl():
     return {side: FullSize(side // 8) for side in (512, 1024)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("compact", "place", "side", "rank", "conv_rank"),
     [
@@ -137,6 +138,7 @@ def test_the_planners_bytes_are_those_that_are_counted(sdxl, compact, place, sid
     assert planned == pytest.approx(counted.kept, rel=0.04 if side == 1024 else 0.1)
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_step_lies_within_the_reserve(sdxl):
     full, config = sdxl[1024], TrainConfig(compact=True)
     levels = dict.fromkeys(full.blocks, Again.ALL)

@@ -15,6 +15,7 @@ COMFYUI = Path(comfy.__path__[0]).parent
 
 
 @pytest.mark.slow
+@pytest.mark.main_host
 def test_one_run_of_ours_and_one_that_fails(tmp_path):
     command = [
         sys.executable, str(ROOT / "bench" / "gpu"), "speed", "--comfyui", str(COMFYUI),
@@ -33,6 +34,7 @@ def test_one_run_of_ours_and_one_that_fails(tmp_path):
     assert "- kohya, batch 1, round 1: " in table
 
 
+@pytest.mark.main_host
 def test_rounds_become_medians():
     rows = [
         {"name": "ours", "round": n + 1, "batch": 2, "ms": ms, "p10": ms, "p90": ms}

@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
-COUNT = 300
+COUNT = 80
 
 
 @pytest.mark.slow
+@pytest.mark.main_host
 def test_an_unchanged_rerun_opens_no_picture(root, tmp_path):
     command = [sys.executable, root / "bench" / "scale.py", f"--count={COUNT}"]
     done = subprocess.run(

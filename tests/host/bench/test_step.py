@@ -15,7 +15,7 @@ from pack.trainer.layers.compact_plan import compact_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = pytest.mark.main_host
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,8 @@ from pack.trainer.dataset import dataset as datasets
 from pack.trainer.dataset import subsets
 from pack.trainer.dataset.scan import scan_folder
 
+pytestmark = pytest.mark.main_host
+
 MODEL = "wd-swinv2-tagger-v3"
 SETTINGS = CacheConfig(scene.BUCKETS)
 

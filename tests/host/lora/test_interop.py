@@ -135,10 +135,12 @@ def in_diffusers(tiny, network, settings, request, make_diffusers, tmp_path):
     return unet
 
 
+@pytest.mark.main_host
 def test_diffusers_with_peft_gives_the_live_output(in_diffusers, live):
     assert (diffusers_answer(in_diffusers) - live).abs().max() <= BOUND
 
 
+@pytest.mark.main_host
 def test_what_peft_saves_of_it_is_read_as_the_same_lora(in_diffusers, network):
     """Out of diffusers' UNet again by peft, with its config."""
     from peft.utils import get_peft_model_state_dict

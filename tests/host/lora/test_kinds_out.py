@@ -29,6 +29,7 @@ KINDS = {
     "dora and loha": {"algorithm": "loha", "dora": True},
     "dora and lokr": {"algorithm": "lokr", "lokr_factor": 2, "dora": True},
 }
+FOR_ALL_HOSTS = ("lokr", "dora and loha")  # their parts are the others
 
 
 def config(kind, steps=3):
@@ -54,7 +55,14 @@ def live(tiny, lora, settings):
         return base, answer(tiny.model)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind in FOR_ALL_HOSTS else pytest.mark.main_host)
+        for kind in KINDS
+    ],
+)
 def test_the_file_in_comfyui_is_the_live_adapters(tiny, cached, tmp_path, kind):
     before, recipe = scene.snapshot(tiny.model), config(kind)
     trained = train(tiny, cached, recipe)
@@ -76,6 +84,8 @@ def unet_of(tiny):
     return tiny.model.model.diffusion_model
 
 
+@pytest.mark.slow
+@pytest.mark.main_host
 @pytest.mark.parametrize("kind", ["dora and loha"])
 def test_a_longer_run_goes_on_bit_for_bit(tiny, cached, tmp_path, monkeypatch, kind):
     train(tiny, cached, config(kind, 3))

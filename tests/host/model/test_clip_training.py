@@ -212,7 +212,10 @@ def plain_steps(tiny, cached, config):
     return network.state_dict(), losses
 
 
-@pytest.mark.parametrize("checkpointing", ["off", "full"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "checkpointing", ["off", pytest.param("full", marks=pytest.mark.main_host)]
+)
 def test_whole_steps_are_those_of_plain_autograd_and_adamw(tiny, cached, checkpointing):
     """Three: in the first only up factors move. A large epsilon keeps tiny gradients in proportion."""
     config = recipe(

@@ -53,6 +53,7 @@ def test_a_strength_is_what_the_loader_makes_of_it(tiny, kind):
         assert (live[strength] - expected).abs().max() <= 2e-5 * expected.abs().max()
 
 
+@pytest.mark.main_host
 def test_strengths_do_not_disturb_training(tiny, cached):
     settings = PreviewConfig(("thing", "other --w 96"), every=2, strengths=LEVELS, **SMALL)
     plain, _ = train(tiny, cached, None, seed=5)

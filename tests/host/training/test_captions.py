@@ -12,6 +12,8 @@ from pack.tests.host import scene
 from pack.trainer.batches import caption_window
 from pack.trainer.config.captions import CaptionConfig
 
+pytestmark = pytest.mark.main_host
+
 SHUFFLED = CaptionConfig(shuffle=True, keep_tokens=1)
 
 

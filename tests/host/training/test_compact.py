@@ -13,7 +13,7 @@ from pack.tests.host import scene
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.layers.recompute import Again
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = pytest.mark.main_host
 
 
 def train(tiny, cached, recipe, **extra):

@@ -7,6 +7,8 @@ from pack.nodes.host import folders
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 
+pytestmark = pytest.mark.main_host
+
 
 @pytest.fixture
 def edited(tiny, cached, tmp_path):

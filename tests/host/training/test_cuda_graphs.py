@@ -12,6 +12,8 @@ from pack.tests.host import scene
 from pack.tests.trainer.training.recorders import Broken, Repeater
 from pack.trainer.config.speed import SpeedConfig
 
+pytestmark = pytest.mark.main_host
+
 ON = SpeedConfig(cuda_graphs=True)
 PREVIEWS = PreviewConfig(("thing",), every=7, width=64, height=64, steps=1)
 
@@ -43,6 +45,7 @@ def train(tiny, cached, elsewhere=lambda: None, **settings):
         return training.train_lora(request)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"compact": True}, {"checkpointing": "full"}])
 def test_a_run_with_a_preview_is_the_plain_one(
     tiny, cached, recorder, monkeypatch, elsewhere, settings
@@ -67,6 +70,7 @@ def test_a_run_with_a_preview_is_the_plain_one(
     assert [key for key in before if before[key] != after[key]] == []
 
 
+@pytest.mark.slow
 def test_an_error_while_recording_ends_no_training(tiny, cached, monkeypatch, elsewhere, caplog):
     plain = train(tiny, cached)
     recorder = stand_in(monkeypatch, Broken(RuntimeError("forbidden")))

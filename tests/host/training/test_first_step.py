@@ -17,7 +17,7 @@ from pack.trainer.cache.encoding import KIND
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.files.store import Store
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = pytest.mark.main_host
 
 
 @pytest.fixture

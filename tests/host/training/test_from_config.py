@@ -56,12 +56,13 @@ def train_in_a_graph(config, tiny, monkeypatch):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimiser", "length", "steps"),
     [
         (kohya_scene.ADAMW, "max_train_steps = 4", 4),
-        (kohya_scene.PRODIGY, "max_train_steps = 3", 3),
-        (kohya_scene.ADAMW, "max_train_epochs = 2", 8),
+        pytest.param(kohya_scene.PRODIGY, "max_train_steps = 3", 3, marks=pytest.mark.main_host),
+        pytest.param(kohya_scene.ADAMW, "max_train_epochs = 2", 8, marks=pytest.mark.main_host),
     ],
     ids=["adamw", "prodigy", "epochs"],
 )
@@ -102,6 +103,7 @@ def test_text_encoders_and_the_makers_words(tmp_path, tiny_checkpoint):
     assert "sshs_model_hash" in known
 
 
+@pytest.mark.main_host
 def test_it_starts_from_the_weights_of_a_file(tmp_path, tiny_checkpoint):
     first = run(kohya_scene.write_config(tmp_path / "first", tiny_checkpoint))
     more = f'network_weights = "{first.as_posix()}"\ndim_from_weights = true\nseed = 9\n'
@@ -114,6 +116,7 @@ def test_it_starts_from_the_weights_of_a_file(tmp_path, tiny_checkpoint):
     assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in before)
 
 
+@pytest.mark.main_host
 def test_a_second_call_trains_nothing(tmp_path, tiny_checkpoint, monkeypatch):
     config = kohya_scene.write_config(tmp_path, tiny_checkpoint)
     first = run(config)
@@ -123,6 +126,8 @@ def test_a_second_call_trains_nothing(tmp_path, tiny_checkpoint, monkeypatch):
     assert first.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
+@pytest.mark.main_host
 def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path, tiny_checkpoint, monkeypatch):
     config = kohya_scene.write_config(tmp_path / "whole", tiny_checkpoint)
     whole = read_lora(run(config))
@@ -150,6 +155,7 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path, tiny_checkpoint, monke
     assert all(torch.equal(whole[key], halves[key]) for key in whole)
 
 
+@pytest.mark.main_host
 def test_previews_lie_in_the_run(tmp_path, tiny_checkpoint):
     (tmp_path / "prompt.txt").write_text(
         "# mine\nthing --w 64 --h 64 --s 2 --ss euler_a\n", "utf-8"
@@ -160,6 +166,7 @@ def test_previews_lie_in_the_run(tmp_path, tiny_checkpoint):
     assert sorted(path.name for path in found) == [f"step{step:08}_0.png" for step in (0, 2, 4)]
 
 
+@pytest.mark.main_host
 def test_what_it_says_when_it_cannot(tmp_path, tiny_checkpoint):
     config = kohya_scene.write_config(tmp_path, tiny_checkpoint)
     config.write_text(config.read_text().replace('output_dir = "data/output"', ""), "utf-8")

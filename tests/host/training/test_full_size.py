@@ -1,6 +1,6 @@
 """One step of full-size SDXL geometry, random fp16 weights, on the CPU through the same code.
 
-Slow (about a minute) and 6 GB of memory: what the tiny model cannot show is the real geometry.
+About a minute and 6 GB of memory: what the tiny model cannot show is the real geometry.
 """
 
 import comfy.lora
@@ -80,7 +80,7 @@ def synthetic_cache(root) -> CachedDataset:
     return CachedDataset((item,), store.root, LatentConfig(buckets, "vae"), Dataset(()), TEXTS)
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_a_step_out_and_back(sdxl, tmp_path):
     config = scene.config(steps=2, rank=4, learning_rate=1e-3, batch_size=1, checkpointing="full")
     cached = synthetic_cache(tmp_path / "cache")

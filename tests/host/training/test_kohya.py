@@ -1,5 +1,8 @@
 """kohya's recorded runs on this ComfyUI's UNet class, and kohya's module names on real SDXL."""
 
+import json
+import shutil
+
 import comfy.ops
 import pytest
 import torch
@@ -37,20 +40,46 @@ def at_level(level, compact):
     return plan
 
 
+RUNS = ("l2", "min_snr5", "noise_offset", "vpred_ztsnr", "huber", "clip_accum")
+PLANS = {
+    "plain": leaf_plan,
+    "compact": compact_plan,
+    "blocks again": at_level(Again.ALL_BUT_ATTENTION, compact=False),
+    "projections again": at_level(Again.PROJECTIONS, compact=True),
+}
+# The losses do not know by which plan a layer is computed: one run and one that accumulates show it.
+REPLAYED = [("plain", run) for run in RUNS]
+REPLAYED += [(plan, run) for plan in PLANS if plan != "plain" for run in ("l2", "clip_accum")]
+
+
+def recording_of(golden, run, folder):
+    """A recording that holds this one run; the names of all that there are."""
+    (folder / "train").mkdir()
+    recorded = json.loads((golden / "train" / "train.json").read_text("utf-8"))
+    names = list(recorded["runs"])
+    recorded["runs"] = {run: recorded["runs"][run]}
+    (folder / "train" / "train.json").write_text(json.dumps(recorded), "utf-8")
+    for path in (golden / "train").glob("*.safetensors"):
+        if not path.stem.endswith(tuple(name for name in names if name != run)):
+            shutil.copy(path, folder / "train")
+    return folder, names
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "plan",
+    ("plan", "run"),
     [
-        leaf_plan,
-        compact_plan,
-        at_level(Again.ALL_BUT_ATTENTION, compact=False),
-        at_level(Again.PROJECTIONS, compact=True),
+        pytest.param(*case, marks=() if case == ("plain", "l2") else pytest.mark.main_host)
+        for case in REPLAYED
     ],
 )
-def test_recorded_runs(golden, monkeypatch, plan):
-    monkeypatch.setattr(train, "leaf_plan", plan)
-    cases = list(train.cases(golden))
-    assert len(cases) == 2 + 3 * 6
+def test_recorded_runs(golden, monkeypatch, tmp_path, plan, run):
+    monkeypatch.setattr(train, "leaf_plan", PLANS[plan])
+    recording, names = recording_of(golden, run, tmp_path)
+    cases = list(train.cases(recording))
+    assert len(cases) == 2 + 3
     assert [case for case in cases if not case.passed] == []
+    assert tuple(names) == RUNS
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +114,6 @@ def test_names_are_those_of_kohya(sdxl):
 
 def test_recorded_names(golden):
     """The names in a recorded LoRA are exactly those that its UNet gives here."""
-    import json
-
     about = json.loads((golden / "train" / "train.json").read_text("utf-8"))
     unet = UNetModel(
         **about["comfy_unet_config"], device="meta", operations=comfy.ops.disable_weight_init

@@ -20,6 +20,8 @@ from pack.trainer.network.unet_targets import find_targets
 from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.training.step import Draws, sample_losses
 
+pytestmark = [pytest.mark.main_host, pytest.mark.slow]
+
 STEPS = 60
 STRENGTHS = (0.0, 0.4, 0.8, 1.0)
 

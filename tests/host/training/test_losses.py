@@ -11,7 +11,7 @@ from pack.nodes.host.training.train import train_lora
 from pack.tests.host import scene
 from pack.trainer.config.loss import LossConfig
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = pytest.mark.main_host
 
 WORD = LossConfig(preservation=1.0, preservation_class="cat")
 

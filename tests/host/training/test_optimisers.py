@@ -12,7 +12,7 @@ from pack.tests.host import scene
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.optim.optimiser import Optimiser
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = pytest.mark.main_host
 
 
 def train(tiny, cached, optimiser, **extra):

@@ -104,7 +104,7 @@ def test_the_plain_step(unet, plan, again):
     assert watch.found == set() and watch.count > 1000
 
 
-@pytest.mark.slow
+@pytest.mark.main_host
 @pytest.mark.parametrize(
     "lora",
     [
@@ -130,6 +130,7 @@ LOSSES = [
 ]
 
 
+@pytest.mark.main_host
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])
 def test_losses(loss, prediction):

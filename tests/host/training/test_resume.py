@@ -20,7 +20,7 @@ from pack.trainer.network.adapters import Lora
 from pack.trainer.runs import state_keeper
 from pack.trainer.runs.state_files import StateFiles
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = [pytest.mark.main_host, pytest.mark.slow]
 
 PREVIEWS = PreviewConfig(("thing",), every=2, width=64, height=64, steps=1)
 

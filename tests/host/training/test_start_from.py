@@ -15,7 +15,7 @@ from pack.trainer.lora_files.file import write_lora
 from pack.trainer.lora_files.formats import to_diffusers_lora
 from pack.trainer.runs.start_from import Start
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = [pytest.mark.main_host, pytest.mark.slow]
 
 
 def train(tiny, cached, start=None, steps=2, **lora):

@@ -16,7 +16,7 @@ from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.lora_files.file import read_lora
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = [pytest.mark.main_host, pytest.mark.slow]
 
 SCHEDULE_FREE = TrainConfig(
     steps=7, optimiser=OptimiserConfig(type="AdamWScheduleFree", learning_rate=1e-2)

@@ -27,7 +27,7 @@ from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.files.store import Store
 from pack.trainer.frozen import forward as frozen
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = [pytest.mark.main_host, pytest.mark.slow]
 
 PREVIEWS = PreviewConfig(("thing",), every=2, width=64, height=64, steps=1)
 

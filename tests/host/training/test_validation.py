@@ -17,7 +17,7 @@ from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.validation.measure import Validation
 from pack.trainer.validation.split import split
 
-pytestmark = pytest.mark.slow  # what it shows does not depend on the host's age
+pytestmark = [pytest.mark.main_host, pytest.mark.slow]
 
 HELD_OUT = ValidationConfig(2, every=2, timesteps=4, keep_best=True)
 

@@ -17,6 +17,8 @@ from pack.trainer.layers.compact_plan import compact_plan
 from pack.trainer.layers.elementwise import EAGER
 from pack.trainer.layers.kernels import TRITON, norming
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 WIDTHS = [(1, 1), (3, 37), (2, 1025), (1, 2560), (2, 2, 5120)]

@@ -4,12 +4,11 @@ import contextlib
 import dataclasses
 import os
 import random
-import signal
-import time
 
 import pytest
 import torch
 
+from pack.tests.trainer.killed import Child
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run
 from pack.trainer.config.checkpoints import CheckpointConfig
@@ -32,7 +31,7 @@ class Stop(Exception):
     pass
 
 
-def train(cached, folder, settings, config=LONG, stop=None):
+def train(cached, folder, settings, config=LONG, stop=None, step_done=lambda: None):
     """A training that goes on from the folder's state; checkpoints before the state, as the host has it."""
     states = StateFiles(folder)
     start = states.latest(config.steps)
@@ -40,6 +39,7 @@ def train(cached, folder, settings, config=LONG, stop=None):
     def follow(event):
         writer.on_step(event)
         states.save(run.loop.state())
+        step_done()
         if event.step == stop:
             raise Stop
 
@@ -145,25 +145,18 @@ def test_one_that_was_cut_off_is_made_up_for(cached, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kills_leave_the_files_of_one_piece(cached, tmp_path):
     settings = CheckpointConfig(every_steps=3, keep_last_steps=30, every_epochs=5)
-    config = dataclasses.replace(CONFIG, steps=90)
+    config = dataclasses.replace(CONFIG, steps=60)
     whole, parts, done = tmp_path / "whole", tmp_path / "parts", tmp_path / "done"
     train(cached, whole, settings, config)
 
-    def attempt():
-        pid = os.fork()
-        if not pid:
-            train(cached, parts, settings, config)
-            done.touch()
-            os._exit(0)
-        return pid
+    def attempt(step_done):
+        train(cached, parts, settings, config, step_done=step_done)
+        done.touch()
 
     rng, met = random.Random(0), 0
     while not done.exists():
-        pid = attempt()
-        if met < 12:
-            time.sleep(rng.uniform(0.05, 0.4))
-            os.kill(pid, signal.SIGKILL)
-        met += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+        child = Child(attempt)
+        met += child.kill(rng.randint(1, 6), rng.uniform(0, 0.02)) if met < 12 else child.wait()
     assert met >= 6
     assert names(parts) == names(whole)
     for name in names(whole):

@@ -5,13 +5,13 @@ import dataclasses
 import math
 import os
 import random
-import signal
 import sys
 import time
 
 import pytest
 import torch
 
+from pack.tests.trainer.killed import Child
 from pack.tests.trainer.tiny_cache import make_cache
 from pack.tests.trainer.tiny_run import CONFIG
 from pack.tests.trainer.watched_run import Stop, WatchedRun
@@ -126,16 +126,14 @@ def test_a_run_in_pieces_has_the_history_of_one_in_one(cached, tmp_path, monkeyp
         assert curves(tmp_path / "runs", tag) == curves(tmp_path / "whole", tag)
 
 
-def child(cached, root, monkeypatch):
-    """One attempt in a process of its own, later than that before, a state after every third step."""
-    later(monkeypatch)
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        WatchedRun(cached, CONFIG, root, every_state=3).go()
-    finally:
-        os._exit(0)
+def attempt(cached, root):
+    """Work for a child: a state after every third step."""
+
+    def work(step_done):
+        run = WatchedRun(cached, CONFIG, root, every_state=3, at_step=lambda step: step_done())
+        run.go()
+
+    return work
 
 
 @pytest.mark.slow
@@ -147,15 +145,15 @@ def test_kills_leave_whole_lines_and_the_history_of_an_uninterrupted_run(
     whole, root = steady(tmp_path / "whole"), tmp_path / "runs"
     chance, met = random.Random(1), 0
     for _ in range(12):
-        pid = child(cached, root, monkeypatch)
-        time.sleep(chance.uniform(0.0, 0.5))
-        os.kill(pid, signal.SIGKILL)
-        met += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+        later(monkeypatch)
+        child = Child(attempt(cached, root))
+        met += child.kill(chance.randint(1, 4), chance.uniform(0, 0.03))
         if list(root.rglob("steps.csv")):
             left = steady(root)
             assert left == whole[: len(left)]
     while not list(root.rglob("steps-*.json")):
-        os.waitpid(child(cached, root, monkeypatch), 0)
+        later(monkeypatch)
+        Child(attempt(cached, root)).wait()
     assert met >= 4 and steady(root) == whole
     assert curves(root, "loss/smoothed") == curves(tmp_path / "whole", "loss/smoothed")
     (best,) = root.rglob("best-*")

@@ -4,7 +4,6 @@ import dataclasses
 import importlib.util
 import os
 import random
-import signal
 import time
 from typing import get_args
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from pack.tests.trainer.killed import Child
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
 from pack.trainer.config.lora import LoraConfig
@@ -170,12 +170,13 @@ class Stubborn:
         inputs = Inputs(config.identity(), "data", "texts", "model")
         self.folder, self.done = RunFolder(root, inputs), root / "done.pt"
 
-    def attempt(self):
+    def attempt(self, step_done):
         """In the child: as the host does it, a state after every step."""
         files = self.folder.states
 
         def save(_):
             files.save(run.loop.state())
+            step_done()
 
         with self.folder.open(self.config):
             start = files.latest(self.config.steps)
@@ -185,38 +186,26 @@ class Stubborn:
         torch.save((list(outcome.losses), run.factors), partial)
         partial.replace(self.done)
 
-    def start(self):
-        pid = os.fork()
-        if pid:
-            return pid
-        try:
-            self.attempt()
-        finally:
-            os._exit(0)
 
-
-def finish(stubborn, kills, longest):
-    """Kill at random moments as often as told, then let it end; how many kills met a living process."""
+def finish(stubborn, kills, steps, seconds):
+    """Kill after one to so many steps and some seconds as often as told, then let it end; how many kills met."""
     rng, met = random.Random(kills), 0
     for _ in range(kills):
-        pid = stubborn.start()
-        time.sleep(rng.uniform(0, longest))
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        met += os.WIFSIGNALED(status)
+        child = Child(stubborn.attempt)
+        met += child.kill(rng.randint(1, steps), rng.uniform(0, seconds))
     while not stubborn.done.exists():
-        os.waitpid(stubborn.start(), 0)
+        Child(stubborn.attempt).wait()
     return met
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_twenty_kills_change_no_bit(cached, tmp_path):
-    config = dataclasses.replace(CONFIG, steps=120)
+    config = dataclasses.replace(CONFIG, steps=60)
     whole = Run(cached, config)
     losses = list(whole.go().losses)
     stubborn = Stubborn(cached, config, tmp_path / "runs")
-    assert finish(stubborn, 20, 0.3) >= 15
+    assert finish(stubborn, 20, 4, 0.02) >= 15
     again, factors = torch.load(stubborn.done)
     assert again == losses and same(factors, whole.factors)
 
@@ -235,7 +224,7 @@ def test_kills_while_a_state_is_written_change_no_bit(cached, tmp_path, monkeypa
     whole = Run(cached, config)
     losses = list(whole.go().losses)
     stubborn = Stubborn(cached, config, tmp_path / "runs")
-    assert finish(stubborn, 10, 0.6) >= 5
+    assert finish(stubborn, 10, 1, 0.3) >= 5
     again, factors = torch.load(stubborn.done)
     assert again == losses and same(factors, whole.factors)
     left = [p.name for p in stubborn.folder.path.iterdir() if not p.name.startswith("state-")]
