@@ -66,7 +66,6 @@ from .wd14.onnx_session import (
 from .wd14.preprocess import Picture, as_input, prepare, read_rgb
 from .wd14.select_tags import (
     NEVER,
-    PLACES,
     Place,
     Tag,
     TagConfig,
@@ -93,7 +92,6 @@ __all__ = [
     "MONOCHROME_POLICIES",
     "NEVER",
     "NUMBERS",
-    "PLACES",
     "PROVIDERS",
     "SEPARATOR",
     "Category",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("nodes", "trainer", "tagger", "replay", "demo", "bench")
+FOLDERS = ("base", "nodes", "trainer", "tagger", "replay", "demo", "bench")
 COMFYUI = {"folder_paths", "server", "nodes", "execution", "latent_preview", "app", "node_helpers"}
 """ComfyUI's modules on its own sys.path, beside those whose names begin with `comfy`."""
 
@@ -21,10 +21,11 @@ MAY_IMPORT_COMFYUI = {
     "headless": "lazily",
 }
 OWN = {
-    "trainer": {"trainer"},
-    "tagger": {"tagger"},
-    "replay": {"replay", "trainer", "tagger", "nodes"},
-    "nodes": {"nodes", "trainer", "tagger"},
+    "base": {"base"},
+    "trainer": {"trainer", "base"},
+    "tagger": {"tagger", "base"},
+    "replay": {"replay", "trainer", "tagger", "nodes", "base"},
+    "nodes": {"nodes", "trainer", "tagger", "base"},
 }
 """Which of the pack's folders a folder may import; the others are scripts."""
 
@@ -128,7 +129,7 @@ def test_the_core_needs_no_other_library():
     def rule(where, found):
         top = found.name.split(".")[0]
         known = sys.stdlib_module_names | CORE_LIBRARIES | {"pack"}
-        return where in ("trainer", "tagger") and top not in known
+        return where in ("base", "trainer", "tagger") and top not in known
 
     assert offences(rule) == []
 
@@ -180,7 +181,7 @@ def test_the_walk_sees_every_way_of_importing(text, names):
 def test_the_walk_knows_comfyui_and_finds_the_files():
     assert all(is_comfyui(name) for name in ("comfy", "comfy.sd", "comfy_extras.x", "folder_paths"))
     assert not any(is_comfyui(name) for name in ("pack.nodes", "torch", "serverless", "numpy"))
-    assert {"nodes", "trainer", "tagger", "replay", "demo", "headless", "__init__"} <= {
+    assert {"base", "nodes", "trainer", "tagger", "replay", "demo", "headless", "__init__"} <= {
         part(path) for path in sources()
     }
 

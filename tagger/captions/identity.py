@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from ...base.config import Config, Problems
 from .identity_words import IDENTITY, NOT_IDENTITY, IdentityKind
 from .prose import is_prose
 from .tag_text import TagMatch, each_line, join_tags, split_tags, tag_key, tag_match
@@ -29,28 +30,29 @@ _IS_KIND: dict[IdentityKind, TagMatch] = {
 
 
 @dataclass(frozen=True)
-class IdentityConfig:
+class IdentityConfig(Config):
     """Which tags are proposed: those of `kinds` or in `extra` in at least `percent` of the captions.
 
     `*` in an excluded or extra tag stands for any text.
     """
 
-    percent: int = 50
-    kinds: tuple[IdentityKind, ...] = IDENTITY_KINDS
-    exclude: tuple[str, ...] = ()
-    extra: tuple[str, ...] = ()
+    title = "Identity tags"
 
-    def __post_init__(self) -> None:
-        problems = []
-        if not 1 <= self.percent <= 100:
-            problems.append(f"percent is {self.percent}, allowed: 1 to 100")
+    percent: int = 50
+    """A tag is proposed if at least this share of the captions has it, 1 to 100 percent."""
+    kinds: tuple[IdentityKind, ...] = IDENTITY_KINDS
+    """Tags that tell of these traits are proposed."""
+    exclude: tuple[str, ...] = ()
+    """These tags are never proposed."""
+    extra: tuple[str, ...] = ()
+    """These tags are proposed as well, whatever they tell of."""
+
+    def check(self, problems: Problems) -> None:
+        problems.need(1 <= self.percent <= 100, f"percent is {self.percent}, allowed: 1 to 100")
         unknown = set(self.kinds) - set(IDENTITY_KINDS)
-        if unknown:
-            problems.append(
-                f"unknown kinds {sorted(unknown)}, allowed: {', '.join(IDENTITY_KINDS)}"
-            )
-        if problems:
-            raise ValueError("identity tags: " + "; ".join(problems))
+        problems.need(
+            not unknown, f"unknown kinds {sorted(unknown)}, allowed: {', '.join(IDENTITY_KINDS)}"
+        )
 
 
 class IdentityTag(NamedTuple):

@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..captions.tag_text import SEPARATOR, split_tags, tag_key
+from ...base.config import Config, Problems
+from ..captions.tag_text import SEPARATOR, list_problems, split_tags, tag_key
 from .labels import Category, Labels, spaced
 
 Place = Literal["off", "first", "last"]
-PLACES: tuple[Place, ...] = get_args(Place)
 
 NEVER = 1.01
 """A threshold above every probability, which leaves a category out."""
@@ -39,8 +39,8 @@ class Tag(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TagConfig:
-    """How probabilities become tags; ValueError at construction lists everything wrong at once.
+class TagConfig(Config):
+    """How probabilities become tags.
 
     Lists compare whole tags by `tag_key`, in the final spelling. A threshold is inclusive; above 1
     it leaves its category out. `kohya` writes what the script writes, not what its help says:
@@ -48,39 +48,52 @@ class TagConfig:
     `replacements` do nothing, kohya's underscore rule alone, repeated tags stay.
     """
 
-    general_threshold: float = 0.3
-    character_threshold: float = NEVER
-    copyright_threshold: float = NEVER
-    artist_threshold: float = NEVER
-    meta_threshold: float = NEVER
-    model_threshold: float = NEVER
-    rating: Place = "off"
-    quality: Place = "off"
-    remove_underscore: bool = True
-    undesired: tuple[str, ...] = ()
-    replacements: tuple[tuple[str, str], ...] = ()
-    always_first: tuple[str, ...] = ()
-    character_tags_first: bool = False
-    character_tag_expand: bool = False
-    separator: str = SEPARATOR
-    kohya: bool = False
+    title = "Tag options"
 
-    def __post_init__(self) -> None:
-        problems = []
+    general_threshold: float = 0.3
+    """A general tag is taken from this probability on, 0 to 1, or never above 1."""
+    character_threshold: float = NEVER
+    """A character's name is taken from this probability on, 0 to 1, or never above 1."""
+    copyright_threshold: float = NEVER
+    """The name of a series is taken from this probability on, 0 to 1, or never above 1."""
+    artist_threshold: float = NEVER
+    """An artist's name is taken from this probability on, 0 to 1, or never above 1."""
+    meta_threshold: float = NEVER
+    """A tag about the file is taken from this probability on, 0 to 1, or never above 1."""
+    model_threshold: float = NEVER
+    """The name of an image model is taken from this probability on, 0 to 1, or never above 1."""
+    rating: Place = "off"
+    """The likeliest rating goes to this place in the caption."""
+    quality: Place = "off"
+    """The likeliest quality goes to this place in the caption."""
+    remove_underscore: bool = True
+    """Tags are written with spaces instead of underscores, but for kaomoji."""
+    undesired: tuple[str, ...] = ()
+    """These tags are never taken."""
+    replacements: tuple[tuple[str, str], ...] = ()
+    """The first tag of each pair is written as the second."""
+    always_first: tuple[str, ...] = ()
+    """These tags come to the front where they are taken, in this order."""
+    character_tags_first: bool = False
+    """Characters' names come before all general tags."""
+    character_tag_expand: bool = False
+    """A name with its series in brackets is written as two tags."""
+    separator: str = SEPARATOR
+    """The tags of a caption are separated by this text, which must not be empty."""
+    kohya: bool = False
+    """Captions are written exactly as kohya's script writes them."""
+
+    def check(self, problems: Problems) -> None:
         for name in _THRESHOLDS:
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 problems.append(f"{name} is {value}, allowed: 0 to 1, or more to take none")
         for name in _BEST:
-            if getattr(self, name) not in PLACES:
-                problems.append(f"{name} is {getattr(self, name)!r}, allowed: {', '.join(PLACES)}")
+            problems.one_of(name, getattr(self, name), Place)
         for name in ("undesired", "always_first"):
-            problems += _list_problems(name, getattr(self, name))
+            problems += list_problems(name, getattr(self, name))
         problems += _replacement_problems(self.replacements)
-        if not self.separator:
-            problems.append('separator is empty, give one such as ", "')
-        if problems:
-            raise ValueError("tag options: " + "; ".join(problems))
+        problems.need(bool(self.separator), 'separator is empty, give one such as ", "')
 
 
 def select(probabilities: np.ndarray, labels: Labels, options: TagConfig) -> tuple[Tag, ...]:
@@ -216,12 +229,6 @@ def _arranged(tags: list[Tag], options: TagConfig) -> list[Tag]:
     if places:
         kept.sort(key=lambda tag: places.get(alike(tag.name), len(first)))
     return kept
-
-
-def _list_problems(name: str, tags: tuple[str, ...]) -> list[str]:
-    if isinstance(tags, str):
-        return [f"{name} is one text, a tuple of tags is needed"]
-    return [f"{name} holds an empty tag, take it out"] if any(not t.strip() for t in tags) else []
 
 
 def _replacement_problems(pairs: tuple[tuple[str, str], ...]) -> list[str]:

@@ -1,0 +1,1 @@
+"""What trainer and tagger both stand on; imports nothing of the pack."""
