@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -129,12 +130,11 @@ class Train(io.ComfyNode):
                     "always, off never. The result is the same.",
                     advanced=True,
                 ),
-                field(
-                    io.Boolean,
+                setting(
+                    SpeedConfig,
                     "prefetch_weights",
                     "Experimental: fetch the next layer's weights while one computes, when parts "
                     "of the model lie in RAM. The result is the same.",
-                    default=False,
                     advanced=True,
                 ),
                 setting(
@@ -259,8 +259,10 @@ class Train(io.ComfyNode):
             validation=validation_settings,
             speed=speed_settings,
         )
+        speed = dataclasses.replace(config.speed, prefetch_weights=prefetch_weights)
+        config = config.having(speed=speed)
         request = Request(
-            model, cache, config, clip, vae, preview_settings, prefetch_weights,
+            model, cache, config, clip, vae, preview_settings,
             cls.hidden.unique_id, checkpoint_settings or CheckpointConfig(), continue_stopped, continue_from,
             None if start_from is None else Start(start_from),
         )  # fmt: skip

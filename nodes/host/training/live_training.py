@@ -105,7 +105,7 @@ class LiveTraining:
             self._encode_captions()
         with training_session(), ExitStack() as stack:
             encoders = self._request.encoders()
-            weights = frozen_weights(self._patcher, self._config.speed, self._request.prefetch)
+            weights = frozen_weights(self._patcher, self._config.speed)
             self._network = network = make_network(self._request, encoders, device, weights)
             plan = self._memory_plan(network)
             mounting = Mounting(self._request, network, encoders, weights, plan)

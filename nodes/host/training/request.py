@@ -34,7 +34,6 @@ class Request:
     clip: Any = None
     vae: Any = None
     previews: PreviewConfig | None = None
-    prefetch: bool = False
     node_id: str | None = None
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     continue_stopped: bool = False
