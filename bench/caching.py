@@ -179,23 +179,21 @@ def _with_tags(folder: Path, work: Path) -> dict[str, Callable[[], None]]:
     """WD14 Tag and Cache Latents, without and with the VAE connected to both."""
     from pack.nodes.host import folders
     from pack.nodes.host.dataset import cache, tag
-    from pack.tagger import TagConfig
+    from pack.tagger import TagConfig, TaggerConfig
     from pack.trainer.config.cache import CacheConfig
     from pack.trainer.dataset.scan import scan_folder
 
     patcher = SimpleNamespace(model=torch.nn.Linear(1, 1), load_device=torch.device("cpu"))
     vae = SimpleNamespace(patcher=patcher, encode=no_vae)
-    settings = CacheConfig()
+    config, tagger = CacheConfig(), TaggerConfig(TAGGER, provider="cpu")
     dataset = scan_folder(folder)
 
     def run(connected: bool) -> None:
         shutil.rmtree(folders.cache_root(), ignore_errors=True)
-        request = tag.TagRequest(
-            dataset, TAGGER, TagConfig(), "replace", "cpu",
-            vae=vae if connected else None, cache_settings=settings,
-        )  # fmt: skip
-        tagged = tag.tag_dataset(request).dataset
-        cache.build_cache(cache.CacheRequest(tagged, vae, None, settings))
+        tagged = tag.tag_dataset(
+            dataset, tagger, TagConfig(), "replace", vae=vae if connected else None, cache=config
+        ).dataset
+        cache.build_cache(tagged, vae, None, config)
 
     return {"two passes": partial(run, False), "one pass": partial(run, True)}
 

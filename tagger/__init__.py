@@ -76,6 +76,7 @@ from .wd14.select_tags import (
     select,
 )
 from .wd14.tagger import Outcome, Tagger
+from .wd14.tagger_config import TaggerConfig
 
 __all__ = [
     "CANDIDATE_BITS",
@@ -125,6 +126,7 @@ __all__ = [
     "Tag",
     "TagConfig",
     "Tagger",
+    "TaggerConfig",
     "as_input",
     "assess",
     "available_providers",

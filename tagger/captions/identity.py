@@ -84,7 +84,7 @@ def identity_kind(tag: str) -> IdentityKind | None:
 
 def find_identity(
     captions: Sequence[str],
-    options: IdentityConfig,
+    config: IdentityConfig,
     categories: Sequence[Mapping[str, str]] | None = None,
     trigger: str = "",
 ) -> Identity:
@@ -107,10 +107,10 @@ def find_identity(
     found = [
         IdentityTag(spelled.most_common(1)[0][0], kind, spelled.total())
         for key, spelled in sorted(spellings.items(), key=lambda item: -item[1].total())
-        if (kind := _proposed_kind(key, options))
+        if (kind := _proposed_kind(key, config))
     ]
     total = len(captions) - prose
-    enough = [tag for tag in found if tag.captions * 100 >= options.percent * total]
+    enough = [tag for tag in found if tag.captions * 100 >= config.percent * total]
     return Identity(total, prose, tuple(enough), tuple(found[len(enough) :]))
 
 
@@ -123,10 +123,10 @@ def prune(caption: str, keys: Collection[str]) -> str:
     return caption if len(kept) == len(tags) or is_prose(caption) else join_tags(kept)
 
 
-def _proposed_kind(key: str, options: IdentityConfig) -> str | None:
-    if tag_match(*options.exclude)(key):
+def _proposed_kind(key: str, config: IdentityConfig) -> str | None:
+    if tag_match(*config.exclude)(key):
         return None
-    if tag_match(*options.extra)(key):
+    if tag_match(*config.extra)(key):
         return "extra"
     kind = identity_kind(key)
-    return kind if kind in options.kinds else None
+    return kind if kind in config.kinds else None

@@ -15,7 +15,7 @@ from .duplicates import perceptual_hash, thumbnail
 from .sharpness import blur_radius
 
 CheckMode = Literal["off", "report", "exclude"]
-CHECKS = (
+_CHECKS = (
     "exact_duplicates", "near_duplicates", "blurred", "too_small", "extreme_aspect", "borders",
 )  # fmt: skip
 """The fields that say what happens to what a check finds."""
@@ -57,7 +57,7 @@ class CurateConfig(Config):
     """Bars take more than this share of an image with borders, 0 to 1."""
 
     def check(self, problems: Problems) -> None:
-        for name in CHECKS:
+        for name in _CHECKS:
             problems.one_of(name, getattr(self, name), CheckMode)
         for name in ("agreement_threshold", "crop_threshold", "border_threshold"):
             value = getattr(self, name)

@@ -96,7 +96,7 @@ class TagConfig(Config):
         problems.need(bool(self.separator), 'separator is empty, give one such as ", "')
 
 
-def select(probabilities: np.ndarray, labels: Labels, options: TagConfig) -> tuple[Tag, ...]:
+def select(probabilities: np.ndarray, labels: Labels, config: TagConfig) -> tuple[Tag, ...]:
     """The tags of one picture from its (labels,) probabilities.
 
     They come in the order of the labels, or by probability where the layout says so; then
@@ -109,23 +109,23 @@ def select(probabilities: np.ndarray, labels: Labels, options: TagConfig) -> tup
             f"{len(labels)} labels; the tag list does not belong to this model"
         )
     entries = labels.entries
-    found = _above(probabilities, labels, options)
-    if options.character_tags_first:
+    found = _above(probabilities, labels, config)
+    if config.character_tags_first:
         characters = [i for i in found if entries[i].category == "character"]
         others = [i for i in found if entries[i].category != "character"]
-        found = [*(reversed(characters) if options.kohya else characters), *others]
+        found = [*(reversed(characters) if config.kohya else characters), *others]
     for category in _BEST:
-        place = getattr(options, category)
+        place = getattr(config, category)
         best = [] if place == "off" else _likeliest(probabilities, labels, category)
         found = [*best, *found] if place == "first" else [*found, *best]
-    spell = _speller(options)
+    spell = _speller(config)
     tags: list[Tag] = []
     for i in found:
         name, category = entries[i]
         if category is not None:
             score = float(probabilities[i])
             tags += [Tag(spelled, category, score) for spelled in spell(name, category)]
-    return tuple(_arranged(tags, options))
+    return tuple(_arranged(tags, config))
 
 
 def count_tags(pictures: Iterable[Iterable[str]]) -> list[tuple[str, int]]:
@@ -172,11 +172,11 @@ def expand_character(name: str, kohya: bool = False) -> tuple[str, ...]:
     return (name,)
 
 
-def _above(probabilities: np.ndarray, labels: Labels, options: TagConfig) -> list[int]:
+def _above(probabilities: np.ndarray, labels: Labels, config: TagConfig) -> list[int]:
     """Places of the labels at or above the threshold of their category, compared in float32."""
     found: list[int] = []
     for category, name in zip(_ABOVE, _THRESHOLDS, strict=True):
-        threshold = getattr(options, name)
+        threshold = getattr(config, name)
         if threshold <= 1:
             places = labels.places(category)
             found += places[probabilities[places] >= threshold].tolist()
@@ -193,38 +193,38 @@ def _likeliest(probabilities: np.ndarray, labels: Labels, category: Category) ->
 
 
 @lru_cache(maxsize=2)
-def _speller(options: TagConfig) -> Callable[[str, Category], tuple[str, ...]]:
+def _speller(config: TagConfig) -> Callable[[str, Category], tuple[str, ...]]:
     """How a label's name is written into captions; worked out once for each of thousands of pictures."""
-    targets = {tag_key(source): target for source, target in reversed(options.replacements)}
+    targets = {tag_key(source): target for source, target in reversed(config.replacements)}
 
     @cache
     def spell(name: str, category: Category) -> tuple[str, ...]:
         """The name as the caption shows it: expanded, underscores removed, replaced."""
-        expand = options.character_tag_expand and category == "character"
-        names = expand_character(name, options.kohya) if expand else (name,)
-        if options.kohya:
-            names = (options.separator.join(names),)
-        if options.remove_underscore:
-            names = tuple(spaced(part, options.kohya) for part in names)
-        if options.kohya:
+        expand = config.character_tag_expand and category == "character"
+        names = expand_character(name, config.kohya) if expand else (name,)
+        if config.kohya:
+            names = (config.separator.join(names),)
+        if config.remove_underscore:
+            names = tuple(spaced(part, config.kohya) for part in names)
+        if config.kohya:
             return names
         return tuple(targets.get(tag_key(part), part) for part in names)
 
     return spell
 
 
-def _arranged(tags: list[Tag], options: TagConfig) -> list[Tag]:
+def _arranged(tags: list[Tag], config: TagConfig) -> list[Tag]:
     """Without undesired and repeated tags, those of `always_first` before all others."""
-    alike = str if options.kohya else tag_key
-    first = options.always_first[::-1] if options.kohya else options.always_first
+    alike = str if config.kohya else tag_key
+    first = config.always_first[::-1] if config.kohya else config.always_first
     places = {alike(name): place for place, name in reversed(list(enumerate(first)))}
-    gone = set(map(alike, options.undesired))
+    gone = set(map(alike, config.undesired))
     kept: list[Tag] = []
     for tag in tags:
         key = alike(tag.name)
         if key not in gone:
             kept.append(tag)
-        if not options.kohya:
+        if not config.kohya:
             gone.add(key)
     if places:
         kept.sort(key=lambda tag: places.get(alike(tag.name), len(first)))

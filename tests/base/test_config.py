@@ -106,8 +106,8 @@ def test_all_configs_are_found():
     assert names >= {
         "BucketConfig", "CacheConfig", "CaptionConfig", "CheckpointConfig", "CurateConfig",
         "FilterConfig", "IdentityConfig", "LatentConfig", "LoraConfig", "LossConfig",
-        "MonochromeConfig", "OptimiserConfig", "SpeedConfig", "SubsetConfig", "TagConfig", "TextConfig",
-        "TrainConfig", "ValidationConfig",
+        "MonochromeConfig", "OptimiserConfig", "SpeedConfig", "SubsetConfig", "TagConfig", "TaggerConfig",
+        "TextConfig", "TrainConfig", "ValidationConfig",
     }  # fmt: skip
     assert len(NUMBERS) > 80
 

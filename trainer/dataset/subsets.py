@@ -52,24 +52,24 @@ def merged(datasets: Iterable[Dataset]) -> Dataset:
     return Dataset(subsets, tuple(problems), ", ".join(triggers))
 
 
-def with_options(dataset: Dataset, options: SubsetConfig) -> Dataset:
-    """The dataset, each subset with what ``options`` say."""
-    subsets = tuple(_changed(subset, options) for subset in dataset.subsets)
+def with_options(dataset: Dataset, config: SubsetConfig) -> Dataset:
+    """The dataset, each subset with what ``config`` says."""
+    subsets = tuple(_changed(subset, config) for subset in dataset.subsets)
     return replace(dataset, subsets=subsets)
 
 
-def _changed(subset: Subset, options: SubsetConfig) -> Subset:
+def _changed(subset: Subset, config: SubsetConfig) -> Subset:
     def weighed(sample: Sample) -> Sample:
-        return replace(sample, weight=sample.weight * options.loss_weight)
+        return replace(sample, weight=sample.weight * config.loss_weight)
 
     return replace(
         subset,
-        repeats=options.repeats or subset.repeats,
-        is_reg=subset.is_reg if options.role == "as loaded" else options.role == "regularisation",
+        repeats=config.repeats or subset.repeats,
+        is_reg=subset.is_reg if config.role == "as loaded" else config.role == "regularisation",
         samples=tuple(map(weighed, subset.samples)),
-        flip=subset.flip if options.flip is None else options.flip,
-        interpolation=options.interpolation or subset.interpolation,
-        captions=options.captions or subset.captions,
-        buckets=options.buckets or subset.buckets,
-        preserves=options.preserve or subset.preserves,
+        flip=subset.flip if config.flip is None else config.flip,
+        interpolation=config.interpolation or subset.interpolation,
+        captions=config.captions or subset.captions,
+        buckets=config.buckets or subset.buckets,
+        preserves=config.preserve or subset.preserves,
     )
