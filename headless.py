@@ -70,7 +70,7 @@ def train(options: argparse.Namespace) -> int:
     interrupt = importlib.import_module("comfy.model_management").InterruptProcessingException
     _show_progress(f"{host}.progress.line")
     directory = options.directory.resolve()
-    config = importing.ImportRequest(options.config, options.dataset_config, bases=(directory,))
+    config = importing.ConfigSource(options.config, options.dataset_config, bases=(directory,))
     output = options.output and directory / options.output
     job = training.ConfigRun(config, directory, output, options.pretrained_model_name_or_path)
     try:

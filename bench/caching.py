@@ -179,7 +179,7 @@ def _with_tags(folder: Path, work: Path) -> dict[str, Callable[[], None]]:
     """WD14 Tag and Cache Latents, without and with the VAE connected to both."""
     from ..nodes.host import folders
     from ..nodes.host.dataset import cache, tag
-    from ..tagger import TagConfig
+    from ..tagger import TagConfig, TaggerConfig
     from ..trainer.config.cache import CacheConfig
     from ..trainer.dataset.scan import scan_folder
 
@@ -188,17 +188,15 @@ def _with_tags(folder: Path, work: Path) -> dict[str, Callable[[], None]]:
         patches={}, backup={}, object_patches={},
     )  # fmt: skip
     vae: Any = SimpleNamespace(patcher=patcher, encode=no_vae)
-    settings = CacheConfig()
+    config, tagger = CacheConfig(), TaggerConfig(TAGGER, provider="cpu")
     dataset = scan_folder(folder)
 
     def run(connected: bool) -> None:
         shutil.rmtree(folders.cache_root(), ignore_errors=True)
-        request = tag.TagRequest(
-            dataset, TAGGER, TagConfig(), "replace", "cpu",
-            vae=vae if connected else None, cache_settings=settings,
-        )  # fmt: skip
-        tagged = tag.tag_dataset(request).dataset
-        cache.build_cache(cache.CacheRequest(tagged, vae, None, settings))
+        tagged = tag.tag_dataset(
+            dataset, tagger, TagConfig(), "replace", vae=vae if connected else None, cache=config
+        ).dataset
+        cache.build_cache(tagged, vae, None, config)
 
     return {"two passes": partial(run, False), "one pass": partial(run, True)}
 

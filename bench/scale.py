@@ -109,13 +109,13 @@ def _run(work: Path) -> None:
     from ..nodes.host import cache_folder
     from ..nodes.host.dataset import clear_cache, filter_tags, load
     from ..nodes.host.dataset import tag as tagging
-    from ..tagger import FilterConfig, TagConfig
+    from ..tagger import FilterConfig, TagConfig, TaggerConfig
     from ..trainer.batches.training_data import TrainingData
     from ..trainer.cache.latents import LatentConfig, cache_latents
     from ..trainer.config.train import TrainConfig
     from ..trainer.sdxl.buckets import BucketConfig
 
-    request = load.LoadRequest(str(work / "set"), 1, "", ".txt", False, "first")
+    folder = load.LoadConfig(str(work / "set"))
     settings = BucketConfig((64, 64), min_reso=32, max_reso=128, step=16)
     recipe = LatentConfig(settings, "stand-in")
     options = FilterConfig(trigger="sks")
@@ -131,10 +131,11 @@ def _run(work: Path) -> None:
         with cache_folder.cache_store() as store:
             TrainingData(cached, "none", store).missing(TrainConfig())
 
-    run.stage("stamp", lambda: load.folder_stamp(request))
-    dataset, _ = run.stage("load", lambda: load.load_dataset(request))
-    tag = tagging.TagRequest(dataset, TAGGER, TagConfig(), "append", "cpu")
-    dataset = run.stage("tag", lambda: tagging.tag_dataset(tag)).dataset
+    run.stage("stamp", lambda: load.folder_stamp(folder))
+    dataset, _ = run.stage("load", lambda: load.load_dataset(folder))
+    tagger = TaggerConfig(TAGGER, provider="cpu")
+    tagged = run.stage("tag", lambda: tagging.tag_dataset(dataset, tagger, TagConfig(), "append"))
+    dataset = tagged.dataset
     dataset, _ = run.stage("filter", lambda: filter_tags.filter_dataset(dataset, options))
     cached = run.stage("buckets, cache", cache)
     run.stage("check in Train", check)

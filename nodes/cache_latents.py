@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..trainer.config.cache import AS_PROMPTS, CacheConfig, Chunks, TextConfig
 from ..trainer.dataset.dataset import Dataset
 from ..trainer.sdxl.buckets import BucketConfig, parse_resolutions
-from .host.dataset.cache import CacheRequest, build_cache
+from .host.dataset.cache import build_cache
 from .host.dataset.clear_cache import last_cleared
 from .host.model.host_types import Clip, Vae
 from .schema import field, node, output, setting
@@ -181,12 +181,11 @@ class CacheLatents(io.ComfyNode):
         bucket_settings: CacheConfig | None = None,
         **buckets: Any,
     ) -> io.NodeOutput:
-        settings = bucket_settings or CacheConfig(
+        config = bucket_settings or CacheConfig(
             BucketConfig(resolution=(resolution, resolution), **buckets), flip,
             kohya_preprocessing, vae_batch_size, parse_resolutions(more_resolutions),
             TextConfig(caption_chunks, weighted_captions),
         )  # fmt: skip
         node_id = cls.hidden.unique_id
-        request = CacheRequest(dataset, vae, clip, settings, node_id, cache_limit_gb)
-        cached, report = build_cache(request)
+        cached, report = build_cache(dataset, vae, clip, config, node_id, cache_limit_gb)
         return io.NodeOutput(cached, report, ui={"text": [report]})

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..tagger import CurateConfig
 from ..trainer.dataset.dataset import Dataset
 from ..trainer.sdxl.buckets import BucketConfig
-from .host.dataset.curate import CurateRequest, curate_dataset
+from .host.dataset.curate import curate_dataset
 from .schema import field, node, output, setting
 from .sockets import DatasetSocket
 
@@ -171,6 +171,6 @@ class CurateDataset(io.ComfyNode):
         buckets = BucketConfig(
             (resolution, resolution), min_reso=min_reso, max_reso=max_reso, step=step
         )
-        request = CurateRequest(dataset, CurateConfig(**options), buckets, cls.hidden.unique_id)
-        kept, rejects, report = curate_dataset(request)
+        config, node_id = CurateConfig(**options), cls.hidden.unique_id
+        kept, rejects, report = curate_dataset(dataset, config, buckets, node_id)
         return io.NodeOutput(kept, rejects, report, ui={"text": [report]})

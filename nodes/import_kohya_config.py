@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host.dataset.kohya_import import ImportRequest, import_kohya, import_stamp
+from .host.dataset.kohya_import import ConfigSource, import_kohya, import_stamp
 from .schema import field, node, output
 from .sockets import (
     BucketSettingsSocket,
@@ -100,11 +100,11 @@ class ImportKohyaConfig(io.ComfyNode):
     def fingerprint_inputs(cls, **values: Any) -> str | float:
         if None in values.values():  # a linked text, not known yet: always read
             return float("nan")
-        return import_stamp(ImportRequest(**values))
+        return import_stamp(ConfigSource(**values))
 
     @classmethod
     def execute(cls, **values: Any) -> io.NodeOutput:
-        found = import_kohya(ImportRequest(**values))
+        found = import_kohya(ConfigSource(**values))
         train, report = found.config.train, found.report
         return io.NodeOutput(
             found.dataset, found.config.cache, train, train.lora, train.optimiser, train.loss,

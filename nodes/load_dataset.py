@@ -6,15 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host.dataset.load import (
-    CAPTION_LINES,
-    LoadRequest,
-    folder_problem,
-    folder_stamp,
-    load_dataset,
-)
+from .host.dataset.load import LoadConfig, folder_problem, folder_stamp, load_dataset
 from .host.model.vae import to_image
-from .schema import field, node, output
+from .schema import node, output, setting
 from .sockets import DatasetSocket
 
 
@@ -36,49 +30,42 @@ class LoadDataset(io.ComfyNode):
                 "regularization",
             ],
             inputs=[
-                field(
-                    io.String,
+                setting(
+                    LoadConfig,
                     "folder",
                     "Folder of pictures (png, jpg, webp, bmp, avif) with .txt captions beside "
                     "them: a full path, or a folder below ComfyUI's input directory.",
-                    default="lora_loop_example",
                 ),
-                field(
-                    io.Int,
+                setting(
+                    LoadConfig,
                     "repeats",
                     "How often each picture comes in an epoch. Folders named 10_name bring their own.",
-                    default=1,
                     min=1,
                     max=1000,
                 ),
-                field(
-                    io.String,
+                setting(
+                    LoadConfig,
                     "regularisation_folder",
                     "Optional folder of regularisation pictures (kohya's reg_data_dir).",
-                    default="",
                     advanced=True,
                 ),
-                field(
-                    io.String,
+                setting(
+                    LoadConfig,
                     "caption_extension",
                     "Ending of the caption files.",
-                    default=".txt",
                     advanced=True,
                 ),
-                field(
-                    io.Boolean,
+                setting(
+                    LoadConfig,
                     "recursive",
                     "Also read sub-folders without a number, of any depth.",
-                    default=False,
                     advanced=True,
                 ),
-                field(
-                    io.Combo,
+                setting(
+                    LoadConfig,
                     "caption_lines",
                     "Which lines of a caption file are its caption: the first, or all that are not "
                     "empty (kohya's enable_wildcard, which shows one of them at random).",
-                    options=list(CAPTION_LINES),
-                    default="first",
                     advanced=True,
                 ),
             ],
@@ -103,10 +90,10 @@ class LoadDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder: str, **options: Any) -> str:
-        return "" if folder_problem(folder) else folder_stamp(LoadRequest(folder, **options))
+        return "" if folder_problem(folder) else folder_stamp(LoadConfig(folder, **options))
 
     @classmethod
     def execute(cls, folder: str, **options: Any) -> io.NodeOutput:
-        dataset, sheet = load_dataset(LoadRequest(folder, **options))
+        dataset, sheet = load_dataset(LoadConfig(folder, **options))
         report = dataset.report()
         return io.NodeOutput(dataset, to_image(sheet), report, ui={"text": [report]})

@@ -9,17 +9,17 @@ from comfy_api.latest import io
 from ..tagger import (
     MERGE_POLICIES,
     NEVER,
-    PROVIDERS,
     SEPARATOR,
     MergePolicy,
     Provider,
     TagConfig,
+    TaggerConfig,
     parse_list,
     parse_replacements,
 )
 from ..trainer.config.cache import CacheConfig
 from ..trainer.dataset.dataset import Dataset
-from .host.dataset.tag import TagRequest, model_names, tag_dataset
+from .host.dataset.tag import model_names, tag_dataset
 from .host.model.host_types import Vae
 from .schema import field, node, output, setting
 from .sockets import BucketSettingsSocket, DatasetSocket
@@ -43,7 +43,7 @@ class WD14Tag(io.ComfyNode):
                     "model",
                     "The tagger. One that is not in models/wd14_tagger is downloaded once.",
                     options=model_names(),
-                    default="wd-swinv2-tagger-v3",
+                    default=TaggerConfig.model,
                 ),
                 setting(
                     TagConfig,
@@ -124,29 +124,25 @@ class WD14Tag(io.ComfyNode):
                     default="",
                     advanced=True,
                 ),
-                field(
-                    io.Combo,
+                setting(
+                    TaggerConfig,
                     "provider",
                     "Where the tagger runs; auto takes the GPU when onnxruntime has one.",
-                    options=list(PROVIDERS),
-                    default="auto",
                     advanced=True,
                 ),
-                field(
-                    io.Int,
+                setting(
+                    TaggerConfig,
                     "batch_size",
                     "Pictures at a time; only speed and memory depend on it.",
-                    default=8,
                     min=1,
                     max=128,
                     advanced=True,
                 ),
-                field(
-                    io.String,
+                setting(
+                    TaggerConfig,
                     "model_path",
                     "Instead of model: a tagger's folder or ONNX file, as a full path or below "
                     "models/wd14_tagger.",
-                    default="",
                     optional=True,
                     advanced=True,
                 ),
@@ -158,12 +154,11 @@ class WD14Tag(io.ComfyNode):
                     optional=True,
                     advanced=True,
                 ),
-                field(
-                    io.Boolean,
+                setting(
+                    TaggerConfig,
                     "fast_decode",
                     "Decode large JPEGs at a fraction of their size: quicker, and a tag near its "
                     "threshold may come or go.",
-                    default=False,
                     optional=True,
                     advanced=True,
                 ),
@@ -263,11 +258,11 @@ class WD14Tag(io.ComfyNode):
         bucket_settings: CacheConfig | None = None,
         **tagging: Any,
     ) -> io.NodeOutput:
-        request = TagRequest(
-            dataset, model, _options(**tagging), existing_captions, provider, batch_size,
-            cls.hidden.unique_id, model_path, fast_decode, vae, bucket_settings,
+        tagger = TaggerConfig(model, provider, batch_size, model_path, fast_decode)
+        tagged = tag_dataset(
+            dataset, tagger, _options(**tagging), existing_captions,
+            vae=vae, cache=bucket_settings, node_id=cls.hidden.unique_id,
         )  # fmt: skip
-        tagged = tag_dataset(request)
         return io.NodeOutput(*tagged, ui={"text": [tagged.report]})
 
 

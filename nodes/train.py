@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..trainer.cache.latents import CachedDataset
+from ..trainer.config.speed import SpeedConfig
 from ..trainer.config.train import TrainConfig
 from ..trainer.runs.start_from import Start
 from .host.lora.apply import apply_lora
@@ -38,7 +40,6 @@ FIELDS = {
     "vae": "vae",
     "preview_settings": "previews",
     "checkpoint_settings": "checkpoints",
-    "prefetch_weights": "prefetch",
     "continue_stopped": "continue_stopped",
     "continue_from": "continue_from",
     "start_from": "start",
@@ -141,12 +142,11 @@ class Train(io.ComfyNode):
                     "always, off never. The result is the same.",
                     advanced=True,
                 ),
-                field(
-                    io.Boolean,
+                setting(
+                    SpeedConfig,
                     "prefetch_weights",
                     "Experimental: fetch the next layer's weights while one computes, when parts "
                     "of the model lie in RAM. The result is the same.",
-                    default=False,
                     advanced=True,
                 ),
                 setting(
@@ -262,7 +262,10 @@ def _given(inputs: dict[str, Any]) -> dict[str, Any]:
     given = {field: value for field, value in fields.items() if value is not None}
     parts = {part: inputs.pop(name, None) for name, part in PARTS.items()}
     run: TrainConfig | None = inputs.pop("run_settings", None)
-    given["config"] = (run or TrainConfig(**inputs)).having(**parts)
+    prefetch = inputs.pop("prefetch_weights", False)  # its widget is older than the speed settings
+    config = (run or TrainConfig(**inputs)).having(**parts)
+    speed = dataclasses.replace(config.speed, prefetch_weights=prefetch)
+    given["config"] = config.having(speed=speed)
     if "start" in given:
         given["start"] = Start(given["start"])
     return given

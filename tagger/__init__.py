@@ -65,7 +65,6 @@ from .wd14.onnx_session import (
 from .wd14.preprocess import Picture, as_input, prepare, read_rgb
 from .wd14.select_tags import (
     NEVER,
-    PLACES,
     Place,
     Tag,
     TagConfig,
@@ -76,6 +75,7 @@ from .wd14.select_tags import (
     select,
 )
 from .wd14.tagger import Outcome, Tagger
+from .wd14.tagger_config import TaggerConfig
 
 __all__ = [
     "CANDIDATE_BITS",
@@ -92,7 +92,6 @@ __all__ = [
     "MONOCHROME_POLICIES",
     "NEVER",
     "NUMBERS",
-    "PLACES",
     "PROVIDERS",
     "SEPARATOR",
     "Category",
@@ -126,6 +125,7 @@ __all__ = [
     "Tag",
     "TagConfig",
     "Tagger",
+    "TaggerConfig",
     "as_input",
     "assess",
     "available_providers",

@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NODES = ROOT / "nodes"
 PAGES = ROOT / "js" / "docs"
 SOCKETS_OF_TRAIN = 9  # those of its SETTINGS table, run_settings and speed_settings
+OF_HOST = {"PreviewConfig": "previews/previewer.py", "LoadConfig": "dataset/load.py"}
+"""Configs that cannot be imported without ComfyUI, and where they are."""
 REQUIRED, OPTIONAL = "required", "optional"
 
 
@@ -62,9 +64,8 @@ def _names(tree: ast.Module) -> dict[str, Any]:
             names |= {alias.name: getattr(module, alias.name) for alias in statement.names}
         elif isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
             names[statement.targets[0].id] = statement.value.value
-    names["PreviewConfig"] = _class_defaults(
-        NODES / "host" / "previews" / "previewer.py", "PreviewConfig"
-    )
+    for name, place in OF_HOST.items():
+        names[name] = _class_defaults(NODES / "host" / place, name)
     return names
 
 

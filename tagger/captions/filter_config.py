@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ...base.config import Config, Problems
 from .patterns import PatternRule, pattern_problem
-from .tag_text import SEPARATOR, split_tags, tag_match
+from .tag_text import SEPARATOR, list_problems, split_tags, tag_match
 
 CATEGORIES = (
     "general", "character", "copyright", "artist", "meta", "model", "quality", "rating",
@@ -15,8 +16,8 @@ CATEGORIES = (
 
 
 @dataclass(frozen=True)
-class FilterConfig:
-    """What becomes of the tags; ValueError at construction lists everything wrong at once.
+class FilterConfig(Config):
+    """What becomes of the tags.
 
     Order: replace, patterns, remove and `drop_categories`, drop duplicates, `keep_first` to the
     front, rare tags dropped, redundant ones folded, the rest cut to `maximum_tags`, and the trigger
@@ -25,46 +26,54 @@ class FilterConfig:
     that are written in sentences only get the trigger.
     """
 
-    trigger: str = ""
-    remove: tuple[str, ...] = ()
-    replace: tuple[tuple[str, str], ...] = ()
-    keep_first: tuple[str, ...] = ()
-    drop_duplicates: bool = True
-    minimum_count: int = 1
-    maximum_tags: int | None = None
-    separator: str = SEPARATOR
-    patterns: tuple[PatternRule, ...] = ()
-    drop_categories: tuple[str, ...] = ()
-    fold_redundant: bool = False
-    spare_prose: bool = False
+    title = "Filter options"
 
-    def __post_init__(self) -> None:
-        problems = []
+    trigger: str = ""
+    """This tag, or these, stand at the front of every caption; empty for none."""
+    remove: tuple[str, ...] = ()
+    """These tags are taken out of every caption."""
+    replace: tuple[tuple[str, str], ...] = ()
+    """The first tag of each pair is replaced by the second, which no other pair may replace again."""
+    keep_first: tuple[str, ...] = ()
+    """These tags come to the front of the captions that have them, in this order."""
+    drop_duplicates: bool = True
+    """Of tags that a caption has several times the first alone stays."""
+    minimum_count: int = 1
+    """Tags that fewer captions than this have are dropped; 1 keeps all."""
+    maximum_tags: int | None = None
+    """A caption has at most so many tags, with room for the trigger's; None for no limit."""
+    separator: str = SEPARATOR
+    """The tags of a caption are separated by this text, which must not be empty."""
+    patterns: tuple[PatternRule, ...] = ()
+    """Tags that match one of these regular expressions are removed or replaced."""
+    drop_categories: tuple[str, ...] = ()
+    """Tags of these kinds, of those in `CATEGORIES`, are dropped."""
+    fold_redundant: bool = False
+    """Tags that another tag of the caption implies are dropped."""
+    spare_prose: bool = False
+    """Captions that are written in sentences get the trigger and nothing else."""
+
+    def check(self, problems: Problems) -> None:
         for name in ("remove", "keep_first"):
-            tags = getattr(self, name)
-            if isinstance(tags, str):
-                problems.append(f"{name} is one text, a tuple of tags is needed")
-            elif any(not tag.strip() for tag in tags):
-                problems.append(f"{name} holds an empty tag, take it out")
-        if not self.separator:
-            problems.append('separator is empty, give one such as ", "')
-        else:
+            problems += list_problems(name, getattr(self, name))
+        problems.need(bool(self.separator), 'separator is empty, give one such as ", "')
+        if self.separator:
             problems += _replace_problems(self.replace, self.separator)
-        if self.minimum_count < 1:
-            problems.append(f"minimum_count is {self.minimum_count}, allowed: 1 (all tags) or more")
+        problems.need(
+            self.minimum_count >= 1,
+            f"minimum_count is {self.minimum_count}, allowed: 1 (all tags) or more",
+        )
         least = len(split_tags(self.trigger, self.separator or SEPARATOR)) or 1
-        if self.maximum_tags is not None and self.maximum_tags < least:
-            problems.append(
-                f"maximum_tags is {self.maximum_tags}, allowed: {least} or more, or None"
-            )
+        problems.need(
+            self.maximum_tags is None or self.maximum_tags >= least,
+            f"maximum_tags is {self.maximum_tags}, allowed: {least} or more, or None",
+        )
         problems += [found for rule in self.patterns if (found := pattern_problem(rule))]
         problems += [
             f"category {name!r} is not known, allowed: {', '.join(CATEGORIES)}"
             for name in self.drop_categories
             if name not in CATEGORIES
         ]
-        if problems:
-            raise ValueError("filter options: " + "; ".join(problems))
 
 
 def _replace_problems(pairs: Sequence[tuple[str, str]], separator: str) -> list[str]:

@@ -23,7 +23,7 @@ class Filtered(NamedTuple):
 
 def filter_captions(
     captions: Sequence[str],
-    options: FilterConfig,
+    config: FilterConfig,
     names: Sequence[str] | None = None,
     categories: Sequence[Mapping[str, str]] | None = None,
     on_caption: Callable[[], None] | None = None,
@@ -41,7 +41,7 @@ def filter_captions(
             f"{len(names)} names and {len(categories)} lists of categories for {len(captions)} "
             "captions; give one for each"
         )
-    rewriter, separator = Rewriter(options), options.separator
+    rewriter, separator = Rewriter(config), config.separator
     owners: list[int] = []
     bodies: list[list[Kept]] = []
     prose: dict[int, str] = {}
@@ -49,14 +49,14 @@ def filter_captions(
         if on_caption is not None:
             on_caption()
         for line in caption.split("\n"):
-            text = rewriter.prose(line) if options.spare_prose else None
+            text = rewriter.prose(line) if config.spare_prose else None
             if text is None:
                 bodies.append(rewriter.body(line, categories[owner]))
             else:
                 prose[len(bodies)] = text
                 bodies.append([Kept(tag, tag) for tag in split_tags(text, separator)])
             owners.append(owner)
-    bodies = _common(bodies, owners, prose.keys(), options, rewriter)
+    bodies = _common(bodies, owners, prose.keys(), config, rewriter)
     trigger = [Kept(tag, tag) for tag in rewriter.trigger]
     texts: list[list[str]] = [[] for _ in captions]
     kept: list[list[Kept]] = [[] for _ in captions]
@@ -72,7 +72,7 @@ def _common(
     bodies: list[list[Kept]],
     owners: Sequence[int],
     spared: Container[int],
-    options: FilterConfig,
+    config: FilterConfig,
     rewriter: Rewriter,
 ) -> list[list[Kept]]:
     """Drop rare tags, fold redundant ones and cut long captions until nothing changes.
@@ -81,8 +81,8 @@ def _common(
     for filtering twice to equal once. Spared captions are counted and otherwise left alone.
     """
     room = None
-    if options.maximum_tags is not None:
-        room = options.maximum_tags - len(rewriter.trigger)
+    if config.maximum_tags is not None:
+        room = config.maximum_tags - len(rewriter.trigger)
     while True:
         found = {
             (owner, tag_key(item.tag))
@@ -90,13 +90,13 @@ def _common(
             for item in body
         }
         counts = Counter(key for _, key in found)
-        common = {key for key, count in counts.items() if count >= options.minimum_count}
+        common = {key for key, count in counts.items() if count >= config.minimum_count}
         common |= rewriter.places.keys()
         kept = []
         for place, body in enumerate(bodies):
             if place not in spared:
                 body = [item for item in body if tag_key(item.tag) in common]
-                if options.fold_redundant:
+                if config.fold_redundant:
                     gone = redundant(item.tag for item in body) - rewriter.places.keys()
                     body = [item for item in body if tag_key(item.tag) not in gone]
                 body = body[:room]

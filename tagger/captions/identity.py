@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from ...base.config import Config, Problems
 from .identity_words import IDENTITY, NOT_IDENTITY, IdentityKind
 from .prose import is_prose
 from .tag_text import TagMatch, each_line, join_tags, split_tags, tag_key, tag_match
@@ -29,28 +30,29 @@ _IS_KIND: dict[IdentityKind, TagMatch] = {
 
 
 @dataclass(frozen=True)
-class IdentityConfig:
+class IdentityConfig(Config):
     """Which tags are proposed: those of `kinds` or in `extra` in at least `percent` of the captions.
 
     `*` in an excluded or extra tag stands for any text.
     """
 
-    percent: int = 50
-    kinds: tuple[IdentityKind, ...] = IDENTITY_KINDS
-    exclude: tuple[str, ...] = ()
-    extra: tuple[str, ...] = ()
+    title = "Identity tags"
 
-    def __post_init__(self) -> None:
-        problems = []
-        if not 1 <= self.percent <= 100:
-            problems.append(f"percent is {self.percent}, allowed: 1 to 100")
+    percent: int = 50
+    """A tag is proposed if at least this share of the captions has it, 1 to 100 percent."""
+    kinds: tuple[IdentityKind, ...] = IDENTITY_KINDS
+    """Tags that tell of these traits are proposed."""
+    exclude: tuple[str, ...] = ()
+    """These tags are never proposed."""
+    extra: tuple[str, ...] = ()
+    """These tags are proposed as well, whatever they tell of."""
+
+    def check(self, problems: Problems) -> None:
+        problems.need(1 <= self.percent <= 100, f"percent is {self.percent}, allowed: 1 to 100")
         unknown = set(self.kinds) - set(IDENTITY_KINDS)
-        if unknown:
-            problems.append(
-                f"unknown kinds {sorted(unknown)}, allowed: {', '.join(IDENTITY_KINDS)}"
-            )
-        if problems:
-            raise ValueError("identity tags: " + "; ".join(problems))
+        problems.need(
+            not unknown, f"unknown kinds {sorted(unknown)}, allowed: {', '.join(IDENTITY_KINDS)}"
+        )
 
 
 class IdentityTag(NamedTuple):
@@ -82,7 +84,7 @@ def identity_kind(tag: str) -> IdentityKind | None:
 
 def find_identity(
     captions: Sequence[str],
-    options: IdentityConfig,
+    config: IdentityConfig,
     categories: Sequence[Mapping[str, str]] | None = None,
     trigger: str = "",
 ) -> Identity:
@@ -105,10 +107,10 @@ def find_identity(
     found = [
         IdentityTag(spelled.most_common(1)[0][0], kind, spelled.total())
         for key, spelled in sorted(spellings.items(), key=lambda item: -item[1].total())
-        if (kind := _proposed_kind(key, options))
+        if (kind := _proposed_kind(key, config))
     ]
     total = len(captions) - prose
-    enough = [tag for tag in found if tag.captions * 100 >= options.percent * total]
+    enough = [tag for tag in found if tag.captions * 100 >= config.percent * total]
     return Identity(total, prose, tuple(enough), tuple(found[len(enough) :]))
 
 
@@ -121,10 +123,10 @@ def prune(caption: str, keys: Collection[str]) -> str:
     return caption if len(kept) == len(tags) or is_prose(caption) else join_tags(kept)
 
 
-def _proposed_kind(key: str, options: IdentityConfig) -> str | None:
-    if tag_match(*options.exclude)(key):
+def _proposed_kind(key: str, config: IdentityConfig) -> str | None:
+    if tag_match(*config.exclude)(key):
         return None
-    if tag_match(*options.extra)(key):
+    if tag_match(*config.extra)(key):
         return "extra"
     kind = identity_kind(key)
-    return kind if kind in options.kinds else None
+    return kind if kind in config.kinds else None

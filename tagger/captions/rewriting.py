@@ -24,14 +24,14 @@ class Kept(NamedTuple):
 class Rewriter:
     """The rules of one filter. Serves a whole dataset: what becomes of a tag is worked out once."""
 
-    def __init__(self, options: FilterConfig) -> None:
-        self.trigger = split_tags(options.trigger, options.separator)
-        self.places = _places(options.keep_first)
-        self._options = options
+    def __init__(self, config: FilterConfig) -> None:
+        self.trigger = split_tags(config.trigger, config.separator)
+        self.places = _places(config.keep_first)
+        self._config = config
         self._trigger_keys = [tag_key(tag) for tag in self.trigger]
-        self._replaced = [(tag_match(old), new.strip()) for old, new in options.replace]
-        self._patterns = Patterns(options.patterns)
-        self._is_removed = tag_match(*options.remove)
+        self._replaced = [(tag_match(old), new.strip()) for old, new in config.replace]
+        self._patterns = Patterns(config.patterns)
+        self._is_removed = tag_match(*config.remove)
         self._known: dict[str, tuple[str, ...]] = {}
 
     def body(self, caption: str, categories: Mapping[str, str]) -> list[Kept]:
@@ -42,25 +42,25 @@ class Rewriter:
         self._patterns.start_caption()
         kept = [
             Kept(new, tag)
-            for tag in split_tags(caption, self._options.separator)
+            for tag in split_tags(caption, self._config.separator)
             for new in self._becomes(tag)
         ]
-        if self._options.drop_categories:
-            dropped = set(self._options.drop_categories)
+        if self._config.drop_categories:
+            dropped = set(self._config.drop_categories)
             kept = [item for item in kept if _category(item, categories) not in dropped]
-        if self._options.drop_duplicates:
+        if self._config.drop_duplicates:
             kept = _unique(kept)
         return sorted(kept, key=lambda item: self.places.get(tag_key(item.tag), len(self.places)))
 
     def prose(self, caption: str) -> str | None:
         """A caption that is written in sentences with the trigger in front; None for tags."""
-        separator, count = self._options.separator, len(self.trigger)
+        separator, count = self._config.separator, len(self.trigger)
         parts = caption.split(separator.strip() or separator, count)
         if count and [tag_key(part.strip()) for part in parts[:count]] == self._trigger_keys:
             return caption if is_prose("".join(parts[count:])) else None
         if not is_prose(caption):
             return None
-        begins = re.match(rf"{re.escape(self._options.trigger)}(?!\w)", caption, re.IGNORECASE)
+        begins = re.match(rf"{re.escape(self._config.trigger)}(?!\w)", caption, re.IGNORECASE)
         return caption if begins else join_tags([*self.trigger, caption], separator)
 
     def _becomes(self, tag: str) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ class Rewriter:
             return [tag]
         if not rounds:
             raise endless(tag)
-        parts = split_tags(result or "", self._options.separator)
+        parts = split_tags(result or "", self._config.separator)
         return [new for part in parts for new in self._settled(part, rounds - 1)]
 
     def _once(self, tag: str) -> str | None:

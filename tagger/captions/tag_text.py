@@ -93,6 +93,13 @@ def merge(
     return join_tags([*present, *new], separator) if new else existing
 
 
+def list_problems(name: str, tags: Sequence[str]) -> list[str]:
+    """What is wrong with a list of whole tags that a config calls by this name."""
+    if isinstance(tags, str):
+        return [f"{name} is one text, a tuple of tags is needed"]
+    return [f"{name} holds an empty tag, take it out"] if any(not t.strip() for t in tags) else []
+
+
 def _split(text: str, separator: str) -> list[str]:
     return [tag for part in text.split(separator.strip() or separator) if (tag := part.strip())]
 

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
+from ...base.config import Config, Problems
 from ...base.image_file import opened
 from ..captions.tag_text import SEPARATOR, merge
 from ..wd14.preprocess import flatten
@@ -36,17 +37,27 @@ GREY_TINT = 3.0
 
 
 @dataclass(frozen=True)
-class MonochromeConfig:
+class MonochromeConfig(Config):
     """From numbers to a verdict; the thresholds of the other method do not count.
 
     A picture whose tint is at least `tint_limit` is coloured, be it of one hue or not.
     """
 
+    title = "Detect Monochrome"
+
     method: MonochromeMethod = "hsv"
+    """Images are measured in this way: hue and saturation of all pixels, or colour in CIE Lab."""
     saturation_threshold: float = 0.001
+    """An image below this mean saturation, 0 to 255, is greyscale (hsv)."""
     hue_threshold: float = 0.03
+    """An image below this standard deviation of the hue, 0 to 179, is monochrome (hsv)."""
     chroma_threshold: float = 10.0
+    """An image is coloured from this chroma beside its tint on, in Lab units (lab)."""
     tint_limit: float = 40.0
+    """A single tint is a colour from this strength on, in Lab units (lab)."""
+
+    def check(self, problems: Problems) -> None:
+        problems.one_of("method", self.method, MonochromeMethod)
 
     def kind(self, numbers: tuple[float, float]) -> Kind | None:
         """The verdict on a picture from the numbers that its method measured."""

@@ -3,62 +3,68 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple, get_args
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 
+from ...base.config import Config, Problems
 from .borders import Bars, find_bars
 from .duplicates import perceptual_hash, thumbnail
 from .sharpness import blur_radius
 
 CheckMode = Literal["off", "report", "exclude"]
-CHECK_MODES: tuple[CheckMode, ...] = get_args(CheckMode)
+_CHECKS = (
+    "exact_duplicates", "near_duplicates", "blurred", "too_small", "extreme_aspect", "borders",
+)  # fmt: skip
+"""The fields that say what happens to what a check finds."""
 
 MEASURED_PIXELS = 1 << 20
 """Larger pictures are measured at this size, which is that of SDXL's buckets."""
 
 
 @dataclass(frozen=True)
-class CurateConfig:
-    """What happens to pictures that a check finds, and each check's threshold; checked when made.
+class CurateConfig(Config):
+    """What happens to images that a check finds, and each check's threshold.
 
-    Only what is beyond doubt is left out by default. A check finds what is above its threshold, and two
-    near duplicates agree in at least the share ``agreement_threshold``.
+    Only what is beyond doubt is left out by default.
     """
 
-    exact_duplicates: CheckMode = "exclude"
-    near_duplicates: CheckMode = "report"
-    blurred: CheckMode = "report"
-    too_small: CheckMode = "report"
-    extreme_aspect: CheckMode = "report"
-    borders: CheckMode = "report"
-    agreement_threshold: float = 0.85
-    blur_threshold: float = 0.65
-    upscale_threshold: float = 1.25
-    crop_threshold: float = 0.2
-    border_threshold: float = 0.02
+    title = "Curate Dataset"
 
-    def __post_init__(self) -> None:
-        problems = [
-            f"{field.name} is {mode!r}; choose one of {', '.join(CHECK_MODES)}."
-            for field in fields(self)
-            if isinstance(field.default, str)
-            and (mode := getattr(self, field.name)) not in CHECK_MODES
-        ]
-        problems += [
-            f"{name} is {getattr(self, name)}; it must be from 0 to 1."
-            for name in ("agreement_threshold", "crop_threshold", "border_threshold")
-            if not 0 <= getattr(self, name) <= 1
-        ]
-        problems += [
-            f"{name} is {getattr(self, name)}; it must be above 0."
-            for name in ("blur_threshold", "upscale_threshold")
-            if not getattr(self, name) > 0
-        ]
-        if problems:
-            raise ValueError("Curate Dataset: " + " ".join(problems))
+    exact_duplicates: CheckMode = "exclude"
+    """This happens to images whose pixels are those of a better one."""
+    near_duplicates: CheckMode = "report"
+    """This happens to images that show nearly the same as a better one."""
+    blurred: CheckMode = "report"
+    """This happens to images that are sharp nowhere."""
+    too_small: CheckMode = "report"
+    """This happens to images that must be enlarged too far to fill their bucket."""
+    extreme_aspect: CheckMode = "report"
+    """This happens to images of which the crop to their bucket takes too much."""
+    borders: CheckMode = "report"
+    """This happens to images with bars of one colour on opposite sides."""
+    agreement_threshold: float = 0.85
+    """Near duplicates agree in at least this share of the image, 0 to 1."""
+    blur_threshold: float = 0.65
+    """Blurred images have edges of more than this radius, above 0, in pixels of the measured size."""
+    upscale_threshold: float = 1.25
+    """Images that are too small must be enlarged by more than this factor, above 0."""
+    crop_threshold: float = 0.2
+    """The crop takes more than this share, 0 to 1, of an image of extreme aspect."""
+    border_threshold: float = 0.02
+    """Bars take more than this share of an image with borders, 0 to 1."""
+
+    def check(self, problems: Problems) -> None:
+        for name in _CHECKS:
+            problems.one_of(name, getattr(self, name), CheckMode)
+        for name in ("agreement_threshold", "crop_threshold", "border_threshold"):
+            value = getattr(self, name)
+            problems.need(0 <= value <= 1, f"{name} is {value}; it must be from 0 to 1")
+        for name in ("blur_threshold", "upscale_threshold"):
+            value = getattr(self, name)
+            problems.need(value > 0, f"{name} is {value}; it must be above 0")
 
 
 class Quality(NamedTuple):

@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..captions.tag_text import SEPARATOR, split_tags, tag_key
+from ...base.config import Config, Problems
+from ..captions.tag_text import SEPARATOR, list_problems, split_tags, tag_key
 from .labels import Category, Labels, spaced
 
 Place = Literal["off", "first", "last"]
-PLACES: tuple[Place, ...] = get_args(Place)
 
 NEVER = 1.01
 """A threshold above every probability, which leaves a category out."""
@@ -39,8 +39,8 @@ class Tag(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TagConfig:
-    """How probabilities become tags; ValueError at construction lists everything wrong at once.
+class TagConfig(Config):
+    """How probabilities become tags.
 
     Lists compare whole tags by `tag_key`, in the final spelling. A threshold is inclusive; above 1
     it leaves its category out. `kohya` writes what the script writes, not what its help says:
@@ -48,42 +48,55 @@ class TagConfig:
     `replacements` do nothing, kohya's underscore rule alone, repeated tags stay.
     """
 
-    general_threshold: float = 0.3
-    character_threshold: float = NEVER
-    copyright_threshold: float = NEVER
-    artist_threshold: float = NEVER
-    meta_threshold: float = NEVER
-    model_threshold: float = NEVER
-    rating: Place = "off"
-    quality: Place = "off"
-    remove_underscore: bool = True
-    undesired: tuple[str, ...] = ()
-    replacements: tuple[tuple[str, str], ...] = ()
-    always_first: tuple[str, ...] = ()
-    character_tags_first: bool = False
-    character_tag_expand: bool = False
-    separator: str = SEPARATOR
-    kohya: bool = False
+    title = "Tag options"
 
-    def __post_init__(self) -> None:
-        problems = []
+    general_threshold: float = 0.3
+    """A general tag is taken from this probability on, 0 to 1, or never above 1."""
+    character_threshold: float = NEVER
+    """A character's name is taken from this probability on, 0 to 1, or never above 1."""
+    copyright_threshold: float = NEVER
+    """The name of a series is taken from this probability on, 0 to 1, or never above 1."""
+    artist_threshold: float = NEVER
+    """An artist's name is taken from this probability on, 0 to 1, or never above 1."""
+    meta_threshold: float = NEVER
+    """A tag about the file is taken from this probability on, 0 to 1, or never above 1."""
+    model_threshold: float = NEVER
+    """The name of an image model is taken from this probability on, 0 to 1, or never above 1."""
+    rating: Place = "off"
+    """The likeliest rating goes to this place in the caption."""
+    quality: Place = "off"
+    """The likeliest quality goes to this place in the caption."""
+    remove_underscore: bool = True
+    """Tags are written with spaces instead of underscores, but for kaomoji."""
+    undesired: tuple[str, ...] = ()
+    """These tags are never taken."""
+    replacements: tuple[tuple[str, str], ...] = ()
+    """The first tag of each pair is written as the second."""
+    always_first: tuple[str, ...] = ()
+    """These tags come to the front where they are taken, in this order."""
+    character_tags_first: bool = False
+    """Characters' names come before all general tags."""
+    character_tag_expand: bool = False
+    """A name with its series in brackets is written as two tags."""
+    separator: str = SEPARATOR
+    """The tags of a caption are separated by this text, which must not be empty."""
+    kohya: bool = False
+    """Captions are written exactly as kohya's script writes them."""
+
+    def check(self, problems: Problems) -> None:
         for name in _THRESHOLDS:
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 problems.append(f"{name} is {value}, allowed: 0 to 1, or more to take none")
         for name in _BEST:
-            if getattr(self, name) not in PLACES:
-                problems.append(f"{name} is {getattr(self, name)!r}, allowed: {', '.join(PLACES)}")
+            problems.one_of(name, getattr(self, name), Place)
         for name in ("undesired", "always_first"):
-            problems += _list_problems(name, getattr(self, name))
+            problems += list_problems(name, getattr(self, name))
         problems += _replacement_problems(self.replacements)
-        if not self.separator:
-            problems.append('separator is empty, give one such as ", "')
-        if problems:
-            raise ValueError("tag options: " + "; ".join(problems))
+        problems.need(bool(self.separator), 'separator is empty, give one such as ", "')
 
 
-def select(probabilities: np.ndarray, labels: Labels, options: TagConfig) -> tuple[Tag, ...]:
+def select(probabilities: np.ndarray, labels: Labels, config: TagConfig) -> tuple[Tag, ...]:
     """The tags of one picture from its (labels,) probabilities.
 
     They come in the order of the labels, or by probability where the layout says so; then
@@ -96,23 +109,23 @@ def select(probabilities: np.ndarray, labels: Labels, options: TagConfig) -> tup
             f"{len(labels)} labels; the tag list does not belong to this model"
         )
     entries = labels.entries
-    found = _above(probabilities, labels, options)
-    if options.character_tags_first:
+    found = _above(probabilities, labels, config)
+    if config.character_tags_first:
         characters = [i for i in found if entries[i].category == "character"]
         others = [i for i in found if entries[i].category != "character"]
-        found = [*(reversed(characters) if options.kohya else characters), *others]
+        found = [*(reversed(characters) if config.kohya else characters), *others]
     for category in _BEST:
-        place = getattr(options, category)
+        place = getattr(config, category)
         best = [] if place == "off" else _likeliest(probabilities, labels, category)
         found = [*best, *found] if place == "first" else [*found, *best]
-    spell = _speller(options)
+    spell = _speller(config)
     tags: list[Tag] = []
     for i in found:
         name, category = entries[i]
         if category is not None:
             score = float(probabilities[i])
             tags += [Tag(spelled, category, score) for spelled in spell(name, category)]
-    return tuple(_arranged(tags, options))
+    return tuple(_arranged(tags, config))
 
 
 def count_tags(pictures: Iterable[Iterable[str]]) -> list[tuple[str, int]]:
@@ -159,11 +172,11 @@ def expand_character(name: str, kohya: bool = False) -> tuple[str, ...]:
     return (name,)
 
 
-def _above(probabilities: np.ndarray, labels: Labels, options: TagConfig) -> list[int]:
+def _above(probabilities: np.ndarray, labels: Labels, config: TagConfig) -> list[int]:
     """Places of the labels at or above the threshold of their category, compared in float32."""
     found: list[int] = []
     for category, name in zip(_ABOVE, _THRESHOLDS, strict=True):
-        threshold = getattr(options, name)
+        threshold = getattr(config, name)
         if threshold <= 1:
             places = labels.places(category)
             found += places[probabilities[places] >= threshold].tolist()
@@ -180,48 +193,42 @@ def _likeliest(probabilities: np.ndarray, labels: Labels, category: Category) ->
 
 
 @lru_cache(maxsize=2)
-def _speller(options: TagConfig) -> Callable[[str, Category], tuple[str, ...]]:
+def _speller(config: TagConfig) -> Callable[[str, Category], tuple[str, ...]]:
     """How a label's name is written into captions; worked out once for each of thousands of pictures."""
-    targets = {tag_key(source): target for source, target in reversed(options.replacements)}
+    targets = {tag_key(source): target for source, target in reversed(config.replacements)}
 
     @cache
     def spell(name: str, category: Category) -> tuple[str, ...]:
         """The name as the caption shows it: expanded, underscores removed, replaced."""
-        expand = options.character_tag_expand and category == "character"
-        names = expand_character(name, options.kohya) if expand else (name,)
-        if options.kohya:
-            names = (options.separator.join(names),)
-        if options.remove_underscore:
-            names = tuple(spaced(part, options.kohya) for part in names)
-        if options.kohya:
+        expand = config.character_tag_expand and category == "character"
+        names = expand_character(name, config.kohya) if expand else (name,)
+        if config.kohya:
+            names = (config.separator.join(names),)
+        if config.remove_underscore:
+            names = tuple(spaced(part, config.kohya) for part in names)
+        if config.kohya:
             return names
         return tuple(targets.get(tag_key(part), part) for part in names)
 
     return spell
 
 
-def _arranged(tags: list[Tag], options: TagConfig) -> list[Tag]:
+def _arranged(tags: list[Tag], config: TagConfig) -> list[Tag]:
     """Without undesired and repeated tags, those of `always_first` before all others."""
-    alike = str if options.kohya else tag_key
-    first = options.always_first[::-1] if options.kohya else options.always_first
+    alike = str if config.kohya else tag_key
+    first = config.always_first[::-1] if config.kohya else config.always_first
     places = {alike(name): place for place, name in reversed(list(enumerate(first)))}
-    gone = set(map(alike, options.undesired))
+    gone = set(map(alike, config.undesired))
     kept: list[Tag] = []
     for tag in tags:
         key = alike(tag.name)
         if key not in gone:
             kept.append(tag)
-        if not options.kohya:
+        if not config.kohya:
             gone.add(key)
     if places:
         kept.sort(key=lambda tag: places.get(alike(tag.name), len(first)))
     return kept
-
-
-def _list_problems(name: str, tags: tuple[str, ...]) -> list[str]:
-    if isinstance(tags, str):
-        return [f"{name} is one text, a tuple of tags is needed"]
-    return [f"{name} holds an empty tag, take it out"] if any(not t.strip() for t in tags) else []
 
 
 def _replacement_problems(pairs: tuple[tuple[str, str], ...]) -> list[str]:

@@ -7,6 +7,7 @@ from itertools import groupby, product
 from pathlib import Path
 from random import Random
 
+from ...base.config import Config
 from ...base.shortened import in_sentence
 from ..config.cache import AS_PROMPTS, TextConfig
 from ..config.captions import CaptionConfig
@@ -28,19 +29,23 @@ OnImage = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class LatentConfig:
-    """Everything besides the picture itself that its latent depends on, and the crop conditioning.
+class LatentConfig(Config):
+    """Everything besides the image itself that its latent depends on, and the crop conditioning."""
 
-    ``kohya``: decode and crop conditioning as sd-scripts do it, instead of the mended way. Under
-    ``more_buckets`` every picture comes once more for each, at another resolution.
-    """
+    title = "Latent settings"
 
     buckets: BucketConfig
+    """Images are grouped by shape in this way, unless their subset has buckets of its own."""
     vae_fingerprint: str
+    """The VAE that makes the latents has this fingerprint."""
     flip: bool = False
+    """Every image is encoded flipped left to right as well, unless its subset says otherwise."""
     kohya: bool = False
+    """Images are decoded and their crop conditioning is made as sd-scripts do it, bugs included."""
     interpolation: Interpolation | None = None
+    """Images are resized in this way, unless their subset says otherwise; None takes what suits each."""
     more_buckets: tuple[BucketConfig, ...] = ()
+    """Every image comes once more for each of these, at another resolution."""
 
 
 @dataclass(frozen=True)

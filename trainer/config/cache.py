@@ -1,10 +1,11 @@
-"""What can be set about the cache: buckets, mirroring, and how pictures and captions are encoded."""
+"""What can be set about the cache: buckets, flipping, and how images and captions are encoded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from ...base.config import Config, Problems
 from ..sdxl.buckets import BucketConfig
 
 Chunks = Literal["comfyui", "kohya 75", "kohya 150", "kohya 225"]
@@ -12,11 +13,18 @@ Chunks = Literal["comfyui", "kohya 75", "kohya 150", "kohya 225"]
 
 
 @dataclass(frozen=True)
-class TextConfig:
-    """How captions are encoded. ``weighted``: brackets are weights, ``(like this:1.2)``, not letters."""
+class TextConfig(Config):
+    """How captions are encoded."""
+
+    title = "Text settings"
 
     chunks: Chunks = "comfyui"
+    """A long caption is cut into chunks in this way (kohya: max_token_length)."""
     weighted: bool = False
+    """Brackets are read as weights, ``(like this:1.2)``, instead of as letters."""
+
+    def check(self, problems: Problems) -> None:
+        problems.one_of("chunks", self.chunks, Chunks)
 
 
 AS_PROMPTS = TextConfig()
@@ -24,18 +32,26 @@ AS_PROMPTS = TextConfig()
 
 
 @dataclass(frozen=True)
-class CacheConfig:
-    """How a dataset is cached. ``kohya``: decode and condition exactly as kohya's scripts do."""
+class CacheConfig(Config):
+    """How a dataset is cached."""
+
+    title = "Cache settings"
 
     buckets: BucketConfig = BucketConfig()  # noqa: RUF009 (frozen)
+    """Images are grouped by shape in this way, unless their folder has buckets of its own."""
     flip: bool = False
+    """Every image is cached flipped left to right as well, and training takes either at random."""
     kohya: bool = False
+    """Images are decoded and their size conditioning is made exactly as in kohya's scripts."""
     batch_size: int = 1
-    """Pictures encoded at a time, 0: about four megapixels; only speed and memory depend on it."""
+    """So many images are encoded at a time, 1 to 64, or about four megapixels of them at 0; only speed
+    and memory depend on it."""
     more_resolutions: tuple[int, ...] = ()
-    """Every picture comes once more at each of these."""
+    """Every image comes once more at about each of these side lengths, in pixels."""
     texts: TextConfig = AS_PROMPTS
+    """Captions are encoded in this way."""
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.batch_size <= 64:
-            raise ValueError(f"Cache settings: vae_batch_size is {self.batch_size}; 0..64.")
+    def check(self, problems: Problems) -> None:
+        problems.need(
+            0 <= self.batch_size <= 64, f"vae_batch_size is {self.batch_size}; it must lie in 0..64"
+        )

@@ -4,55 +4,64 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...base.config import Config, Problems
+
 
 @dataclass(frozen=True)
-class CaptionConfig:
+class CaptionConfig(Config):
     """kohya's caption options of a subset, by kohya's names where they are words.
 
     The rules: docs/kohya.md, "Captions".
-    ``token_warmup_steps`` below 1 is a fraction of all training steps. ValueError at construction
-    lists everything wrong at once.
     """
 
-    shuffle: bool = False
-    keep_tokens: int = 0
-    keep_tokens_separator: str = ""
-    tag_dropout: float = 0.0
-    """The chance of each tag behind the kept ones to be left out."""
-    dropout: float = 0.0
-    """The chance of the whole caption to be empty."""
-    dropout_every_n_epochs: int = 0
-    prefix: str = ""
-    suffix: str = ""
-    wildcards: bool = False
-    """``{a|b}`` takes one of its alternatives; a caption of several lines takes one line."""
-    separator: str = ","
-    secondary_separator: str = ""
-    token_warmup_min: int = 1
-    token_warmup_steps: float = 0.0
+    title = "Caption settings"
 
-    def __post_init__(self) -> None:
-        problems = [
-            f"{name} is {value}; it must lie in 0..1"
-            for name, value in (("dropout", self.dropout), ("tag_dropout", self.tag_dropout))
-            if not 0.0 <= value <= 1.0
-        ]
+    shuffle: bool = False
+    """The tags behind the kept ones come in a new random order each time (kohya: shuffle_caption)."""
+    keep_tokens: int = 0
+    """So many tags at the front, 0 or more, stay in place and are never dropped."""
+    keep_tokens_separator: str = ""
+    """Where a caption holds this mark, the tags before it stay in front and those behind a second one
+    at the end, instead of keep_tokens; empty turns it off."""
+    tag_dropout: float = 0.0
+    """Each tag behind the kept ones is left out with this probability, 0 to 1."""
+    dropout: float = 0.0
+    """The whole caption is empty with this probability, 0 to 1."""
+    dropout_every_n_epochs: int = 0
+    """Every caption is empty in each epoch whose number is a multiple of this; 0 turns it off."""
+    prefix: str = ""
+    """This text is put before every caption, with a space; empty adds nothing."""
+    suffix: str = ""
+    """This text is put behind every caption, with a space; empty adds nothing."""
+    wildcards: bool = False
+    """``{a|b}`` takes one of its alternatives, and a caption of several lines takes one line."""
+    separator: str = ","
+    """The tags of a caption are separated by this text, which must not be empty."""
+    secondary_separator: str = ""
+    """Tags that are joined by this mark are shuffled and dropped as one; empty turns it off."""
+    token_warmup_min: int = 1
+    """The warm-up of tags begins with so many behind the kept ones, 0 or more."""
+    token_warmup_steps: float = 0.0
+    """The warm-up of tags takes so many optimiser steps, or below 1 this fraction of all steps; 0 turns
+    it off."""
+
+    def check(self, problems: Problems) -> None:
+        for name in ("dropout", "tag_dropout"):
+            value = getattr(self, name)
+            problems.need(0 <= value <= 1, f"{name} is {value}; it must lie in 0..1")
         for name in (
             "keep_tokens",
             "dropout_every_n_epochs",
             "token_warmup_min",
             "token_warmup_steps",
         ):
-            if getattr(self, name) < 0:
-                problems.append(f"{name} is {getattr(self, name)}; it must be 0 or more")
-        if not self.separator:
-            problems.append('separator is empty; a comma "," is usual')
-        if problems:
-            raise ValueError("Caption settings: " + "; ".join(problems) + ".")
+            value = getattr(self, name)
+            problems.need(value >= 0, f"{name} is {value}; it must be 0 or more")
+        problems.need(bool(self.separator), 'separator is empty; a comma "," is usual')
 
     @property
     def is_plain(self) -> bool:
-        """Whether every showing has the same text."""
+        """Whether a caption has the same text at every step."""
         return not (
             self.shuffle
             or self.tag_dropout

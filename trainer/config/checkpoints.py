@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .problems import Problems, Settings
+from ...base.config import Config, Problems
 
 Precision = Literal["fp16", "bf16", "fp32"]
 
@@ -36,25 +36,30 @@ EPOCH_NAME, STEP_NAME = "epoch", "at"
 
 
 @dataclass(frozen=True)
-class CheckpointConfig(Settings):
-    """LoRA files on the way. Nothing here can change the numbers of a run."""
+class CheckpointConfig(Config):
+    """Intermediate LoRA files. Nothing here can change the numbers of a run."""
+
+    title = "Checkpoint settings"
 
     name: str = ""
-    """kohya's output_name; empty: kohya's `epoch` and `at`."""
+    """The files' names begin with this (kohya: output_name); empty takes kohya's `epoch` and `at`."""
     every_steps: int = 0
+    """A file is written after every so many optimiser steps (kohya: save_every_n_steps); 0 for none."""
     every_epochs: int = 0
+    """A file is written after every so many epochs (kohya: save_every_n_epochs); 0 for none."""
     every_minutes: float = 0.0
+    """A file is written when so many minutes have passed since the last; 0 for none."""
     keep_last_steps: int = 0
-    """Those of ``every_steps`` from as many last steps stay (kohya: save_last_n_steps); 0: all."""
+    """Files of ``every_steps`` stay for so many optimiser steps (kohya: save_last_n_steps); 0 keeps all."""
     keep_last_epochs: int = 0
-    """As many of ``every_epochs`` stay (kohya: save_last_n_epochs); 0: all."""
+    """Files of ``every_epochs`` stay for so many epochs (kohya: save_last_n_epochs); 0 keeps all."""
     precision: Precision = "fp16"
+    """The tensors of the files have this type, of 2 bytes a number or, for fp32, of 4."""
     epoch_ratio: int = 0
-    """Instead of ``every_epochs``: at least so many over the whole run (kohya: save_n_epoch_ratio)."""
+    """At least so many files are written over the whole run, instead of ``every_epochs`` (kohya:
+    save_n_epoch_ratio); 0 for none."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        problems = Problems()
+    def check(self, problems: Problems) -> None:
         for field in ("every_steps", "every_epochs", "every_minutes", "epoch_ratio"):
             value = getattr(self, field)
             problems.need(value >= 0, f"{field} is {value}; 0 for none, or more")
@@ -67,7 +72,6 @@ class CheckpointConfig(Settings):
                 problems.need("/" not in check_name(self.name), f"name is {self.name!r}; without /")
             except ValueError as problem:
                 problems.append(f"name: {problem}".rstrip("."))
-        problems.finish("Checkpoint settings")
 
     @property
     def wanted(self) -> bool:

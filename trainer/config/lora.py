@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from ...base.config import Config, Problems
 from ..sdxl.blocks import BLOCKS
-from .problems import Problems, Settings
 
 BY_BLOCK = (
     "block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas", "block_rates",
@@ -19,39 +19,56 @@ Algorithm = Literal["lora", "loha", "lokr"]
 
 
 @dataclass(frozen=True)
-class LoraConfig(Settings):
+class LoraConfig(Config):
     """Size and scale of the adapters (kohya: network_dim, network_alpha, conv_dim, conv_alpha)."""
 
-    rank: int = 32
-    alpha: float = 32.0
-    conv_rank: int = 0
-    """0: no convolution is adapted. Otherwise kohya's conv_dim for 3x3 convolutions."""
-    conv_alpha: float = 1.0
-    rank_stabilised: bool = False
-    """rsLoRA (Kalajdzievski 2023): the scale is alpha / sqrt(rank)."""
-    dropout: float = 0.0
-    """kohya's network_dropout: the chance of each of the down projection's outputs to be 0."""
-    rank_dropout: float = 0.0
-    """The chance of each rank to be left out, for each sample and layer."""
-    module_dropout: float = 0.0
-    """The chance of a whole adapter to be left out, for each sample and layer."""
-    loraplus_ratio: float = 0.0
-    """LoRA+ (Hayou et al. 2024): up factors learn this many times faster; 0 turns it off."""
-    max_norm: float = 0.0
-    """kohya's scale_weight_norms: no adapter's change of weights is longer; 0 turns it off."""
-    block_ranks: tuple[int, ...] = ()
-    block_alphas: tuple[float, ...] = ()
-    conv_block_ranks: tuple[int, ...] = ()
-    conv_block_alphas: tuple[float, ...] = ()
-    block_rates: tuple[float, ...] = ()
-    """23 numbers each, by block (see trainer/sdxl/blocks.py); empty: the same everywhere. Rates are factors."""
-    algorithm: Algorithm = "lora"
-    """How the change of a weight is put together: a product, a Hadamard or a Kronecker product."""
-    dora: bool = False
-    """DoRA (Liu et al. 2024): the lengths of the columns of each weight are trained as well."""
-    lokr_factor: int = -1
-    """LyCORIS' factor of LoKr: into how many parts a layer's width is cut; -1 for about its root."""
+    title = "LoRA settings"
 
+    rank: int = 32
+    """The adapters have this rank, from 1 to 1024 (kohya: network_dim)."""
+    alpha: float = 32.0
+    """The adapters are scaled by this number over their rank; it must be above 0 (kohya:
+    network_alpha)."""
+    conv_rank: int = 0
+    """The adapters of 3x3 convolutions have this rank, up to 1024 (kohya: conv_dim); at 0 no convolution
+    is adapted."""
+    conv_alpha: float = 1.0
+    """The adapters of 3x3 convolutions are scaled by this number over their rank; it must be above 0."""
+    rank_stabilised: bool = False
+    """The scale is alpha / sqrt(rank) instead of alpha / rank, as in rsLoRA (Kalajdzievski 2023)."""
+    dropout: float = 0.0
+    """Each output of a down projection is 0 with this probability, from 0 to below 1 (kohya:
+    network_dropout)."""
+    rank_dropout: float = 0.0
+    """Each rank is left out with this probability, from 0 to below 1, for each sample and layer."""
+    module_dropout: float = 0.0
+    """A whole adapter is left out with this probability, from 0 to below 1, for each sample and layer."""
+    loraplus_ratio: float = 0.0
+    """Up factors learn this many times faster, as in LoRA+ (Hayou et al. 2024); 0 turns it off."""
+    max_norm: float = 0.0
+    """The norm of each adapter's change of weights is held at or below this, 0 or more (kohya:
+    scale_weight_norms); 0 turns it off."""
+    block_ranks: tuple[int, ...] = ()
+    """The adapters of each of the 23 blocks have these ranks, 0 or more; empty takes ``rank`` for all."""
+    block_alphas: tuple[float, ...] = ()
+    """The adapters of each of the 23 blocks have these alphas, 0 or more; empty takes ``alpha`` for all."""
+    conv_block_ranks: tuple[int, ...] = ()
+    """The adapters of 3x3 convolutions in each of the 23 blocks have these ranks, 0 or more; empty takes
+    ``conv_rank`` for all."""
+    conv_block_alphas: tuple[float, ...] = ()
+    """The adapters of 3x3 convolutions in each of the 23 blocks have these alphas, 0 or more; empty
+    takes ``conv_alpha`` for all."""
+    block_rates: tuple[float, ...] = ()
+    """The learning rates of the 23 blocks are multiplied by these numbers, 0 or more; empty multiplies
+    none."""
+    algorithm: Algorithm = "lora"
+    """The change of a weight is a matrix product, a Hadamard product (loha) or a Kronecker product
+    (lokr)."""
+    dora: bool = False
+    """The lengths of the columns of each weight are trained as well, as in DoRA (Liu et al. 2024)."""
+    lokr_factor: int = -1
+    """LoKr cuts a layer's width into so many parts, 1 or more (LyCORIS: factor), or into about its square
+    root at -1."""
     dim_from_weights: bool = False
     """Layers, ranks and alphas are those of the LoRA that training starts from (kohya's word)."""
 
@@ -70,9 +87,7 @@ class LoraConfig(Settings):
         """Whether anything of the adapters is left out at random."""
         return bool(self.dropout or self.rank_dropout or self.module_dropout)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        problems = Problems()
+    def check(self, problems: Problems) -> None:
         for name in ("dropout", "rank_dropout", "module_dropout"):
             value = getattr(self, name)
             problems.need(0 <= value < 1, f"{name} is {value}; it must lie in [0, 1)")
@@ -102,7 +117,6 @@ class LoraConfig(Settings):
             not self.dim_from_weights or (self.algorithm == "lora" and not self.dora),
             "dim_from_weights takes the ranks of a plain LoRA: set algorithm to lora and turn off dora",
         )
-        problems.finish("LoRA settings")
 
     def _check_kind(self, problems: Problems) -> None:
         """What does not go together with the kind of adapter."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ...base.config import Config, Problems
 from ..sdxl.constants import TIMESTEPS
-from .problems import Problems, Settings
 
 LossType = Literal["l2", "l1", "huber", "smooth_l1"]
 HuberSchedule = Literal["snr", "exponential", "constant"]
@@ -14,43 +14,66 @@ ZeroTerminalSnr = Literal["model", "on"]
 
 
 @dataclass(frozen=True)
-class LossConfig(Settings):
+class LossConfig(Config):
     """Noise, loss function and weighting by timestep in kohya's words (docs/kohya.md, "Noise and loss")."""
 
-    loss_type: LossType = "l2"
-    huber_schedule: HuberSchedule = "snr"
-    huber_c: float = 0.1
-    huber_scale: float = 1.0
-    min_snr_gamma: float = 0.0
-    """0 turns min-SNR weighting off; 5 is the paper's value (Hang et al. 2023)."""
-    debiased: bool = False
-    scale_v_pred: bool = False
-    v_pred_like: float = 0.0
-    noise_offset: float = 0.0
-    noise_offset_random_strength: bool = False
-    adaptive_noise_scale: float = 0.0
-    """Adds this share of each latent channel's mean to the noise offset; may be negative."""
-    multires_iterations: int = 0
-    multires_discount: float = 0.3
-    ip_noise_gamma: float = 0.0
-    """Strength of input perturbation noise (Ning et al. 2023)."""
-    ip_noise_gamma_random_strength: bool = False
-    min_timestep: int = 0
-    max_timestep: int = TIMESTEPS
-    """Timesteps are drawn from min_timestep up to, but without, max_timestep."""
-    preservation: float = 0.0
-    """Weight of a further term: under its caption without the trigger, a picture's noisy latents shall
-    give what the model itself answers (see trainer/training/preservation.py). 0 turns it off."""
-    preservation_class: str = ""
-    """What stands for the trigger in that caption: the word for its class, such as "woman"."""
-    masked: bool = False
-    """Each part of a picture counts as much as its mask says (see trainer/cache/masks.py); without one all counts."""
-    zero_terminal_snr: ZeroTerminalSnr = "model"
-    """`model`: the MODEL's own schedule; `on`: rescaled so that the last timestep is pure noise."""
+    title = "Noise and Loss settings"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        problems = Problems()
+    loss_type: LossType = "l2"
+    """The difference between prediction and target is judged by this function."""
+    huber_schedule: HuberSchedule = "snr"
+    """The Huber constant depends on the timestep in this way, for huber and smooth_l1 alone."""
+    huber_c: float = 0.1
+    """The Huber constant is this difference, above 0, from which on the loss grows linearly; the schedule
+    makes it depend on the timestep."""
+    huber_scale: float = 1.0
+    """The Huber constant is multiplied by this number above 0, but not under the snr schedule, as in
+    kohya."""
+    min_snr_gamma: float = 0.0
+    """Min-SNR weighting (Hang et al. 2023, who take 5) caps the signal-to-noise ratio at this; 0 turns it
+    off."""
+    debiased: bool = False
+    """The loss is divided by the square root of the signal-to-noise ratio, or for v-prediction by the
+    ratio plus 1 (kohya: debiased_estimation_loss)."""
+    scale_v_pred: bool = False
+    """The loss of a v-prediction model is scaled like one of noise prediction (kohya:
+    scale_v_pred_loss_like_noise_pred)."""
+    v_pred_like: float = 0.0
+    """A noise-predicting model's loss gets this share, 0 or more, of a loss like v-prediction's added
+    (kohya: v_pred_like_loss)."""
+    noise_offset: float = 0.0
+    """Each latent channel's noise is shifted by a normal number times this, 0 or more; 0 turns it off."""
+    noise_offset_random_strength: bool = False
+    """Each sample's noise offset is drawn between 0 and ``noise_offset``."""
+    adaptive_noise_scale: float = 0.0
+    """The noise offset of each latent channel gets this share of the channel's mean added; it may be
+    negative."""
+    multires_iterations: int = 0
+    """So many coarser noises, 0 or more, are added to the noise (kohya: multires_noise_iterations)."""
+    multires_discount: float = 0.3
+    """Each coarser noise is this many times as strong as the one before, above 0 and at most 1."""
+    ip_noise_gamma: float = 0.0
+    """Input perturbation (Ning et al. 2023) adds noise of this strength, 0 or more, to the input alone;
+    0 turns it off."""
+    ip_noise_gamma_random_strength: bool = False
+    """Each sample's input perturbation is drawn between 0 and ``ip_noise_gamma``."""
+    min_timestep: int = 0
+    """Timesteps are drawn from this one on, 0 to 999."""
+    max_timestep: int = TIMESTEPS
+    """Timesteps are drawn up to, but without, this one, which lies above ``min_timestep`` and is at most
+    1000."""
+    preservation: float = 0.0
+    """The weight, 0 or more, of a further term: under its caption without the trigger, an image's noisy
+    latents shall give the model's own prediction (see trainer/training/preservation.py); 0 turns it off."""
+    preservation_class: str = ""
+    """This word stands for the trigger in that caption, such as "woman"; empty leaves the trigger out."""
+    masked: bool = False
+    """Each part of an image counts as much as its mask says (see trainer/cache/masks.py); without a mask all counts."""
+    zero_terminal_snr: ZeroTerminalSnr = "model"
+    """The noise schedule is the MODEL's own (`model`), or rescaled so that the last timestep is pure noise
+    (`on`)."""
+
+    def check(self, problems: Problems) -> None:
         problems.one_of("loss_type", self.loss_type, LossType)
         problems.one_of("huber_schedule", self.huber_schedule, HuberSchedule)
         problems.one_of("zero_terminal_snr", self.zero_terminal_snr, ZeroTerminalSnr)
@@ -80,7 +103,6 @@ class LossConfig(Settings):
             f"timesteps are {self.min_timestep} to {self.max_timestep}; they must lie in 0..{TIMESTEPS}, "
             "the lower one first",
         )
-        problems.finish("Noise and Loss settings")
 
     def check_prediction(self, prediction: str) -> None:
         """Refuse weightings that kohya ties to the other prediction type."""
@@ -93,7 +115,7 @@ class LossConfig(Settings):
             not self.v_pred_like or prediction == "epsilon",
             "v_pred_like is meant for noise-predicting models and this one predicts v: set it to 0",
         )
-        problems.finish("Noise and Loss settings")
+        problems.finish(self.title)
 
     def notes(self, prediction: str) -> list[str]:
         """What is allowed but hardly meant for a model that predicts this, as sentences."""

@@ -5,34 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .problems import Problems, Settings
+from ...base.config import Config, Problems
 
 FrozenWeights = Literal["as loaded", "int8", "fp8"]
 
 
 @dataclass(frozen=True)
-class SpeedConfig(Settings):
+class SpeedConfig(Config):
     """How a step is computed. Only ``frozen_weights`` can change its numbers beyond rounding."""
 
+    title = "Speed settings"
+
     cuda_graphs: bool = False
-    """Record a step once for each bucket on the GPU and replay it (see trainer/training/cuda_graphs.py)."""
+    """A step is recorded once for each bucket on the GPU and then replayed (see trainer/training/cuda_graphs.py)."""
     triton_kernels: bool = False
-    """Compute element by element with Triton where it is installed (see trainer/layers/elementwise.py)."""
+    """What is computed element by element runs in Triton where that is installed (see trainer/layers/elementwise.py)."""
     stream_weights: bool = False
-    """Keep the frozen weights in RAM and bring them block by block (see trainer/frozen/streaming.py)."""
+    """The frozen weights stay in RAM and come to the GPU block by block (see trainer/frozen/streaming.py)."""
     frozen_weights: FrozenWeights = "as loaded"
-    """How the frozen linear layers are stored while training (see trainer/frozen/quantised.py)."""
+    """The frozen linear layers are stored in this way while training (see trainer/frozen/quantised.py)."""
+    prefetch_weights: bool = False
+    """The next layer's weights are fetched while one computes, where parts of the model lie in RAM."""
 
     @property
     def model_leaves_card(self) -> bool:
         """Whether training computes with other copies of the weights than the model's own on the card."""
         return self.stream_weights or self.frozen_weights != "as loaded"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        problems = Problems()
+    def check(self, problems: Problems) -> None:
         problems.one_of("frozen_weights", self.frozen_weights, FrozenWeights)
-        problems.finish("Speed settings")
 
     def notes(self, *, compact: bool) -> list[str]:
         """What is allowed but hardly meant, as sentences; compact: whether that is on."""

@@ -11,11 +11,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ...base.config import Config, Problems
 from .captions import CaptionConfig
 from .lora import LoraConfig
 from .loss import LossConfig
 from .optimiser import OptimiserConfig
-from .problems import Problems
 from .speed import SpeedConfig
 from .validation import ValidationConfig
 
@@ -32,28 +32,40 @@ Checkpointing = Literal["auto", "full", "off"]
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """A whole run. `steps` counts optimiser steps, each of batch_size x accumulation pictures."""
+class TrainConfig(Config):
+    """A whole run. `steps` counts optimiser steps, each of batch_size x accumulation images."""
+
+    title = "Train"
 
     steps: int = 4000
+    """The run has so many optimiser steps, 1 or more."""
     batch_size: int = 2
+    """A batch has so many images, 1 to 256."""
     accumulation: int = 1
+    """The gradients of so many batches, 1 to 1024, make one optimiser step."""
     seed: int = 0
+    """This number, from 0 to 2^63-1, fixes the LoRA's start, the order of images, noise and timesteps."""
     lora: LoraConfig = field(default_factory=LoraConfig)
+    """The adapters have this size and scale."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    """The adapters are trained by this optimiser, at this learning rate."""
     loss: LossConfig = field(default_factory=LossConfig)
+    """The noise is made and the prediction is judged in this way."""
     captions: CaptionConfig = field(default_factory=CaptionConfig)
+    """Captions are read in this way, unless their folder has options of its own."""
     checkpointing: Checkpointing = "auto"
-    """Recompute blocks in backward to save memory; `auto` does so only when memory demands it."""
+    """Blocks are recomputed in backward to save memory; `auto` does so only when memory demands it."""
     epochs: int = 0
-    """Above 0 it overrides `steps`, which `with_steps` (trainer/batches/plan.py) sets to what it comes to."""
+    """The run goes so many times through all images; above 0 this overrides `steps`, which
+    `with_steps` (trainer/batches/plan.py) then sets to the resulting number."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """Images are held out and measured in this way."""
     compact: bool = False
-    """Keep less for backward, with the same mathematics (see trainer/layers/compact.py)."""
+    """Less is kept for backward, with the same mathematics (see trainer/layers/compact.py)."""
     speed: SpeedConfig = field(default_factory=SpeedConfig)
+    """A step is computed in this way, with the same result but for rounding and quantised weights."""
 
-    def __post_init__(self) -> None:
-        problems = Problems()
+    def check(self, problems: Problems) -> None:
         problems.need(self.steps >= 1, f"steps is {self.steps}; it must be 1 or more")
         problems.need(self.epochs >= 0, f"epochs is {self.epochs}; it must be 0 or more")
         problems.need(1 <= self.batch_size <= 256, f"batch_size is {self.batch_size}; 1..256")
@@ -69,7 +81,6 @@ class TrainConfig:
             f"{kind} finds one learning rate for all: set loraplus_ratio to 0, take away the block "
             "learning rates and give the text encoders the UNet's rate or 0, or choose another optimiser",
         )
-        problems.finish("Train")
 
     @property
     def is_compact(self) -> bool:
@@ -80,9 +91,6 @@ class TrainConfig:
         """The config with these parts (lora, optimiser ...) in place of its own; None leaves one."""
         given = {name: part for name, part in parts.items() if part is not None}
         return dataclasses.replace(self, **given)
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
     def identity(self, needs_horizon: bool = False) -> str:
         """Digest of what can change the numbers of step k (docs/design.md, "A run is a folder").

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ...base.config import Config, Problems
 from ..config.captions import CaptionConfig
 from ..sdxl.buckets import BucketConfig
 from .dataset import Dataset, Interpolation, Sample, Subset
@@ -13,30 +14,33 @@ Role = Literal["as loaded", "training", "regularisation"]
 
 
 @dataclass(frozen=True)
-class SubsetConfig:
-    """What to change about every subset of a dataset; the defaults change nothing.
+class SubsetConfig(Config):
+    """What to change about every subset of a dataset; the defaults change nothing."""
 
-    ``repeats`` 0, ``captions``, ``flip``, ``interpolation`` and ``buckets`` None leave what is there.
-    ``loss_weight`` multiplies the weights of the pictures (kohya's prior_loss_weight for
-    regularisation pictures). ``preserve``: the target is the model's own answer, with the LoRA off
-    (kohya's diff_output_preservation).
-    """
+    title = "Dataset options"
 
     repeats: int = 0
+    """Each image comes so many times in an epoch, 0 or more; 0 leaves what is there."""
     role: Role = "as loaded"
+    """The images are for this, training or regularisation; `as loaded` leaves what is there."""
     loss_weight: float = 1.0
+    """The weights of the images are multiplied by this, 0 or more (kohya's prior_loss_weight for
+    regularisation images)."""
     flip: bool | None = None
+    """The images are cached flipped left to right as well; None leaves what is there."""
     interpolation: Interpolation | None = None
+    """The images are resized in this way; None leaves what is there."""
     captions: CaptionConfig | None = None
+    """The captions are read in this way; None leaves what is there."""
     buckets: BucketConfig | None = None
+    """The images are grouped by shape in this way; None leaves what is there."""
     preserve: bool = False
+    """The target is the model's own prediction, with the LoRA off (kohya: diff_output_preservation)."""
 
-    def __post_init__(self) -> None:
-        if self.repeats < 0 or self.loss_weight < 0:
-            raise ValueError(
-                f"Dataset options: repeats ({self.repeats}) and loss_weight ({self.loss_weight}) must "
-                "be 0 or more."
-            )
+    def check(self, problems: Problems) -> None:
+        for name in ("repeats", "loss_weight"):
+            value = getattr(self, name)
+            problems.need(value >= 0, f"{name} is {value}; it must be 0 or more")
 
 
 def merged(datasets: Iterable[Dataset]) -> Dataset:
@@ -48,24 +52,24 @@ def merged(datasets: Iterable[Dataset]) -> Dataset:
     return Dataset(subsets, tuple(problems), ", ".join(triggers))
 
 
-def with_options(dataset: Dataset, options: SubsetConfig) -> Dataset:
-    """The dataset, each subset with what ``options`` say."""
-    subsets = tuple(_changed(subset, options) for subset in dataset.subsets)
+def with_options(dataset: Dataset, config: SubsetConfig) -> Dataset:
+    """The dataset, each subset with what ``config`` says."""
+    subsets = tuple(_changed(subset, config) for subset in dataset.subsets)
     return replace(dataset, subsets=subsets)
 
 
-def _changed(subset: Subset, options: SubsetConfig) -> Subset:
+def _changed(subset: Subset, config: SubsetConfig) -> Subset:
     def weighed(sample: Sample) -> Sample:
-        return replace(sample, weight=sample.weight * options.loss_weight)
+        return replace(sample, weight=sample.weight * config.loss_weight)
 
     return replace(
         subset,
-        repeats=options.repeats or subset.repeats,
-        is_reg=subset.is_reg if options.role == "as loaded" else options.role == "regularisation",
+        repeats=config.repeats or subset.repeats,
+        is_reg=subset.is_reg if config.role == "as loaded" else config.role == "regularisation",
         samples=tuple(map(weighed, subset.samples)),
-        flip=subset.flip if options.flip is None else options.flip,
-        interpolation=options.interpolation or subset.interpolation,
-        captions=options.captions or subset.captions,
-        buckets=options.buckets or subset.buckets,
-        preserves=options.preserve or subset.preserves,
+        flip=subset.flip if config.flip is None else config.flip,
+        interpolation=config.interpolation or subset.interpolation,
+        captions=config.captions or subset.captions,
+        buckets=config.buckets or subset.buckets,
+        preserves=config.preserve or subset.preserves,
     )

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...base.config import Problems
 from ..config.about import About
 from ..config.cache import CacheConfig, TextConfig
 from ..config.checkpoints import CheckpointConfig, Precision
 from ..config.lora import LoraConfig
 from ..config.loss import LossConfig
 from ..config.optimiser import OptimiserConfig
-from ..config.problems import Problems
 from ..config.train import TrainConfig
 from ..config.validation import ValidationConfig
 from .arguments import HONOURED

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ...base.config import Problems
 from ..config.captions import CaptionConfig
-from ..config.problems import Problems
 from ..dataset.dataset import Interpolation
 from ..sdxl.buckets import BucketConfig
 from .arguments import BUCKETS, CAPTIONS, HONOURED, Key

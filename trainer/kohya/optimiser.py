@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from ...base.config import Problems
 from ..config.optimiser import LrSchedule
 from ..config.optimisers import ADAMW_ALIKE, OptimiserType, find_kind, is_relative, parse_arguments
-from ..config.problems import Problems
 
 SCHEDULE_ARGUMENTS = {
     "piecewise_constant": {"step_rules": "step_rules"},

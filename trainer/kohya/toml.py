@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..config.problems import Problems
+from ...base.config import Problems
 from ..dataset.caption_files import decode_text
 from .arguments import HONOURED, Key
 from .unused import IGNORED, REFUSED

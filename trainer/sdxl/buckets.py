@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from ...base.config import Config, Problems
 from .constants import LATENT_PIXELS
 
 Size = tuple[int, int]
@@ -12,51 +13,60 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class BucketConfig:
-    """How pictures are grouped by shape. Sizes in pixels, (width, height); checked when made.
+class BucketConfig(Config):
+    """How images are grouped by shape, as in kohya."""
 
-    ``min_reso`` is rounded down and ``max_reso`` up to a multiple of ``step``, as in kohya.
-    """
+    title = "Bucket settings"
 
     resolution: Size = (1024, 1024)
+    """Images are resized to about the area of this (width, height) in pixels, at least 8 by 8; without
+    buckets to exactly this size, of multiples of 8."""
     enabled: bool = True
+    """Images are grouped by shape; off crops all to ``resolution``."""
     min_reso: int = 704
+    """No side of a bucket is shorter than this number of pixels, rounded down to a multiple of ``step``;
+    it must be at least ``step`` and at most the resolution's smaller side."""
     max_reso: int = 2048
+    """No side of a bucket is longer than this number of pixels, rounded up to a multiple of ``step``; it
+    must be at least the resolution's larger side."""
     step: int = 64
+    """The sides of buckets are multiples of this number of pixels, itself a multiple of 8."""
     no_upscale: bool = False
+    """Images are never enlarged; small ones get smaller buckets (kohya: bucket_no_upscale)."""
 
-    def __post_init__(self) -> None:
-        problems = self._problems()
-        if problems:
-            raise ValueError("Bucket settings: " + " ".join(problems))
-
-    def _problems(self) -> list[str]:
+    def check(self, problems: Problems) -> None:
         if min(self.resolution) < LATENT_PIXELS:
-            return [
-                f"resolution is {self.resolution}; give at least {LATENT_PIXELS} by {LATENT_PIXELS}."
-            ]
-        if not self.enabled:
-            if any(side % LATENT_PIXELS for side in self.resolution):
-                return [
-                    f"without buckets resolution must be a multiple of 8, got {self.resolution}."
-                ]
-            return []
-        if self.step < LATENT_PIXELS or self.step % LATENT_PIXELS:
-            return [f"step must be a multiple of {LATENT_PIXELS} (64 is usual), got {self.step}."]
-        problems = []
-        if self.lowest < self.step:
-            problems.append(f"min_reso must be at least the step {self.step}, got {self.min_reso}.")
-        if self.lowest > min(self.resolution):
             problems.append(
-                f"min_reso {self.min_reso} is above the resolution's smaller side "
-                f"{min(self.resolution)}; lower min_reso or raise the resolution."
+                f"resolution is {self.resolution}; give at least {LATENT_PIXELS} by {LATENT_PIXELS}"
             )
-        if self.highest < max(self.resolution):
+        elif not self.enabled:
+            problems.need(
+                not any(side % LATENT_PIXELS for side in self.resolution),
+                f"without buckets resolution must be a multiple of 8, got {self.resolution}",
+            )
+        elif self.step < LATENT_PIXELS or self.step % LATENT_PIXELS:
             problems.append(
-                f"max_reso {self.max_reso} is below the resolution's larger side "
-                f"{max(self.resolution)}; raise max_reso or lower the resolution."
+                f"step must be a multiple of {LATENT_PIXELS} (64 is usual), got {self.step}"
             )
-        return problems
+        else:
+            self._check_sides(problems)
+
+    def _check_sides(self, problems: Problems) -> None:
+        """What is wrong with the sides of buckets of a sound resolution and step."""
+        problems.need(
+            self.lowest >= self.step,
+            f"min_reso must be at least the step {self.step}, got {self.min_reso}",
+        )
+        problems.need(
+            self.lowest <= min(self.resolution),
+            f"min_reso {self.min_reso} is above the resolution's smaller side "
+            f"{min(self.resolution)}; lower min_reso or raise the resolution",
+        )
+        problems.need(
+            self.highest >= max(self.resolution),
+            f"max_reso {self.max_reso} is below the resolution's larger side "
+            f"{max(self.resolution)}; raise max_reso or lower the resolution",
+        )
 
     @property
     def lowest(self) -> int:

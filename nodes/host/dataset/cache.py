@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from dataclasses import dataclass
 
 from ....trainer.batches.class_captions import lasting_texts
 from ....trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
@@ -25,52 +24,46 @@ from .clear_cache import keep_within
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class CacheRequest:
-    """What the Cache Latents node was given."""
+def build_cache(
+    dataset: Dataset,
+    vae: Vae,
+    clip: Clip | None,
+    config: CacheConfig,
+    node_id: str | None = None,
+    limit_gb: float = 0.0,
+) -> tuple[CachedDataset, str]:
+    """Encode what is missing in the cache; the cached dataset and a report of its buckets.
 
-    dataset: Dataset
-    vae: Vae
-    clip: Clip | None
-    settings: CacheConfig
-    node_id: str | None = None
-    limit_gb: float = 0.0
-
-
-def build_cache(request: CacheRequest) -> tuple[CachedDataset, str]:
-    """Encode what the cache lacks; the cached dataset and a report of its buckets."""
-    if request.clip is not None:
-        text.check_clip(request.clip)
-    settings = request.settings
-    recipe = latent_recipe(settings, request.vae)
+    ``clip`` None: captions are encoded later. ``limit_gb``: the cache is then kept below so many GB; 0
+    for no limit.
+    """
+    if clip is not None:
+        text.check_clip(clip)
+    latents = latent_config(config, vae)
     with cache_store() as store:
-        cached = encode_pictures(
-            request.dataset, recipe, request.vae, store, settings.batch_size, request.node_id
-        )
-        cached = dataclasses.replace(cached, texts=settings.texts)
-        if request.clip is not None:
-            fingerprint = encode_captions(
-                cached, request.clip, TrainConfig(), store, request.node_id
-            )
+        cached = encode_pictures(dataset, latents, vae, store, config.batch_size, node_id)
+        cached = dataclasses.replace(cached, texts=config.texts)
+        if clip is not None:
+            fingerprint = encode_captions(cached, clip, TrainConfig(), store, node_id)
             cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
-        size = keep_within(request.limit_gb, cached, store)
+        size = keep_within(limit_gb, cached, store)
     return cached, _report(cached) + (f"\n{size}" if size else "")
 
 
-def latent_recipe(settings: CacheConfig, vae: Vae) -> LatentConfig:
-    """How Cache Latents with these settings makes latents with this VAE."""
+def latent_config(config: CacheConfig, vae: Vae) -> LatentConfig:
+    """How Cache Latents with this config makes latents with this VAE."""
     return LatentConfig(
-        settings.buckets,
+        config.buckets,
         images.vae_fingerprint(vae),
-        settings.flip,
-        settings.kohya,
-        more_buckets=tuple(map(settings.buckets.at, settings.more_resolutions)),
+        config.flip,
+        config.kohya,
+        more_buckets=tuple(map(config.buckets.at, config.more_resolutions)),
     )
 
 
 def encode_pictures(
     dataset: Dataset,
-    recipe: LatentConfig,
+    config: LatentConfig,
     vae: Vae,
     store: Store,
     batch_size: int = 1,
@@ -85,7 +78,7 @@ def encode_pictures(
 
     return cache_latents(
         dataset,
-        recipe,
+        config,
         lambda pixels: images.encode_pixels(vae, pixels),
         store,
         batch_size=batch_size,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,16 +24,6 @@ from .rejects_sheet import rejects_sheet
 _ROWS_PER_UPDATE = 100
 
 
-@dataclass(frozen=True)
-class CurateRequest:
-    """What the Curate Dataset node was given."""
-
-    dataset: Dataset
-    options: CurateConfig
-    buckets: BucketConfig
-    node_id: str | None = None
-
-
 class _Examined(NamedTuple):
     """The findings of each picture file, and how diverse the set is."""
 
@@ -50,15 +39,18 @@ class _Examined(NamedTuple):
         return {path: reason for path, reason in reasons.items() if reason}
 
 
-def curate_dataset(request: CurateRequest) -> tuple[Dataset, Tensor, str]:
-    """The kept pictures, a sheet of those left out (or a grey stand-in), and the report.
+def curate_dataset(
+    dataset: Dataset, config: CurateConfig, buckets: BucketConfig, node_id: str | None = None
+) -> tuple[Dataset, Tensor, str]:
+    """The kept images, a sheet of those left out (or a grey stand-in), and the report.
 
-    Training and regularisation pictures are apart: one may be in both.
+    Training and regularisation images are apart: one may be in both.
     """
-    dataset = request.dataset
     samples = [sample for _, sample in dataset.samples()]
-    measured = measure_pictures(samples, Store(folders.cache_root()), request.node_id)
-    training, reg = (_examine(request, measured, is_reg) for is_reg in (False, True))
+    measured = measure_pictures(samples, Store(folders.cache_root()), node_id)
+    training, reg = (
+        _examine(dataset, is_reg, measured, config, buckets, node_id) for is_reg in (False, True)
+    )
     leaving, leaving_reg = training.rejected(), reg.rejected()
     broken = [Problem(path, why) for path, why in measured.items() if isinstance(why, str)]
     kept = _without(dataset, leaving, leaving_reg)
@@ -67,16 +59,21 @@ def curate_dataset(request: CurateRequest) -> tuple[Dataset, Tensor, str]:
     sheet = to_image(rejects_sheet(rejected)) if rejected else empty_image()
     listed = [*training.findings.values(), *reg.findings.values()]
     findings = [finding for found in listed for finding in found]
-    return kept, sheet, report(dataset, kept, findings, request.options, training.diversity)
+    return kept, sheet, report(dataset, kept, findings, config, training.diversity)
 
 
 def _examine(
-    request: CurateRequest, measured: dict[Path, Measured | str], is_reg: bool
+    dataset: Dataset,
+    is_reg: bool,
+    measured: dict[Path, Measured | str],
+    config: CurateConfig,
+    buckets: BucketConfig,
+    node_id: str | None,
 ) -> _Examined:
-    """What the checks say of the training or of the regularisation pictures, each file taken once."""
+    """What the checks say of the training or of the regularisation images, each file taken once."""
     findings: dict[Path, list[Finding]] = {}
     entries: list[Entry] = []
-    for subset, sample in request.dataset.samples():
+    for subset, sample in dataset.samples():
         if subset.is_reg != is_reg or sample.path in findings:
             continue
         result = measured[sample.path]
@@ -86,7 +83,7 @@ def _examine(
             continue
         entry = Entry(subset, sample, result)
         entries.append(entry)
-        findings[sample.path] = list(single_findings(entry, request.options, request.buckets))
+        findings[sample.path] = list(single_findings(entry, config, buckets))
 
     def rank(entry: Entry) -> tuple[bool, bool, int, bool]:
         """Sorts first what is kept of copies: unobjectionable, large, captioned."""
@@ -95,12 +92,12 @@ def _examine(
         return excluded, bool(found), -width * height, not entry.sample.caption
 
     entries.sort(key=rank)
-    if request.options.exact_duplicates != "off":
-        entries, copies = _distinct(entries, request.options.exact_duplicates == "exclude")
+    if config.exact_duplicates != "off":
+        entries, copies = _distinct(entries, config.exact_duplicates == "exclude")
         for path, finding in copies:
             findings[path].append(finding)
     entries.sort(key=lambda entry: (*rank(entry), -entry.sample.stamp.size))
-    copies, diversity = _near(entries, request)
+    copies, diversity = _near(entries, config, node_id)
     for path, finding in copies:
         findings[path].append(finding)
     return _Examined(findings, diversity)
@@ -122,13 +119,13 @@ def _distinct(
 
 
 def _near(
-    ranked: Sequence[Entry], request: CurateRequest
+    ranked: Sequence[Entry], config: CurateConfig, node_id: str | None
 ) -> tuple[list[tuple[Path, Finding]], str]:
     """Findings about near duplicates of better pictures, and a line about diversity."""
     if not ranked:
         return [], ""
-    mode, least = request.options.near_duplicates, request.options.agreement_threshold
-    bar = NodeProgress(len(ranked), request.node_id)
+    mode, least = config.near_duplicates, config.agreement_threshold
+    bar = NodeProgress(len(ranked), node_id)
 
     def on_row(row: int) -> None:
         check_interrupt()

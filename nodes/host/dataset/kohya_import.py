@@ -23,8 +23,8 @@ PASTED = "the pasted config"
 
 
 @dataclass(frozen=True)
-class ImportRequest:
-    """A config by its path or as a text, which goes before; the same for a dataset toml."""
+class ConfigSource:
+    """Where a config comes from: its path, or its text, which overrides it; the same for a dataset toml."""
 
     config: str = ""
     dataset_config: str = ""
@@ -52,10 +52,10 @@ class Imported:
     report: str
 
 
-def import_kohya(request: ImportRequest) -> Imported:
+def import_kohya(given: ConfigSource) -> Imported:
     """Read the config and its dataset. ValueError says what is wrong with either."""
-    config = read_config(request)
-    find = partial(locate, what="dataset folder", places=request.places())
+    config = read_config(given)
+    find = partial(locate, what="dataset folder", places=given.places())
     with file_index() as index, collection_paused():
         dataset = read_folders(config.folders, find, index)
     dataset = replace(dataset, trigger=config.trigger)
@@ -63,23 +63,23 @@ def import_kohya(request: ImportRequest) -> Imported:
     return Imported(config, dataset, previews, f"{config.report}\n{dataset.report()}")
 
 
-def import_stamp(request: ImportRequest) -> str:
+def import_stamp(given: ConfigSource) -> str:
     """Changes with every file that the import reads; opens the configs only."""
     try:
-        config = read_config(request)
-        find = partial(locate, what="dataset folder", places=request.places())
+        config = read_config(given)
+        find = partial(locate, what="dataset folder", places=given.places())
         return digest(repr(config), folders_stamp(config.folders, find))
     except ValueError as problem:
         return str(problem)
 
 
-def read_config(request: ImportRequest) -> KohyaConfig:
-    """The settings of the config, without its pictures."""
-    places = request.places()
-    name, text = _contents(request.config, request.text, "config", places)
+def read_config(given: ConfigSource) -> KohyaConfig:
+    """The settings of the config, without its images."""
+    places = given.places()
+    name, text = _contents(given.config, given.text, "config", places)
     source = Source(name, text)
-    if request.dataset_config.strip() or request.dataset_text.strip():
-        named = request.dataset_config, request.dataset_text
+    if given.dataset_config.strip() or given.dataset_text.strip():
+        named = given.dataset_config, given.dataset_text
         source = Source(name, text, *_contents(*named, "dataset config", places))
     return import_config(source, lambda path, what: locate(path, what, places))
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
+from ....base.config import Config
 from ....trainer.dataset import folders as picture_folders
 from ....trainer.dataset.contact_sheet import contact_sheet
 from ....trainer.dataset.dataset import Dataset
@@ -23,19 +25,27 @@ from .gc_pause import collection_paused
 log = logging.getLogger(__name__)
 
 KIND = "thumbnails"
-CAPTION_LINES = ("first", "all")
+CaptionLines = Literal["first", "all"]
 
 
 @dataclass(frozen=True)
-class LoadRequest:
-    """What the Load Dataset node was given."""
+class LoadConfig(Config):
+    """Which folder is read, and how."""
 
-    folder: str
-    repeats: int
-    regularisation_folder: str
-    caption_extension: str
-    recursive: bool
-    caption_lines: str
+    title = "Load Dataset"
+
+    folder: str = "lora_loop_example"
+    """This folder holds the images: a full path, or one below ComfyUI's input directory."""
+    repeats: int = 1
+    """Each image comes so many times in an epoch, unless its folder's name brings a number."""
+    regularisation_folder: str = ""
+    """This folder holds regularisation images (kohya: reg_data_dir); empty for none."""
+    caption_extension: str = ".txt"
+    """The names of caption files end with this."""
+    recursive: bool = False
+    """Sub-folders without a number are read as well, of any depth."""
+    caption_lines: CaptionLines = "first"
+    """These lines of a caption file are its caption; of several one is taken at each step."""
 
     def paths(self) -> tuple[Path, Path | None]:
         """The folder and the one of regularisation pictures; ValueError for one that is not there."""
@@ -53,26 +63,24 @@ def folder_problem(folder: str | None) -> str:
     return ""
 
 
-def folder_stamp(request: LoadRequest) -> str:
+def folder_stamp(config: LoadConfig) -> str:
     """Changes with every file that the node reads; opens none."""
-    root, reg_root = request.paths()
-    return picture_folders.folder_stamp(
-        root, reg_root, request.caption_extension, request.recursive
-    )
+    root, reg_root = config.paths()
+    return picture_folders.folder_stamp(root, reg_root, config.caption_extension, config.recursive)
 
 
-def load_dataset(request: LoadRequest) -> tuple[Dataset, np.ndarray]:
+def load_dataset(config: LoadConfig) -> tuple[Dataset, np.ndarray]:
     """The dataset and its contact sheet, uint8 RGB."""
-    root, reg_root = request.paths()
+    root, reg_root = config.paths()
     with file_index() as index, collection_paused():
         dataset = scan_folder(
             root,
             reg_root=reg_root,
-            caption_extension=request.caption_extension,
-            repeats=request.repeats,
+            caption_extension=config.caption_extension,
+            repeats=config.repeats,
             index=index,
-            recursive=request.recursive,
-            all_lines=request.caption_lines == "all",
+            recursive=config.recursive,
+            all_lines=config.caption_lines == "all",
         )
     digests = {sample.path: sample.digest for _, sample in dataset.samples()}
     with cache_store() as store:

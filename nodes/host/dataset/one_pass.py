@@ -21,7 +21,7 @@ from ..cache_folder import cache_store
 from ..model import vae as images
 from ..model.host_types import Vae
 from ..progress import check_interrupt
-from .cache import latent_recipe
+from .cache import latent_config
 
 
 class Reader:
@@ -104,23 +104,23 @@ class OnePass(Reader):
 
 @contextmanager
 def one_pass(
-    dataset: Dataset, samples: Mapping[str, Sample], vae: Vae, settings: CacheConfig
+    dataset: Dataset, samples: Mapping[str, Sample], vae: Vae, config: CacheConfig
 ) -> Iterator[OnePass]:
     """A reader of these samples, by digest, that also puts their latents where Cache Latents looks.
 
     Raises ValueError as Cache Latents does; for pictures that fit no bucket before any is read.
     """
-    recipe = latent_recipe(settings, vae)
+    latents = latent_config(config, vae)
     wanted = dataset.replace_samples(lambda sample: sample if sample.digest in samples else None)
     with cache_store() as store:
-        _, jobs = plan_latents(wanted, recipe, store)
+        _, jobs = plan_latents(wanted, latents, store)
         with LatentWriter(
             lambda pixels: images.encode_pixels(vae, pixels),
             store,
-            settings.batch_size,
+            config.batch_size,
             lambda _: check_interrupt(),
         ) as writer:
-            yield OnePass(jobs, recipe.kohya, writer)
+            yield OnePass(jobs, config.kohya, writer)
 
 
 def _bytes_of(sample: Sample) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,10 @@ from ....tagger import (
     MergePolicy,
     ModelFiles,
     Outcome,
-    Provider,
     Tag,
     TagConfig,
     Tagger,
+    TaggerConfig,
     count_tags,
     frequency_table,
     local_names,
@@ -50,28 +50,6 @@ KIND = "tags"
 TOP_TAGS = 30
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TagRequest:
-    """What the WD14 Tag node was given."""
-
-    dataset: Dataset
-    model: str
-    options: TagConfig
-    policy: MergePolicy
-    provider: Provider = "auto"
-    batch_size: int = 8
-    node_id: str | None = None
-    model_path: str = ""
-    fast_decode: bool = False
-    vae: Vae | None = None
-    cache_settings: CacheConfig | None = None
-
-    @property
-    def is_fast(self) -> bool:
-        """Whether JPEGs come at a fraction of their size; the VAE needs them whole."""
-        return self.fast_decode and self.vae is None
 
 
 class Tagged(NamedTuple):
@@ -114,15 +92,53 @@ def find_model(name: str, node_id: str | None) -> ModelFiles:
     return download(name, places[0], show)
 
 
-def tag_dataset(request: TagRequest) -> Tagged:
-    """Tag every picture. One that breaks or changes meanwhile is left out, and the report says so.
+def tag_dataset(
+    dataset: Dataset,
+    tagger: TaggerConfig,
+    config: TagConfig,
+    policy: MergePolicy,
+    *,
+    vae: Vae | None = None,
+    cache: CacheConfig | None = None,
+    node_id: str | None = None,
+) -> Tagged:
+    """Tag every image. One that breaks or changes meanwhile is left out, and the report says so.
 
-    Raises ValueError when pictures changed before, when none is left, or when the model is at fault.
+    ``vae``: the latents of ``cache``, else of Cache Latents' defaults, are made in the same pass.
+
+    Raises ValueError when images changed before, when none is left, or when the model is at fault.
     """
-    check_unchanged(request.dataset)
-    skipped = _captioned(request.dataset) if request.policy == "skip" else frozenset()
-    policy = "append" if request.policy == "skip" else request.policy
-    found = _found(request, [s for _, s in request.dataset.samples() if s.path not in skipped])
+    check_unchanged(dataset)
+    if vae is not None:  # it needs JPEGs whole
+        tagger = dataclasses.replace(tagger, fast_decode=False)
+
+    def reader(missing: Mapping[str, Sample]) -> AbstractContextManager[Reader]:
+        if vae is None:
+            return nullcontext(Reader(tagger.fast_decode))
+        return one_pass(dataset, missing, vae, cache or CacheConfig())
+
+    skipped = _captioned(dataset) if policy == "skip" else frozenset()
+    samples = [sample for _, sample in dataset.samples() if sample.path not in skipped]
+    found = _found(samples, tagger, config, reader, node_id)
+    tagged, names, problems = _with_tags(dataset, found, skipped, policy, config.separator)
+    counts = count_tags(names)
+    head = [f"{len(names)} pictures tagged with {tagger.name} {found.where}".rstrip()]
+    if skipped:
+        head.append(f"{len(skipped)} skipped, for they have a caption")
+    if found.latents:
+        head.append(f"{found.latents} latents made in the same pass, for Cache Latents")
+    return Tagged(tagged, _report(head, problems, counts), frequency_table(counts))
+
+
+def _with_tags(
+    dataset: Dataset,
+    found: Found,
+    skipped: frozenset[Path],
+    policy: MergePolicy,
+    separator: str,
+) -> tuple[Dataset, list[list[str]], list[Problem]]:
+    """The dataset with the tags in its captions, the tags of each image, and what is left out."""
+    policy = "append" if policy == "skip" else policy
     names: list[list[str]] = []
     problems: list[Problem] = []
 
@@ -134,21 +150,14 @@ def tag_dataset(request: TagRequest) -> Tagged:
             problems.append(Problem(sample.path, found.lost[sample.digest]))
             return None
         names.append([tag.name for tag in tags])
-        caption = merge(sample.caption, names[-1], policy, request.options.separator)
+        caption = merge(sample.caption, names[-1], policy, separator)
         return dataclasses.replace(sample, caption=caption, tags=tags)
 
-    dataset = request.dataset.replace_samples(tagged)
+    dataset = dataset.replace_samples(tagged)
     if problems and not dataset.image_count:
         raise ValueError(f"No picture could be tagged. {problems[0].path}: {problems[0].reason}")
     dataset = dataclasses.replace(dataset, problems=(*dataset.problems, *problems))
-    counts = count_tags(names)
-    model = request.model_path.strip() or request.model
-    head = [f"{len(names)} pictures tagged with {model} {found.where}".rstrip()]
-    if skipped:
-        head.append(f"{len(skipped)} skipped, for they have a caption")
-    if found.latents:
-        head.append(f"{found.latents} latents made in the same pass, for Cache Latents")
-    return Tagged(dataset, _report(head, problems, counts), frequency_table(counts))
+    return dataset, names, problems
 
 
 def _captioned(dataset: Dataset) -> frozenset[Path]:
@@ -160,10 +169,10 @@ def _captioned(dataset: Dataset) -> frozenset[Path]:
     )
 
 
-def _files(request: TagRequest) -> ModelFiles:
-    if request.model_path.strip():
-        return model_at(folders.tagger_path(request.model_path))
-    return find_model(request.model, request.node_id)
+def _files(config: TaggerConfig, node_id: str | None) -> ModelFiles:
+    if config.model_path.strip():
+        return model_at(folders.tagger_path(config.model_path))
+    return find_model(config.model, node_id)
 
 
 @dataclass(frozen=True)
@@ -185,22 +194,28 @@ class _Memory:
         return digest(KIND, self.contents, picture, *(["fast"] if self.fast_decode else []))
 
 
-def _found(request: TagRequest, samples: Sequence[Sample]) -> Found:
+def _found(
+    samples: Sequence[Sample],
+    running: TaggerConfig,
+    config: TagConfig,
+    open_reader: Callable[[Mapping[str, Sample]], AbstractContextManager[Reader]],
+    node_id: str | None,
+) -> Found:
     """The tags of the samples; never the probabilities of more than a batch of them at a time.
 
     What is remembered is not inferred again, and the model is opened only for the rest.
     """
     if not samples:
         return Found({}, {}, "")
-    files = _files(request)
+    files = _files(running, node_id)
     labels = read_labels(files.tags)
     contents = digest(content_digest(files.model), content_digest(files.tags))
-    memory = _Memory(Store(folders.cache_root()), contents, request.is_fast)
+    memory = _Memory(Store(folders.cache_root()), contents, running.fast_decode)
     found = Found({}, {}, "from the cache")
     missing: dict[str, Sample] = {}
 
     def take(picture: str, row: np.ndarray) -> None:
-        found.tags[picture] = select(row, labels, request.options)
+        found.tags[picture] = select(row, labels, config)
 
     with collection_paused():
         for picture, sample in {sample.digest: sample for sample in samples}.items():
@@ -212,10 +227,12 @@ def _found(request: TagRequest, samples: Sequence[Sample]) -> Found:
                 take(picture, row)
     if not missing:
         return found
-    tagger, where = REGISTRY.tagger(files, contents, request.provider, request.batch_size)
+    tagger, where = REGISTRY.tagger(files, contents, running.provider, running.batch_size)
     remembered = f" ({len(found.tags)} from the cache)" if found.tags else ""
-    with _reader(request, missing) as reader:
-        for picture, outcome in _inferred(tagger, where, missing, reader, request):
+    show = NodeProgress(len(missing), node_id)
+    with open_reader(missing) as reader:
+        inferred = _inferred(tagger, missing, reader, running.batch_size)
+        for done, (picture, outcome) in enumerate(inferred, 1):
             if isinstance(outcome, ValueError):
                 found.lost[picture] = str(outcome)
                 log.warning("LoRA Loop: %s is not tagged: %s", missing[picture].path, outcome)
@@ -223,27 +240,19 @@ def _found(request: TagRequest, samples: Sequence[Sample]) -> Found:
                 memory.save(picture, outcome)
                 take(picture, outcome)
                 reader.tagged(picture)
+            show.update(done, f"tagged {done}/{len(missing)} {where}")
     return found._replace(where=where + remembered, latents=reader.latents)
 
 
-def _reader(request: TagRequest, missing: Mapping[str, Sample]) -> AbstractContextManager[Reader]:
-    if request.vae is None:
-        return nullcontext(Reader(request.is_fast))
-    settings = request.cache_settings or CacheConfig()
-    return one_pass(request.dataset, missing, request.vae, settings)
-
-
 def _inferred(
-    tagger: Tagger, where: str, missing: Mapping[str, Sample], reader: Reader, request: TagRequest
+    tagger: Tagger, missing: Mapping[str, Sample], reader: Reader, batch_size: int
 ) -> Iterator[tuple[str, Outcome]]:
-    """Every missing picture with its probabilities, or with the reason why it has none."""
-    bar = NodeProgress(len(missing), request.node_id)
+    """Every missing image with its probabilities, or with the reason why it has none."""
     samples = reader.ordered(missing)
-    with closing(tagger.rows(samples.values(), request.batch_size, reader.decode)) as rows:
-        for done, (picture, outcome) in enumerate(zip(samples, rows, strict=True), 1):
+    with closing(tagger.rows(samples.values(), batch_size, reader.decode)) as rows:
+        for picture, outcome in zip(samples, rows, strict=True):
             check_interrupt()
             yield picture, outcome
-            bar.update(done, f"tagged {done}/{len(missing)} {where}")
 
 
 def _report(

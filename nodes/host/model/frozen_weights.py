@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 GIB = 1024**3
 
 
-def frozen_weights(patcher: ModelPatcher, speed: SpeedConfig, prefetch: bool = False) -> Weights:
-    """The weights of a MODEL as the settings ask for them; ``prefetch``: layer by layer ahead."""
-    device, name = patcher.load_device, speed.frozen_weights
+def frozen_weights(patcher: ModelPatcher, speed: SpeedConfig) -> Weights:
+    """The weights of a MODEL as the settings ask for them."""
+    device, name, prefetch = patcher.load_device, speed.frozen_weights, speed.prefetch_weights
     units = stream_units(patcher.model.diffusion_model)
     storage: Storage = ComfyWeights()
     if name != "as loaded":

@@ -13,6 +13,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from ....base.config import Config, Problems
 from ....trainer.kohya.prompt_lines import parse_prompts
 from ....trainer.sdxl.constants import LATENT_CHANNELS, LATENT_PIXELS
 from ..model.clip import conditioning
@@ -43,47 +44,59 @@ class Shot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PreviewConfig:
-    """What to sample and when. prompts: lines of `trainer.prompts`, whose options go before the other
-    settings; every: steps between previews, 0 for never; at_start: also before the first step;
-    every_epochs: epochs between previews, goes before every if above 0; strengths: of the LoRA, each
-    prompt once with each."""
+class PreviewConfig(Config):
+    """What to sample and when."""
+
+    title = "Preview settings"
 
     prompts: tuple[str, ...] = ()
+    """Each of these lines (see `trainer.kohya.prompt_lines`) gives a preview; its options override the
+    other settings."""
     negative: str = ""
+    """The previews have this negative prompt."""
     every: int = 250
+    """Previews are made every so many optimiser steps; 0 for never."""
     width: int = 1024
+    """The previews are so many pixels wide, a multiple of 8 and at least 16."""
     height: int = 1024
+    """The previews are so many pixels high, a multiple of 8 and at least 16."""
     steps: int = 20
+    """A preview takes so many sampling steps, 1 or more."""
     cfg: float = 6.0
+    """Classifier-free guidance has this scale."""
     sampler: str = "euler"
+    """The previews are made by this sampler of ComfyUI's."""
     scheduler: str = "normal"
+    """The noise levels are those of this scheduler of ComfyUI's."""
     seed: int = 1
+    """This number fixes the noise of each preview, the same every time."""
     at_start: bool = False
+    """Previews are made before the first step as well."""
     every_epochs: int = 0
+    """Previews are made every so many epochs; above 0 this overrides ``every``."""
     strengths: tuple[float, ...] = (1.0,)
+    """Each prompt is sampled once with the LoRA at each of these strengths, -10 to 10."""
 
-    def __post_init__(self) -> None:
-        problems = []
-        if self.every < 0:
-            problems.append(f"every is {self.every}; 0 turns previews off")
-        if self.every_epochs < 0:
-            problems.append(f"every_epochs is {self.every_epochs}; 0 lets every count")
-        if not self.strengths or not all(-10 <= strength <= 10 for strength in self.strengths):
-            problems.append(f"strengths are {self.strengths}; give one or more between -10 and 10")
-        if self.width % 8 or self.height % 8 or min(self.width, self.height) < 16:
-            problems.append(
-                f"size is {self.width} x {self.height}; use multiples of 8, 16 at least"
-            )
-        if self.steps < 1:
-            problems.append(f"steps is {self.steps}; it must be 1 or more")
+    def check(self, problems: Problems) -> None:
+        problems.need(self.every >= 0, f"every is {self.every}; 0 turns previews off")
+        problems.need(
+            self.every_epochs >= 0, f"every_epochs is {self.every_epochs}; 0 lets every count"
+        )
+        problems.need(
+            bool(self.strengths) and all(-10 <= strength <= 10 for strength in self.strengths),
+            f"strengths are {self.strengths}; give one or more between -10 and 10",
+        )
+        problems.need(
+            not (self.width % 8 or self.height % 8) and min(self.width, self.height) >= 16,
+            f"size is {self.width} x {self.height}; use multiples of 8, 16 at least",
+        )
+        problems.need(self.steps >= 1, f"steps is {self.steps}; it must be 1 or more")
         for name in dict.fromkeys((self.sampler, *(shot.sampler for shot in self.shots()))):
-            if name not in samplers():
-                problems.append(f"this ComfyUI has no sampler called {name!r}")
-        if self.scheduler not in schedulers():
-            problems.append(f"this ComfyUI has no scheduler called {self.scheduler!r}")
-        if problems:
-            raise ValueError("Preview settings: " + "; ".join(problems) + ".")
+            problems.need(name in samplers(), f"this ComfyUI has no sampler called {name!r}")
+        problems.need(
+            self.scheduler in schedulers(),
+            f"this ComfyUI has no scheduler called {self.scheduler!r}",
+        )
 
     @property
     def wanted(self) -> bool:

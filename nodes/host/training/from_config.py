@@ -22,8 +22,8 @@ from ....trainer.kohya.config import Files
 from ....trainer.lora_files.file import LoraModel, save_user_lora
 from ....trainer.runs.checkpoints import FOLDER as CHECKPOINTS
 from ....trainer.runs.start_from import Start
-from ..dataset.cache import CacheRequest, build_cache
-from ..dataset.kohya_import import Imported, ImportRequest, import_kohya, locate
+from ..dataset.cache import build_cache
+from ..dataset.kohya_import import ConfigSource, Imported, import_kohya, locate
 from ..lora.load import read_kohya
 from ..lora.save import file_metadata
 from ..model import unet
@@ -49,7 +49,7 @@ GOES_ON = "The state is saved: the same command goes on from there."
 class ConfigRun:
     """A config to train. Relative paths begin in ``directory``; what is given goes before the config."""
 
-    config: ImportRequest
+    config: ConfigSource
     directory: Path
     output: Path | None = None
     checkpoint: str = ""
@@ -98,8 +98,7 @@ def locate_new(name: str, directory: Path) -> Path:
 
 def _train(imported: Imported, loaded: Loaded, output: Path) -> Path:
     config = imported.config
-    cache = CacheRequest(imported.dataset, loaded.vae, loaded.clip, config.cache)
-    cached, report = build_cache(cache)
+    cached, report = build_cache(imported.dataset, loaded.vae, loaded.clip, config.cache)
     log.info("%s", report)
     request = Request(
         loaded.model,

@@ -105,7 +105,7 @@ def train_live(
     if captions.is_due(step):
         captions.encode()
     with training_session(), ExitStack() as stack:
-        weights = frozen_weights(model.patcher, config.speed, model.prefetch)
+        weights = frozen_weights(model.patcher, config.speed)
         network = beginning.network(model, config, weights)
         plan = _plan(model, data, config, network, beginning.folder, progress)
         mounting = stack.enter_context(Mounting(model, config, network, weights, plan))
@@ -148,5 +148,5 @@ def _loop_model(model: TrainedModel, data: TrainingData, config: TrainConfig) ->
     found = unet.training_model(model.patcher, config.loss)
     if not model.trains_text:
         return found
-    encode = clip_training.live_encode(model.clip, data.dataset.texts)
+    encode = clip_training.live_encode(model.trained_clip, data.dataset.texts)
     return dataclasses.replace(found, encode=encode)

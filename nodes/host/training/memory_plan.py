@@ -49,7 +49,7 @@ def _need(
     others = [t.rank for t in network.targets if not isinstance(t.module, nn.Conv2d)]
     chunks = 0
     if model.trains_text:
-        chunks = clip_training.chunks_of_longest(model.clip, cached)
+        chunks = clip_training.chunks_of_longest(model.trained_clip, cached)
     return Need(
         learned=learned_bytes(config.optimiser, network.parameters()),
         pixels=max(math.prod(item.bucket) for item in cached.items),

@@ -33,7 +33,6 @@ class Request:
     clip: Any = None
     vae: Any = None
     previews: PreviewConfig | None = None
-    prefetch: bool = False
     node_id: str | None = None
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     continue_stopped: bool = False
@@ -48,7 +47,7 @@ class Request:
     @property
     def model(self) -> TrainedModel:
         """MODEL and CLIP as they are trained."""
-        return TrainedModel(self.patcher, self.clip, self.trains_text, self.prefetch, self.managed)
+        return TrainedModel(self.patcher, self.clip, self.trains_text, self.managed)
 
     def origin(self) -> Origin | None:
         """Where the run begins, if not from scratch; raises ValueError where it cannot begin there."""

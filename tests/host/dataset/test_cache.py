@@ -64,7 +64,7 @@ def encoded(monkeypatch):
 
 
 def load(folder):
-    return loading.load_dataset(loading.LoadRequest(str(folder), 1, "", ".txt", False, "first"))
+    return loading.load_dataset(loading.LoadConfig(str(folder)))
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def build(tiny, encoded):
         encoded.clear()
         dataset, _ = load(folder)
         return cache.build_cache(
-            cache.CacheRequest(dataset, tiny.vae, tiny.clip, CacheConfig(scene.BUCKETS), **options)
+            dataset, tiny.vae, tiny.clip, CacheConfig(scene.BUCKETS), **options
         )
 
     return build

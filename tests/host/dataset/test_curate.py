@@ -33,8 +33,8 @@ def save(folder, name, picture, caption=None, **options):
 
 def curate(dataset, buckets=SMALL_BUCKETS, **options):
     """Kept file names, the sheet, the report; checks are off unless named."""
-    request = curating.CurateRequest(dataset, CurateConfig(**{**OFF, **options}), buckets)
-    kept, sheet, report = curating.curate_dataset(request)
+    config = CurateConfig(**{**OFF, **options})
+    kept, sheet, report = curating.curate_dataset(dataset, config, buckets)
     return [sample.path.name for _, sample in kept.samples()], sheet, report
 
 
@@ -54,8 +54,7 @@ def folder(tmp_path):
 
 def test_good_pictures_stay_and_the_sheet_is_grey(folder):
     dataset = scan_folder(folder)
-    request = curating.CurateRequest(dataset, CurateConfig(), SMALL_BUCKETS)
-    kept, sheet, report = curating.curate_dataset(request)
+    kept, sheet, report = curating.curate_dataset(dataset, CurateConfig(), SMALL_BUCKETS)
     assert kept == dataset
     assert sheet.shape == (1, 64, 64, 3) and bool((sheet == 0.5).all())
     assert report.startswith("4 of 4 pictures kept, 0 left out\n")
@@ -190,10 +189,8 @@ def test_caption_and_mask_leave_with_their_picture(folder):
         Image.new("L", (8, 8), 255).save(folder / "masks" / f"{name}.png")
     dataset = scan_folder(folder)
     assert sum(sample.mask is not None for _, sample in dataset.samples()) == 3
-    request = curating.CurateRequest(
-        dataset, CurateConfig(near_duplicates="exclude"), SMALL_BUCKETS
-    )
-    kept, _, _ = curating.curate_dataset(request)
+    config = CurateConfig(near_duplicates="exclude")
+    kept, _, _ = curating.curate_dataset(dataset, config, SMALL_BUCKETS)
     assert kept == dataset.without([folder / "small.jpg"])
 
 
@@ -227,8 +224,8 @@ def test_folders_are_compared_but_a_file_is_no_copy_of_itself(folder, tmp_path):
     dataset = scan_folder(root)
     names, _, report = curate(dataset, exact_duplicates="exclude")
     assert names == ["1_one.png"] and "2_two/2_two.png: the same file as 1_one/1_one" in report
-    request = curating.CurateRequest(dataset, CurateConfig(), SMALL_BUCKETS)
-    assert curating.curate_dataset(request)[0].subsets == dataset.subsets[:1]
+    kept, _, _ = curating.curate_dataset(dataset, CurateConfig(), SMALL_BUCKETS)
+    assert kept.subsets == dataset.subsets[:1]
     once = scan_folder(folder)
     merged = Dataset(once.subsets + tuple(dataclasses.replace(s, repeats=3) for s in once.subsets))
     names, _, report = curate(merged, exact_duplicates="exclude", near_duplicates="exclude")
@@ -251,8 +248,8 @@ def test_what_vanished_or_broke_meanwhile_leaves_and_what_changed_stops(folder):
     assert lines(report, "set/coffee.png") == ["set/coffee.png: the file is gone"]
     assert "picture, whatever its name says" in lines(report, "set/camera.png")[0]
     assert "left out before: 1\n  bad.png: it is broken" in report
-    request = curating.CurateRequest(dataset, CurateConfig(**OFF), SMALL_BUCKETS)
-    problems = curating.curate_dataset(request)[0].problems
+    kept, _, _ = curating.curate_dataset(dataset, CurateConfig(**OFF), SMALL_BUCKETS)
+    problems = kept.problems
     assert [problem.path.name for problem in problems] == ["bad.png", "camera.png", "coffee.png"]
     save(folder, "drawing.png", drawings.drawing(2))
     with pytest.raises(ValueError, match=r"drawing\.png changed since Load Dataset"):

@@ -3,7 +3,7 @@
 import folder_paths
 import pytest
 
-from pack.nodes.host.dataset.kohya_import import ImportRequest, import_kohya, import_stamp
+from pack.nodes.host.dataset.kohya_import import ConfigSource, import_kohya, import_stamp
 from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.tests.host import kohya_scene, scene
 from pack.trainer.config.cache import CacheConfig
@@ -16,7 +16,7 @@ def config(tmp_path):
 
 
 def test_relative_paths_begin_at_the_config(config):
-    found = import_kohya(ImportRequest(str(config)))
+    found = import_kohya(ConfigSource(str(config)))
     assert {subset.root for subset in found.dataset.subsets} == {
         config.parent / "data" / "images" / "2_thing"
     }
@@ -26,10 +26,10 @@ def test_relative_paths_begin_at_the_config(config):
 def test_a_text_begins_at_the_input_directory(config, tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
     scene.write_pictures(tmp_path / "input" / "data" / "images" / "3_other")
-    found = import_kohya(ImportRequest(text=config.read_text("utf-8")))
+    found = import_kohya(ConfigSource(text=config.read_text("utf-8")))
     assert [subset.name for subset in found.dataset.subsets] == ["3_other"]
     with pytest.raises(ValueError, match="looked for"):
-        import_kohya(ImportRequest(text=config.read_text("utf-8").replace("data/im", "nowhere")))
+        import_kohya(ConfigSource(text=config.read_text("utf-8").replace("data/im", "nowhere")))
 
 
 def test_what_is_given_goes_before_what_is_named(config, tmp_path):
@@ -37,11 +37,11 @@ def test_what_is_given_goes_before_what_is_named(config, tmp_path):
     text = f'[[datasets]]\nresolution = 64\nmin_bucket_reso = 32\n[[datasets.subsets]]\nimage_dir = "{first.as_posix()}"\n'
     named = config.parent / "data.toml"
     named.write_text(text, "utf-8")
-    for request in (
-        ImportRequest(str(config), "data.toml"),
-        ImportRequest(str(config), dataset_text=text),
+    for given in (
+        ConfigSource(str(config), "data.toml"),
+        ConfigSource(str(config), dataset_text=text),
     ):
-        found = import_kohya(request)
+        found = import_kohya(given)
         assert [subset.root for subset in found.dataset.subsets] == [first]
         assert found.config.train.lora.rank == 4
 
@@ -54,32 +54,32 @@ def test_network_and_device_paths_are_refused(config, path, key):
         text += 'train_data_dir = "data/images"\n'
     config.write_text(f'{key} = "{path}"\n{text}', "utf-8")
     with pytest.raises(ValueError, match=r"network or device path|is not a folder|is no file"):
-        import_kohya(ImportRequest(str(config)))
+        import_kohya(ConfigSource(str(config)))
 
 
 def test_the_config_itself_may_not_lie_on_a_network_path():
     with pytest.raises(ValueError, match="network or device path"):
-        import_kohya(ImportRequest("//server/config.toml"))
+        import_kohya(ConfigSource("//server/config.toml"))
     with pytest.raises(ValueError, match="No config is given"):
-        import_kohya(ImportRequest())
+        import_kohya(ConfigSource())
 
 
 def test_it_is_read_again_when_a_file_changes(config):
     (config.parent / "prompt.txt").write_text("thing", "utf-8")
     text = 'sample_prompts = "prompt.txt"\nsample_every_n_steps = 1\n' + config.read_text("utf-8")
     config.write_text(text, "utf-8")
-    request = ImportRequest(str(config))
-    stamps = [import_stamp(request)]
+    given = ConfigSource(str(config))
+    stamps = [import_stamp(given)]
     (config.parent / "prompt.txt").write_text("another", "utf-8")
-    stamps.append(import_stamp(request))
+    stamps.append(import_stamp(given))
     (config.parent / "data/images/2_thing/picture_0.txt").write_text("other words", "utf-8")
-    stamps.append(import_stamp(request))
+    stamps.append(import_stamp(given))
     config.write_text(text.replace("network_dim = 4", "network_dim = 8"), "utf-8")
-    stamps.append(import_stamp(request))
+    stamps.append(import_stamp(given))
     config.write_text("no toml", "utf-8")
-    stamps.append(import_stamp(request))
+    stamps.append(import_stamp(given))
     assert len(set(stamps)) == 5
-    assert import_stamp(request) == stamps[-1]
+    assert import_stamp(given) == stamps[-1]
 
 
 def test_a_linked_text_is_always_read():

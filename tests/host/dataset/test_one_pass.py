@@ -16,7 +16,7 @@ from pack.nodes.host.dataset import one_pass
 from pack.nodes.host.dataset import tag as tagging
 from pack.nodes.host.dataset.tagger_session import REGISTRY
 from pack.nodes.host.model import vae as images
-from pack.tagger import TagConfig
+from pack.tagger import TagConfig, TaggerConfig
 from pack.tests.host import scene
 from pack.tests.host.kohya_scene import run_node
 from pack.trainer.config.cache import CacheConfig
@@ -61,16 +61,13 @@ def root(tmp_path, monkeypatch):
 
 
 def tag(dataset, vae=None, settings=SETTINGS, **changes):
-    fields = {"policy": "replace", "provider": "cpu", "batch_size": 4, **changes}
-    options = TagConfig(general_threshold=0.0)
-    request = tagging.TagRequest(
-        dataset, MODEL, options, vae=vae, cache_settings=settings, **fields
-    )
-    return tagging.tag_dataset(request)
+    tagger = TaggerConfig(MODEL, **{"provider": "cpu", "batch_size": 4, **changes})
+    config = TagConfig(general_threshold=0.0)
+    return tagging.tag_dataset(dataset, tagger, config, "replace", vae=vae, cache=settings)
 
 
 def cache(dataset, vae, settings=SETTINGS):
-    return caching.build_cache(caching.CacheRequest(dataset, vae, None, settings))
+    return caching.build_cache(dataset, vae, None, settings)
 
 
 def files(kind):
@@ -270,12 +267,12 @@ def test_pictures_that_fit_no_bucket_are_named_before_any_is_read(root, tiny, op
 
 
 def test_without_settings_they_are_the_defaults_of_cache_latents(root, tiny, monkeypatch):
-    requests, dataset = [], datasets.Dataset(())
+    given, dataset = [], datasets.Dataset(())
     monkeypatch.setattr(
-        latents_node, "build_cache", lambda request: requests.append(request) or (dataset, "")
+        latents_node, "build_cache", lambda *arguments: given.append(arguments) or (dataset, "")
     )
     run_node(latents_node.CacheLatents, monkeypatch, dataset=dataset, vae=tiny.vae)
-    assert requests[0].settings == CacheConfig()
+    assert given[0][3] == CacheConfig()
 
 
 def test_bytes_on_the_device_give_the_bits_of_floats_from_the_host(tiny):

@@ -13,7 +13,7 @@ from pack.nodes.host import folders
 from pack.nodes.host.dataset import one_pass
 from pack.nodes.host.dataset import tag as tagging
 from pack.nodes.host.dataset.tagger_session import REGISTRY
-from pack.tagger import TagConfig
+from pack.tagger import TagConfig, TaggerConfig
 from pack.tests.host import scene
 from pack.trainer.dataset.caption_files import write_captions
 from pack.trainer.dataset.scan import scan_folder
@@ -33,9 +33,9 @@ def dataset(tmp_path, monkeypatch):
 
 
 def tag(dataset, **changes):
-    fields = {"policy": "replace", "provider": "cpu", "batch_size": 4, **changes}
-    options = fields.pop("options", TagConfig())
-    return tagging.tag_dataset(tagging.TagRequest(dataset, MODEL, options, **fields))
+    fields = {"model": MODEL, "provider": "cpu", "batch_size": 4, **changes}
+    config, policy = fields.pop("options", TagConfig()), fields.pop("policy", "replace")
+    return tagging.tag_dataset(dataset, TaggerConfig(**fields), config, policy)
 
 
 def captions(tagged):

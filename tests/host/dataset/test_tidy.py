@@ -35,9 +35,7 @@ def pictures(tmp_path):
 
 
 def load(folder):
-    dataset, _ = loading.load_dataset(
-        loading.LoadRequest(str(folder), 1, "", ".txt", False, "first")
-    )
+    dataset, _ = loading.load_dataset(loading.LoadConfig(str(folder)))
     return dataset
 
 

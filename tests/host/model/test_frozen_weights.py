@@ -15,7 +15,9 @@ from pack.nodes.host.model import unet as host_unet
 from pack.nodes.host.model.autograd_session import training_session
 from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import train as training
+from pack.nodes.train import Train
 from pack.tests.host import scene
+from pack.tests.host.kohya_scene import run_node
 from pack.tests.host.model.test_gradients import inputs, loaded, network
 from pack.tests.host.training.test_kohya import SDXL
 from pack.trainer.config.speed import SpeedConfig
@@ -49,6 +51,22 @@ def test_gradients_through_8_bits(tiny, name, least):
     assert not torch.equal(output, exact)
     streamed = gradients(tiny, SpeedConfig(frozen_weights=name, stream_weights=True))
     assert torch.equal(streamed[0], output) and torch.equal(streamed[1], found)
+
+
+def test_the_widget_of_train_fetches_weights_ahead(tiny, cached, elsewhere, monkeypatch):
+    made, runs = [], []
+    lookahead = frozen_weights.Lookahead
+    monkeypatch.setattr(
+        frozen_weights, "Lookahead", lambda weights: made.append(weights) or lookahead(weights)
+    )
+    given = {"model": tiny.model, "cache": cached, "clip": tiny.clip, "steps": 1, "batch_size": 1}
+    for prefetch in (False, True):
+        with torch.inference_mode():
+            runs.append(run_node(Train, monkeypatch, **given, prefetch_weights=prefetch))
+        assert len(made) == prefetch
+        elsewhere()
+    plain, ahead = (run[0] for run in runs)
+    assert all(torch.equal(plain[key], ahead[key]) for key in plain)
 
 
 def test_everything_but_training_sees_the_weights_as_loaded(tiny, cached, elsewhere):

@@ -11,7 +11,7 @@ import torch
 from pack import headless
 from pack.nodes.cache_latents import CacheLatents
 from pack.nodes.host import folders
-from pack.nodes.host.dataset.kohya_import import ImportRequest
+from pack.nodes.host.dataset.kohya_import import ConfigSource
 from pack.nodes.host.model import unet
 from pack.nodes.host.model.fingerprint import fingerprint
 from pack.nodes.host.progress import NodeProgress
@@ -37,7 +37,7 @@ def own_places(monkeypatch):
 
 
 def run(config, **options):
-    job = ImportRequest(str(config), bases=(config.parent,))
+    job = ConfigSource(str(config), bases=(config.parent,))
     return from_config.run(ConfigRun(job, config.parent, **options))
 
 

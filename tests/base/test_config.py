@@ -1,0 +1,275 @@
+"""Every config of the pack: its numbers have one type, its fields are explained, its identity stays."""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Literal, get_args, get_type_hints
+
+import pytest
+
+from pack.base.config import Config, Problems, as_declared
+from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentConfig
+from pack.trainer.config.captions import CaptionConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
+from pack.trainer.config.validation import ValidationConfig
+from pack.trainer.dataset.dataset import Dataset
+from pack.trainer.files.digests import digest
+from pack.trainer.sdxl.blocks import BLOCKS
+from pack.trainer.sdxl.buckets import BucketConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+PLACES = ("trainer/config", "trainer/sdxl/buckets.py", "trainer/dataset", "trainer/cache", "tagger")
+"""Where configs are at home that need no ComfyUI."""
+
+NEEDED = {LatentConfig: {"buckets": BucketConfig(), "vae_fingerprint": "vae"}}
+"""What a config cannot be made without."""
+
+VALUES = {
+    "min_reso": 128, "max_reso": 2048, "step": 64, "resolution": (1024, 1024), "timesteps": 2,
+    "dropout": 0, "rank_dropout": 0, "module_dropout": 0, "beta1": 0, "beta2": 0, "ema_decay": 0,
+    "more_resolutions": (768, 512),
+}  # fmt: skip
+"""Whole numbers where 1 is out of range, by field; those of LoraConfig's blocks are 23 times 1."""
+
+WITH = {
+    (LoraConfig, "lokr_factor"): {"algorithm": "lokr"},
+    (LossConfig, "adaptive_noise_scale"): {"noise_offset": 0.1},
+    (ValidationConfig, "patience"): {"held_out": 0.1},
+}
+"""What must be set with a field."""
+
+
+def config_classes():
+    """Every dataclass named *Config in the places above."""
+    paths = [
+        path
+        for place in PLACES
+        for path in (sorted((ROOT / place).rglob("*.py")) or [ROOT / place])
+    ]
+    found = []
+    for path in paths:
+        name = ".".join(("pack", *path.relative_to(ROOT).with_suffix("").parts))
+        module = importlib.import_module(name.removesuffix(".__init__"))
+        found += [
+            value
+            for key, value in vars(module).items()
+            if key.endswith("Config")
+            and inspect.isclass(value)
+            and dataclasses.is_dataclass(value)
+            and value is not Config
+            and value.__module__ == module.__name__
+        ]
+    return found
+
+
+CLASSES = config_classes()
+
+
+def number_of(hint):
+    """int or float where a field holds such numbers, alone, in a tuple or beside None; else None."""
+    kinds = {hint, *get_args(hint)} & {int, float}
+    return kinds.pop() if kinds else None
+
+
+NUMBERS = [
+    (config, name)
+    for config in CLASSES
+    for name, hint in get_type_hints(config).items()
+    if number_of(hint)
+]
+
+
+def made(config, name, real):
+    """The config with a whole number in a field, as an int or as a float."""
+    hint = get_type_hints(config)[name]
+    value = VALUES.get(name, (1,) * BLOCKS if "tuple" in str(hint) else 1)
+    if real:
+        value = tuple(map(float, value)) if isinstance(value, tuple) else float(value)
+    given = {**NEEDED.get(config, {}), **WITH.get((config, name), {}), name: value}
+    return config(**given)
+
+
+def exactly(value):
+    """A value as a text in which 1 and 1.0 differ, as they do in a digest."""
+    return json.dumps(value, sort_keys=True)
+
+
+def test_all_configs_are_found():
+    names = {config.__name__ for config in CLASSES}
+    assert names >= {
+        "BucketConfig", "CacheConfig", "CaptionConfig", "CheckpointConfig", "CurateConfig",
+        "FilterConfig", "IdentityConfig", "LatentConfig", "LoraConfig", "LossConfig",
+        "MonochromeConfig", "OptimiserConfig", "SpeedConfig", "SubsetConfig", "TagConfig", "TaggerConfig",
+        "TextConfig", "TrainConfig", "ValidationConfig",
+    }  # fmt: skip
+    assert len(NUMBERS) > 80
+
+
+@pytest.mark.parametrize("config", CLASSES, ids=lambda config: config.__name__)
+def test_a_config_is_frozen_checked_as_a_whole_and_has_a_name_of_its_own(config):
+    assert issubclass(config, Config)
+    assert config.title != Config.title
+    assert "__post_init__" not in vars(config)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config(**NEEDED.get(config, {})).title = "another"
+
+
+@pytest.mark.parametrize(
+    ("config", "name"), NUMBERS, ids=[f"{c.__name__}-{name}" for c, name in NUMBERS]
+)
+def test_1_and_1_0_are_one_value(config, name):
+    whole, real = made(config, name, False), made(config, name, True)
+    assert repr(whole) == repr(real)
+    assert exactly(dataclasses.asdict(whole)) == exactly(dataclasses.asdict(real))
+    assert digest(exactly(dataclasses.astuple(whole))) == digest(exactly(dataclasses.astuple(real)))
+    value = getattr(whole, name)
+    kind = number_of(get_type_hints(config)[name])
+    assert {type(one) for one in (value if isinstance(value, tuple) else (value,))} == {kind}
+
+
+PARTS = {
+    type(value): field.name
+    for field in dataclasses.fields(TrainConfig)
+    if dataclasses.is_dataclass(value := getattr(TrainConfig(), field.name))
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [pair for pair in NUMBERS if pair[0] in PARTS or pair[0] is TrainConfig],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_1_and_1_0_are_one_run(config, name):
+    runs = []
+    for real in (False, True):
+        given = made(config, name, real)
+        run = given if config is TrainConfig else TrainConfig(**{PARTS[config]: given})
+        runs.append((run.identity(), run.identity(True), exactly(run.to_dict())))
+    assert runs[0] == runs[1]
+
+
+def test_1_and_1_0_are_one_dataset():
+    def identity(tag_dropout):
+        item = CachedItem(
+            "digest", "name", "caption", (64, 64), ((64, 64), (0, 0), (64, 64)),
+            ((64, 64), (0, 0), (64, 64)), "key", None, 1, 1.0, False, "subset",
+            options=CaptionConfig(tag_dropout=tag_dropout),
+        )  # fmt: skip
+        recipe = LatentConfig(BucketConfig(), "vae")
+        return CachedDataset((item,), Path(), recipe, Dataset(())).identity()
+
+    assert identity(1) == identity(1.0) != identity(0.5)
+
+
+RICH = TrainConfig(
+    steps=1000,
+    seed=42,
+    lora=LoraConfig(
+        rank=16, alpha=8.0, conv_rank=4, conv_alpha=2.0, dropout=0.1,
+        block_ranks=(4,) * BLOCKS, block_alphas=(2.0,) * BLOCKS,
+    ),
+    optimiser=OptimiserConfig(
+        learning_rate=1e-4, schedule="cosine", warmup=0.1, ema_decay=0.99,
+        text_encoder_1_rate=1e-5, arguments=("weight_decay=0.1",),
+    ),
+    loss=LossConfig(min_snr_gamma=5.0, noise_offset=0.05, multires_iterations=6),
+    captions=CaptionConfig(shuffle=True, keep_tokens=1, tag_dropout=0.1, token_warmup_steps=0.3),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "identity"),
+    [
+        (TrainConfig(), "2468d5df7e2dcccf22baaf188423e6b9"),
+        (
+            TrainConfig(optimiser=OptimiserConfig(type="Prodigy", learning_rate=1.0)),
+            "47e2d59547e63f18a8dbe00d63d99128",
+        ),
+        (RICH, "a083ab2e15399b79455b40b343b4243b"),
+    ],
+)
+def test_saved_runs_are_found_again(config, identity):
+    """Recorded before numbers were given the types of their fields; runs on disk have these names."""
+    assert config.identity() == identity
+
+
+def test_how_speed_is_bought_does_not_count():
+    speed = dataclasses.replace(TrainConfig().speed, prefetch_weights=True)
+    assert TrainConfig(speed=speed).identity() == TrainConfig().identity()
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "declared"),
+    [
+        (1, float, 1.0),
+        (1.0, int, 1),
+        (None, float | None, None),
+        (3, float | None, 3.0),
+        (3.0, int | None, 3),
+        (True, bool | None, True),
+        ((1, 2.5), tuple[float, ...], (1.0, 2.5)),
+        ((), tuple[float, ...], ()),
+        ((1, 2), tuple[float, int], (1.0, 2)),
+        ((1, 2, 3), tuple[float, int], (1, 2, 3)),
+        ((("a", 1),), tuple[tuple[str, float], ...], (("a", 1.0),)),
+        ("text", tuple[float, ...], "text"),
+        ("1", float, "1"),
+        (True, bool, True),
+    ],
+)
+def test_numbers_are_as_declared(value, hint, declared):
+    assert repr(as_declared(value, hint)) == repr(declared)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rank": 4.5}, {"block_ranks": (4,) * 22 + (4.5,)}, {"rank": float("nan")}]
+)
+def test_a_broken_number_where_a_whole_one_is_needed_is_told_with_the_rest(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=rf"{name} is .*; it must be a whole number.*alpha is 0"):
+        LoraConfig(**wrong, alpha=0)
+
+
+def test_problems_are_told_together():
+    problems = Problems()
+    problems.finish("Nothing")
+    problems.need(True, "this is fine")
+    problems.need(False, "one is 1")
+    problems.one_of("method", "c", Literal["a", "b"])
+    told = "^Both: one is 1; method is 'c'; it must be one of a, b.$"
+    with pytest.raises(ValueError, match=told.replace(".", r"\.")):
+        problems.finish("Both")
+
+
+def explained_fields():
+    """Every field of a class named *Config in the sources, with the docstring below it."""
+    paths = [p for f in ("base", "trainer", "tagger", "nodes") for p in (ROOT / f).rglob("*.py")]
+    for path in sorted(paths):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and "Config" in map(ast.unparse, node.bases):
+                for line, below in zip(node.body, [*node.body[1:], None], strict=True):
+                    if isinstance(line, ast.AnnAssign):
+                        text = getattr(getattr(below, "value", None), "value", None)
+                        yield f"{node.name}.{ast.unparse(line.target)}", text
+
+
+FIELDS = dict(explained_fields())
+
+
+def test_all_fields_are_looked_at():
+    ours = {f"{c.__name__}.{f.name}" for c in CLASSES for f in dataclasses.fields(c)}
+    assert ours <= FIELDS.keys() and "PreviewConfig.cfg" in FIELDS
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_is_explained_in_a_sentence(field):
+    text = FIELDS[field]
+    assert isinstance(text, str), f"{field} has no docstring"
+    assert re.fullmatch(r"[A-Z`a-z][^\n]*(\n +[^\n]+)*\.", text) and len(text.split()) >= 4, field
