@@ -59,7 +59,7 @@ ROOMS = {
     "nodes/host": {
         "model": set(),
         "previews": {"model"},
-        "lora": set(),
+        "lora": {"model"},
         "dataset": {"model", "previews"},
         "training": {"model", "previews", "lora", "dataset"},
     },
