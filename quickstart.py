@@ -32,7 +32,7 @@ MODULES = (
 DEMO_MODULES = ("onnx", "skimage")
 
 USAGE = """\
-python quickstart.py                  train on a tiny SDXL and demo pictures, in a real ComfyUI server
+python quickstart.py                  train on a tiny SDXL and demo images, in a real ComfyUI server
 python quickstart.py --checkpoint model.safetensors --images folder --trigger word
 python quickstart.py train --config config.toml [--output folder]    a config of kohya's trainer
 python quickstart.py test [pytest arguments]
@@ -52,14 +52,12 @@ def main(arguments: list[str]) -> int:
 
 
 def main_job(arguments: list[str]) -> int:
-    """Dataset → tags → LoRA → picture, on a ComfyUI server with the example workflow."""
+    """Dataset → tags → LoRA → image, on a ComfyUI server with the example workflow."""
     parser = argparse.ArgumentParser(
         usage=USAGE, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--checkpoint", type=_file, help="an SDXL checkpoint; default: a tiny one")
-    parser.add_argument(
-        "--images", type=_folder, help="a folder of pictures; default: demo pictures"
-    )
+    parser.add_argument("--images", type=_folder, help="a folder of images; default: demo images")
     parser.add_argument("--trigger", help="the trigger word put first in every caption")
     parser.add_argument(
         "--tagger", type=_folder, help="a folder with model.onnx and selected_tags.csv"
@@ -154,7 +152,7 @@ def _folder(text: str) -> Path:
 
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 10):  # noqa: UP036  (whoever starts this may have any Python)
+    if sys.version_info < (3, 10):  # noqa: UP036  (who starts this may have any Python)
         sys.exit("LoRA Loop needs Python 3.10 or newer.")
     try:
         sys.exit(main(sys.argv[1:]))

@@ -67,14 +67,14 @@ def unreadable(path: str | PathLike[str] | None, error: Exception) -> ValueError
     """The error for the user about a file that cannot be read; without a name if ``path`` is None."""
     name = "" if path is None else f" {path}"
     return ValueError(
-        f"Cannot read the picture{name}: {explain(error)}; repair it or take it out of the dataset"
+        f"Cannot read the image{name}: {explain(error)}; repair it or take it out of the dataset"
     )
 
 
 def explain(error: Exception) -> str:
     """Say in a user's words why an image could not be decoded."""
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"it is not a {NAMES} picture, whatever its name says"
+        return f"it is not a {NAMES} image, whatever its name says"
     if isinstance(error, Image.DecompressionBombError):
         return "it has more pixels than is safe to decode; make a smaller copy"
     if isinstance(error, FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Work on many things in threads, a few ahead of whoever takes the results in order."""
+"""Work on many things in threads, a few ahead of the code that takes the results in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes that full-size SDXL keeps for backward, counted without computing: one picture, bfloat16.
+"""Bytes that full-size SDXL keeps for backward, counted without computing: one image, bfloat16.
 
 `COMFYUI_PATH=... python bench/activations.py [--side 1024] [--rank 32]` prints what `trainer/memory/plan.py`
 holds: MiB that are kept whatever the rank and MiB for each rank; then the peaks of whole steps. The

@@ -1,10 +1,10 @@
 """Making latents side by side, in one run: ours, ours at an earlier commit, a plain loop; and tags with latents.
 
 `COMFYUI_PATH=... python bench/caching.py [--before COMMIT] [--json FILE]`. Rounds alternate between the
-ways; medians and ratios are printed, by the clock and by the processors' time. Needs scikit-image and
+ways; medians and ratios are printed, by the clock and CPU time' time. Needs scikit-image and
 onnx. The first table has a VAE of no cost, so it shows how fast a VAE can be fed; the second ComfyUI's
-own with few channels, on small pictures; the third a tiny tagger and the VAE of no cost. `--work FOLDER`
-keeps the pictures for the next run.
+own with few channels, on small images; the third a tiny tagger and the VAE of no cost. `--work FOLDER`
+keeps the images for the next run.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class _Making:
         module("cache").cache_latents(dataset, recipe, encode, store, batch_size=batch_size)
 
     def loop(self, vae: Vae, dataset: Any) -> None:
-        """One picture after the other in one thread, an .npz for each."""
+        """One image after the other in one thread, an .npz for each."""
         shutil.rmtree(self.cache, ignore_errors=True)
         self.cache.mkdir()
         settings = _now("buckets").BucketConfig().at(self.resolution)

@@ -1,4 +1,4 @@
-"""Precision and recall of Curate Dataset's checks on labelled pictures, as tables.
+"""Precision and recall of Curate Dataset's checks on labelled images, as tables.
 
 `python bench/curation.py [--half "held out"]`. The default thresholds were chosen on the half "tuning".
 """
@@ -40,7 +40,7 @@ class Score(NamedTuple):
 
 
 def main() -> None:
-    """Print a table of all checks, and one of each check's kinds of pictures."""
+    """Print a table of all checks, and one of each check's kinds of images."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--half", choices=("tuning", "held out"), default="held out")
     half = parser.parse_args().half
@@ -110,7 +110,7 @@ def score(given: list[Verdict]) -> Score:
 
 
 def _near_duplicates(half: Any, least: float) -> Iterator[Verdict]:
-    """Flawed: every picture of a group but one. A copy of another group's picture is a false alarm."""
+    """Flawed: every image of a group but one. A copy of another group's image is a false alarm."""
     import numpy as np
 
     from ..demo import curation

@@ -1,4 +1,4 @@
-"""Kernels that SDXL's training starts and bytes that they move, counted without computing: one picture.
+"""Kernels that SDXL's training starts and bytes that they move, counted without computing: one image.
 
 `COMFYUI_PATH=... python bench/passes.py [--side 1024] [--rank 32]`. bfloat16, forward and backward, on the
 meta device, which has shapes and no numbers. A kernel reads each of its inputs once and writes each of

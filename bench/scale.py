@@ -1,10 +1,10 @@
 """A large folder through load, tag, filter, buckets and cache: seconds and memory, then the same again.
 
-`COMFYUI_PATH=... python bench/scale.py [--count 10000] [--folder DIR]`. Small pictures of mixed formats
+`COMFYUI_PATH=... python bench/scale.py [--count 10000] [--folder DIR]`. Small images of mixed formats
 are made on the spot. The first run and each rerun are processes of their own, and the median rerun is
 shown. Memory is the peak of resident pages above what the imports take; CPU seconds stand beside the
 others for machines that do something else meanwhile. The tagger and the VAE are tiny stand-ins, so the
-seconds are those of everything around them. A rerun must open no picture file.
+seconds are those of everything around them. A rerun must open no image file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OLD = 1_600_000_000  # what was changed just now would not be remembered
 
 
 def main() -> None:
-    """Make the pictures, run twice, print the table."""
+    """Make the images, run twice, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, help="where to work; else a temporary folder")
@@ -44,7 +44,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as work:
         _make(Path(work, "set"), options.count)
-        sys.stdout.write(f"{options.count} pictures\n\n")
+        sys.stdout.write(f"{options.count} images\n\n")
         first = _phase(Path(work), "first")
         again = [_phase(Path(work), "again") for _ in range(RERUNS)]
     totals = [sum(seconds for seconds, *_ in run["stages"].values()) for run in again]
@@ -71,11 +71,11 @@ def _table(first: dict[str, Any], again: dict[str, Any]) -> str:
         row = "".join(f"{s:10.2f}{c:9.2f}{p / MIB:7.0f}" for s, c, p in cells)
         rows.append(f"{stage:14}{row}")
     opened = f"{first['opened']} in the first run, {again['opened']} in the rerun"
-    return "\n".join([*rows, f"pictures opened: {opened}", ""])
+    return "\n".join([*rows, f"images opened: {opened}", ""])
 
 
 def _make(folder: Path, count: int) -> None:
-    """Pictures of some motifs, each file with noise of its own, half of them with captions."""
+    """Images of some motifs, each file with noise of its own, half of them with captions."""
     import numpy as np
     from PIL import Image
 
@@ -88,7 +88,7 @@ def _make(folder: Path, count: int) -> None:
         colours = motif.integers(0, 256, (2, 2, 3), dtype=np.uint8)
         picture = Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
         pixels = np.asarray(picture).astype(np.int16) + rng.integers(-6, 7, (height, width, 3))
-        path = folder / f"picture {number}{ENDINGS[number % len(ENDINGS)]}"
+        path = folder / f"image {number}{ENDINGS[number % len(ENDINGS)]}"
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
         os.utime(path, (OLD, OLD))
         if number % 2:
@@ -143,7 +143,7 @@ def _run(work: Path) -> None:
 
 
 class _Run:
-    """Seconds, CPU seconds and peak memory of each stage, and the picture files opened since it was made."""
+    """Seconds, CPU seconds and peak memory of each stage, and the image files opened since it was made."""
 
     def __init__(self) -> None:
         self._stages: dict[str, tuple[float, float, int]] = {}
@@ -153,7 +153,7 @@ class _Run:
 
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
         """Do the work and note what it took."""
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins again
         start, cpu = time.perf_counter(), time.process_time()
         value = work()
         took = (time.perf_counter() - start, time.process_time() - cpu)

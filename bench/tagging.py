@@ -1,10 +1,10 @@
-"""Tagging and preprocessing side by side, in one run: ours, a loop per picture, kohya's script.
+"""Tagging and preprocessing side by side, in one run: ours, a loop per image, kohya's script.
 
 `python bench/tagging.py [--kohya CLONE --kohya-python PYTHON] [--json FILE]`. Rounds alternate
-between the ways; medians and ratios are printed, by the clock and by the processors' time, which
+between the ways; medians and ratios are printed, by the clock and CPU time' time, which
 other programs on the machine disturb less. Needs scikit-image, onnx and torchvision. The big
 model has the shape of wd-swinv2-tagger-v3 and random weights: its times are meaningful, its tags are
-not. `--work FOLDER` keeps the models and pictures for the next run.
+not. `--work FOLDER` keeps the models and images for the next run.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _ways(model: Path, pictures: list[Path], kohya: Any) -> dict[str, Timed]:
 
     cv2.setNumThreads(-1)
     ways: dict[str, Timed] = {
-        "loop per picture": lambda: loop(model, pictures),
+        "loop per image": lambda: loop(model, pictures),
         "loop, new session each": lambda: loop(model, pictures, reopen=True),
         "ours": lambda: ours(model, pictures, BATCH),
         "ours, fast_decode": lambda: ours(model, pictures, BATCH, fast=True),
@@ -127,7 +127,7 @@ def _ways(model: Path, pictures: list[Path], kohya: Any) -> dict[str, Timed]:
 
 
 def timed(ways: Mapping[str, Timed], rounds: int, pictures: int) -> dict[str, Any]:
-    """Seconds of every round by way, the medians as pictures per second, ratios to the first way."""
+    """Seconds of every round by way, the medians as images per second, ratios to the first way."""
     for run in ways.values():
         run()  # warm: files in the page cache, code loaded
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
@@ -142,11 +142,11 @@ def timed(ways: Mapping[str, Timed], rounds: int, pictures: int) -> dict[str, An
         medians = {n: statistics.median(v[place] for v in values) for n, values in taken.items()}
         for name, median in medians.items():
             table[name][measure] = {
-                "pictures per second": round(pictures / median, 2),
+                "images per second": round(pictures / median, 2),
                 "ratio": round(next(iter(medians.values())) / median, 2),
                 "seconds": [round(value[place], 3) for value in taken[name]],
             }
-    sys.stdout.write(f"\n{pictures} pictures, medians of {rounds} rounds: clock, processors\n")
+    sys.stdout.write(f"\n{pictures} images, medians of {rounds} rounds: clock, processors\n")
     for name, row in table.items():
         cells = [f"{m['pictures per second']:8} /s  x{m['ratio']:<6}" for m in row.values()]
         sys.stdout.write(f"  {name:28} {''.join(cells)}\n")
@@ -173,11 +173,11 @@ def _agreement(model: Path, pictures: list[Path]) -> dict[str, dict[str, float]]
         other = rows(decode)
         ours, theirs = exact >= THRESHOLD, other >= THRESHOLD
         table[name] = {
-            "tags a picture": round(float(ours.sum(1).mean()), 1),
+            "tags an image": round(float(ours.sum(1).mean()), 1),
             "tags in both, of those in either": round(
                 float((ours & theirs).sum() / max(1, (ours | theirs).sum())), 4
             ),
-            "pictures with equal tags": round(float((ours == theirs).all(1).mean()), 3),
+            "images with equal tags": round(float((ours == theirs).all(1).mean()), 3),
             "largest difference of a probability": round(float(np.abs(exact - other).max()), 4),
         }
         sys.stdout.write(f"{model.name}, {name} against exact: {table[name]}\n")

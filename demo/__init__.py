@@ -1,1 +1,1 @@
-"""Tiny stand-ins (SDXL, tagger, pictures) and a driver for a real ComfyUI server."""
+"""Tiny stand-ins (SDXL, tagger, images) and a driver for a real ComfyUI server."""

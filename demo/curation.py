@@ -1,4 +1,4 @@
-"""Labelled pictures for each check of Curate Dataset, in two halves that share no source picture.
+"""Labelled images for each check of Curate Dataset, in two halves that share no source image.
 
 Thresholds are chosen on the tuning half and reported on the held-out one.
 """
@@ -41,7 +41,7 @@ BAR_COLOURS = ((0, 0, 0), (0, 0, 0), (255, 255, 255), (90, 30, 120))
 
 
 class Item(NamedTuple):
-    """One labelled picture; ``kind`` says what was done to it."""
+    """One labelled image; ``kind`` says what was done to it."""
 
     source: str
     kind: str
@@ -50,7 +50,7 @@ class Item(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """One picture of a set with duplicates: those of one ``group`` are copies of each other."""
+    """One image of a set with duplicates: those of one ``group`` are copies of each other."""
 
     group: str
     kind: str
@@ -58,14 +58,14 @@ class Copy(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """A labelled size (width, height) without a picture."""
+    """A labelled size (width, height) without an image."""
 
     size: tuple[int, int]
     flawed: bool
 
 
 def sources(half: Half) -> Iterator[tuple[str, Picture]]:
-    """Sharp pictures without bars: photographs, a part of each, and drawings."""
+    """Sharp images without bars: photographs, a part of each, and drawings."""
     for name in PHOTOGRAPHS[half]:
         picture = photograph(name)
         height, width = picture.shape[:2]
@@ -79,7 +79,7 @@ def sources(half: Half) -> Iterator[tuple[str, Picture]]:
 
 
 def blurred(half: Half) -> Iterator[Item]:
-    """Sharp pictures as they come, and blurred ones. Enlarged less than 3 times is neither."""
+    """Sharp images as they come, and blurred ones. Enlarged less than 3 times is neither."""
     for number, (name, picture) in enumerate(sources(half)):
         draw = random.Random(number)
         grain = draw.choice((4, 8, 12))
@@ -110,7 +110,7 @@ def blurred(half: Half) -> Iterator[Item]:
 
 
 def bordered(half: Half) -> Iterator[Item]:
-    """Pictures with bars on opposite sides, and what looks like bars."""
+    """Images with bars on opposite sides, and what looks like bars."""
     for number, (name, picture) in enumerate(sources(half)):
         draw = random.Random(number)
         height = picture.shape[0]
@@ -137,7 +137,7 @@ def bordered(half: Half) -> Iterator[Item]:
 
 
 def copies(half: Half) -> Iterator[Copy]:
-    """Pictures in six versions each, among others that are alike in layout, ground or texture."""
+    """Images in six versions each, among others that are alike in layout, ground or texture."""
     for number, (name, picture) in enumerate(_originals(half)):
         draw = random.Random(number)
         yield Copy(name, "original", picture)

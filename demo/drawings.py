@@ -27,9 +27,9 @@ def drawing(
     scenery: Scenery = "white",
     scenery_seed: int | None = None,
 ) -> np.ndarray:
-    """A figure before a background, uint8 RGB; the same arguments make the same picture.
+    """A figure before a background, uint8 RGB; the same arguments make the same image.
 
-    ``scenery_seed`` draws the background of another picture: two frames of one scene.
+    ``scenery_seed`` draws the background of another image: two frames of one scene.
     """
     large = (size[0] * _SMOOTH, size[1] * _SMOOTH)
     canvas = Image.new("RGB", large, (255, 255, 255))
@@ -39,7 +39,7 @@ def drawing(
 
 
 def figure_on(picture: np.ndarray, seed: int) -> np.ndarray:
-    """A figure drawn over a picture: with other seeds, pictures that share their background."""
+    """A figure drawn over an image: with other seeds, images that share their background."""
     small = Image.fromarray(picture)
     canvas = small.resize((small.width * _SMOOTH, small.height * _SMOOTH))
     _Figure(canvas, random.Random(f"figure {seed}")).draw()
@@ -71,7 +71,7 @@ def _room(pen: ImageDraw.ImageDraw, width: int, height: int, draw: random.Random
     floor = height * draw.uniform(0.6, 0.8)
     pen.rectangle((0, 0, width, floor), _colour(draw, 0.2, 0.9))
     pen.rectangle((0, floor, width, height), _colour(draw, 0.5, 0.6), _INK, 2 * _SMOOTH)
-    for _ in range(draw.randint(2, 5)):  # windows, pictures, furniture
+    for _ in range(draw.randint(2, 5)):  # windows, images, furniture
         x, y = draw.uniform(0, 0.8) * width, draw.uniform(0.02, 0.6) * height
         w, h = draw.uniform(0.1, 0.35) * width, draw.uniform(0.08, 0.3) * height
         pen.rectangle((x, y, x + w, y + h), _colour(draw, 0.4, 0.8), _INK, 2 * _SMOOTH)
@@ -79,7 +79,7 @@ def _room(pen: ImageDraw.ImageDraw, width: int, height: int, draw: random.Random
 
 
 def _screentone(canvas: Image.Image, pitch: int, dark: float) -> None:
-    """Dots on white, ``pitch`` pixels of the finished picture apart, covering the share ``dark``."""
+    """Dots on white, ``pitch`` pixels of the finished image apart, covering the share ``dark``."""
     step = pitch * _SMOOTH
     rows, columns = np.mgrid[:step, :step]
     rows, columns = (rows + columns) % step - step / 2, (rows - columns) % step - step / 2

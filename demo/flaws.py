@@ -1,4 +1,4 @@
-"""What happens to pictures on their way into a dataset: scaled, re-encoded, blurred, framed, cropped."""
+"""What happens to images on their way into a dataset: scaled, re-encoded, blurred, framed, cropped."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def enlarged(picture: Picture, factor: float, interpolation: int) -> Picture:
 
 
 def subject_in_focus(picture: Picture, radius: float, draw: random.Random) -> Picture:
-    """Blurred but for an oval (a tenth to a third of the picture) where it has most detail."""
+    """Blurred except for an oval (a tenth to a third of the image) where it has most detail."""
     height, width = picture.shape[:2]
     axes = (int(width * draw.uniform(0.18, 0.32)), int(height * draw.uniform(0.18, 0.32)))
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)

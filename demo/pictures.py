@@ -45,5 +45,5 @@ def photograph(name: str) -> np.ndarray:
 def _source() -> Path:
     spec = importlib.util.find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
-        raise RuntimeError("The demo pictures come with scikit-image: pip install scikit-image")
+        raise RuntimeError("The demo images come with scikit-image: pip install scikit-image")
     return Path(spec.submodule_search_locations[0]) / "data"

@@ -1,4 +1,4 @@
-"""Finds what a finished prompt left behind: the LoRA, the picture before | after, the loss plot."""
+"""Finds what a finished prompt left behind: the LoRA, the image before | after, the loss plot."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def collect(server: ComfyServer, prompt: dict[str, Any], entry: dict[str, Any]) 
     """The results of a finished prompt."""
     lora = _saved_lora(server, prompt, entry)
     plot = _first(server, entry, _nodes_after(prompt, "LoraLoopPlotLoss"), "loss plot")
-    picture = _first(server, entry, _titled(prompt, PICTURE), f"picture titled {PICTURE!r}")
+    picture = _first(server, entry, _titled(prompt, PICTURE), f"image titled {PICTURE!r}")
     return Results(lora, picture, plot)
 
 

@@ -1,4 +1,4 @@
-"""The main job: the example workflow on a real ComfyUI server, from pictures to LoRA and picture.
+"""The main job: the example workflow on a real ComfyUI server, from images to LoRA and image.
 
 `python -m demo.run --comfyui DIR ...`; quickstart.py starts it in the right environment.
 """

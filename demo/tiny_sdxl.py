@@ -2,7 +2,7 @@
 
 Same classes, keys and code paths as SDXL; only widths and depths are small. The UNet is random
 but not senseless: an identity path makes it predict about the noise that it sees, as a model of
-featureless pictures would, so that samples stay in range and LoRAs on it have something to learn.
+featureless images would, so that samples stay in range and LoRAs on it have something to learn.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A small ONNX tagger of WD14's layout whose tags really follow from the picture's colours.
+"""A small ONNX tagger of WD14's layout whose tags really follow from the image's colours.
 
 Input `[N, 448, 448, 3]` float32 BGR 0..255, output `[N, tags]` probabilities; `selected_tags.csv`
-beside it. It stands in where the real tagger (hundreds of megabytes) cannot be had.
+beside it. It stands in where the real tagger (hundreds of megabytes) is not available.
 """
 
 from __future__ import annotations

@@ -17,19 +17,19 @@ from .sockets import BucketSettingsSocket, CacheSocket, DatasetSocket
 
 
 class CacheLatents(io.ComfyNode):
-    """Sorts pictures into aspect buckets and encodes them once."""
+    """Sorts images into aspect buckets and encodes them once."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return node(
             "CacheLatents",
             display_name="Cache Latents",
-            description="Sorts the pictures into aspect buckets as kohya does, encodes them with "
+            description="Sorts the images into aspect buckets as kohya does, encodes them with "
             "the VAE (and the captions with CLIP) and keeps the results on disk by content: an "
-            "edited picture is encoded anew, the others are not.",
+            "edited image is encoded again, the others are not.",
             search_aliases=["aspect buckets", "encode dataset", "vae encode images"],
             inputs=[
-                field(DatasetSocket, "dataset", "Pictures and captions to train on."),
+                field(DatasetSocket, "dataset", "Images and captions to train on."),
                 field(io.Vae, "vae", "The VAE of the SDXL checkpoint."),
                 field(
                     io.Clip,
@@ -41,7 +41,7 @@ class CacheLatents(io.ComfyNode):
                 field(
                     io.Int,
                     "resolution",
-                    "Pictures are resized to buckets of about resolution x resolution pixels.",
+                    "Images are resized to buckets of about resolution x resolution pixels.",
                     default=BucketConfig().resolution[0],
                     min=64,
                     max=4096,
@@ -50,13 +50,13 @@ class CacheLatents(io.ComfyNode):
                 field(
                     io.Boolean,
                     "flip",
-                    "Also use every picture mirrored, at random. Not for asymmetric characters.",
+                    "Also use every image flipped, at random. Not for asymmetric characters.",
                     default=False,
                 ),
                 setting(
                     BucketConfig,
                     "enabled",
-                    "Buckets of several shapes; off crops every picture to a square.",
+                    "Buckets of several shapes; off crops every image to a square.",
                     display_name="buckets",
                     advanced=True,
                 ),
@@ -90,7 +90,7 @@ class CacheLatents(io.ComfyNode):
                 setting(
                     BucketConfig,
                     "no_upscale",
-                    "Never enlarge a picture; small ones get buckets of their own.",
+                    "Never enlarge an image; small ones get buckets of their own.",
                     advanced=True,
                 ),
                 field(
@@ -104,7 +104,7 @@ class CacheLatents(io.ComfyNode):
                 field(
                     io.Int,
                     "vae_batch_size",
-                    "Pictures encoded at a time; only speed and memory depend on it. 0: about four "
+                    "Images encoded at a time; only speed and memory depend on it. 0: about four "
                     "megapixels at a time.",
                     default=1,
                     min=0,
@@ -114,7 +114,7 @@ class CacheLatents(io.ComfyNode):
                 field(
                     io.String,
                     "more_resolutions",
-                    "Every picture once more at each of these resolutions, separated by commas "
+                    "Every image once more at each of these resolutions, separated by commas "
                     "(768, 512). The shortest and longest side of buckets scale along.",
                     default="",
                     advanced=True,
@@ -149,13 +149,13 @@ class CacheLatents(io.ComfyNode):
                 field(
                     BucketSettingsSocket,
                     "bucket_settings",
-                    "From Import kohya Config: goes before the widgets here, but for cache_limit_gb.",
+                    "From Import kohya Config: overrides the widgets here, except cache_limit_gb.",
                     optional=True,
                 ),
             ],
             outputs=[
                 output(CacheSocket, "cache", "The cached dataset, for Train."),
-                output(io.String, "report", "How many pictures fell into which bucket."),
+                output(io.String, "report", "How many images fell into which bucket."),
             ],
             hidden=[io.Hidden.unique_id],
         )

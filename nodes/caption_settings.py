@@ -26,7 +26,7 @@ class CaptionSettings(io.ComfyNode):
                 setting(
                     CaptionConfig,
                     "shuffle",
-                    "Shuffle the tags at every showing (kohya: shuffle_caption).",
+                    "Shuffle the tags at every use of a caption (kohya: shuffle_caption).",
                 ),
                 setting(
                     CaptionConfig,
@@ -82,7 +82,7 @@ class CaptionSettings(io.ComfyNode):
                 setting(
                     CaptionConfig,
                     "wildcards",
-                    "{red|blue} takes one of the words at every showing, and a caption of several "
+                    "{red|blue} takes one of the words at every use, and a caption of several "
                     "lines one of its lines (kohya: enable_wildcard).",
                     advanced=True,
                 ),

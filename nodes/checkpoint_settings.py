@@ -1,4 +1,4 @@
-"""Checkpoint Settings: LoRA files on the way."""
+"""Checkpoint Settings: intermediate LoRA files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .sockets import CheckpointSettingsSocket
 
 
 class CheckpointSettings(io.ComfyNode):
-    """When the LoRA is saved on the way, and how many of its files stay."""
+    """When intermediate LoRA files are saved, and how many of them stay."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return node(
             "CheckpointSettings",
             display_name="Checkpoint Settings",
-            description="Saves the LoRA on the way, in the folder of the run, with kohya's names. "
+            description="Saves intermediate LoRA files in the folder of the run, with kohya's names. "
             "Changing this does not retrain.",
             search_aliases=["save every n steps", "save every n epochs", "intermediate lora"],
             inputs=[

@@ -1,4 +1,4 @@
-"""Curate Dataset: copies, blurred, small, cropped and framed pictures found and, if wanted, left out."""
+"""Curate Dataset: copies, blurred, small, cropped and framed images found and, if wanted, left out."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from .sockets import DatasetSocket
 
 
 class CurateDataset(io.ComfyNode):
-    """Finds the pictures that harm a training."""
+    """Finds the images that harm a training."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return node(
             "CurateDataset",
             display_name="Curate Dataset",
-            description="Finds copies, blurred and too small pictures, extreme shapes and black "
+            description="Finds copies, blurred and too small images, extreme shapes and black "
             "bars. Each check reports what it finds or leaves it out; no file is touched.",
             search_aliases=["duplicates", "blurry images", "quality filter", "clean dataset"],
             inputs=[
-                field(DatasetSocket, "dataset", "The pictures to look through."),
+                field(DatasetSocket, "dataset", "The images to look through."),
                 setting(
                     CurateConfig,
                     "near_duplicates",
-                    "The same picture in another size, compression, brightness or with a slight "
+                    "The same image in another size, compression, brightness or with a slight "
                     "crop. The best one is kept.",
                 ),
                 setting(
                     CurateConfig,
                     "blurred",
-                    "Pictures that are sharp nowhere: out of focus, shaken, or enlarged before.",
+                    "Images that are sharp nowhere: out of focus, shaken, or enlarged before.",
                 ),
                 setting(
                     CurateConfig,
                     "too_small",
-                    "Pictures that must be enlarged too far to fill their bucket.",
+                    "Images that must be enlarged too far to fill their bucket.",
                 ),
                 setting(
                     CurateConfig,
@@ -66,13 +66,13 @@ class CurateDataset(io.ComfyNode):
                 setting(
                     CurateConfig,
                     "extreme_aspect",
-                    "Pictures so wide or tall that the crop to their bucket takes much of them.",
+                    "Images so wide or tall that the crop to their bucket takes much of them.",
                     advanced=True,
                 ),
                 setting(
                     CurateConfig,
                     "agreement_threshold",
-                    "Near duplicates show the same in at least this share of the picture.",
+                    "Near duplicates show the same in at least this share of the image.",
                     min=0.5,
                     max=1.0,
                     step=0.01,
@@ -143,11 +143,11 @@ class CurateDataset(io.ComfyNode):
                 ),
             ],
             outputs=[
-                output(DatasetSocket, "dataset", "The pictures that are kept, with captions."),
+                output(DatasetSocket, "dataset", "The images that are kept, with captions."),
                 output(
                     io.Image,
                     "rejects",
-                    "Up to 64 of the pictures that are left out, with the reason; grey if none is.",
+                    "Up to 64 of the images that are left out, with the reason; grey if none is.",
                 ),
                 output(
                     io.String,

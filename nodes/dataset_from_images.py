@@ -20,16 +20,16 @@ class DatasetFromImages(io.ComfyNode):
         return node(
             "DatasetFromImages",
             display_name="Dataset from Images",
-            description="Pictures and captions of other nodes as a dataset: batches, lists, and what "
-            "ComfyUI's own dataset nodes give. The pictures are kept as PNG files in the output folder.",
+            description="Images and captions of other nodes as a dataset: batches, lists, and what "
+            "ComfyUI's own dataset nodes give. The images are kept as PNG files in the output folder.",
             search_aliases=["images to dataset", "image list", "text list"],
             is_input_list=True,
             inputs=[
-                field(io.Image, "images", "Pictures: a list, a batch, or a list of batches."),
+                field(io.Image, "images", "Images: a list, a batch, or a list of batches."),
                 field(
                     io.String,
                     "captions",
-                    "One caption for each picture, or one for all.",
+                    "One caption for each image, or one for all.",
                     optional=True,
                     force_input=True,
                 ),
@@ -37,15 +37,15 @@ class DatasetFromImages(io.ComfyNode):
                 field(
                     io.Int,
                     "repeats",
-                    "How often each picture comes in an epoch.",
+                    "How often each image comes in an epoch.",
                     default=1,
                     min=1,
                     max=1000,
                 ),
             ],
             outputs=[
-                output(DatasetSocket, "dataset", "The pictures and captions as a dataset."),
-                output(io.String, "report", "Number of pictures."),
+                output(DatasetSocket, "dataset", "The images and captions as a dataset."),
+                output(io.String, "report", "Number of images."),
             ],
         )
 

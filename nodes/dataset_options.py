@@ -49,20 +49,20 @@ class DatasetOptions(io.ComfyNode):
                 setting(
                     SubsetConfig,
                     "repeats",
-                    "How often each picture comes in an epoch; 0 keeps what the folders say.",
+                    "How often each image comes in an epoch; 0 keeps what the folders say.",
                     min=0,
                     max=1000,
                 ),
                 setting(
                     SubsetConfig,
                     "role",
-                    "What the pictures are for: as loaded, training, or regularisation.",
+                    "What the images are for: as loaded, training, or regularisation.",
                 ),
                 setting(
                     SubsetConfig,
                     "loss_weight",
-                    "Multiplies the loss of these pictures (kohya's prior_loss_weight for "
-                    "regularisation pictures).",
+                    "Multiplies the loss of these images (kohya's prior_loss_weight for "
+                    "regularisation images).",
                     min=0.0,
                     max=100.0,
                     step=0.05,
@@ -70,7 +70,7 @@ class DatasetOptions(io.ComfyNode):
                 field(
                     io.Combo,
                     "flip",
-                    "Also use these pictures mirrored, whatever Cache Latents says.",
+                    "Also use these images flipped, whatever Cache Latents says.",
                     options=list(FLIPS),
                     default=UNCHANGED,
                     advanced=True,
@@ -78,7 +78,7 @@ class DatasetOptions(io.ComfyNode):
                 field(
                     io.Combo,
                     "interpolation",
-                    "How these pictures are resized; auto: area when they shrink, else Lanczos.",
+                    "How these images are resized; auto: area when they shrink, else Lanczos.",
                     options=[AUTOMATIC, *get_args(Interpolation)],
                     default=AUTOMATIC,
                     advanced=True,
@@ -86,8 +86,8 @@ class DatasetOptions(io.ComfyNode):
                 setting(
                     SubsetConfig,
                     "preserve",
-                    "The model shall go on answering for these pictures as it does without the LoRA (kohya: "
-                    "diff_output_preservation). For regularisation pictures.",
+                    "The model shall go on answering for these images as it does without the LoRA (kohya: "
+                    "diff_output_preservation). For regularisation images.",
                     advanced=True,
                 ),
             ],

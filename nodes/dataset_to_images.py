@@ -18,15 +18,15 @@ class DatasetToImages(io.ComfyNode):
         return node(
             "DatasetToImages",
             display_name="Dataset to Images",
-            description="Pictures and captions as lists for other nodes, ComfyUI's own dataset nodes "
-            "included. The pictures are in memory at full size: mind the number.",
+            description="Images and captions as lists for other nodes, ComfyUI's own dataset nodes "
+            "included. The images are in memory at full size: mind the number.",
             search_aliases=["dataset to list", "images from dataset"],
             inputs=[
                 field(DatasetSocket, "dataset", "The dataset to take from."),
                 field(
                     io.Int,
                     "first",
-                    "Which picture to begin with, counted from 1.",
+                    "Which image to begin with, counted from 1.",
                     default=1,
                     min=1,
                     max=1000000,
@@ -34,7 +34,7 @@ class DatasetToImages(io.ComfyNode):
                 field(
                     io.Int,
                     "maximum",
-                    "At most this many pictures; 0 for all.",
+                    "At most this many images; 0 for all.",
                     default=100,
                     min=0,
                     max=1000000,
@@ -44,7 +44,7 @@ class DatasetToImages(io.ComfyNode):
                 output(
                     io.Image,
                     "images",
-                    "One picture each, as a viewer shows it.",
+                    "One image each, as a viewer shows it.",
                     is_output_list=True,
                 ),
                 output(io.String, "captions", "The caption of each.", is_output_list=True),

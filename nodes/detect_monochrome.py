@@ -1,4 +1,4 @@
-"""Detect Monochrome: pictures without colour are tagged, left out or weighted down."""
+"""Detect Monochrome: images without colour are tagged, left out or weighted down."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from .sockets import DatasetSocket
 
 
 class DetectMonochrome(io.ComfyNode):
-    """Finds greyscale and one-hue pictures."""
+    """Finds greyscale and one-hue images."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return node(
             "DetectMonochrome",
             display_name="Detect Monochrome",
-            description="Finds pictures without colour (greyscale) or with one hue (monochrome), so "
+            description="Finds images without colour (greyscale) or with one hue (monochrome), so "
             "that the LoRA does not learn grey as part of the style.",
             search_aliases=["greyscale", "grayscale", "lineart"],
             inputs=[
-                field(DatasetSocket, "dataset", "The pictures to examine."),
+                field(DatasetSocket, "dataset", "The images to examine."),
                 field(
                     io.Combo,
                     "policy",
-                    "tag: add greyscale or monochrome to the caption. exclude: leave the picture "
+                    "tag: add greyscale or monochrome to the caption. exclude: leave the image "
                     "out. down-weight: keep it with a smaller weight in the loss.",
                     options=list(MONOCHROME_POLICIES),
                     default="tag",
@@ -37,7 +37,7 @@ class DetectMonochrome(io.ComfyNode):
                 field(
                     io.Float,
                     "weight",
-                    "Loss weight of such pictures under down-weight.",
+                    "Loss weight of such images under down-weight.",
                     default=0.5,
                     min=0.0,
                     max=1.0,
@@ -47,7 +47,7 @@ class DetectMonochrome(io.ComfyNode):
                 setting(
                     MonochromeConfig,
                     "saturation_threshold",
-                    "hsv: below this mean saturation (0 to 255) a picture is greyscale.",
+                    "hsv: below this mean saturation (0 to 255) an image is greyscale.",
                     min=0.0,
                     max=255.0,
                     step=0.001,
@@ -73,7 +73,7 @@ class DetectMonochrome(io.ComfyNode):
                 setting(
                     MonochromeConfig,
                     "chroma_threshold",
-                    "lab: a picture is coloured when 1 % of it has this much chroma beside the tint.",
+                    "lab: an image is coloured when 1 % of it has this much chroma beside the tint.",
                     min=0.0,
                     max=150.0,
                     step=0.5,
@@ -91,9 +91,9 @@ class DetectMonochrome(io.ComfyNode):
             ],
             outputs=[
                 output(DatasetSocket, "dataset", "The dataset after the policy."),
-                output(io.String, "report", "The pictures that were found, with their numbers."),
+                output(io.String, "report", "The images that were found, with their numbers."),
                 output(
-                    io.String, "table", "The numbers of all pictures: a line each, tab separated."
+                    io.String, "table", "The numbers of all images: a line each, tab separated."
                 ),
             ],
             hidden=[io.Hidden.unique_id],

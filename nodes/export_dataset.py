@@ -19,7 +19,7 @@ class ExportDataset(io.ComfyNode):
             "ExportDataset",
             display_name="Export Dataset",
             description="Writes a copy of the dataset in kohya's layout (img/10_name, reg/1_name, a .txt "
-            "beside each picture) into output/lora_loop/exports. The dataset's own files stay as they are.",
+            "beside each image) into output/lora_loop/exports. The dataset's own files stay as they are.",
             search_aliases=["kohya folder", "save dataset", "copy dataset"],
             is_output_node=True,
             inputs=[

@@ -66,7 +66,7 @@ class FilterTags(io.ComfyNode):
                 setting(
                     FilterConfig,
                     "minimum_count",
-                    "Tags in fewer pictures than this are dropped.",
+                    "Tags in fewer images than this are dropped.",
                     min=1,
                     max=10000,
                     advanced=True,
@@ -107,7 +107,7 @@ class FilterTags(io.ComfyNode):
                 setting(
                     FilterConfig,
                     "spare_prose",
-                    "Leave captions that are written in sentences as they are, but for the trigger "
+                    "Leave captions that are written in sentences as they are, except for the trigger "
                     "in front.",
                     advanced=True,
                 ),

@@ -19,7 +19,7 @@ class IdentityTags(io.ComfyNode):
         return node(
             "IdentityTags",
             display_name="Find Identity Tags",
-            description="Shows the tags of hair, eyes, body and accessories that most pictures "
+            description="Shows the tags of hair, eyes, body and accessories that most images "
             "share, and leaves them, takes them out, or has them dropped at random in training.",
             search_aliases=["prune tags", "character tags", "tag policy"],
             inputs=[
@@ -35,7 +35,7 @@ class IdentityTags(io.ComfyNode):
                 setting(
                     IdentityConfig,
                     "percent",
-                    "A tag is proposed when at least this share of the pictures has it.",
+                    "A tag is proposed when at least this share of the images has it.",
                     min=1,
                     max=100,
                 ),
@@ -82,7 +82,7 @@ class IdentityTags(io.ComfyNode):
                 setting(
                     Subset,
                     "optional_rate",
-                    "For hybrid: the chance of each tag to be left out at a showing.",
+                    "For hybrid: the chance of each tag to be left out of a sample.",
                     min=0.0,
                     max=1.0,
                     step=0.05,

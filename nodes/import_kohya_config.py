@@ -30,7 +30,7 @@ class ImportKohyaConfig(io.ComfyNode):
             "ImportKohyaConfig",
             display_name="Import kohya Config",
             description="Reads a config.toml of kohya's SDXL LoRA trainer, and its dataset toml if "
-            "it has one: pictures, buckets and every setting come out, and a report of what was "
+            "it has one: images, buckets and every setting come out, and a report of what was "
             "ignored and why.",
             search_aliases=["kohya", "sd-scripts", "config.toml", "import settings"],
             inputs=[
@@ -65,11 +65,11 @@ class ImportKohyaConfig(io.ComfyNode):
                 ),
             ],
             outputs=[
-                output(DatasetSocket, "dataset", "The pictures and captions, for Cache Latents."),
+                output(DatasetSocket, "dataset", "The images and captions, for Cache Latents."),
                 output(
                     BucketSettingsSocket,
                     "bucket settings",
-                    "Buckets, mirroring, for Cache Latents.",
+                    "Buckets and flipping, for Cache Latents.",
                 ),
                 output(
                     RunSettingsSocket,
@@ -86,12 +86,12 @@ class ImportKohyaConfig(io.ComfyNode):
                 output(
                     CheckpointSettingsSocket,
                     "checkpoint settings",
-                    "LoRA files on the way, for Train.",
+                    "intermediate LoRA files, for Train.",
                 ),
                 output(
                     io.String,
                     "report",
-                    "What was set, what was ignored and why, what is unlike kohya, and the pictures.",
+                    "What was set, what was ignored and why, what is unlike kohya, and the images.",
                 ),
             ],
         )

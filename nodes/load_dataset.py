@@ -1,4 +1,4 @@
-"""Load Dataset: a folder of pictures and captions in."""
+"""Load Dataset: a folder of images and captions in."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .sockets import DatasetSocket
 
 
 class LoadDataset(io.ComfyNode):
-    """A folder of pictures and captions as a DATASET."""
+    """A folder of images and captions as a DATASET."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return node(
             "LoadDataset",
             display_name="Load Dataset",
-            description="Reads a folder of pictures with their captions. Any folder will do; "
+            description="Reads a folder of images with their captions. Any folder will do; "
             "sub-folders named like 10_name count as kohya's repeats.",
             search_aliases=[
                 "load images folder",
@@ -33,20 +33,20 @@ class LoadDataset(io.ComfyNode):
                 setting(
                     LoadConfig,
                     "folder",
-                    "Folder of pictures (png, jpg, webp, bmp, avif) with .txt captions beside "
+                    "Folder of images (png, jpg, webp, bmp, avif) with .txt captions beside "
                     "them: a full path, or a folder below ComfyUI's input directory.",
                 ),
                 setting(
                     LoadConfig,
                     "repeats",
-                    "How often each picture comes in an epoch. Folders named 10_name bring their own.",
+                    "How often each image comes in an epoch. Folders named 10_name bring their own.",
                     min=1,
                     max=1000,
                 ),
                 setting(
                     LoadConfig,
                     "regularisation_folder",
-                    "Optional folder of regularisation pictures (kohya's reg_data_dir).",
+                    "Optional folder of regularisation images (kohya's reg_data_dir).",
                     advanced=True,
                 ),
                 setting(
@@ -73,9 +73,9 @@ class LoadDataset(io.ComfyNode):
                 output(
                     DatasetSocket,
                     "dataset",
-                    "The pictures and captions, as values: no file is touched.",
+                    "The images and captions, as values: no file is touched.",
                 ),
-                output(io.Image, "contact sheet", "Up to 64 thumbnails of the pictures."),
+                output(io.Image, "contact sheet", "Up to 64 thumbnails of the images."),
                 output(
                     io.String,
                     "report",

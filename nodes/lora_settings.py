@@ -93,7 +93,7 @@ class LoraSettings(io.ComfyNode):
                 setting(
                     LoraConfig,
                     "rank_dropout",
-                    "This share of the ranks is left out at random, for each picture and layer.",
+                    "This share of the ranks is left out at random, for each image and layer.",
                     min=0.0,
                     max=0.99,
                     step=0.01,
@@ -102,7 +102,7 @@ class LoraSettings(io.ComfyNode):
                 setting(
                     LoraConfig,
                     "module_dropout",
-                    "This share of the layers goes without the LoRA at random, for each picture.",
+                    "This share of the layers goes without the LoRA at random, for each image.",
                     min=0.0,
                     max=0.99,
                     step=0.01,
@@ -158,7 +158,7 @@ class LoraSettings(io.ComfyNode):
                 field(
                     io.String,
                     "down_lr_weight",
-                    "Factors on the learning rate of the 9 input blocks between commas, or cosine, sine, "
+                    "Multipliers for the learning rates of the 9 input blocks between commas, or cosine, sine, "
                     "linear, reverse_linear, zeros, such as sine+.25. At 0 there is no LoRA. Empty: 1.",
                     default="",
                     advanced=True,

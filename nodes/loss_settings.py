@@ -1,4 +1,4 @@
-"""Noise and Loss Settings: what is put on the latents and how the model's answer is judged."""
+"""Noise and Loss Settings: the noise that is added to the latents and how the prediction is judged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LossSettings(io.ComfyNode):
                 setting(
                     LossConfig,
                     "noise_offset",
-                    "Lets the LoRA learn very dark and very bright pictures; 0.05 is usual.",
+                    "Lets the LoRA learn very dark and very bright images; 0.05 is usual.",
                     min=0.0,
                     max=1.0,
                     step=0.001,
@@ -65,7 +65,7 @@ class LossSettings(io.ComfyNode):
                 setting(
                     LossConfig,
                     "huber_scale",
-                    "Factor on the Huber constant (not under the snr schedule, as in kohya).",
+                    "Multiplier for the Huber constant (not under the snr schedule, as in kohya).",
                     min=0.01,
                     max=100.0,
                     step=0.01,
@@ -95,7 +95,7 @@ class LossSettings(io.ComfyNode):
                 setting(
                     LossConfig,
                     "noise_offset_random_strength",
-                    "Draw the noise offset between 0 and its value for every picture.",
+                    "Draw the noise offset between 0 and its value for every image.",
                     advanced=True,
                 ),
                 setting(
@@ -129,7 +129,7 @@ class LossSettings(io.ComfyNode):
                 setting(
                     LossConfig,
                     "ip_noise_gamma",
-                    "Input perturbation: more noise on the picture than the target knows of; 0.1 is "
+                    "Input perturbation: more noise on the image than the target knows of; 0.1 is "
                     "usual, 0 turns it off.",
                     min=0.0,
                     max=10.0,
@@ -139,7 +139,7 @@ class LossSettings(io.ComfyNode):
                 setting(
                     LossConfig,
                     "ip_noise_gamma_random_strength",
-                    "Draw the input perturbation between 0 and its value for every picture.",
+                    "Draw the input perturbation between 0 and its value for every image.",
                     advanced=True,
                 ),
                 setting(
@@ -161,15 +161,15 @@ class LossSettings(io.ComfyNode):
                 setting(
                     LossConfig,
                     "masked",
-                    "Learn only what the masks show: files in a folder masks beside the pictures (white is "
-                    "learnt), else the pictures' own transparency (kohya: masked_loss, alpha_mask).",
+                    "Learn only what the masks show: files in a folder masks beside the images (white is "
+                    "learnt), else the images' own transparency (kohya: masked_loss, alpha_mask).",
                     advanced=True,
                 ),
                 setting(
                     LossConfig,
                     "preservation",
-                    "Keep what the model knows, without further pictures: for every picture the caption "
-                    "without the trigger shall give what the model itself answers. 1 is usual, 0 turns it "
+                    "Keep what the model knows, without further images: for every image the caption "
+                    "without the trigger shall give what the model itself predicts. 1 is usual, 0 turns it "
                     "off. Steps take about twice as long.",
                     min=0.0,
                     max=100.0,

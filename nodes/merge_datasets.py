@@ -29,7 +29,7 @@ class MergeDatasets(io.ComfyNode):
                 field(DatasetSocket, "dataset_6", "One more dataset.", optional=True),
             ],
             outputs=[
-                output(DatasetSocket, "dataset", "All pictures, in the order of the inputs."),
+                output(DatasetSocket, "dataset", "All images, in the order of the inputs."),
                 output(io.String, "report", "Folders and counts."),
             ],
         )

@@ -1,4 +1,4 @@
-"""Plot Loss: the loss over the steps as a picture."""
+"""Plot Loss: the loss over the steps as an image."""
 
 from __future__ import annotations
 

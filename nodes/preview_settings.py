@@ -19,14 +19,14 @@ class PreviewNode(io.ComfyNode):
         return node(
             "PreviewSettings",
             display_name="Preview Settings",
-            description="Pictures sampled during training with the LoRA as it is then, by "
+            description="Images sampled during training with the LoRA as it is then, by "
             "ComfyUI's own sampler. Changing them does not retrain.",
             search_aliases=["sample prompts", "training samples"],
             inputs=[
                 field(
                     io.String,
                     "prompts",
-                    "One prompt a line; one picture each. kohya's options may follow: --w 832 --h 1216 "
+                    "One prompt a line; one image each. kohya's options may follow: --w 832 --h 1216 "
                     "--d 42 (seed) --l 7 (CFG) --s 28 (steps) --ss euler_a --n blurry. # begins a comment.",
                     default="",
                     multiline=True,

@@ -12,14 +12,14 @@ from .sockets import DatasetSocket
 
 
 class SaveCaptions(io.ComfyNode):
-    """Writes the captions of a DATASET beside its pictures."""
+    """Writes the captions of a DATASET beside its images."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return node(
             "SaveCaptions",
             display_name="Save Captions",
-            description="Writes the captions beside the pictures: only those that changed, with a "
+            description="Writes the captions beside the images: only those that changed, with a "
             "backup of every text that is replaced.",
             search_aliases=["write captions", "save tags"],
             is_output_node=True,

@@ -86,7 +86,7 @@ class SaveLora(io.ComfyNode):
                 field(
                     io.Image,
                     "thumbnail",
-                    "A picture for the metadata, such as a preview: the first one, made small.",
+                    "An image for the metadata, such as a preview: the first one, made small.",
                     optional=True,
                     advanced=True,
                 ),

@@ -40,6 +40,6 @@ def output(kind: type[io.ComfyTypeIO], name: str, tooltip: str, **arguments: Any
 
 
 def _known(target: Callable[..., object], arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that this host's class takes; older ones lack `advanced` and others."""
+    """The arguments that this host's class takes; older ones do not know `advanced` and others."""
     parameters = inspect.signature(target).parameters
     return {name: value for name, value in arguments.items() if name in parameters}

@@ -33,7 +33,7 @@ class SpeedSettings(io.ComfyNode):
                     SpeedConfig,
                     "triton_kernels",
                     "Experimental: fewer passes over memory between the matrix products, where Triton "
-                    "is installed. The result is the same but for rounding.",
+                    "is installed. The result is the same apart from rounding.",
                 ),
                 setting(
                     SpeedConfig,

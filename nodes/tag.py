@@ -26,18 +26,18 @@ from .sockets import BucketSettingsSocket, DatasetSocket
 
 
 class WD14Tag(io.ComfyNode):
-    """Tags pictures with a WD14 tagger."""
+    """Tags images with a WD14 tagger."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return node(
             "Tag",
             display_name="WD14 Tag",
-            description="Tags every picture with one of SmilingWolf's WD14 taggers, or with another "
-            "ONNX tagger on your disk. Probabilities are remembered by picture.",
+            description="Tags every image with one of SmilingWolf's WD14 taggers, or with another "
+            "ONNX tagger on your disk. Probabilities are remembered by image.",
             search_aliases=["tagger", "caption images", "danbooru tags", "wd14"],
             inputs=[
-                field(DatasetSocket, "dataset", "The pictures to tag."),
+                field(DatasetSocket, "dataset", "The images to tag."),
                 field(
                     io.Combo,
                     "model",
@@ -57,7 +57,7 @@ class WD14Tag(io.ComfyNode):
                     io.Combo,
                     "existing_captions",
                     "What becomes of captions that are there: append new tags, replace them, or "
-                    "skip pictures that have one.",
+                    "skip images that have one.",
                     options=list(MERGE_POLICIES),
                     default="append",
                 ),
@@ -133,7 +133,7 @@ class WD14Tag(io.ComfyNode):
                 setting(
                     TaggerConfig,
                     "batch_size",
-                    "Pictures at a time; only speed and memory depend on it.",
+                    "Images at a time; only speed and memory depend on it.",
                     min=1,
                     max=128,
                     advanced=True,
@@ -213,7 +213,7 @@ class WD14Tag(io.ComfyNode):
                 field(
                     io.Vae,
                     "vae",
-                    "Makes the latents in the same pass, for Cache Latents to find: each picture is "
+                    "Makes the latents in the same pass, for Cache Latents to find: each image is "
                     "then decoded once, not twice. The VAE of the SDXL checkpoint.",
                     optional=True,
                 ),
@@ -232,12 +232,12 @@ class WD14Tag(io.ComfyNode):
                 output(
                     io.String,
                     "report",
-                    "The device that ran, pictures left out, and the most frequent tags.",
+                    "The device that ran, images left out, and the most frequent tags.",
                 ),
                 output(
                     io.String,
                     "tag frequencies",
-                    "All tags with the number of their pictures, most frequent first, "
+                    "All tags with the number of their images, most frequent first, "
                     "separated by tabs.",
                 ),
             ],

@@ -22,7 +22,7 @@ class TidyDataset(io.ComfyNode):
         return node(
             "TidyDataset",
             display_name="Tidy Dataset",
-            description="Renames the files of a dataset to running numbers: each picture with its "
+            description="Renames the files of a dataset to running numbers: each image with its "
             "caption, mask and whatever else has its name. Told first, and undone if you want.",
             search_aliases=["rename images", "sequential rename", "number files"],
             is_output_node=True,
@@ -40,7 +40,7 @@ class TidyDataset(io.ComfyNode):
                 setting(
                     Naming,
                     "start",
-                    "The number of the first picture in each folder.",
+                    "The number of the first image in each folder.",
                     min=0,
                     max=1_000_000,
                     advanced=True,

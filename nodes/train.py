@@ -69,12 +69,12 @@ SETTINGS = (
     (
         CheckpointSettingsSocket,
         "checkpoint_settings",
-        "LoRA files on the way; without it none are written.",
+        "intermediate LoRA files; without it none are written.",
     ),
     (
         ValidationSettingsSocket,
         "validation_settings",
-        "Held-out pictures, when to stop, what is best; without it all pictures are trained on.",
+        "Held-out images, when to stop, what is best; without it all images are trained on.",
     ),
 )
 
@@ -107,14 +107,14 @@ class Train(io.ComfyNode):
                 setting(
                     TrainConfig,
                     "steps",
-                    "Optimiser steps. Each sees batch size x accumulation pictures.",
+                    "Optimiser steps. Each sees batch size x accumulation images.",
                     min=1,
                     max=1000000,
                 ),
                 setting(
                     TrainConfig,
                     "batch_size",
-                    "Pictures per step. When the memory does not hold them they are taken one by "
+                    "Images per step. When the memory does not hold them they are taken one by "
                     "one, with the same result.",
                     min=1,
                     max=256,
@@ -122,7 +122,7 @@ class Train(io.ComfyNode):
                 setting(
                     TrainConfig,
                     "seed",
-                    "Fixes the LoRA's start, the order of pictures, noise and timesteps.",
+                    "Fixes the LoRA's start, the order of images, noise and timesteps.",
                     min=0,
                     max=2**53 - 1,
                     control_after_generate=False,
@@ -152,7 +152,7 @@ class Train(io.ComfyNode):
                 setting(
                     TrainConfig,
                     "epochs",
-                    "How often all pictures are seen, instead of steps; 0: steps counts.",
+                    "How often all images are seen, instead of steps; 0: steps counts.",
                     min=0,
                     max=1000000,
                 ),
@@ -167,14 +167,14 @@ class Train(io.ComfyNode):
                     io.String,
                     "continue_from",
                     "The name of an earlier run (Runs lists them): begin a new run with its LoRA, after "
-                    "changes of pictures or settings. Empty: begin anew.",
+                    "changes of images or settings. Empty: start from scratch.",
                     default="",
                     advanced=True,
                 ),
                 field(
                     RunSettingsSocket,
                     "run_settings",
-                    "From Import kohya Config: goes before the widgets from steps to checkpointing. "
+                    "From Import kohya Config: overrides the widgets from steps to checkpointing. "
                     "Settings that are not connected come from it, too.",
                     optional=True,
                 ),
@@ -189,7 +189,7 @@ class Train(io.ComfyNode):
                     TrainConfig,
                     "compact",
                     "Experimental: keep 40 % less of the activations for backward, recomputing only "
-                    "what is cheap. The result is the same but for rounding.",
+                    "what is cheap. The result is the same apart from rounding.",
                     advanced=True,
                 ),
                 field(
@@ -218,13 +218,13 @@ class Train(io.ComfyNode):
                 output(
                     io.Image,
                     "seen",
-                    "What the model saw: the pictures of the first step, decoded from the cache as "
+                    "What the model saw: the images of the first step, decoded from the cache as "
                     "cropped and flipped; grey without a VAE.",
                 ),
                 output(
                     io.String,
                     "seen_captions",
-                    "The texts of the first step, as shuffled and dropped, with each picture's name "
+                    "The texts of the first step, as shuffled and dropped, with each image's name "
                     "and bucket.",
                 ),
                 output(io.Clip, "clip", "The CLIP with the LoRA at strength 1.0, when connected."),

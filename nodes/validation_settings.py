@@ -1,4 +1,4 @@
-"""Validation Settings: pictures that are not trained on, and what follows from them."""
+"""Validation Settings: images that are not trained on, and what follows from them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .sockets import ValidationSettingsSocket
 
 
 class ValidationSettings(io.ComfyNode):
-    """Held-out pictures: how good the LoRA gets on them, when to stop, which step to keep."""
+    """Held-out images: how good the LoRA gets on them, when to stop, which step to keep."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return node(
             "ValidationSettings",
             display_name="Validation Settings",
-            description="Holds pictures out of training and measures on them how the LoRA does: "
+            description="Holds images out of training and measures on them how the LoRA does: "
             "the same noise each time, as a difference to the start. Can keep the best step and "
             "stop when it gets no better.",
             search_aliases=["validation loss", "early stopping", "keep best", "overfitting"],
@@ -27,7 +27,7 @@ class ValidationSettings(io.ComfyNode):
                 setting(
                     ValidationConfig,
                     "held_out",
-                    "Below 1 the share of the training pictures that are only measured, else "
+                    "Below 1 the share of the training images that are only measured, else "
                     "their number; 0 for none.",
                     min=0.0,
                     max=10000.0,
@@ -64,7 +64,7 @@ class ValidationSettings(io.ComfyNode):
                 setting(
                     ValidationConfig,
                     "timesteps",
-                    "Measurements of each picture, spread evenly over the timesteps.",
+                    "Measurements of each image, spread evenly over the timesteps.",
                     min=2,
                     max=100,
                     advanced=True,
@@ -72,7 +72,7 @@ class ValidationSettings(io.ComfyNode):
                 setting(
                     ValidationConfig,
                     "max_pictures",
-                    "Measure at most so many of the held-out pictures; 0: all.",
+                    "Measure at most so many of the held-out images; 0: all.",
                     min=0,
                     max=10000,
                     advanced=True,
@@ -80,7 +80,7 @@ class ValidationSettings(io.ComfyNode):
                 setting(
                     ValidationConfig,
                     "seed",
-                    "Fixes which pictures are held out, and their noise.",
+                    "Fixes which images are held out, and their noise.",
                     min=0,
                     max=2**53 - 1,
                     control_after_generate=False,

@@ -84,7 +84,7 @@ def make_cache(root: Path, tree: Mapping[str, Any], config: KohyaConfig) -> Cach
 
 
 def _write_tree(root: Path, tree: Mapping[str, Iterable[Sequence[Any]]], extension: str) -> None:
-    """Grey pictures and caption files: folder -> (stem, width, height, caption or None)."""
+    """Grey images and caption files: folder -> (stem, width, height, caption or None)."""
     for folder, files in tree.items():
         (root / folder).mkdir(parents=True)
         for stem, width, height, caption in files:
@@ -106,7 +106,7 @@ def _compared(made: _Made, plan: dict[str, Any]) -> Iterator[tuple[str, list[Row
     for subset in made.cached.dataset.subsets:
         totals[subset.is_reg] += len(subset.samples) * subset.repeats
     recorded = (plan["num_train_images"], plan["num_reg_images"])
-    yield "pictures with repeats", [(totals[False], totals[True])], [recorded]
+    yield "images with repeats", [(totals[False], totals[True])], [recorded]
     keys = ("path", "num_repeats", "is_reg", "caption", "bucket", "resized")
     yield (
         "images",
@@ -126,7 +126,7 @@ def _compared(made: _Made, plan: dict[str, Any]) -> Iterator[tuple[str, list[Row
 
 
 def _images(made: _Made) -> list[Row]:
-    """Path, showings in the first epoch, kind, caption, bucket, size before the crop."""
+    """Path, samples in the first epoch, kind, caption, bucket, size before the crop."""
     shown = Counter(path for _, paths in made.batches for path in paths)
     rows: list[Row] = []
     settings = made.cached.recipe.buckets
@@ -148,7 +148,7 @@ def _images(made: _Made) -> list[Row]:
 
 
 def _cut(batches: list[tuple[tuple[int, int], list[str]]]) -> list[Row]:
-    """For each bucket the pictures shown, and the sizes of its batches; both without order."""
+    """For each bucket the images shown, and the sizes of its batches; both without order."""
     pictures: dict[tuple[int, int], list[str]] = {}
     sizes: dict[tuple[int, int], list[int]] = {}
     for bucket, paths in batches:

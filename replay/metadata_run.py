@@ -1,6 +1,6 @@
-"""Replays the metadata of a recorded kohya run: its command line and pictures in, every key compared.
+"""Replays the metadata of a recorded kohya run: its command line and images in, every key compared.
 
-The pictures are made again from what was recorded of them: folder and size from the names of their
+The images are made again from what was recorded of them: folder and size from the names of their
 caches, captions from the steps that showed them.
 """
 
@@ -48,7 +48,7 @@ _NUMBERS_BOUND = 1e-12
 
 
 def cases(folder: Path) -> Iterator[Case | Unsupported]:
-    """One case per recorded key, one for the keys that ours lack, one for the counters of checkpoints."""
+    """One case per recorded key, one for the keys that are missing from ours, one for the counters of checkpoints."""
     recorded = json.loads((folder / "metadata_run.json").read_text("utf-8"))
     theirs = recorded["metadata_last"]
     given = from_words(recorded["command_line"])
@@ -64,7 +64,7 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
     ours = _metadata(config, cached, given)
     compared = sorted(theirs.keys() - NOT_COMPARED.keys())
     lacking = [key for key in compared if key not in ours]
-    yield Case("metadata_run keys that ours lack", float(len(lacking)), 0.0)
+    yield Case("metadata_run keys missing from ours", float(len(lacking)), 0.0)
     for key in compared:
         expected = _meant(key, theirs)
         yield Case(f"metadata_run {key}", float(not _same(ours.get(key, ""), expected)), 0.0)
@@ -105,7 +105,7 @@ def _tree(recorded: Mapping[str, Any], config: KohyaConfig) -> dict[str, list[li
             place = f"{root}/{path.parent.name}", int(name["width"]), int(name["height"])
             found.setdefault(place, []).append(name["stem"])
     if not found:
-        raise Unsupported("metadata_run: pictures without recorded latent caches")
+        raise Unsupported("metadata_run: images without recorded latent caches")
     shown = _shown(recorded, config.train.captions)
     tags = json.loads(recorded["metadata_last"]["ss_tag_frequency"])
     tree: dict[str, list[list[Any]]] = {}
@@ -120,7 +120,7 @@ def _tree(recorded: Mapping[str, Any], config: KohyaConfig) -> dict[str, list[li
 def _shown(
     recorded: Mapping[str, Any], options: CaptionConfig
 ) -> dict[tuple[int, int], Counter[str]]:
-    """How often each caption was shown with pictures of a size, (width, height)."""
+    """How often each caption was shown with images of a size, (width, height)."""
     shown: dict[tuple[int, int], Counter[str]] = {}
     for step in recorded["steps"]:
         for caption, (height, width) in zip(
@@ -134,7 +134,7 @@ def _shown(
 
 
 def _captions(shown: Counter[str], tags: Mapping[str, int], count: int) -> list[str]:
-    """The captions of ``count`` pictures: of those shown that the folder can hold, each by its share."""
+    """The captions of ``count`` images: of those shown that the folder can hold, each by its share."""
     left: dict[str, float] = {
         c: n for c, n in shown.items() if all(w.strip().lower() in tags for w in c.split(","))
     }

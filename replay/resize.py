@@ -1,4 +1,4 @@
-"""Replay of ``resize/``: pictures brought into their buckets, compared pixel by pixel."""
+"""Replay of ``resize/``: images brought into their buckets, compared pixel by pixel."""
 
 import json
 import math
@@ -30,10 +30,10 @@ _ROW_KEYS = {
 
 
 def cases(folder: Path) -> Iterator[Case]:
-    """One case per picture and interpolation (error in grey levels), and one for each picture's numbers.
+    """One case per image and interpolation (error in grey levels), and one for each image's numbers.
 
     Raises:
-        FileNotFoundError: the folder has no ``resize/resize.json``, or a picture is missing.
+        FileNotFoundError: the folder has no ``resize/resize.json``, or an image is missing.
         Unsupported: a setting, an interpolation or a recorded quantity is not known; names it.
     """
     home = folder / "resize"

@@ -1,4 +1,4 @@
-"""Replay of ``tagger/``: pictures as the tagger reads them, and captions by the script's options."""
+"""Replay of ``tagger/``: images as the tagger reads them, and captions by the script's options."""
 
 import argparse
 import hashlib
@@ -27,11 +27,11 @@ _CASE_KEYS = {"args", "existing_files", "caption_files", "content", "frequency_s
 _BLOCK = 16
 
 Written = dict[str, Any]
-"""By picture, its name without ending: its caption file's text, or [caption, size] in a metadata file."""
+"""By image, its name without ending: its caption file's text, or [caption, size] in a metadata file."""
 
 
 class Recording(NamedTuple):
-    """What all cases share. ``inside``: the pictures that a run without ``--recursive`` sees."""
+    """What all cases share. ``inside``: the images that a run without ``--recursive`` sees."""
 
     images: Mapping[str, Path]
     labels: Labels
@@ -40,11 +40,11 @@ class Recording(NamedTuple):
 
 
 def cases(folder: Path) -> Iterator[Case | Unsupported]:
-    """A case per picture and recorded quantity, then per run of the script; errors count differences.
+    """A case per image and recorded quantity, then per run of the script; errors count differences.
 
     Raises:
         FileNotFoundError: a file of the recording is missing.
-        Unsupported: a quantity of a picture is not known, or the labels are of the other layout.
+        Unsupported: a quantity of an image is not known, or the labels are of the other layout.
     """
     home = folder / "tagger"
     yield from _preprocess_cases(home)
@@ -162,7 +162,7 @@ def _made(
     case: Mapping[str, Any],
     recording: Recording,
 ) -> Written:
-    """What we would write for the pictures of a case."""
+    """What we would write for the images of a case."""
     made: Written = {}
     for picture, names in tags.items():
         existing = case.get("existing_files", {}).get(picture + arguments.caption_extension, "")

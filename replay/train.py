@@ -38,7 +38,7 @@ FORWARD_BOUND = 1e-5
 def cases(folder: Path) -> Iterator[Case | Unsupported]:
     """One forward case per recorded forward, three cases per recorded run.
 
-    An Unsupported naming the setting stands for a run that asks for what the trainer lacks.
+    An Unsupported naming the setting stands for a run that asks for what the trainer does not have.
     """
     # The host's classes are imported here: ComfyUI is found at run time.
     from ..nodes.host.model.unet import predict

@@ -1,4 +1,4 @@
-"""Makers of odd picture files, and the pixels that a viewer shows of them."""
+"""Makers of odd image files, and the pixels that a viewer shows of them."""
 
 import io
 import os
@@ -102,7 +102,7 @@ def sixteen_bit(pixels: np.ndarray) -> Maker:
 
 
 def frames(kind: str) -> Maker:
-    """Two pictures in one file."""
+    """Two images in one file."""
     more = [Image.new("RGB", (48, 32), "red")]
     return saved(image, kind, save_all=True, append_images=more)
 
@@ -124,12 +124,12 @@ def bomb(path: Path) -> None:
 
 
 def wide(width: int, height: int) -> np.ndarray:
-    """A picture that is the base stretched: its columns and rows repeated."""
+    """An image that is the base stretched: its columns and rows repeated."""
     return cv2.resize(base(), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def grey() -> np.ndarray:
-    """The base's green as a grey picture, uint8 [32, 48]."""
+    """The base's green as a grey image, uint8 [32, 48]."""
     return base()[:, :, 1].copy()
 
 
@@ -186,5 +186,5 @@ def folder(path: Path) -> None:
 
 
 def not_utf8(path: Path) -> None:
-    """Beside ``path``, a picture whose name is no text; where the file system allows that."""
+    """Beside ``path``, an image whose name is no text; where the file system allows that."""
     image().save(path.with_name(os.fsdecode(b"caf\xe9.png")), "PNG")

@@ -22,7 +22,7 @@ from pack.trainer.sdxl.buckets import BucketConfig
 
 
 class Caption(NamedTuple):
-    """A caption file: what it is, its bytes, and the caption; None: its picture is listed."""
+    """A caption file: what it is, its bytes, and the caption; None: its image is listed."""
 
     what: str
     data: bytes
@@ -228,5 +228,5 @@ MOMENTS = (
     Moment("Save Captions on a full disk", "stops", "No space left on device. Make the folder writable, or free space on its disk", disk_full_while_saving),
     Moment("Save Captions where no backup can be made", "stops", "No space left on device. Nothing was written.", disk_full_for_backups),
     Moment("Cache Latents on a full disk", "stops", "No space left on device. Free some space on its disk (Clear Cache shows what lies there)", disk_full_while_caching),
-    Moment("what is known of files cannot be saved", "used", "2 pictures in 1 folder(s)", disk_full_for_the_index),
+    Moment("what is known of files cannot be saved", "used", "2 images in 1 folder(s)", disk_full_for_the_index),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Picture files as the world has them, and what must become of each."""
+"""Image files as the world has them, and what must become of each."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from pack.tests.bad_files import as_rgb, base, frames, image, saved, turned
 class Picture(NamedTuple):
     """A file: what it is, its name, and how it is made.
 
-    A picture that is used has ``pixels``, and ``shown`` says in words what they are; one that is
+    An image that is used has ``pixels``, and ``shown`` says in words what they are; one that is
     listed has the ``reason``. ``near`` is how far a lossy format may be off.
     """
 
@@ -31,7 +31,7 @@ def listed(what: str, name: str, maker: make.Maker, reason: str) -> Picture:
     return Picture(what, name, maker, reason=reason)
 
 
-KIND = "picture, whatever its name says"
+KIND = "image, whatever its name says"
 FRAME = "save the frame that you want as"
 CUT = "it is damaged: image file is truncated"
 
@@ -73,8 +73,8 @@ LISTED = (
     listed("a GIF named .png", "gif named.png", saved(image, "GIF"), KIND),
     listed("a GIF", "film.gif", frames("GIF"), f"GIF files are not read; {FRAME} PNG or JPEG"),
     listed("a TIFF, HEIC, JPEG XL, PSD, SVG …", "scan.tif", saved(image, "TIFF"), "TIF files are not read; save it as PNG or JPEG"),
-    listed("an animated WebP", "moving.webp", frames("WEBP"), f"it is an animation; {FRAME} a picture"),
-    listed("an animated PNG", "moving.png", frames("PNG"), f"it is an animation; {FRAME} a picture"),
+    listed("an animated WebP", "moving.webp", frames("WEBP"), f"it is an animation; {FRAME} an image"),
+    listed("an animated PNG", "moving.png", frames("PNG"), f"it is an animation; {FRAME} an image"),
     listed("a PNG with damaged EXIF data", "exif.png", make.damaged_exif, "its EXIF data are damaged; save it again from an editor"),
     listed("20,000 pixels wide, 10 high", "sliver.png", saved(lambda: Image.new("RGB", (20000, 10)), "PNG"), "it is 20000 x 10 pixels, longer than 1:32; crop it"),
     listed("a decompression bomb", "bomb.png", make.bomb, "it has more pixels than is safe to decode; make a smaller copy"),

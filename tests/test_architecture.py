@@ -240,7 +240,7 @@ def body_lines(function):
 
 
 def test_functions_are_short():
-    """But for schemas, which are tables of widgets."""
+    """Except for schemas, which are tables of widgets."""
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {body_lines(node)} lines"
         for path in sources()

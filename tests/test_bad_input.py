@@ -25,7 +25,7 @@ COLOURS_DIFFER = (
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """All the pictures in one folder."""
+    """All the images in one folder."""
     folder = tmp_path_factory.mktemp("pictures")
     for case in (*USED, *LISTED):
         case.make(folder / case.name)

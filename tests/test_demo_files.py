@@ -1,4 +1,4 @@
-"""The stand-in tagger and pictures are what they claim to be."""
+"""The stand-in tagger and images are what they claim to be."""
 
 import csv
 

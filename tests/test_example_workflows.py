@@ -16,7 +16,7 @@ NAMES = (
     "resume_and_extend",
 )
 TITLE = 30  # height of a node's title, above its position
-LARGEST = 300_000  # bytes of a picture
+LARGEST = 300_000  # bytes of an image
 
 
 @pytest.fixture(params=NAMES)

@@ -12,12 +12,12 @@ NAMES = (
     "astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
     "motorcycle_right.png", "hubble_deep_field.jpg", "retina.jpg",
 )  # fmt: skip
-GRAIN = 4.0  # enlarged pictures are smoother than a camera's, and decode faster
+GRAIN = 4.0  # enlarged images are smoother than a camera's, and decode faster
 QUALITY = 92
 
 
 def write(folder: Path, count: int, side: int) -> list[Path]:
-    """`count` different pictures whose longest side is `side`; those that are there are kept."""
+    """`count` different images whose longest side is `side`; those that are there are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"photograph_{index:03}.jpg" for index in range(count)]
     for index, path in enumerate(paths):
@@ -51,7 +51,7 @@ def _source(name: str) -> Image.Image:
 
 
 def _save(picture: Image.Image, seed: int, path: Path) -> None:
-    """With grain that is different for each picture."""
+    """With grain that is different for each image."""
     generator = np.random.default_rng(seed)
     pixels = np.asarray(picture, np.float32)
     grain = generator.standard_normal(pixels.shape, np.float32) * GRAIN

@@ -1,6 +1,6 @@
 """An ONNX tagger with the layers and sizes of wd-swinv2-tagger-v3 and random weights, for timing only.
 
-SwinV2-Base at 448 pixels with windows of 14: 98 million parameters, 131 GFLOP a picture.
+SwinV2-Base at 448 pixels with windows of 14: 98 million parameters, 131 GFLOP an image.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 class Native:
-    """The node with its defaults but for ``settings``; on a float32 scene it computes in float32."""
+    """The node with its defaults except for ``settings``; on a float32 scene it computes in float32."""
 
     def __init__(self, scene: Scene, **settings: Any) -> None:
         own = {"training_dtype": "fp32", "lora_dtype": "fp32"}

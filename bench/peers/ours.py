@@ -103,7 +103,7 @@ def _output_below(folder: Path) -> Iterator[None]:
 
 
 def synthetic_cache(scene: Scene, root: Path, count: int) -> CachedDataset:
-    """What Cache Latents would leave of so many square pictures and captions; the numbers are random."""
+    """What Cache Latents would leave of so many square images and captions; the numbers are random."""
     store, pixels = Store(root), scene.side * LATENT_PIXELS
     buckets = BucketConfig((pixels, pixels), min_reso=pixels, max_reso=pixels, step=64)
     size = conditioning(assign((pixels, pixels), buckets), (pixels, pixels), False, False)
@@ -115,7 +115,7 @@ def synthetic_cache(scene: Scene, root: Path, count: int) -> CachedDataset:
         store.save(texts.KIND, key, {"context": context, "pooled": pooled})
         item = CachedItem(
             digest=f"digest {number}",
-            name=f"picture {number}",
+            name=f"image {number}",
             caption=f"thing {number}",
             bucket=(pixels, pixels),
             conditioning=size,

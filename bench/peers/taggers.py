@@ -1,4 +1,4 @@
-"""The ways of tagging a folder that bench/tagging.py compares: ours, a loop per picture, kohya's script."""
+"""The ways of tagging a folder that bench/tagging.py compares: ours, a loop per image, kohya's script."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ours(model: Path, pictures: list[Path], batch_size: int, fast: bool = False)
 
 
 def loop(model: Path, pictures: list[Path], reopen: bool = False) -> None:
-    """One picture after the other in Pillow; with `reopen` a new session for each of them."""
+    """One image after the other in Pillow; with `reopen` a new session for each of them."""
     session = None
     names = [label.name for label in read_labels(model / "selected_tags.csv").entries]
     for path in pictures:
@@ -82,7 +82,7 @@ class Kohya:
     def seconds(
         self, model: Path, pictures: list[Path], batch_size: int, workers: int
     ) -> tuple[float, float]:
-        """What its main function takes for the folder of the pictures: by the clock, of processors."""
+        """What its main function takes for the folder of the images: by the clock, of processors."""
         arguments = [
             str(pictures[0].parent), "--onnx", "--model_dir", str(model.parent),
             "--repo_id", model.name, "--batch_size", str(batch_size),

@@ -27,7 +27,7 @@ class Way(Protocol):
     """A way of training the LoRA of a scene."""
 
     def run(self, batch: int, steps: int, watch: Watch) -> None:
-        """Train anew for so many steps of ``batch`` pictures."""
+        """Train from scratch for so many steps of ``batch`` images."""
         ...
 
     def weights(self) -> Iterable[Tensor]:
@@ -53,7 +53,7 @@ class Clock:
 
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the model's answer."""
+"""(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the prediction."""
 
 
 def train_plainly(

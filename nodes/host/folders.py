@@ -32,7 +32,7 @@ def reports_root() -> Path:
 
 
 def pictures_root() -> Path:
-    """Where pictures lie that came from other nodes."""
+    """Where images lie that came from other nodes."""
     return output_root() / "pictures"
 
 
@@ -77,13 +77,13 @@ def dataset_folder(text: str) -> Path:
     name = text.strip().strip('"')
     if not name:
         raise ValueError(
-            "No dataset folder is given. Type the folder of your pictures: a full path, or the name "
+            "No dataset folder is given. Type the folder of your images: a full path, or the name "
             "of a folder below ComfyUI's input directory."
         )
     path = local_path(name, Path(folder_paths.get_input_directory()), "dataset folder")
     if not os.path.isdir(path):  # noqa: PTH112 - Path's own fails for names that cannot be
         raise ValueError(
-            f"The dataset folder {path} does not exist. Make it and put your pictures ({NAMES}) and "
+            f"The dataset folder {path} does not exist. Make it and put your images ({NAMES}) and "
             "their .txt captions there, or type the folder that holds them."
         )
     return path

@@ -1,4 +1,4 @@
-"""Progress as ComfyUI shows it: the bar, a line of text and a picture on the node."""
+"""Progress as ComfyUI shows it: the bar, a line of text and an image on the node."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class NodeProgress:
         self._node_id = node_id
 
     def update(self, done: int, text: str = "", picture: Image.Image | None = None) -> None:
-        """Move the bar, and show a line and a picture if there is one. May raise an interrupt."""
+        """Move the bar, and show a line and an image if there is one. May raise an interrupt."""
         preview = None if picture is None else ("JPEG", picture, PREVIEW_PIXELS)
         self._bar.update_absolute(done, self._total, preview)
         if text:

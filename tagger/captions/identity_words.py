@@ -1,6 +1,6 @@
 """Which tags describe who is shown, by kind: a table of patterns, `*` standing for any text.
 
-Identity is what stays with a character from picture to picture when the clothes change: hair, eyes,
+Identity is what stays with a character from image to image when the clothes change: hair, eyes,
 the body with its marks and animal parts, and what is worn on head, face, neck and hands like
 jewellery. Clothes with hats and ribbons on them, poses, expressions, passing states (wet, floating,
 hair let down, heart-shaped pupils), ways of drawing (eyes visible through hair, shiny skin) and parts

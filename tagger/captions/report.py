@@ -56,7 +56,7 @@ class Report:
                 lines.append(f"{word}: {_totals(counts)}")
         if self.prose:
             lines.append(
-                f"written in sentences, so left as they are but for the trigger: {self.prose}"
+                f"written in sentences, so left as they are except for the trigger: {self.prose}"
             )
         most = len(self.changes) if limit is None else limit
         changes = [f"{c.name}\n  {c.before}\n  -> {c.after}" for c in self.changes]

@@ -66,7 +66,7 @@ def merge(
     """The caption after tagging: new tags appended, put in its place, or left out if it has text.
 
     Appending twice gives the same caption: a tag that is there, by `tag_key`, is not added; each line
-    is a caption of its own. `kohya` compares letter by letter instead, joins the tags anew in any
+    is a caption of its own. `kohya` compares letter by letter instead, joins the tags again in any
     case, and takes a line break for a part of a tag.
     """
     if policy not in MERGE_POLICIES:

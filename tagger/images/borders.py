@@ -1,4 +1,4 @@
-"""Bars of one colour on opposite sides of a picture: letterboxes, pillars, frames."""
+"""Bars of one colour on opposite sides of an image: letterboxes, pillars, frames."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ TOLERANCE = 20
 """Levels by which a bar's pixels may differ from its colour: JPEG ringing, grain."""
 
 _STRAY = 0.02  # the share of a bar's row that may differ more
-_EDGE = 0.5  # the share of the edge's length where the picture behind it must differ more
+_EDGE = 0.5  # the share of the edge's length where the image behind it must differ more
 _RAMP = 4  # rows within which it must, as scaling softens the edge
 _THINNEST = 3
-_MOST = 0.8  # a picture that bars leave less than a fifth of is a flat ground
+_MOST = 0.8  # an image that bars leave less than a fifth of is a flat ground
 
 
 class Bars(NamedTuple):
@@ -25,7 +25,7 @@ class Bars(NamedTuple):
     bottom: int
 
     def share(self, width: int, height: int) -> float:
-        """The share of a picture of this size that is bars."""
+        """The share of an image of this size that is bars."""
         inner = (width - self.left - self.right) * (height - self.top - self.bottom)
         return 1 - inner / (width * height)
 
@@ -54,10 +54,10 @@ def find_bars(picture: np.ndarray) -> Bars:
 
 
 def _side(picture: np.ndarray) -> _Side:
-    """The uniform rows at the top of a picture."""
+    """The uniform rows at the top of an image."""
     colour = np.median(picture[:2].reshape(-1, 3), axis=0).astype(np.int16)
     depth = 0
-    for start in range(0, len(picture), 64):  # most pictures end the search in the first block
+    for start in range(0, len(picture), 64):  # most images end the search in the first block
         strays = (_difference(picture[start : start + 64], colour) > TOLERANCE).mean(axis=1)
         uniform = strays <= _STRAY
         if not uniform.all():

@@ -1,9 +1,9 @@
-"""Has a picture any colour besides that of its paper and ink? A test in CIE Lab on a small copy.
+"""Has an image any colour besides that of its paper and ink? A test in CIE Lab on a small copy.
 
 The tint of a scan or print is a smooth function of brightness and has one hue: a yellowed page,
 sepia, a blue cast. It is fitted and taken away; what chroma is left is colour. The copy is small, so
 that the colour noise of JPEG and of sensors averages out, and as bright as its brightest parts allow,
-so that a picture at night counts like one by day.
+so that an image at night counts like one by day.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ SIDE = 128
 """The longest side of the small copy, in pixels."""
 
 COLOURED_AREA = 0.01
-"""What share of the picture must be coloured to count."""
+"""What share of the image must be coloured to count."""
 
 _BINS = 50  # of brightness, the mean of red, green and blue: it grows on where red is clipped
 _LEAST_SHARE = 0.001  # of the pixels; emptier bins have no tint of their own
 _STEEPEST = 4.0  # change of the tint from bin to bin; paint on a page changes faster
-_DARKEST = 0.25  # darker pictures are brightened as if this were their brightest value
+_DARKEST = 0.25  # darker images are brightened as if this were their brightest value
 
 
 def measure_lab(image: np.ndarray) -> tuple[float, float]:
     """Measure (H, W, 3) uint8 RGB: the tint where it is strongest, and the chroma beside the tint.
 
-    Both in Lab units; `COLOURED_AREA` of the picture has at least the second.
+    Both in Lab units; `COLOURED_AREA` of the image has at least the second.
     """
     rgb = _exposed(_small(image))
     chroma = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).reshape(-1, 3)[:, 1:].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Pictures that are copies of each other, scaled, re-encoded, toned or slightly cropped.
+"""Images that are copies of each other, scaled, re-encoded, toned or slightly cropped.
 
 Two steps. A perceptual hash finds candidates among thousands in seconds; of each candidate pair the
 small versions are laid over each other and compared part by part, which tells a copy from another
@@ -23,7 +23,7 @@ CANDIDATE_BITS = 40
 _HASH_SIDE, _FREQUENCIES = 48, 12
 _FAINTEST_WAVE = 24.0  # half a level: what a JPEG makes of a plain ground
 _ALIGN_SIDE = 24
-_LEAST_OVERLAP = 0.6  # of two pictures moved over each other; less is no slight crop
+_LEAST_OVERLAP = 0.6  # of two images moved over each other; less is no slight crop
 _TILES = 6
 _PLAIN = 8.0  # levels: less structure than this is none, less difference than this is none
 _LIKE = 0.6  # a tile agrees if its difference is less than this share of its structure
@@ -31,7 +31,7 @@ _BLOCK = 512
 
 
 class Match(NamedTuple):
-    """A picture and the better one that it is a copy of, by position, and how alike they are."""
+    """An image and the better one that it is a copy of, by position, and how alike they are."""
 
     copy: int
     kept: int
@@ -48,7 +48,7 @@ def perceptual_hash(picture: np.ndarray) -> np.ndarray:
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:
-    """[THUMBNAIL, THUMBNAIL, 3] uint8 of a picture of any shape."""
+    """[THUMBNAIL, THUMBNAIL, 3] uint8 of an image of any shape."""
     return cv2.resize(picture, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
 
 
@@ -58,9 +58,9 @@ def find_copies(
     least: float | None,
     on_row: Callable[[int], None] | None = None,
 ) -> tuple[list[Match], np.ndarray]:
-    """Copies among pictures that are given best first, and each one's distance to its nearest in bits.
+    """Copies among images that are given best first, and each one's distance to its nearest in bits.
 
-    ``hashes`` [n, HASH_BITS] bool, ``thumbnails`` [n, 48, 48, 3] uint8. A copy is one of a picture that
+    ``hashes`` [n, HASH_BITS] bool, ``thumbnails`` [n, 48, 48, 3] uint8. A copy is one of an image that
     is kept: what is only a copy of a copy stays. Pairs must agree in at least the share ``least``; None
     asks for the distances only. ``on_row`` hears, before each comparison, of which row, and may raise.
     """

@@ -1,4 +1,4 @@
-"""Is a picture greyscale or of one hue? Two methods, and what becomes of such a picture.
+"""Is an image greyscale or of one hue? Two methods, and what becomes of such an image.
 
 `hsv` is the test of the author's script on all pixels, in OpenCV's own numbers for uint8: hue 0..179,
 saturation 0..255. `lab` is the test of `chroma.py`, which sees through tinted paper and colour noise.
@@ -20,7 +20,7 @@ from ..wd14.preprocess import flatten
 from .chroma import SIDE, measure_lab
 
 Kind = Literal["greyscale", "monochrome"]
-"""The tag that such a picture gets; a coloured one has None."""
+"""The tag that such an image gets; a coloured one has None."""
 
 MonochromePolicy = Literal["tag", "exclude", "down-weight"]
 MONOCHROME_POLICIES: tuple[MonochromePolicy, ...] = get_args(MonochromePolicy)
@@ -30,17 +30,17 @@ NUMBERS: dict[MonochromeMethod, tuple[str, str]] = {
     "hsv": ("saturation mean", "hue deviation"),
     "lab": ("tint", "chroma beside it"),
 }
-"""What the two numbers of a picture are, by method."""
+"""What the two numbers of an image are, by method."""
 
 GREY_TINT = 3.0
-"""In Lab units: a weaker tint is hardly seen, and the picture greyscale."""
+"""In Lab units: a weaker tint is hardly seen, and the image greyscale."""
 
 
 @dataclass(frozen=True)
 class MonochromeConfig(Config):
     """From numbers to a verdict; the thresholds of the other method do not count.
 
-    A picture whose tint is at least `tint_limit` is coloured, be it of one hue or not.
+    An image whose tint is at least `tint_limit` is coloured, be it of one hue or not.
     """
 
     title = "Detect Monochrome"
@@ -60,7 +60,7 @@ class MonochromeConfig(Config):
         problems.one_of("method", self.method, MonochromeMethod)
 
     def kind(self, numbers: tuple[float, float]) -> Kind | None:
-        """The verdict on a picture from the numbers that its method measured."""
+        """The verdict on an image from the numbers that its method measured."""
         first, second = numbers
         if self.method == "hsv":
             if first < self.saturation_threshold:
@@ -72,7 +72,7 @@ class MonochromeConfig(Config):
 
 
 def examine(path: str | PathLike[str], method: MonochromeMethod) -> tuple[float, float]:
-    """Measure a picture file, transparency on white; ValueError names one that cannot be read."""
+    """Measure an image file, transparency on white; ValueError names one that cannot be read."""
     with opened(path) as image:
         if method == "lab":  # a JPEG is decoded at a half, a quarter or an eighth
             image.draft(None, (2 * SIDE, 2 * SIDE))

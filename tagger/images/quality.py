@@ -1,4 +1,4 @@
-"""What Curate Dataset measures of a picture, and the numbers above which it objects."""
+"""What Curate Dataset measures of an image, and the numbers above which it objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHECKS = (
 """The fields that say what happens to what a check finds."""
 
 MEASURED_PIXELS = 1 << 20
-"""Larger pictures are measured at this size, which is that of SDXL's buckets."""
+"""Larger images are measured at this size, which is that of SDXL's buckets."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class CurateConfig(Config):
 
 
 class Quality(NamedTuple):
-    """What was measured of a picture; bars in its own pixels, everything else without the bars.
+    """What was measured of an image; bars in its own pixels, everything else without the bars.
 
-    ``hash`` [HASH_BITS] bool and ``thumbnail`` [48, 48, 3] uint8 are for comparing pictures.
+    ``hash`` [HASH_BITS] bool and ``thumbnail`` [48, 48, 3] uint8 are for comparing images.
     """
 
     blur: float
@@ -92,7 +92,7 @@ def at_measured_size(picture: np.ndarray) -> np.ndarray:
 def assess(picture: np.ndarray, size: tuple[int, int] | None = None) -> Quality:
     """Measure (H, W, 3) uint8 RGB; ``size`` is (width, height) of the original if this is smaller.
 
-    Radii and bars are found at the size of buckets: bring larger pictures to ``at_measured_size`` first.
+    Radii and bars are found at the size of buckets: bring larger images to ``at_measured_size`` first.
     """
     height, width = picture.shape[:2]
     bars = find_bars(picture)

@@ -1,4 +1,4 @@
-"""How blurred is the sharpest part of a picture? The width of its edges, in pixels.
+"""How blurred is the sharpest part of an image? The width of its edges, in pixels.
 
 A step edge that a Gaussian of radius r has blurred, blurred again by a and by b, has peak gradients in
 the ratio sqrt((r² + b²) / (r² + a²)), whatever its contrast (Zhuo and Sim, Defocus map estimation from
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 WIDEST = 10.0
-"""The radius said of a picture with contrast but without an edge."""
+"""The radius said of an image with contrast but without an edge."""
 
 _FINE, _COARSE = 0.7, 1.4  # the two blurs a and b
 _OWN_BLUR = 1 / 3  # r² of the difference of two pixels that are two apart, as Sobel's
@@ -49,7 +49,7 @@ def blur_radius(picture: np.ndarray) -> float:
 
 
 def _gradient(grey: np.ndarray, blur: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Derivatives across and down of the blurred picture, and their length, in levels a pixel."""
+    """Derivatives across and down of the blurred image, and their length, in levels a pixel."""
     soft = cv2.GaussianBlur(grey, (0, 0), blur)
     across = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=1 / 8)
     down = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=1 / 8)

@@ -13,8 +13,8 @@ import numpy as np
 Layout = Literal["csv", "json"]
 """The two families of taggers, by the file that their labels come in.
 
-`csv`: pictures (N, side, side, 3) in 0..255 give probabilities; tags are in the order of the list.
-`json`: pictures (N, 3, side, side) in -1..1 give logits; tags are sorted by probability.
+`csv`: images (N, side, side, 3) in 0..255 give probabilities; tags are in the order of the list.
+`json`: images (N, 3, side, side) in -1..1 give logits; tags are sorted by probability.
 """
 
 Category = Literal[
@@ -150,7 +150,7 @@ def _json_label(key: str, entry: Any, path: Path) -> tuple[int, Label]:
 def spaced(name: str, kohya: bool = False) -> str:
     """The tag with spaces for underscores; up to three characters and kaomoji stay as they are.
 
-    The length rule is kohya's, the list mends what it misses: `||_||`, `(o)_(o)`. `kohya`: only
+    The length rule is kohya's, the list adds what it misses: `||_||`, `(o)_(o)`. `kohya`: only
     the rule.
     """
     if len(name) <= 3 or (name in KAOMOJI and not kohya):

@@ -1,4 +1,4 @@
-"""From a picture to the pixels that a tagger reads; owns decoding, padding and resizing.
+"""From an image to the pixels that a tagger reads; owns decoding, padding and resizing.
 
 Steps and constants are those of kohya's `finetune/tag_images_by_wd14_tagger.py`.
 """
@@ -17,7 +17,7 @@ from ...base.rgb import high_byte, on_white, upright_8_bit
 from .labels import Layout
 
 Picture = np.ndarray | Image.Image | bytes | str | PathLike[str]
-"""Decoded RGB pixels (H, W, 3) uint8, a picture open in Pillow, the bytes of its file, or its path."""
+"""Decoded RGB pixels (H, W, 3) uint8, an image open in Pillow, the bytes of its file, or its path."""
 
 WHITE = 255
 LARGEST = 8192
@@ -29,7 +29,7 @@ SCALES = (8, 4, 2)
 def prepare(
     picture: Picture, side: int = 448, kohya: bool = False, fast: bool = False
 ) -> np.ndarray:
-    """A picture -> (side, side, 3) uint8 BGR; ValueError names a file that cannot be read.
+    """An image -> (side, side, 3) uint8 BGR; ValueError names a file that cannot be read.
 
     `fast` decodes a JPEG at the smallest scale that keeps its longest side at `side` or more:
     quicker, and slightly other pixels. `kohya` as in `flatten`.
@@ -40,7 +40,7 @@ def prepare(
         return square_bgr(read_rgb(picture, kohya, side if fast else None), side, kohya)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise ValueError(
-            f"a picture must be uint8 RGB of shape (height, width, 3), got {picture.dtype} "
+            f"an image must be uint8 RGB of shape (height, width, 3), got {picture.dtype} "
             f"{picture.shape}; convert it first"
         )
     return square_bgr(picture, side, kohya)
@@ -96,7 +96,7 @@ def square_bgr(rgb: np.ndarray, side: int, kohya: bool = False) -> np.ndarray:
 
 
 def as_input(pictures: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
-    """Prepared pictures -> what the model reads, float32 BGR.
+    """Prepared images -> what the model reads, float32 BGR.
 
     `csv`: (n, side, side, 3) in 0..255; `json`: (n, 3, side, side) in -1..1.
     """

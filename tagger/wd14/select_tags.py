@@ -31,7 +31,7 @@ _PAIR = re.compile(r"((?:\\.|[^,\\])+),((?:\\.|[^,\\])+)")
 
 
 class Tag(NamedTuple):
-    """One tag of one picture, spelled as it is written into the caption."""
+    """One tag of one image, spelled as it is written into the caption."""
 
     name: str
     category: Category
@@ -67,7 +67,7 @@ class TagConfig(Config):
     quality: Place = "off"
     """The likeliest quality goes to this place in the caption."""
     remove_underscore: bool = True
-    """Tags are written with spaces instead of underscores, but for kaomoji."""
+    """Tags are written with spaces instead of underscores, except for kaomoji."""
     undesired: tuple[str, ...] = ()
     """These tags are never taken."""
     replacements: tuple[tuple[str, str], ...] = ()
@@ -97,7 +97,7 @@ class TagConfig(Config):
 
 
 def select(probabilities: np.ndarray, labels: Labels, config: TagConfig) -> tuple[Tag, ...]:
-    """The tags of one picture from its (labels,) probabilities.
+    """The tags of one image from its (labels,) probabilities.
 
     They come in the order of the labels, or by probability where the layout says so; then
     characters go first if asked, quality and rating take their places, rating outermost, and
@@ -129,7 +129,7 @@ def select(probabilities: np.ndarray, labels: Labels, config: TagConfig) -> tupl
 
 
 def count_tags(pictures: Iterable[Iterable[str]]) -> list[tuple[str, int]]:
-    """(tag, number of pictures with it), most frequent first, ties in order of appearance."""
+    """(tag, number of images with it), most frequent first, ties in order of appearance."""
     return Counter(tag for tags in pictures for tag in dict.fromkeys(tags)).most_common()
 
 
@@ -194,7 +194,7 @@ def _likeliest(probabilities: np.ndarray, labels: Labels, category: Category) ->
 
 @lru_cache(maxsize=2)
 def _speller(config: TagConfig) -> Callable[[str, Category], tuple[str, ...]]:
-    """How a label's name is written into captions; worked out once for each of thousands of pictures."""
+    """How a label's name is written into captions; worked out once for each of thousands of images."""
     targets = {tag_key(source): target for source, target in reversed(config.replacements)}
 
     @cache

@@ -1,4 +1,4 @@
-"""The tagger itself: an ONNX session given to it, pictures in, probabilities out, in batches."""
+"""The tagger itself: an ONNX session given to it, images in, probabilities out, in batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .preprocess import as_input, prepare
 
 T = TypeVar("T")
 Outcome = np.ndarray | ValueError
-"""Of one picture: what was asked for, or why it could not be read."""
+"""Of one image: what was asked for, or why it could not be read."""
 
 DEFAULT_SIDE = 448
 THREADS = 8
@@ -25,7 +25,7 @@ _FILES = {"csv": "selected_tags.csv", "json": "tag_mapping.json"}
 
 
 class Tagger:
-    """A tagger (pictures in, one probability per label out) on a session that it is given."""
+    """A tagger (images in, one probability per label out) on a session that it is given."""
 
     def __init__(self, session: Session, labels: Labels) -> None:
         port, output = session.get_inputs()[0], session.get_outputs()[0]
@@ -48,9 +48,9 @@ class Tagger:
         batch_size: int = 8,
         decode: Callable[[T, int], np.ndarray] = prepare,
     ) -> Generator[Outcome, None, None]:
-        """For each picture in order its (labels,) float32, or the ValueError that `decode` raised.
+        """For each image in order its (labels,) float32, or the ValueError that `decode` raised.
 
-        `decode` turns a picture into (side, side, 3) uint8 BGR; it runs in a few threads, at most
+        `decode` turns an image into (side, side, 3) uint8 BGR; it runs in a few threads, at most
         a batch ahead. A model with a fixed batch keeps its own.
         """
         if batch_size < 1:
@@ -77,7 +77,7 @@ class Tagger:
             yield next(rows) if isinstance(entry, np.ndarray) else entry
 
     def _infer(self, pixels: list[np.ndarray]) -> np.ndarray:
-        """Prepared pictures -> (n, labels) float32, filled up to a fixed batch meanwhile."""
+        """Prepared images -> (n, labels) float32, filled up to a fixed batch meanwhile."""
         count = len(pixels)
         filled = [*pixels, *pixels[-1:] * ((self.fixed_batch or count) - count)]
         feed = as_input(filled, self.labels.layout)
@@ -87,13 +87,13 @@ class Tagger:
             outputs = self.session.run(None, {self._input: feed})
         except runtime_errors() as error:
             raise ValueError(
-                f"onnxruntime failed on {self.provider} with {len(filled)} pictures at a time: "
+                f"onnxruntime failed on {self.provider} with {len(filled)} images at a time: "
                 f"{error}; if memory is short, lower the batch size, or take the provider cpu"
             ) from error
         result = np.asarray(outputs[0], np.float32)[:count]
         if result.shape != (count, len(self.labels)):
             raise ValueError(
-                f"the model gave {result.shape} for {count} pictures and {len(self.labels)} tags; "
+                f"the model gave {result.shape} for {count} images and {len(self.labels)} tags; "
                 f"take the model and its {_FILES[self.labels.layout]} from one place"
             )
         if self.labels.layout == "json":
@@ -109,7 +109,7 @@ class Tagger:
 def _decoded(
     pictures: Iterable[T], decode: Callable[[T], np.ndarray], ahead: int
 ) -> Generator[Outcome, None, None]:
-    """Decoded pictures in order, by threads that are at most `ahead` pictures in front."""
+    """Decoded images in order, by threads that are at most `ahead` images in front."""
     threads = thread_count(THREADS)
 
     def outcome(picture: T) -> Outcome:

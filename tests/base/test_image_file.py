@@ -35,13 +35,13 @@ def test_other_formats_are_refused_whatever_the_name(tmp_path, kind):
 def test_a_failure_inside_names_the_file():
     with (
         pytest.raises(
-            ValueError, match=r"^Cannot read the picture a\.png: it is damaged: bits; repair"
+            ValueError, match=r"^Cannot read the image a\.png: it is damaged: bits; repair"
         ),
         opened("a.png", encoded()),
     ):
         raise SyntaxError("bits")
     with (
-        pytest.raises(ValueError, match=r"^Cannot read the picture: bits;"),
+        pytest.raises(ValueError, match=r"^Cannot read the image: bits;"),
         opened(None, encoded()),
     ):
         raise ValueError("bits")
@@ -78,5 +78,5 @@ def test_every_error_has_its_words(error, words):
     assert isinstance(error, DECODE_ERRORS)
     assert words in explain(error)
     assert str(unreadable("b.png", error)).startswith(
-        f"Cannot read the picture b.png: {explain(error)}"
+        f"Cannot read the image b.png: {explain(error)}"
     )

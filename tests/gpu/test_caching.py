@@ -1,4 +1,4 @@
-"""Encoding on CUDA: a picture's latent is that of the CPU's floats, alone and in a batch."""
+"""Encoding on CUDA: an image's latent is that of the CPU's floats, alone and in a batch."""
 
 import numpy as np
 import torch

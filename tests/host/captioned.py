@@ -1,4 +1,4 @@
-"""Datasets of captions and tags alone: no picture is on disk."""
+"""Datasets of captions and tags alone: no image is on disk."""
 
 from pathlib import Path
 

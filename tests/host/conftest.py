@@ -121,7 +121,7 @@ def filled_store(untouched, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def cached(tiny, filled_store, tmp_path):
-    """Four red pictures with captions, latents and encodings in a store of this test's own."""
+    """Four red images with captions, latents and encodings in a store of this test's own."""
     from pack.tests.host import scene
 
     shutil.copytree(filled_store, tmp_path / "cache")

@@ -55,7 +55,7 @@ optimizer_args = ["decouple=True", "weight_decay=0.01", "d_coef=1", "use_bias_co
 
 
 def write_config(folder, checkpoint, optimiser=ADAMW, length="max_train_steps = 4", more=""):
-    """A folder with config.toml and pictures as kohya wants them; the config's path."""
+    """A folder with config.toml and images as kohya wants them; the config's path."""
     scene.write_pictures(folder / "data" / "images" / "2_thing")
     config = folder / "config.toml"
     text = CONFIG.format(checkpoint=checkpoint, optimiser=optimiser, length=length)

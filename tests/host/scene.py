@@ -1,4 +1,4 @@
-"""What the host tests are made of: pictures, a cached dataset, a request, a sample, a snapshot."""
+"""What the host tests are made of: images, a cached dataset, a request, a sample, a snapshot."""
 
 import dataclasses
 import random
@@ -27,7 +27,7 @@ RED = (220, 30, 30)
 
 
 def write_pictures(folder: Path, colour=RED, count=4, sizes=((64, 64), (96, 64))) -> Path:
-    """Pictures of one colour with a little texture, and captions."""
+    """Images of one colour with a little texture, and captions."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for index in range(count):

@@ -20,7 +20,7 @@ ASKED_FOR = {
     "comfy.model_patcher.ModelPatcherDynamic",
     "comfy.ops.uncast_bias_weight",
 }
-"""Names that only some versions have; whoever uses them asks first."""
+"""Names that only some versions have; who uses them asks first."""
 
 
 def declared():

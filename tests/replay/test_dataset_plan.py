@@ -34,7 +34,7 @@ def test_every_recorded_tree_passes(golden):
 @pytest.mark.parametrize(
     ("alter", "wrong"),
     [
-        (lambda tree: tree.update(num_reg_images=4), ["pictures with repeats"]),
+        (lambda tree: tree.update(num_reg_images=4), ["images with repeats"]),
         (lambda tree: tree["images"][2].update(num_repeats=5), ["images"]),
         (lambda tree: tree["images"][0].update(caption="other"), ["images"]),
         (lambda tree: tree["images"][0].update(resized=[1, 1]), ["images"]),

@@ -67,7 +67,7 @@ def test_a_wrong_bucket_tag_or_error_fails(replayed):
 
 def test_a_key_that_ours_lack_fails(replayed):
     cases = replayed(lambda recorded: recorded["metadata_last"].update(ss_new_key="1"))
-    assert failed(cases) == {"keys that ours lack", "ss_new_key"}
+    assert failed(cases) == {"keys missing from ours", "ss_new_key"}
 
 
 def test_wrong_counters_of_a_checkpoint_fail(replayed):

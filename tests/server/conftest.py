@@ -50,7 +50,7 @@ def example(root, object_info):
 
 @pytest.fixture
 def dataset(server):
-    """The dataset folder of the example workflows, made anew for each test."""
+    """The dataset folder of the example workflows, made again for each test."""
     folder = demo_base.dataset_path(server.base_directory)
     for path in folder.iterdir():
         if path.is_file():

@@ -109,7 +109,7 @@ def results(server: Any) -> dict[Path, int]:
 
 
 class Recorder(Follower):
-    """Keeps what the websocket brings: texts by node, and the number of preview pictures."""
+    """Keeps what the websocket brings: texts by node, and the number of preview images."""
 
     def __init__(self, server: Any):
         super().__init__(server.url, server.client_id, {}, self.complaint)

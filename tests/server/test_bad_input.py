@@ -13,7 +13,7 @@ BUCKETS = {"resolution": 64, "min_reso": 32, "max_reso": 128, "step": 32}
 
 @pytest.fixture
 def folder(tmp_path):
-    """Every case of tests/test_bad_input.py, and a picture for each odd caption."""
+    """Every case of tests/test_bad_input.py, and an image for each odd caption."""
     folder = tmp_path / "odd 😀 folder"
     folder.mkdir()
     for case in (*USED, *LISTED):
@@ -50,12 +50,12 @@ def test_the_graph_ends_well_and_the_report_lists_what_it_must(server, prompt, f
     (report,) = entry["outputs"]["report"]["text"]
     used = len(USED) + 1 + len(CAPTIONS) - len(bad)
     head, _, left_out = report.partition(f"{len(LISTED) + len(bad)} left out:\n")
-    assert head.startswith(f"{used} pictures in 1 folder(s)\n") and left_out
+    assert head.startswith(f"{used} images in 1 folder(s)\n") and left_out
     names = {line.strip().split(": ")[0] for line in left_out.split("\n")}
     assert names == {*bad, *(case.name for case in LISTED)}
     assert all(any(case.reason in line for line in left_out.split("\n")) for case in LISTED)
     (buckets,) = entry["outputs"]["buckets"]["text"]
-    assert buckets.startswith(f"{used} pictures in ")
+    assert buckets.startswith(f"{used} images in ")
     trigger = graphs.inputs(prompt, "LoraLoopFilterTags")["trigger"]
     written = [p for p in folder.glob("*.txt") if p.read_bytes().startswith(trigger.encode())]
     assert len(written) == used

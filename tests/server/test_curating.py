@@ -9,7 +9,7 @@ from pack.tests.server import graphs
 
 @pytest.fixture
 def flawed(dataset):
-    """The example's folder with a copy, a blurred picture and a broken file more."""
+    """The example's folder with a copy, a blurred image and a broken file more."""
     with Image.open(dataset / "astronaut.png") as opened:
         opened.save(dataset / "again.bmp")
         opened.filter(ImageFilter.GaussianBlur(5)).rotate(90).save(dataset / "blurred.jpg")
@@ -20,7 +20,7 @@ def flawed(dataset):
 
 
 def curated(info, **values):
-    """Load Dataset, Curate Dataset, its sheet as a picture, and the kept set curated once more."""
+    """Load Dataset, Curate Dataset, its sheet as an image, and the kept set curated once more."""
     prompt = {}
     loaded = graphs.add(prompt, info, "load", "LoraLoopLoadDataset")
     kept = graphs.add(
@@ -42,13 +42,13 @@ def sheet(server, entry, node):
 def test_what_is_found_is_told_and_only_copies_leave(server, object_info, flawed):
     entry = server.run(curated(object_info))
     (report,) = entry["outputs"]["curate"]["text"]
-    assert report.startswith("9 of 10 pictures kept, 1 left out\n")
+    assert report.startswith("9 of 10 images kept, 1 left out\n")
     assert "astronaut.png: the same pixels as" in report or "again.bmp: the same pixels" in report
     assert "blurred (report): 1\n  lora_loop_example/blurred.jpg: blur radius" in report
     assert "left out before: 1\n  broken.png: " in report
     assert sheet(server, entry, "sheet").shape == (192, 192, 3)
     (report,) = entry["outputs"]["again"]["text"]
-    assert report.startswith("9 of 9 pictures kept, 0 left out\n")
+    assert report.startswith("9 of 9 images kept, 0 left out\n")
     grey = sheet(server, entry, "grey")
     assert grey.shape == (64, 64, 3) and np.ptp(grey) == 0
 
@@ -56,10 +56,10 @@ def test_what_is_found_is_told_and_only_copies_leave(server, object_info, flawed
 def test_what_is_excluded_is_shown(server, object_info, flawed):
     entry = server.run(curated(object_info, blurred="exclude"))
     (report,) = entry["outputs"]["curate"]["text"]
-    assert report.startswith("8 of 10 pictures kept, 2 left out\n")
+    assert report.startswith("8 of 10 images kept, 2 left out\n")
     assert sheet(server, entry, "sheet").shape == (192, 384, 3)
     (report,) = entry["outputs"]["again"]["text"]
-    assert "of 8 pictures kept" in report and "blurred.jpg" not in report
+    assert "of 8 images kept" in report and "blurred.jpg" not in report
 
 
 def test_a_picture_edited_on_disk_is_measured_anew(server, object_info, flawed):

@@ -12,7 +12,7 @@ CORE_LOADER = "LoadImageTextDataSetFromFolder"
 
 @pytest.fixture
 def pngs(dataset):
-    """The example folder with its lossless pictures only, and a caption for each."""
+    """The example folder with its lossless images only, and a caption for each."""
     for path in dataset.iterdir():
         if path.suffix == ".png":
             path.with_suffix(".txt").write_text(f"caption of {path.stem}", "utf-8")
@@ -48,7 +48,7 @@ def test_comfyuis_own_dataset_nodes_in_and_out(server, object_info, pngs):
     }
     captions = "".join(texts(entry, "captions"))
     assert all(f"caption of {path.stem}" in captions for path in pngs.glob("*.png"))
-    assert "2 pictures in 1 folder(s)" in texts(entry, "from")[0]
+    assert "2 images in 1 folder(s)" in texts(entry, "from")[0]
 
 
 def test_merged_datasets_with_options_train(server, object_info, example, pngs, request):
@@ -77,7 +77,7 @@ def test_merged_datasets_with_options_train(server, object_info, example, pngs, 
     train["clip"] = [graphs.key(prompt, "CheckpointLoaderSimple"), 1]
     entry = server.run(graphs.training_only(prompt))
     report = texts(entry, graphs.key(prompt, "LoraLoopCacheLatents"))[0]
-    assert report.startswith("4 pictures at 3 resolutions")
+    assert report.startswith("4 images at 3 resolutions")
     assert "trained 2 steps" in texts(entry, graphs.key(prompt, "LoraLoopTrain"))[0]
     merge = texts(entry, "merge")[0]
     assert "2 x 1" in merge and "2 x 3" in merge

@@ -1,4 +1,4 @@
-"""The main job of `quickstart.py`, from pictures to LoRA, picture and plot."""
+"""The main job of `quickstart.py`, from images to LoRA, image and plot."""
 
 import os
 import subprocess

@@ -30,7 +30,7 @@ def test_resume_and_extend(server, made_small):
     with graphs.Recorder(server) as record:
         more = server.run(prompt, timeout=LONGEST)
     steps = [int(line[1]) for line in record.steps(train)]
-    assert steps[0] > 4 and steps[-1] == 7, "it began anew"
+    assert steps[0] > 4 and steps[-1] == 7, "it began again"
     checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
     assert checkpoints == [f"my_lora-step{n:08}.safetensors" for n in (2, 4, 6)]
     rows = (run / "steps.csv").read_text("utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""A newcomer's ComfyUI: the repository cloned into custom_nodes, pictures, and nothing else."""
+"""A newcomer's ComfyUI: the repository cloned into custom_nodes, images, and nothing else."""
 
 import os
 import shutil

@@ -31,11 +31,11 @@ def test_an_unusable_folder_is_refused_at_queue(server, prompt, folder, words):
 
 
 def test_a_folder_without_pictures_is_named(server, prompt, tmp_path):
-    (tmp_path / "notes.txt").write_text("no picture", "utf-8")
+    (tmp_path / "notes.txt").write_text("no image", "utf-8")
     graphs.inputs(prompt, "LoraLoopLoadDataset")["folder"] = str(tmp_path)
     with pytest.raises(NodeError) as caught:
         server.run(prompt)
-    assert "No usable pictures" in str(caught.value)
+    assert "No usable images" in str(caught.value)
     assert str(tmp_path) in str(caught.value) and "Check the path" in str(caught.value)
 
 

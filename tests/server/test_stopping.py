@@ -15,7 +15,7 @@ PATIENCE = 60.0
 def plain(example, object_info):
     """A function: denoise → a prompt that samples the checkpoint without a LoRA.
 
-    Above 0.9999 denoise changes nothing in the picture, but ComfyUI samples anew.
+    Above 0.9999 denoise changes nothing in the image, but ComfyUI samples again.
     """
 
     def make(denoise):
@@ -31,7 +31,7 @@ def plain(example, object_info):
 def sample(server, prompt):
     entry = server.run(prompt)
     done = graphs.cached(entry)
-    assert graphs.key(prompt, "KSampler", "before") not in done, "the picture is an old one"
+    assert graphs.key(prompt, "KSampler", "before") not in done, "the image is an old one"
     (path,) = server.outputs(entry, "save")
     with Image.open(path) as picture:
         return picture.tobytes(), graphs.key(prompt, "CheckpointLoaderSimple") in done
@@ -65,14 +65,14 @@ def test_an_interrupt_stops_within_a_step_and_leaves_the_model_as_it_was(
     assert seconds < 3.0, "a step of this size takes about a tenth of a second"
     assert graphs.results(server) == known
     after, same_model = sample(server, plain(0.99995))
-    assert same_model, "the checkpoint was loaded anew, which proves nothing"
+    assert same_model, "the checkpoint was loaded again, which proves nothing"
     assert after == before
 
     reached = int(record.steps(train)[-1][1])
     prompt[train]["inputs"]["steps"] = reached + 3
     with graphs.Recorder(server) as record:
         server.run(prompt)
-    assert int(record.steps(train)[0][1]) > reached, "it began anew"
+    assert int(record.steps(train)[0][1]) > reached, "it began again"
     assert len(graphs.results(server)) == len(known) + 1
 
 

@@ -1,6 +1,6 @@
-"""The example workflows on the stand-ins: from pictures to a LoRA and a picture.
+"""The example workflows on the stand-ins: from images to a LoRA and an image.
 
-Unedited, but for the training in the short form of the tests of every day.
+Unedited, except for the training in the short form of the tests of every day.
 """
 
 from pathlib import Path
@@ -54,7 +54,7 @@ def before_after(server, trained):
 
 
 def picture_with(server, prompt, info, lora):
-    """The workflow's own picture, with the LoRA file through ComfyUI's own loader."""
+    """The workflow's own image, with the LoRA file through ComfyUI's own loader."""
     sampler = graphs.inputs(prompt, "KSampler", "after")
     model = [graphs.key(prompt, "CheckpointLoaderSimple"), 0]
     sampler["model"] = graphs.add(
@@ -165,7 +165,7 @@ def test_captions_are_tagged_and_cleaned(server, example, dataset, name):
     )
     shown = reports(prompt, entry)
     assert all(shown.values())
-    assert "8 pictures tagged" in shown["What the tagger found"]
+    assert "8 images tagged" in shown["What the tagger found"]
     assert "8 caption file(s) written" in shown["What was written"]
 
 
@@ -189,6 +189,6 @@ def test_of_copies_one_is_kept_and_captioned(server, example, dataset):
     prompt = example("curate_and_tag")
     entry = server.run(prompt, timeout=LONGEST)
     shown = reports(prompt, entry)
-    assert "8 of 9 pictures kept, 1 left out" in shown["What was found"]
-    assert "8 pictures tagged" in shown["What the tagger found"]
+    assert "8 of 9 images kept, 1 left out" in shown["What was found"]
+    assert "8 images tagged" in shown["What the tagger found"]
     assert [path.with_suffix(".txt").exists() for path in (picture, copy)].count(True) == 1

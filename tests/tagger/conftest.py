@@ -82,7 +82,7 @@ def make_tagger_folder(tmp_path):
 
 @pytest.fixture
 def colours():
-    """Four RGB pictures of different sizes: red, green, blue, red."""
+    """Four RGB images of different sizes: red, green, blue, red."""
     pictures = []
     for channel, shape in ((0, (30, 40)), (1, (500, 300)), (2, (448, 448)), (0, (10, 10))):
         picture = np.zeros((*shape, 3), np.uint8)

@@ -34,7 +34,7 @@ def make_config():
 
 
 def make_cached():
-    """Its pictures in a cache."""
+    """Its images in a cache."""
     subsets, items = [], []
     for name, (tokens, repeats, is_reg, captions) in FOLDERS.items():
         samples = []

@@ -16,7 +16,7 @@ FINGERPRINT = "clip"
 
 
 def make_item(number: int, bucket=(64, 64), *, flip=False, repeats=1, weight=1.0) -> CachedItem:
-    """A picture with keys, caption and conditioning of its own."""
+    """An image with keys, caption and conditioning of its own."""
     height, width = bucket[1], bucket[0]
     return CachedItem(
         digest=f"{number}",
@@ -35,7 +35,7 @@ def make_item(number: int, bucket=(64, 64), *, flip=False, repeats=1, weight=1.0
 
 
 def make_latents(number: int, bucket, *, flipped: bool = False) -> torch.Tensor:
-    """Unscaled latents of a picture; those of the mirrored one are numbers of their own."""
+    """Unscaled latents of an image; those of the flipped one are numbers of their own."""
     rng = torch.Generator().manual_seed(number + 1000 * flipped)
     return 7 * torch.randn(4, bucket[1] // 8, bucket[0] // 8, generator=rng)
 

@@ -1,4 +1,4 @@
-"""A stand-in VAE and a folder of pictures for tests of the latent cache."""
+"""A stand-in VAE and a folder of images for tests of the latent cache."""
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class Encoder:
 
 
 def write_pictures(root):
-    """Five pictures of five shapes with captions."""
+    """Five images of five shapes with captions."""
     root.mkdir()
     rng = np.random.default_rng(0)
     for name, size in [

@@ -1,4 +1,4 @@
-"""Encodings of captions that differ from showing to showing, a stretch of steps at a time.
+"""Encodings of captions that change from one use to the next, a stretch of steps at a time.
 
 So the text encoders are in memory for seconds, then out, while shuffling and dropout go on. These
 encodings are a megabyte each and shown once, hence kept in memory and not on disk.

@@ -31,7 +31,7 @@ def class_caption(caption: str, trigger: str, word: str) -> str:
 
 
 def lasting_texts(item: CachedItem, trigger: str, config: TrainConfig) -> list[str]:
-    """What is encoded once for all showings of a picture: none where they differ, else one or two texts."""
+    """What is encoded once for all samples of an image: none where they differ, else one or two texts."""
     text = item.plain_text(config.captions)
     if text is None:
         return []
@@ -41,7 +41,7 @@ def lasting_texts(item: CachedItem, trigger: str, config: TrainConfig) -> list[s
 
 
 def trigger_notes(cached: CachedDataset, loss: LossConfig) -> list[str]:
-    """What is said when preservation works against pictures whose captions hold no trigger."""
+    """What is said when preservation works against images whose captions hold no trigger."""
     trigger = cached.dataset.trigger
     trained = [item.caption for item in cached.items if not (item.is_reg or item.preserves)]
     lacking = sum(class_caption(text, trigger, "") == text for text in trained)

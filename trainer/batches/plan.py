@@ -16,11 +16,11 @@ _FLIP_CHANCE = 0.5
 
 
 class BatchItem(NamedTuple):
-    """One showing of one picture: its place in ``cached.items``, which repeat, and whether mirrored.
+    """One sample: one use of one image: its place in ``cached.items``, which repeat, and whether flipped.
 
-    ``text`` is what this showing makes of the caption; None: the caption as it stands. ``class_text``
+    ``text`` is what this sample makes of the caption; None: the caption as it stands. ``class_text``
     is that with the trigger replaced, where prior preservation asks for it; ``preserves``: the target
-    is the model's own answer (see trainer/training/preservation.py).
+    is the model's own prediction (see trainer/training/preservation.py).
     """
 
     item_index: int
@@ -36,12 +36,12 @@ def epoch_batches(
 ) -> tuple[tuple[BatchItem, ...], ...]:
     """The batches of ``epoch`` (from 0) in training order.
 
-    Every picture comes exactly once per repeat; a batch never mixes buckets, and the last of a bucket
+    Every image comes exactly once per repeat; a batch never mixes buckets, and the last of a bucket
     may be smaller. Regularisation images are as many as kohya's, but those beyond the need take turns
     from epoch to epoch. See docs/kohya.md, "Batches".
 
     Raises:
-        ValueError: batch size or epoch is out of range, or there is nothing but regularisation pictures.
+        ValueError: batch size or epoch is out of range, or there is nothing but regularisation images.
     """
     if batch_size < 1 or epoch < 0:
         raise ValueError(
@@ -58,10 +58,10 @@ def epoch_batches(
 
 
 def batches_per_epoch(cached: CachedDataset, batch_size: int, epoch: int = 0) -> int:
-    """How many batches ``epoch`` has; epochs differ only where regularisation pictures take turns.
+    """How many batches ``epoch`` has; epochs differ only where regularisation images take turns.
 
     Raises:
-        ValueError: there is nothing but regularisation pictures, or nothing at all.
+        ValueError: there is nothing but regularisation images, or nothing at all.
     """
     return sum(
         -(-len(entries) // batch_size) for entries in showings_by_bucket(cached, epoch).values()
@@ -111,13 +111,13 @@ def showings_by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tup
     """(item, repeat) pairs of an epoch per bucket, unshuffled, buckets sorted.
 
     Raises:
-        ValueError: there is nothing but regularisation pictures, or nothing at all.
+        ValueError: there is nothing but regularisation images, or nothing at all.
     """
     repeats = {i: item.repeats for i, item in enumerate(cached.items) if not item.is_reg}
     if not repeats:
         raise ValueError(
-            "There is no picture to train on: all pictures are regularisation pictures or there are "
-            "none. Give Load Dataset a folder with training pictures."
+            "There is no image to train on: all images are regularisation images or there are "
+            "none. Give Load Dataset a folder with training images."
         )
     reg = [(i, item.repeats) for i, item in enumerate(cached.items) if item.is_reg]
     if reg:
@@ -136,7 +136,7 @@ def _show(cached: CachedDataset, index: int, repeat: int, seed: int, epoch: int)
 
 
 def _reg_repeats(reg: list[tuple[int, int]], needed: int, epoch: int) -> dict[int, int]:
-    """Repeats of the regularisation pictures in one epoch, against ``needed`` training showings.
+    """Repeats of the regularisation images in one epoch, against ``needed`` training samples.
 
     Epoch 0 is as in kohya (docs/kohya.md, "Regularisation images"): images in order with their own
     repeats until the need is met; if all do not meet it, one repeat more each, in order, until it is.

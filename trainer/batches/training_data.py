@@ -75,7 +75,7 @@ class TrainingData:
     """Batches of a cached dataset in the order that (seed, epoch) fixes.
 
     ``window`` holds encodings of texts that are not on disk, context [T, C] and pooled [P]: those of
-    captions that differ from showing to showing (see trainer/batches/caption_window.py). ``masks`` holds the store's key
+    captions that change from one use to the next (see trainer/batches/caption_window.py). ``masks`` holds the store's key
     of every item's mask, or None (see trainer/cache/masks.py); empty without masked loss. With ``live_texts`` no encoding
     is ever read: texts are encoded with every batch (see trainer/training/live_encoding.py).
     """
@@ -130,7 +130,7 @@ class TrainingData:
     def _worded(
         self, batch: Sequence[BatchItem], config: TrainConfig, epoch: int, step: int
     ) -> tuple[BatchItem, ...]:
-        """The showings with their texts."""
+        """The samples with their texts."""
         trigger, loss, worded = self._dataset.dataset.trigger, config.loss, []
         for shown in batch:
             text, other = self._text(shown, config, epoch, step), None
@@ -149,7 +149,7 @@ class TrainingData:
         return item.showing(config.captions, draws, epoch + 1, step, config.steps)
 
     def load(self, items: Sequence[BatchItem]) -> Batch:
-        """Make a batch on the CPU, of what stays in memory or is read from disk; raises ValueError naming the picture when an entry is gone."""
+        """Make a batch on the CPU, of what stays in memory or is read from disk; raises ValueError naming the image when an entry is gone."""
         rows = [self._row(item) for item in items]
         latents, contexts, pooled, sizes, weights = zip(*rows, strict=True)
         others = [self._encoding(i, i.class_text) for i in items if i.class_text is not None]
@@ -169,7 +169,7 @@ class TrainingData:
         )
 
     def latents(self, drawn: BatchItem) -> Tensor:
-        """The unscaled latents [4, h, w] of a showing; raises ValueError when they are gone."""
+        """The unscaled latents [4, h, w] of a sample; raises ValueError when they are gone."""
         item = self._dataset.items[drawn.item_index]
         key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
         stored = self._entries.load(cache.KIND, key)
@@ -178,13 +178,13 @@ class TrainingData:
         return stored["latents"]
 
     def varies(self, captions: CaptionConfig) -> bool:
-        """Whether a picture's encoded text differs from showing to showing and is needed beforehand."""
+        """Whether an image's encoded text changes from one use to the next and is needed beforehand."""
         return not self._live_texts and any(
             item.plain_text(captions) is None for item in self._dataset.items
         )
 
     def missing(self, config: TrainConfig) -> list[str]:
-        """Names of the pictures whose latents or lasting encoded captions are not in the cache."""
+        """Names of the images whose latents or lasting encoded captions are not in the cache."""
         return [item.name for item in self._dataset.items if not self._is_cached(item, config)]
 
     def _is_cached(self, item: CachedItem, config: TrainConfig) -> bool:
@@ -213,7 +213,7 @@ class TrainingData:
         return latents, *text, numbers, item.weight
 
     def _encoding(self, drawn: BatchItem, text: str) -> tuple[Tensor, Tensor]:
-        """Context [T, C] and pooled [P] of a text of this showing."""
+        """Context [T, C] and pooled [P] of a text of this sample."""
         if self._live_texts:
             return NO_TEXT
         found = self._encoded(text)
@@ -222,7 +222,7 @@ class TrainingData:
         return found
 
     def _mask(self, drawn: BatchItem) -> Tensor:
-        """[h, w]; ones where the picture has no mask."""
+        """[h, w]; ones where the image has no mask."""
         item, key = self._dataset.items[drawn.item_index], self.masks[drawn.item_index]
         if key is None:
             width, height = item.bucket
@@ -235,5 +235,5 @@ class TrainingData:
     def _vanished(self, what: str, item: CachedItem) -> ValueError:
         return ValueError(
             f"The cached {what} of {item.name} vanished from {self._store.root} while training. "
-            "Queue again: Cache Latents makes it anew when one of its inputs changed."
+            "Queue again: Cache Latents makes it again when one of its inputs changed."
         )

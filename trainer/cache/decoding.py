@@ -1,4 +1,4 @@
-"""Pictures decoded into their buckets, in threads, ahead of the encoder that wants them."""
+"""Images decoded into their buckets, in threads, ahead of the encoder that wants them."""
 
 from collections import defaultdict
 from collections.abc import Generator, Sequence
@@ -37,7 +37,7 @@ def grouped(jobs: Sequence[Job]) -> list[Job]:
 
 
 def batch_of(bucket: Size, batch_size: int) -> int:
-    """How many pictures of a bucket are a batch; ``batch_size`` 0: about four megapixels of them."""
+    """How many images of a bucket are a batch; ``batch_size`` 0: about four megapixels of them."""
     return batch_size or max(1, min(_MOST_PICTURES, _AUTOMATIC_PIXELS // (bucket[0] * bucket[1])))
 
 

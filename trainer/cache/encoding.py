@@ -1,4 +1,4 @@
-"""Pictures in their buckets to latents on disk: batches through the VAE, each latent checked and saved at once."""
+"""Images in their buckets to latents on disk: batches through the VAE, each latent checked and saved at once."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -21,9 +21,9 @@ Encode = Callable[[np.ndarray], Tensor]
 
 
 class LatentWriter:
-    """Takes pictures one by one, encodes those of one bucket together, saves what the store lacks.
+    """Takes images one by one, encodes those of one bucket together, saves what is missing from the store.
 
-    A context: leaving it encodes what still waits for a full batch, also when a picture could not be
+    A context: leaving it encodes what still waits for a full batch, also when an image could not be
     read (ValueError), but not after a cancel. ``on_saved`` is told each job when its latents are on disk.
     """
 
@@ -33,7 +33,7 @@ class LatentWriter:
         self._encode, self._store, self._on_saved = encode, store, on_saved
         self._batch_size = batch_size
         self.saved = 0
-        """Pictures whose latents are on disk."""
+        """Images whose latents are on disk."""
         self._waiting: defaultdict[Size, list[tuple[Job, np.ndarray]]] = defaultdict(list)
 
     def __enter__(self) -> "LatentWriter":
@@ -49,10 +49,10 @@ class LatentWriter:
             self.flush()
 
     def add(self, job: Job, pixels: np.ndarray) -> None:
-        """Take a picture, uint8 [H, W, 3] of its bucket's size; a batch that is full is encoded.
+        """Take an image, uint8 [H, W, 3] of its bucket's size; a batch that is full is encoded.
 
         Raises:
-            ValueError: the VAE gave latents of another shape, or NaN or infinity; names the picture.
+            ValueError: the VAE gave latents of another shape, or NaN or infinity; names the image.
         """
         bucket = job.placement.bucket
         self._waiting[bucket].append((job, pixels))
@@ -96,5 +96,5 @@ class LatentWriter:
         if spoilt:
             raise ValueError(
                 f"The VAE gave NaN or infinity for {spoilt[0]}. Run the VAE in "
-                "bf16 or fp32 (ComfyUI's --bf16-vae or --fp32-vae), or use a VAE mended for fp16."
+                "bf16 or fp32 (ComfyUI's --bf16-vae or --fp32-vae), or use a VAE fixed for fp16."
             )

@@ -1,4 +1,4 @@
-"""Latents on disk: which picture becomes which latent file, making those that are missing, and naming the whole."""
+"""Latents on disk: which image becomes which latent file, making those that are missing, and naming the whole."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -22,10 +22,10 @@ from .decoding import Job, decoded, grouped
 from .encoding import KIND, Encode, LatentWriter
 
 RECIPE = 1
-"""Raised when the way from picture to latent changes, so that older latents are not used."""
+"""Raised when the way from image to latent changes, so that older latents are not used."""
 
 OnImage = Callable[[int, int, str], None]
-"""Told (pictures encoded, pictures to encode, picture's name) after each."""
+"""Told (images encoded, images to encode, image's name) after each."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LatentConfig(Config):
 
 @dataclass(frozen=True)
 class CachedItem:
-    """One picture ready for training. ``bucket`` is (width, height); ``flipped_key`` is None without flips.
+    """One image ready for training. ``bucket`` is (width, height); ``flipped_key`` is None without flips.
 
     ``options``, ``optional_tags``, ``optional_rate`` and ``preserves`` are its subset's.
     """
@@ -76,20 +76,20 @@ class CachedItem:
     def showing(
         self, default: CaptionConfig, draws: Draws, epoch: int, step: int, steps: int
     ) -> str:
-        """The text of one showing under the item's own options, else ``default``; counted as in kohya."""
+        """The text of one sample under the item's own options, else ``default``; counted as in kohya."""
         text = without_tags(self.caption, self.optional_tags, self.optional_rate, draws)
         options = self.options or default
         return shown_caption(text, options, draws, epoch=epoch, step=step, steps=steps)
 
     def plain_text(self, default: CaptionConfig) -> str | None:
-        """The one text of all showings, or None when they differ."""
+        """The one text of all uses, or None when they differ."""
         is_plain = (self.options or default).is_plain and not self.optional_tags
         return self.showing(default, Random(0), 1, 0, 1) if is_plain else None
 
 
 @dataclass(frozen=True)
 class CachedDataset:
-    """All pictures of a dataset with their latents on disk; holds no tensors."""
+    """All images of a dataset with their latents on disk; holds no tensors."""
 
     items: tuple[CachedItem, ...]
     store_root: Path
@@ -133,16 +133,16 @@ def cache_latents(
     batch_size: int = 1,
     on_image: OnImage | None = None,
 ) -> CachedDataset:
-    """Make the latents that ``store`` lacks and describe all of them; what is there is not made again.
+    """Make the latents that are missing from ``store`` and describe all of them; what is there is not made again.
 
-    Pictures of one bucket are encoded ``batch_size`` at a time (0: see ``batch_of``).
+    Images of one bucket are encoded ``batch_size`` at a time (0: see ``batch_of``).
 
     Raises:
-        ValueError: the dataset is empty; a picture changed or vanished since the dataset was read,
+        ValueError: the dataset is empty; an image changed or vanished since the dataset was read,
             cannot be decoded, does not fit the buckets, or gave a latent with NaN or infinity.
     """
     if not dataset.image_count:
-        raise ValueError("The dataset has no pictures to cache; load a folder that has some.")
+        raise ValueError("The dataset has no images to cache; load a folder that has some.")
     check_unchanged(dataset)
     items, jobs = plan_latents(dataset, recipe, store)
 
@@ -164,7 +164,7 @@ def cache_latents(
 def plan_latents(
     dataset: Dataset, recipe: LatentConfig, store: Store
 ) -> tuple[tuple[CachedItem, ...], list[Job]]:
-    """Every picture's item, and one job per distinct picture that lacks a latent."""
+    """Every image's item, and one job per distinct image without a latent."""
     items, jobs = [], []
     seen: set[str] = set()
     for subset, sample, size, placement in placed(dataset, recipe):
@@ -180,10 +180,10 @@ def plan_latents(
 
 
 def placed(dataset: Dataset, recipe: LatentConfig) -> list[tuple[Subset, Sample, Size, Placement]]:
-    """Every picture with its size and its place in a bucket, once for each resolution.
+    """Every image with its size and its place in a bucket, once for each resolution.
 
     Raises:
-        ValueError: pictures do not fit the buckets; names them.
+        ValueError: images do not fit the buckets; names them.
     """
     found, unfit = [], []
     sizes = [
@@ -204,7 +204,7 @@ def placed(dataset: Dataset, recipe: LatentConfig) -> list[tuple[Subset, Sample,
 def cached_item(
     subset: Subset, sample: Sample, placement: Placement, size: Size, recipe: LatentConfig
 ) -> CachedItem:
-    """A picture in its place, and the keys of what is made of it."""
+    """An image in its place, and the keys of what is made of it."""
 
     def key(flipped: bool) -> str:
         return digest(
@@ -236,5 +236,5 @@ def cached_item(
 
 
 def interpolation(subset: Subset, recipe: LatentConfig) -> Interpolation | None:
-    """How a subset's pictures are resized; None: as suits each."""
+    """How a subset's images are resized; None: as suits each."""
     return subset.interpolation or recipe.interpolation

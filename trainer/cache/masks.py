@@ -1,6 +1,6 @@
-"""Masks: how much each part of a picture counts in the loss. Made from files, kept beside the latents.
+"""Masks: how much each part of an image counts in the loss. Made from files, kept beside the latents.
 
-A picture's mask is its mask file, white to learn and black not; without one, its own opacity;
+An image's mask is its mask file, white to learn and black not; without one, its own opacity;
 without either, there is none and all counts. Source: kohya's masked_loss and alpha_mask.
 """
 
@@ -32,11 +32,11 @@ RECIPE = 1
 _MAX_THREADS = 4
 
 OnMask = Callable[[int, int, str], None]
-"""Told (masks made, masks to make, picture's name) after each."""
+"""Told (masks made, masks to make, image's name) after each."""
 
 
 class _Job(NamedTuple):
-    """A mask that the store lacks."""
+    """A mask that is missing from the store."""
 
     key: str
     sample: Sample
@@ -49,15 +49,15 @@ class _Job(NamedTuple):
 def cache_masks(
     cached: CachedDataset, store: Store, on_mask: OnMask | None = None
 ) -> tuple[str | None, ...]:
-    """The store's key for the mask of each of ``cached.items``, None where all of the picture counts.
+    """The store's key for the mask of each of ``cached.items``, None where all of the image counts.
 
-    What the store lacks is made from the files; nothing else is opened.
+    What is missing from the store is made from the files; nothing else is opened.
 
     Raises:
-        ValueError: a file changed, vanished or cannot be decoded, or a mask has another shape than its picture.
+        ValueError: a file changed, vanished or cannot be decoded, or a mask has another shape than its image.
     """
     recipe, jobs = cached.recipe, []
-    keys = [_key(item) for item in cached.items]  # some of the dataset's pictures, in any order
+    keys = [_key(item) for item in cached.items]  # some of the dataset's images, in any order
     lacking = {key for key in keys if not store.has(KIND, key)}
     for subset, sample, size, placement in placed(cached.dataset, recipe):
         key = _key(cached_item(subset, sample, placement, size, recipe))
@@ -88,7 +88,7 @@ def _is_used(key: str, store: Store) -> bool:
 
 
 def _mask(job: _Job) -> Tensor | None:
-    """The mask of one picture through the picture's own resize and crop, [h, w] float32."""
+    """The mask of one image through the image's own resize and crop, [h, w] float32."""
     grey = _grey(job)
     if grey is None:
         return None
@@ -112,7 +112,7 @@ def _grey(job: _Job) -> np.ndarray | None:
     (height, width), (wide, high) = grey.shape, job.size
     if abs(width * high - height * wide) > max(width, height, wide, high):  # more than a pixel
         raise ValueError(
-            f"The mask {sample.mask} is {width} x {height} pixels and its picture {wide} x {high}: give "
-            "it the picture's shape (its size may differ)."
+            f"The mask {sample.mask} is {width} x {height} pixels and its image {wide} x {high}: give "
+            "it the image's shape (its size may differ)."
         )
     return grey

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class StepRules(NamedTuple):
-    """Factors on the learning rate. ends: the step (from 0) before which each but the last holds, rising."""
+    """Multipliers for the learning rate. ends: the step (from 0) before which each but the last holds, rising."""
 
     ends: tuple[int, ...]
     factors: tuple[float, ...]

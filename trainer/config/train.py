@@ -23,7 +23,7 @@ RECIPE_VERSION = 2
 """Raised whenever a change of ours alters the numbers of a run; part of a run's identity."""
 
 NOT_IN_IDENTITY = ("checkpointing", "compact", "epochs", "speed", "validation")
-"""Settings that cannot change the numbers of a step but for rounding; epochs are told by the steps that they come to."""
+"""Settings that cannot change the numbers of a step apart from rounding; epochs are told by the steps that they come to."""
 
 STILL_IN_IDENTITY = ("validation held_out", "speed frozen_weights")
 """What counts inside of them."""
@@ -63,7 +63,7 @@ class TrainConfig(Config):
     compact: bool = False
     """Less is kept for backward, with the same mathematics (see trainer/layers/compact.py)."""
     speed: SpeedConfig = field(default_factory=SpeedConfig)
-    """A step is computed in this way, with the same result but for rounding and quantised weights."""
+    """A step is computed in this way, with the same result apart from rounding and quantised weights."""
 
     def check(self, problems: Problems) -> None:
         problems.need(self.steps >= 1, f"steps is {self.steps}; it must be 1 or more")

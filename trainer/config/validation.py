@@ -41,7 +41,7 @@ class ValidationConfig(Config):
             problems.need(value >= 0, f"{name} is {value}; it must be 0 or more")
         problems.need(
             self.held_out < 1 or self.held_out.is_integer(),
-            f"held_out is {self.held_out:g}; give a share below 1 or a whole number of pictures",
+            f"held_out is {self.held_out:g}; give a share below 1 or a whole number of images",
         )
         problems.need(
             2 <= self.timesteps <= 100, f"timesteps is {self.timesteps}; it must be 2..100"

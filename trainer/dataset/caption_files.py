@@ -43,9 +43,9 @@ class CaptionReport:
 
 
 def caption_name(picture: str, extension: str, names: Collection[str]) -> str:
-    """The name of a picture's caption file: its stem with ``extension``.
+    """The name of an image's caption file: its stem with ``extension``.
 
-    kohya's face box ending may be left off; ``names`` are those of the files beside the picture.
+    kohya's face box ending may be left off; ``names`` are those of the files beside the image.
     """
     name = stem(picture)
     own = name + extension
@@ -103,7 +103,7 @@ def write_captions(dataset: Dataset, backup_dir: Path) -> CaptionReport:
     ``backup_dir``, where a table says what came from where. A file is replaced whole or not at all.
 
     Raises:
-        ValueError: two pictures share a caption file and want different texts, or the copies cannot
+        ValueError: two images share a caption file and want different texts, or the copies cannot
             be made: nothing is written. Or some files cannot be written: the others are.
     """
     wanted = _wanted(dataset)
@@ -134,8 +134,8 @@ def _wanted(dataset: Dataset) -> dict[Path, bytes | None]:
         caption = (("\n" if sample.all_lines else " ").join(lines), sample.all_lines)
         if wanted.setdefault(sample.caption_path, caption) != caption:
             raise ValueError(
-                f"Several pictures share the caption file {sample.caption_path} but have different "
-                "captions. Rename one of the pictures and queue again; nothing was written."
+                f"Several images share the caption file {sample.caption_path} but have different "
+                "captions. Rename one of the images and queue again; nothing was written."
             )
     return {path: _new_contents(path, *caption) for path, caption in wanted.items()}
 

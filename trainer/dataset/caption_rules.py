@@ -30,7 +30,7 @@ def shown_caption(
     step: int = 0,
     steps: int = 0,
 ) -> str:
-    """The text of one showing. ``epoch`` counts from 1, ``step`` from 0, of ``steps`` in all.
+    """The text of one sample. ``epoch`` counts from 1, ``step`` from 0, of ``steps`` in all.
 
     The order of draws is kohya's: dropout, line, wildcards, shuffle, dropout of each tag.
     """

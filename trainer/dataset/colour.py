@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def as_shown(image: Image.Image) -> Image.Image:
-    """The picture upright, in sRGB and on white, mode RGB. ``image`` itself is turned upright."""
+    """The image upright, in sRGB and on white, mode RGB. ``image`` itself is turned upright."""
     return on_white(upright_8_bit(image, rounded), _to_srgb)
 
 

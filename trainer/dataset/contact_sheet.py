@@ -32,7 +32,7 @@ def contact_sheet(
     """
     if not paths or (columns is not None and columns < 1):
         raise ValueError(
-            f"A contact sheet needs pictures and columns, got {len(paths)} and {columns}."
+            f"A contact sheet needs images and columns, got {len(paths)} and {columns}."
         )
     count = min(len(paths), _MAX_THUMBS)
     sheet = Sheet.square(count, thumb)

@@ -12,7 +12,7 @@ from ..files.index import FileStamp
 from ..sdxl.buckets import BucketConfig
 
 Interpolation = Literal["lanczos", "nearest", "bilinear", "bicubic", "area", "box"]
-"""kohya's names of ways to resize a picture."""
+"""kohya's names of ways to resize an image."""
 
 
 class TagScore(Protocol):
@@ -35,11 +35,11 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its caption.
+    """One image with its caption.
 
     ``path`` is absolute; ``size`` is (width, height) in pixels after EXIF rotation; ``digest`` names
-    the bytes of the picture file; ``caption_path`` is where the caption is, or would be, on disk;
-    ``weight`` multiplies the loss of this picture; ``all_lines``: the caption is all lines of its
+    the bytes of the image file; ``caption_path`` is where the caption is, or would be, on disk;
+    ``weight`` multiplies the loss of this image; ``all_lines``: the caption is all lines of its
     file, not the first one only.
     """
 
@@ -58,11 +58,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Subset:
-    """The pictures of one folder with kohya's subset options; ``is_reg`` marks regularisation pictures.
+    """The images of one folder with kohya's subset options; ``is_reg`` marks regularisation images.
 
     ``captions``, ``flip``, ``interpolation`` and ``buckets`` are None where the whole training's setting holds.
-    Each of ``optional_tags`` is left out of a caption with chance ``optional_rate`` at every showing.
-    ``preserves``: the model shall go on answering for these pictures as it did (see trainer/training/preservation.py).
+    Each of ``optional_tags`` is left out of a caption with chance ``optional_rate`` at every use.
+    ``preserves``: the model shall go on answering for these images as it did (see trainer/training/preservation.py).
     """
 
     name: str
@@ -92,14 +92,14 @@ class Dataset:
     trigger: str = ""
 
     def samples(self) -> Iterator[tuple[Subset, Sample]]:
-        """Every picture with its subset, in the dataset's order."""
+        """Every image with its subset, in the dataset's order."""
         for subset in self.subsets:
             for sample in subset.samples:
                 yield subset, sample
 
     @property
     def image_count(self) -> int:
-        """Number of pictures, repeats not counted, regularisation pictures included."""
+        """Number of images, repeats not counted, regularisation images included."""
         return sum(len(subset.samples) for subset in self.subsets)
 
     def replace_samples(self, change: Callable[[Sample], Sample | None]) -> "Dataset":
@@ -112,7 +112,7 @@ class Dataset:
         return replace(self, subsets=tuple(subsets))
 
     def with_captions(self, captions: CaptionSource) -> "Dataset":
-        """A new dataset with captions from a mapping by picture path (others unchanged) or from a function."""
+        """A new dataset with captions from a mapping by image path (others unchanged) or from a function."""
         if isinstance(captions, Mapping):
             table: Mapping[Path, str] = captions
             return self.replace_samples(
@@ -121,12 +121,12 @@ class Dataset:
         return self.replace_samples(lambda sample: replace(sample, caption=captions(sample)))
 
     def without(self, paths: Collection[Path]) -> "Dataset":
-        """A new dataset that lacks the pictures at ``paths``."""
+        """A new dataset without the images at ``paths``."""
         gone = frozenset(paths)
         return self.replace_samples(lambda sample: None if sample.path in gone else sample)
 
     def fingerprint(self) -> str:
-        """A digest of contents: pictures, captions, masks, weights, repeats, order; no paths and no times."""
+        """A digest of contents: images, captions, masks, weights, repeats, order; no paths and no times."""
         return digest(
             [
                 [
@@ -148,7 +148,7 @@ class Dataset:
 
     def report(self) -> str:
         """A few lines for the user: folders with counts, empty captions, and what was left out."""
-        lines = [f"{self.image_count} pictures in {len(self.subsets)} folder(s)"]
+        lines = [f"{self.image_count} images in {len(self.subsets)} folder(s)"]
         for subset in self.subsets:
             kind = " (regularisation)" if subset.is_reg else ""
             lines.append(f"  {subset.name}{kind}: {len(subset.samples)} x {subset.repeats}")

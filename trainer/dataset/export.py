@@ -28,7 +28,7 @@ class Exported:
     def text(self) -> str:
         """A few lines for the user."""
         verb = "written to" if self.is_new else "lie already in"
-        lines = [f"{self.pictures} pictures {verb} {self.folder}"]
+        lines = [f"{self.pictures} images {verb} {self.folder}"]
         lines += [f"not part of kohya's folders: {what}" for what in self.lost]
         return "\n".join(lines)
 
@@ -36,17 +36,17 @@ class Exported:
 def export_kohya(
     dataset: Dataset, root: Path, name: str, on_picture: Callable[[int], None] | None = None
 ) -> Exported:
-    """Copy pictures and masks and write captions below ``root / name``; the dataset's own files stay.
+    """Copy images and masks and write captions below ``root / name``; the dataset's own files stay.
 
     A folder that is there is never touched: one with the same export is given back, else the next
     free of ``name_2``, ``name_3`` ... is made, whole or not at all.
 
     Raises:
-        ValueError: the dataset is empty, a picture changed since it was read, or ``name`` is no name.
+        ValueError: the dataset is empty, an image changed since it was read, or ``name`` is no name.
         OSError: the folder cannot be written.
     """
     if not dataset.image_count:
-        raise ValueError("The dataset has no pictures to export.")
+        raise ValueError("The dataset has no images to export.")
     if not name.strip(" .") or any(letter in '<>:"/\\|?*' for letter in name):
         raise ValueError(f"{name!r} cannot name a folder; use letters, digits, spaces, - and _.")
     check_unchanged(dataset)

@@ -41,7 +41,7 @@ def same_name(name: str) -> str:
 
 
 def why_unread(name: str) -> str | None:
-    """Why a picture file of this name is not read and what to do; None for all other files."""
+    """Why an image file of this name is not read and what to do; None for all other files."""
     ending = suffix(name)
     if ending not in _UNREAD:
         return None

@@ -13,7 +13,7 @@ from .dataset import Problem
 from .file_names import SUFFIXES, stem, suffix, why_unread
 
 MASK_FOLDER = "masks"
-"""A folder of this name beside the pictures holds their masks, each with its picture's stem."""
+"""A folder of this name beside the images holds their masks, each with its image's stem."""
 
 _NUMBERED = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
 _MOST_REPEATS = 9999  # a larger number is a date or the like
@@ -119,7 +119,7 @@ def _leads_back(path: Path, root: Path) -> bool:
 
 
 def unread_folders(root: PictureFolder, read: Collection[Path]) -> list[Problem]:
-    """Folders in ``root`` that hold pictures and are not among those ``read``, and what to do."""
+    """Folders in ``root`` that hold images and are not among those ``read``, and what to do."""
     advice = "sub-folder not read; name it <repeats>_<name>, e.g. 1_dog, or switch recursive on"
     below = [root.path / name for name in root.listing.folders if name != MASK_FOLDER]
     return [
@@ -130,12 +130,12 @@ def unread_folders(root: PictureFolder, read: Collection[Path]) -> list[Problem]
 
 
 def picture_names(listing: Listing) -> list[str]:
-    """The names of picture files, in natural order: 2 before 10."""
+    """The names of image files, in natural order: 2 before 10."""
     return sorted((name for name in listing.files if suffix(name) in SUFFIXES), key=_natural)
 
 
 def unread_pictures(listing: Listing) -> Iterator[tuple[str, str]]:
-    """Name and reason of each picture file of a kind that is not read, unless a copy of it is."""
+    """Name and reason of each image file of a kind that is not read, unless a copy of it is."""
     reasons = {name: reason for name in listing.files if (reason := why_unread(name))}
     if reasons:
         copies = {stem(name) for name in picture_names(listing)}
@@ -156,7 +156,7 @@ def folder_stamp(
     caption_extension: str = ".txt",
     recursive: bool = False,
 ) -> str:
-    """A digest of the names, sizes and times of all pictures, captions and masks; opens no file.
+    """A digest of the names, sizes and times of all images, captions and masks; opens no file.
 
     It changes when one of them is edited, added, removed or renamed. A missing folder has a stamp too.
     """

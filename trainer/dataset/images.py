@@ -1,4 +1,4 @@
-"""Picture files to pixels: decoding as a viewer shows them (or as kohya does), resizing, cropping."""
+"""Image files to pixels: decoding as a viewer shows them (or as kohya does), resizing, cropping."""
 
 import math
 import threading
@@ -23,7 +23,7 @@ _CV2_FILTERS = {
     "bicubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
 }
-_MAX_RATIO = 32  # a bucket would get a sliver of a picture that is enlarged beyond measure
+_MAX_RATIO = 32  # a bucket would get a sliver of an image that is enlarged beyond measure
 _LARGE_PIXELS = 1 << 24
 _one_large = threading.Lock()  # several at a time would not fit into memory
 
@@ -31,7 +31,7 @@ _one_large = threading.Lock()  # several at a time would not fit into memory
 def load_rgb(
     path: Path, *, kohya: bool = False, data: bytes | None = None, at_least: int | None = None
 ) -> np.ndarray:
-    """Decode a picture file to uint8 RGB of shape [H, W, 3]; ``data`` are its bytes if read already.
+    """Decode an image file to uint8 RGB of shape [H, W, 3]; ``data`` are its bytes if read already.
 
     With ``at_least`` a JPEG is decoded at a half, a quarter or an eighth if that many pixels are left,
     which is several times faster.
@@ -41,7 +41,7 @@ def load_rgb(
     sd-scripts: no rotation, no profile, transparency dropped.
 
     Raises:
-        ValueError: the file is missing, broken, too large, or no picture of a format that is read.
+        ValueError: the file is missing, broken, too large, or no image of a format that is read.
     """
     with opened(path, data) as image:
         if at_least is not None:
@@ -52,14 +52,14 @@ def load_rgb(
 
 
 def to_rgb(image: Image.Image, kohya: bool = False) -> np.ndarray:
-    """The pixels of an open picture as ``load_rgb`` describes them; without ``kohya`` it is turned upright."""
+    """The pixels of an open image as ``load_rgb`` describes them; without ``kohya`` it is turned upright."""
     with _room_for(image):
         shown = image.convert("RGB") if kohya else as_shown(image)
     return np.array(shown, dtype=np.uint8)
 
 
 def load_alpha(path: Path, data: bytes, *, kohya: bool = False) -> np.ndarray | None:
-    """The opacity of a picture, uint8 [H, W], turned as ``load_rgb`` turns it; None where all is opaque.
+    """The opacity of an image, uint8 [H, W], turned as ``load_rgb`` turns it; None where all is opaque.
 
     Raises:
         ValueError: as ``load_rgb``.
@@ -74,10 +74,10 @@ def load_alpha(path: Path, data: bytes, *, kohya: bool = False) -> np.ndarray | 
 
 
 def inspect(path: Path, data: bytes) -> Size:
-    """The (width, height) of a picture after EXIF rotation, having made sure that all of it decodes.
+    """The (width, height) of an image after EXIF rotation, having made sure that all of it decodes.
 
     Raises:
-        ValueError: the bytes are broken, too large, animated, or no picture; says which.
+        ValueError: the bytes are broken, too large, animated, or no image; says which.
     """
     if not data:
         raise ValueError("the file is empty")
@@ -98,7 +98,7 @@ def inspect(path: Path, data: bytes) -> Size:
 
 def _check_shape(image: Image.Image) -> None:
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a photo and its preview
-        raise ValueError("it is an animation; save the frame that you want as a picture")
+        raise ValueError("it is an animation; save the frame that you want as an image")
     if max(image.size) > _MAX_RATIO * min(image.size):
         width, height = image.size
         raise ValueError(f"it is {width} x {height} pixels, longer than 1:{_MAX_RATIO}; crop it")
@@ -126,7 +126,7 @@ def stored_size(path: Path) -> Size:
     """The (width, height) in the file, EXIF rotation not applied, as kohya sees it; reads the header only.
 
     Raises:
-        ValueError: the file is missing or no picture.
+        ValueError: the file is missing or no image.
     """
     with opened(path) as image:
         return image.size
@@ -168,10 +168,10 @@ def _resize(image: np.ndarray, size: Size, name: str) -> np.ndarray:
 
 
 def thumbnail(path: Path, side: int, data: bytes | None = None) -> np.ndarray:
-    """The picture within ``side`` x ``side`` pixels, uint8 RGB; ``data`` are its bytes if read already.
+    """The image within ``side`` x ``side`` pixels, uint8 RGB; ``data`` are its bytes if read already.
 
     Raises:
-        ValueError: the picture cannot be read.
+        ValueError: the image cannot be read.
     """
     with opened(path, data) as image, _room_for(image):
         image.draft("RGB", (side, side))

@@ -1,4 +1,4 @@
-"""Pictures that exist only in memory made into files, so that a dataset can hold them."""
+"""Images that exist only in memory made into files, so that a dataset can hold them."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -23,20 +23,20 @@ def dataset_of(
     name: str,
     repeats: int = 1,
 ) -> Dataset:
-    """A dataset of one subset from uint8 pictures [H, W, 1, 3 or 4] and their captions.
+    """A dataset of one subset from uint8 images [H, W, 1, 3 or 4] and their captions.
 
-    Each picture becomes a PNG below ``folder`` that is named by its contents, so the same picture is
-    written once. One caption stands for all pictures, none for empty captions.
+    Each image becomes a PNG below ``folder`` that is named by its contents, so the same image is
+    written once. One caption stands for all images, none for empty captions.
 
     Raises:
-        ValueError: there are no pictures, or captions of another number.
+        ValueError: there are no images, or captions of another number.
     """
     shown = list(pictures)
     if not shown:
-        raise ValueError("There are no pictures. Connect an IMAGE output that has some.")
+        raise ValueError("There are no images. Connect an IMAGE output that has some.")
     if len(captions) not in (0, 1, len(shown)):
         raise ValueError(
-            f"There are {len(captions)} captions for {len(shown)} pictures. Give one for each, one "
+            f"There are {len(captions)} captions for {len(shown)} images. Give one for each, one "
             "for all, or none."
         )
     texts = captions if len(captions) == len(shown) else repeat(next(iter(captions), ""))

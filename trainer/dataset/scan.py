@@ -1,4 +1,4 @@
-"""A folder of pictures on disk to a Dataset: any folder, or kohya's numbered sub-folders."""
+"""A folder of images on disk to a Dataset: any folder, or kohya's numbered sub-folders."""
 
 import os
 import time
@@ -33,7 +33,7 @@ _LISTED = 5
 
 
 class _Read(NamedTuple):
-    """A picture file that was read or known: its stat and facts."""
+    """An image file that was read or known: its stat and facts."""
 
     stamp: FileStamp
     facts: FileFacts
@@ -59,7 +59,7 @@ def scan_folder(
     recursive: bool = False,
     all_lines: bool = False,
 ) -> Dataset:
-    """Read the pictures and captions of ``root``, and regularisation pictures of ``reg_root``.
+    """Read the images and captions of ``root``, and regularisation images of ``reg_root``.
 
     Where sub-folders named ``<repeats>_<name>`` exist each becomes a subset as in kohya
     (docs/kohya.md, "Folders and captions on disk"), its name the caption of images that have none.
@@ -68,7 +68,7 @@ def scan_folder(
     Files that cannot be used are listed in ``problems``.
 
     Raises:
-        ValueError: a folder is missing or has no usable picture, or ``repeats`` is below 1.
+        ValueError: a folder is missing or has no usable image, or ``repeats`` is below 1.
     """
     if repeats < 1:
         raise ValueError(f"Repeats must be at least 1, got {repeats}.")
@@ -105,15 +105,13 @@ def scan_folder(
 def _check_root(root: Path) -> None:
     if not os.path.isdir(root):  # noqa: PTH112 - Path's own raises for names that cannot be
         state = "is not a folder" if os.path.lexists(root) else "does not exist"
-        raise ValueError(
-            f"The dataset folder {root} {state}. Give the path of a folder of pictures."
-        )
+        raise ValueError(f"The dataset folder {root} {state}. Give the path of a folder of images.")
 
 
 class _Contents(NamedTuple):
-    """One folder's file names, and what is known of its pictures by name and of its masks by stem.
+    """One folder's file names, and what is known of its images by name and of its masks by stem.
 
-    ``alike`` are the captions of no picture, by what some file systems take for the same name.
+    ``alike`` are the captions of no image, by what some file systems take for the same name.
     """
 
     names: frozenset[str]
@@ -157,7 +155,7 @@ def _contents(folder: PictureFolder, options: _Options) -> _Contents:
 
 
 def _sample(name: str, folder: PictureFolder, contents: _Contents, options: _Options) -> Sample:
-    """The sample of one picture; a ValueError with the reason if it, its caption or mask is of no use."""
+    """The sample of one image; a ValueError with the reason if it, its caption or mask is of no use."""
     picture = contents.pictures[name]
     if isinstance(picture, str):
         raise ValueError(picture)
@@ -227,7 +225,7 @@ def _read_picture(path: Path, index: FileIndex) -> "_Read | str":
 
 def _nothing_found(root: Path, problems: Iterable[Problem]) -> str:
     text = (
-        f"No usable pictures ({NAMES}) in {root}, neither directly nor in sub-folders named "
+        f"No usable images ({NAMES}) in {root}, neither directly nor in sub-folders named "
         "<repeats>_<name>. Check the path, rename the sub-folders, or switch recursive on."
     )
     here = [p for p in problems if root in (p.path, *p.path.parents)]

@@ -10,7 +10,7 @@ from ..sdxl.buckets import BucketConfig
 from .dataset import Dataset, Interpolation, Sample, Subset
 
 Role = Literal["as loaded", "training", "regularisation"]
-"""What a subset's pictures are for."""
+"""What a subset's images are for."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ CHANGED = "since Load Dataset read it; queue again."
 def check_unchanged(dataset: Dataset) -> None:
     """Compare each image's stat with its sample; where they differ, its contents decide.
 
-    For whoever opens the images after they were read and remembers what it found by digest.
+    For who opens the images after they were read and remembers what it found by digest.
 
     Raises:
         ValueError: images changed or vanished; names them.

@@ -1,4 +1,4 @@
-"""Whether the driver has moved memory of the card into RAM, told from the time of the steps.
+"""Whether the driver has moved memory of the card into RAM, judged by the time of the steps.
 
 On Windows a card that is full does not fail: the driver pages, and steps take many times as long. A
 lasting jump of the step time while next to nothing of the card is free is taken for that. Steps are
@@ -25,7 +25,7 @@ SCARCE = 256 * 1024**2
 
 _MEND = (
     "Cancel and queue again with checkpointing full, compact, a smaller batch, a lower rank or smaller "
-    "pictures (the run goes on if only the first two change), or close other programs that use the card. "
+    "images (the run goes on if only the first two change), or close other programs that use the card. "
     "With 'CUDA - Sysmem Fallback Policy: Prefer No Sysmem Fallback' in the NVIDIA control panel such a "
     "step fails at once instead."
 )
@@ -37,7 +37,7 @@ class StepCost:
 
     seconds: float
     pixels: int
-    """Of all its pictures."""
+    """Of all its images."""
     free: int
     """Bytes of the card that nobody has, after the step."""
     beyond: int = 0

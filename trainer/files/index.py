@@ -31,7 +31,7 @@ _RACY_NS = 2_000_000_000
 
 
 class FileFacts(NamedTuple):
-    """The content digest of a file, and (width, height) after EXIF rotation for a picture."""
+    """The content digest of a file, and (width, height) after EXIF rotation for an image."""
 
     digest: str
     width: int
@@ -151,16 +151,16 @@ def _read(path: Path) -> dict[str, dict[str, list]]:
     try:
         content = json.loads(path.read_bytes())
         if content["format"] != _FORMAT:
-            log.info("The file index %s has another format and is made anew.", path)
+            log.info("The file index %s has another format and is rebuilt.", path)
             return {}
         folders = content["folders"]
         if all(_is_entry(entry) for entries in folders.values() for entry in entries.values()):
             return folders
-        log.warning("The file index %s is damaged and is made anew.", path)
+        log.warning("The file index %s is damaged and is rebuilt.", path)
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("The file index %s is damaged and is made anew: %s", path, error)
+        log.warning("The file index %s is damaged and is rebuilt: %s", path, error)
     return {}
 
 

@@ -77,7 +77,7 @@ class Store:
     def load(self, kind: str, key: str) -> dict[str, Tensor] | None:
         """The tensors of ``key``, with storage of their own on the CPU; None if absent or damaged.
 
-        The checksum is always compared. A damaged file is removed, so that it is made anew.
+        The checksum is always compared. A damaged file is removed, so that it is made again.
         """
         stamp = _stamp(self._place(kind, key))
         tensors = self._read(kind, key)

@@ -27,7 +27,7 @@ ALIGNMENT = 256
 """Where tensors begin in a buffer, in bytes: as the device's own allocator aligns them."""
 
 Pin = Callable[[Tensor], Tensor]
-"""Gives the tensor, or a copy of it, in memory that the device reads by itself where that can be had."""
+"""Gives the tensor, or a copy of it, in memory that the device reads by itself where that is available."""
 
 
 def stream_units(unet: nn.Module) -> list[list[nn.Module]]:

@@ -39,7 +39,7 @@ _PRECISIONS: dict[str, Precision] = {"float": "fp32", "fp16": "fp16", "bf16": "b
 
 
 class Source(NamedTuple):
-    """The config and, or None, the dataset toml that goes before its own: names and texts."""
+    """The config and, or None, the dataset toml that overrides its own: names and texts."""
 
     name: str
     text: str
@@ -86,7 +86,7 @@ def import_config(source: Source, locate: Locate) -> KohyaConfig:
     ``locate`` finds files that it names: a dataset toml, preview prompts.
 
     Raises:
-        ValueError: lists what is wrong, unknown or cannot be had.
+        ValueError: lists what is wrong, unknown or not available.
     """
     file = parse(source.text, source.name)
     values = checked(file.arguments, source.name)
@@ -182,7 +182,7 @@ def _settings(
 
 
 def _untouched(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a dataset toml alone: whatever is not about pictures has our defaults."""
+    """Of a dataset toml alone: whatever is not about images has our defaults."""
     train = {"batch_size": settings["train"]["batch_size"]}
     loss = {"masked": settings["loss"]["masked"]}
     return {"train": train, "loss": loss, "lora": {}, "optimiser": {}, "texts": {}}
@@ -204,7 +204,7 @@ def _previews(values: Mapping[str, Any], locate: Locate) -> dict[str, Any]:
 
 
 def _validation(given: Mapping[str, Any], folders: tuple[FolderPlan, ...]) -> dict[str, Any]:
-    """kohya validates after every epoch unless told otherwise; without a share of pictures, never."""
+    """kohya validates after every epoch unless told otherwise; without a share of images, never."""
     share, seed = _alike(folders, "held_out", "validation splits and seeds")
     if not share:
         return {}

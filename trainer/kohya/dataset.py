@@ -55,10 +55,10 @@ _INTERPOLATIONS: dict[str, Interpolation] = {"linear": "bilinear", "cubic": "bic
 
 
 class FolderPlan(NamedTuple):
-    """One folder of pictures and what kohya does with it.
+    """One folder of images and what kohya does with it.
 
     ``numbered``: its sub-folders named ``<repeats>_<name>`` are read (train_data_dir), else only the
-    pictures directly in it. ``masks`` is a folder of masks by the pictures' names, or "".
+    images directly in it. ``masks`` is a folder of masks by the images' names, or "".
     """
 
     path: str
@@ -98,7 +98,7 @@ def plan_folders(values: Mapping[str, Any], tables: Mapping[str, Any]) -> tuple[
     )
     if not plans or plans[0].is_reg:
         raise ValueError(
-            "the config names no pictures: give train_data_dir, or dataset_config with a dataset toml"
+            "the config names no images: give train_data_dir, or dataset_config with a dataset toml"
         )
     return plans
 

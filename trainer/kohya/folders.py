@@ -20,12 +20,12 @@ Find = Callable[[str], Path]
 
 
 def read_folders(plans: Sequence[FolderPlan], find: Find, index: FileIndex) -> Dataset:
-    """The pictures and captions of all folders.
+    """The images and captions of all folders.
 
     Options that are those of the first folder stay open: the settings of the training have them.
 
     Raises:
-        ValueError: a folder is missing or has no usable picture.
+        ValueError: a folder is missing or has no usable image.
     """
     main, found = plans[0], []
     for plan in plans:
@@ -66,7 +66,7 @@ def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) ->
 
 
 def _masked(dataset: Dataset, folder: Path, index: FileIndex) -> Dataset:
-    """Every picture with the mask of its name; kohya as well stops where one is missing."""
+    """Every image with the mask of its name; kohya as well stops where one is missing."""
     masks = {stem(mask.path.name): mask for _, mask in scan_folder(folder, index=index).samples()}
     lacking = [
         sample.path.name for _, sample in dataset.samples() if stem(sample.path.name) not in masks
@@ -85,16 +85,16 @@ def _masked(dataset: Dataset, folder: Path, index: FileIndex) -> Dataset:
 
 
 def _as_kohya(dataset: Dataset, folder: Path, numbered: bool) -> Dataset:
-    """Only the numbered sub-folders, or only the folder's own pictures.
+    """Only the numbered sub-folders, or only the folder's own images.
 
     A train_data_dir without numbered sub-folders, at which kohya stops, is taken as it is.
     """
     own = tuple(subset for subset in dataset.subsets if subset.root == folder)
     inner = tuple(subset for subset in dataset.subsets if subset.root != folder)
     if numbered and inner:
-        unread = "pictures beside numbered sub-folders are not read, as in kohya"
+        unread = "images beside numbered sub-folders are not read, as in kohya"
         problems = [Problem(folder, unread)] if own else []
         return replace(dataset, subsets=inner, problems=(*dataset.problems, *problems))
     if not own:
-        raise ValueError(f"No usable pictures directly in {folder}; image_dir must hold them.")
+        raise ValueError(f"No usable images directly in {folder}; image_dir must hold them.")
     return replace(dataset, subsets=own)

@@ -68,9 +68,9 @@ def _differences(
     arguments: Mapping[str, Any], values: Mapping[str, Any], folders: Sequence[FolderPlan]
 ) -> Iterator[str]:
     if not arguments:
-        yield "this is a dataset alone: what is not about pictures has this pack's defaults"
+        yield "this is a dataset alone: what is not about images has this pack's defaults"
     yield (
-        "pictures, noise and timesteps are drawn by this pack's own generators: the same seed gives "
+        "images, noise and timesteps are drawn by this pack's own generators: the same seed gives "
         "another LoRA of the same kind"
     )
     if arguments and values["seed"] is None:
@@ -80,7 +80,7 @@ def _differences(
     if folders[0].numbered and not (values["resolution"] or values["max_resolution"]):
         yield f"resolution is {RESOLUTION} where nothing says it; kohya stops with an error"
     if values["max_resolution"] not in (None, values["resolution"] or values["max_resolution"]):
-        yield "max_resolution is another than resolution, which goes before"
+        yield "max_resolution is another than resolution, which overrides it"
     if len(set(values["text_encoder_lr"])) > 1:
         yield "each text encoder has its own rate; kohya takes the first text_encoder_lr for both"
     yield from _data_differences(values, folders)
@@ -93,22 +93,22 @@ def _differences(
 def _data_differences(values: Mapping[str, Any], folders: Sequence[FolderPlan]) -> Iterator[str]:
     if any(folder.is_reg for folder in folders):
         yield (
-            "all regularisation pictures take turns; kohya leaves out those beyond the number of "
-            "training pictures"
+            "all regularisation images take turns; kohya leaves out those beyond the number of "
+            "training images"
         )
     if len({folder.buckets for folder in folders}) > 1:
-        yield "a batch may hold pictures of several [[datasets]] when their sizes are the same"
+        yield "a batch may hold images of several [[datasets]] when their sizes are the same"
     if any(folder.alpha_mask for folder in folders) or values["masked_loss"]:
         yield (
-            "the alpha channel of any picture is its mask where it has no other; in kohya only under "
+            "the alpha channel of any image is its mask where it has no other; in kohya only under "
             "alpha_mask of its subset"
         )
     if values["train_data_dir"] and not folders[0].numbered:
-        yield "the dataset toml goes before train_data_dir and reg_data_dir, as in kohya"
+        yield "the dataset toml overrides train_data_dir and reg_data_dir, as in kohya"
     if any(folder.held_out[0] for folder in folders):
         yield (
-            "held-out pictures are measured on eight timesteps as a difference to step 0, and "
-            "max_validation_steps counts pictures"
+            "held-out images are measured on eight timesteps as a difference to step 0, and "
+            "max_validation_steps counts images"
         )
     if values["cache_text_encoder_outputs"] and _changes_captions(folders):
         yield (

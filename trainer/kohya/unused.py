@@ -13,7 +13,7 @@ _PRECISION = (
     "the model computes in the precision that ComfyUI loads it in (--fp16-unet, --bf16-unet, "
     "--fp32-unet on its command line); adapters, noise and loss are fp32"
 )
-_LOADING = "pictures are read once; training reads the cache"
+_LOADING = "images are read once; training reads the cache"
 _SAVED = "the run's folder always keeps the last two states and goes on from them by itself"
 _LOGS = "a run's log lies in its folder"
 _CACHED = "the cache goes by the contents of files and is never stale"
@@ -89,7 +89,7 @@ REPLACED: dict[str, str] = {
 
 
 class Refusal(NamedTuple):
-    """A value other than ``default`` (or nothing at all) cannot be had; what to do instead."""
+    """A value other than ``default`` (or nothing at all) is not supported; what to do instead."""
 
     default: Any
     advice: str
@@ -104,7 +104,7 @@ _RESUME = (
 _AUGMENT = (
     "latents are always cached, and kohya refuses this together with cache_latents; remove it"
 )
-_BESIDE = "captions are read from files beside the pictures; make caption files and remove it"
+_BESIDE = "captions are read from files beside the images; make caption files and remove it"
 
 REFUSED: dict[str, Refusal] = {
     "v2": Refusal(False, "only SDXL models are trained here; remove it"),
@@ -146,4 +146,4 @@ REFUSED: dict[str, Refusal] = {
     ),
     "output_config": Refusal(False, "remove it; the run's folder keeps the whole recipe"),
 }
-"""Arguments whose effect is not to be had; a value that changes nothing passes."""
+"""Arguments whose effect is not supported; a value that changes nothing passes."""

@@ -21,7 +21,7 @@ ATTENTION = (
     "_scaled_dot_product_fused_attention_overrideable",
     "_scaled_dot_product_attention_math_for_mps",
 )
-"""What PyTorch's attention is computed by; some versions lack some."""
+"""What PyTorch's attention is computed by; some versions are without some."""
 
 _attention = frozenset(
     getattr(torch.ops.aten, name).default for name in ATTENTION if hasattr(torch.ops.aten, name)

@@ -65,7 +65,7 @@ def norm_silu_backward(
 ) -> Tensor:
     """The gradient of x [B, C, h, w]; statistics: mean and 1 / deviation, as norm_silu gave them.
 
-    Normalises anew: with the statistics at hand it would take more passes or lose digits.
+    Normalises again: with the statistics at hand it would take more passes or lose digits.
     """
     grad, x, shape = grad.contiguous(), x.contiguous(), _shape(x)
     normed, *_ = _aten.native_group_norm(x, weight, bias, *shape, groups, eps)

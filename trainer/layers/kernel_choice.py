@@ -34,7 +34,7 @@ def choose_elementwise(device: torch.device, dtype: torch.dtype, *, triton: bool
 
 
 def _built(device: torch.device, dtype: torch.dtype) -> Elementwise:
-    """The kernels, built and checked; raises where they cannot be had."""
+    """The kernels, built and checked; raises where they are not available."""
     if device.type != "cuda":
         raise RuntimeError(f"they need an NVIDIA or AMD GPU, and the model is on {device.type}")
     try:

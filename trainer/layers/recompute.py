@@ -32,7 +32,7 @@ class Block(NamedTuple):
 
     name: str
     size: Size
-    """A resnet, or a transformer block; large are those of the widest pictures, 64 x 64 tokens at 1024 pixels."""
+    """A resnet, or a transformer block; large are those of the widest images, 64 x 64 tokens at 1024 pixels."""
 
 
 Levels = Mapping[Block, Again]

@@ -2,7 +2,7 @@
 
 Read: kohya (the checkpoint's layer names, and diffusers' ones), peft (`base_model.model.`), diffusers
 (`unet.`, `text_encoder.`, `text_encoder_2.`) with `lora_A`, `lora.down`, `lora_linear_layer` and the old
-attention processors. Values are not changed, but for what is missing: a file without alphas is scaled
+attention processors. Values are not changed, except for what is missing: a file without alphas is scaled
 by its adapter config, or not at all.
 """
 
@@ -89,7 +89,7 @@ def to_kohya(
 
 
 def in_format(tensors: Mapping[str, Tensor], form: LoraFormat) -> Mapping[str, Tensor]:
-    """A LoRA of kohya's keys in the form wanted. Raises ValueError where it cannot be had in that form."""
+    """A LoRA of kohya's keys in the form wanted. Raises ValueError where that form is not possible."""
     return to_diffusers_lora(tensors) if form == "diffusers" else tensors
 
 

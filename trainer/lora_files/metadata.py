@@ -21,7 +21,7 @@ PRIVATE_KEYS = (
     "ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_datasets", "ss_tag_frequency", "ss_sd_model_name",
     "modelspec.thumbnail", *GRAPH_KEYS,
 )  # fmt: skip
-"""Keys that name folders, files or tags of the user's machine, or show the graph or a picture."""
+"""Keys that name folders, files or tags of the user's machine, or show the graph or an image."""
 
 
 @dataclass(frozen=True)

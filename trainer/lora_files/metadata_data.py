@@ -1,4 +1,4 @@
-"""kohya's metadata of the pictures: folders, tags, buckets, and how captions are shown."""
+"""kohya's metadata of the images: folders, tags, buckets, and how captions are shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:
     """`ss_*` key -> value, of the dataset and its cache.
 
     The keys of a run on one folder tree, and beside them ``ss_datasets``, as kohya writes it for a
-    configuration of several datasets, where subsets have options of their own or the pictures come at
+    configuration of several datasets, where subsets have options of their own or the images come at
     several resolutions.
     """
     dataset = cached.dataset
@@ -45,7 +45,7 @@ def data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:
 
 
 def _validation_keys(validation: ValidationConfig) -> dict[str, object]:
-    """kohya's words for what is held out. Where a share is, how many pictures that is stays open."""
+    """kohya's words for what is held out. Where a share is, how many images that is stays open."""
     held_out = validation.held_out if validation.is_on else 0.0
     is_share = 0 < held_out < 1
     return {
@@ -63,7 +63,7 @@ def _showings(subsets: Iterable[Subset], is_reg: bool) -> int:
 
 
 def _folders(subsets: Iterable[Subset], is_reg: bool) -> dict[str, dict[str, int]]:
-    """Repeats and pictures by folder; folders of one name are counted together."""
+    """Repeats and images by folder; folders of one name are counted together."""
     found: dict[str, dict[str, int]] = {}
     for subset in subsets:
         if subset.is_reg == is_reg:
@@ -74,13 +74,13 @@ def _folders(subsets: Iterable[Subset], is_reg: bool) -> dict[str, dict[str, int
 
 
 def _prior_loss_weight(cached: CachedDataset) -> float:
-    """The one loss weight of all regularisation pictures; 1 where there is none or no single one."""
+    """The one loss weight of all regularisation images; 1 where there is none or no single one."""
     weights = {item.weight for item in cached.items if item.is_reg}
     return float(weights.pop()) if len(weights) == 1 else 1.0
 
 
 def _picture_keys(cached: CachedDataset) -> dict[str, object]:
-    """How pictures become latents. What kohya can do beside that, this trainer does not do."""
+    """How images become latents. What kohya can do beside that, this trainer does not do."""
     buckets, recipe = cached.recipe.buckets, cached.recipe
     return {
         "ss_resolution": buckets.resolution,
@@ -99,7 +99,7 @@ def _picture_keys(cached: CachedDataset) -> dict[str, object]:
 
 
 def _bucket_info(cached: CachedDataset) -> dict[str, object] | None:
-    """Pictures shown in the first epoch by bucket, and how far their shapes are from their buckets'."""
+    """Images shown in the first epoch by bucket, and how far their shapes are from their buckets'."""
     if not cached.recipe.buckets.enabled:
         return None
     shown = showings_by_bucket(cached, 0)

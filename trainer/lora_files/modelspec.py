@@ -13,7 +13,7 @@ THUMBNAIL_SIDE = 256
 
 
 def thumbnail_url(pixels: np.ndarray) -> str:
-    """A picture as modelspec.thumbnail: a data URL of a small JPEG. RGB [H, W, 3], floats in 0..1."""
+    """An image as modelspec.thumbnail: a data URL of a small JPEG. RGB [H, W, 3], floats in 0..1."""
     levels = np.rint(np.clip(pixels[..., :3], 0.0, 1.0) * 255).astype(np.uint8)
     picture = Image.fromarray(levels)
     picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))

@@ -40,7 +40,7 @@ def advice(
     """A sentence about a run that does not fit into ``available`` bytes.
 
     weights: bytes of the frozen weights; learned: of adapters and optimiser under another optimiser,
-    ValueError where it cannot be had.
+    ValueError where it is not available.
     """
     least = plan_memory(config, need, 0).reserve
     changes = [
@@ -85,7 +85,7 @@ def _changes(
     sides = [side for side in SIDES if side * side < need.pixels]
     yield from _first_enough(
         available,
-        (change(f"pictures of {s} x {s} pixels", pixels=s * s) for s in sides),
+        (change(f"images of {s} x {s} pixels", pixels=s * s) for s in sides),
     )
     if not config.speed.stream_weights:
         words = "stream_weights of Speed and Memory Settings"

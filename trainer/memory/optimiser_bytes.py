@@ -21,7 +21,7 @@ AVERAGE = 4
 def learned_bytes(config: OptimiserConfig, parameters: Sequence[nn.Parameter]) -> int:
     """Bytes of the parameters, their gradients, the optimiser's state and a moving average.
 
-    Raises ValueError where the optimiser cannot be had.
+    Raises ValueError where the optimiser is not available.
     """
     shapes = Counter(tuple(parameter.shape) for parameter in parameters)
     count = sum(parameter.numel() for parameter in parameters)

@@ -46,7 +46,7 @@ class Network:
         return [p for adapter in self.adapters.values() for p in adapter.factors().values()]
 
     def groups(self, config: LoraConfig) -> list[ParameterGroup]:
-        """The parameters by the factor on their learning rate, up factors last (LoRA+).
+        """The parameters by the multiplier of their learning rate, up factors last (LoRA+).
 
         Text encoders come first, then the UNet block by block.
         """

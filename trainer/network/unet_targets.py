@@ -31,7 +31,7 @@ class Target:
     factor: int = -1
     """LoKr's: the small factor of the layer's width; -1 for the one next to its square root."""
     rate: float | None = None
-    """The factor on its learning rate, in a text encoder; in the UNet its block has one."""
+    """The multiplier of its learning rate, in a text encoder; in the UNet its block has one."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,7 +47,7 @@ def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
 
     Every linear layer and 1x1 convolution of the transformers; with conv_rank also the 3x3
     convolutions of resnets and samplers at conv_rank and their linear and 1x1 layers at rank. Ranks
-    and alphas by block go before those, and a block of rank or learning rate 0 has no adapter.
+    and alphas by block override those, and a block of rank or learning rate 0 has no adapter.
     """
     adapts_convs = bool(config.conv_rank or any(config.conv_block_ranks))
     classes = TRANSFORMERS | RESIDUALS if adapts_convs else TRANSFORMERS

@@ -17,7 +17,7 @@ HIGHEST = 2.0**127
 
 
 class LossScale:
-    """The factor on the loss: halved when gradients overflow, doubled after 2000 good steps."""
+    """The multiplier of the loss: halved when gradients overflow, doubled after 2000 good steps."""
 
     def __init__(self, device: torch.device, *, enabled: bool) -> None:
         self.is_enabled = enabled

@@ -21,7 +21,7 @@ def span(value: float, steps: int) -> int:
 
 
 def multiplier(config: OptimiserConfig, step: int, steps: int) -> float:
-    """The factor on the learning rate for `step` of `steps`."""
+    """The multiplier of the learning rate for `step` of `steps`."""
     if not config.follows_schedule:
         return 1.0
     if config.schedule == "piecewise_constant":

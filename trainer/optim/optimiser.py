@@ -85,7 +85,7 @@ class Optimiser:
     def clip(self) -> Tensor:
         """Clip the accumulated gradients; their norm before it, a scalar on the device.
 
-        Nothing is waited for: whoever has read the norm gives it to `step`.
+        Nothing is waited for: who has read the norm gives it to `step`.
         """
         return self._seen.clip(self._scale.value, self._config.max_grad_norm or math.inf)
 

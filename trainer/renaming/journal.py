@@ -1,4 +1,4 @@
-"""Renaming many files at once. Owns the journal by which a kill at any moment can be mended, and undone.
+"""Renaming many files at once. Owns the journal by which a kill at any moment can be finished, and undone.
 
 Every file goes from its old name to a name in between and from there to its new one, first all of them
 away and then all of them there. So names may be swapped and may change only their case, and the
@@ -100,7 +100,7 @@ class Renaming:
             self._enter("undone")
 
     def _between(self, move: Move) -> str:
-        """A name nobody else has. It keeps the ending and the order, so that a picture and its caption
+        """A name nobody else has. It keeps the ending and the order, so that an image and its caption
         are a dataset meanwhile, too."""
         return self._mark + move.new
 

@@ -1,4 +1,4 @@
-"""Which file of a dataset gets which tidy name: one running number for a picture and all that belongs to it."""
+"""Which file of a dataset gets which tidy name: one running number for an image and all that belongs to it."""
 
 import os
 from collections import Counter, defaultdict
@@ -50,7 +50,7 @@ class Naming:
             raise ValueError(f"The prefix {self.prefix!r} will not do: {'; '.join(problems)}.")
 
     def stem(self, number: int) -> str:
-        """The name of a picture without its ending."""
+        """The name of an image without its ending."""
         return f"{self.prefix}{number:0{self.digits}}"
 
 
@@ -62,14 +62,14 @@ class File(NamedTuple):
 
 
 _Group = tuple[Path, str]
-"""A folder and a stem: pictures of one stem share their caption, and so their new stem."""
+"""A folder and a stem: images of one stem share their caption, and so their new stem."""
 
 
 def plan(dataset: Dataset, naming: Naming) -> tuple[list[Move], list[str]]:
-    """A move for every file that gets another name, and a line for each picture that keeps its name.
+    """A move for every file that gets another name, and a line for each image that keeps its name.
 
     Raises:
-        ValueError: a picture is gone, a name will not do, or a file that is not the dataset's is in
+        ValueError: an image is gone, a name will not do, or a file that is not the dataset's is in
             the way.
     """
     homes = real_folders(dataset)
@@ -91,13 +91,13 @@ def plan(dataset: Dataset, naming: Naming) -> tuple[list[Move], list[str]]:
 
 
 def real_folders(dataset: Dataset) -> dict[Path, Path]:
-    """Each picture's folder as the dataset has it, and the same without links."""
+    """Each image's folder as the dataset has it, and the same without links."""
     parents = dict.fromkeys(sample.path.parent for _, sample in dataset.samples())
     return {parent: Path(os.path.realpath(parent)) for parent in parents}
 
 
 def ending(name: str, picture_stem: str) -> str:
-    """What follows the stem in the name of a picture's file, which may lack kohya's face box."""
+    """What follows the stem in the name of an image's file, which may be without kohya's face box."""
     short = picture_stem.rsplit("_", _FACE_BOX_BARS)[0]
     return next(name[len(s) :] for s in (picture_stem, short, stem(name)) if name.startswith(s))
 
@@ -118,7 +118,7 @@ def _groups(
         if caption in listings[home].files:
             files[File(home, caption)] = ending(caption, stem(name))
     if gone:
-        raise ValueError(_listed("These pictures are gone; queue again", gone))
+        raise ValueError(_listed("These images are gone; queue again", gone))
     for home in dict.fromkeys(homes.values()):
         stems = {stem(name) for name in picture_names(listings[home])}
         for folder in (home, home / MASK_FOLDER):

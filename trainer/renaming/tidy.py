@@ -18,8 +18,8 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 def tidy(dataset: Dataset, naming: Naming, mode: Mode, journals: Path) -> tuple[Dataset, str]:
     """Rename a dataset's files, or tell how, or undo the last renaming; the dataset then, and a report.
 
-    Folder by folder, in the dataset's order: pictures with their captions, masks, and every other
-    file of the same stem; pictures that share a stem keep sharing one. Nothing is overwritten. What
+    Folder by folder, in the dataset's order: images with their captions, masks, and every other
+    file of the same stem; images that share a stem keep sharing one. Nothing is overwritten. What
     it takes to undo is in the folder ``journals`` before the first file is renamed.
 
     Raises:
@@ -94,7 +94,7 @@ def _mend(renaming: Renaming, mode: Mode) -> str:
 
 
 def _follow(dataset: Dataset, names: Mapping[File, str]) -> Dataset:
-    """The dataset with its pictures, captions and masks under their new names."""
+    """The dataset with its images, captions and masks under their new names."""
     homes = real_folders(dataset)
 
     def followed(sample: Sample) -> Sample:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: LoRA files written on the way, and old ones taken away as kohya does it."""
+"""Checkpoints of a run: intermediate LoRA files, and old ones taken away as kohya does it."""
 
 from __future__ import annotations
 

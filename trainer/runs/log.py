@@ -1,4 +1,4 @@
-"""The log of a run: what the pack says while it is trained, kept in its folder for whoever asks later."""
+"""The log of a run: what the pack says while it is trained, kept in its folder for later questions."""
 
 from __future__ import annotations
 

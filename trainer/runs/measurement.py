@@ -20,7 +20,7 @@ class Measurement(NamedTuple):
 
     @classmethod
     def compare(cls, step: int, before: Sequence[float], now: Sequence[float]) -> Measurement:
-        """Losses of the same pictures and timesteps, pair by pair; two at least."""
+        """Losses of the same images and timesteps, pair by pair; two at least."""
         pairs = [new - old for old, new in zip(before, now, strict=True)]
         if not all(math.isfinite(pair) for pair in pairs):
             return cls(step, math.nan, math.nan)

@@ -24,7 +24,7 @@ from .similar_run import DESCRIPTION
 
 LIBRARIES = ("torch", "numpy", "safetensors", "pillow", "transformers", "onnxruntime", "filelock")
 KINDS = (".json", ".csv", ".log")
-"""Endings of a run's files that are numbers and settings: no pictures, no weights."""
+"""Endings of a run's files that are numbers and settings: no images, no weights."""
 
 _PATH = re.compile(r"""(?<![\w.])(?:[A-Za-z]:|~)?[\\/][^"\n\r\t:*?<>|]*""")
 """From where a path begins to where it must end: spaces belong to it."""
@@ -57,7 +57,7 @@ def write_report(run: Run, path: Path, versions: Mapping[str, str], *, names: bo
 
 
 def without_names(text: str) -> str:
-    """The text with whatever looks like a path, or the name of a picture, caption or model, replaced.
+    """The text with whatever looks like a path, or the name of an image, caption or model, replaced.
 
     Names of Python files, as in tracebacks, stay.
     """
@@ -98,6 +98,6 @@ def _versions() -> dict[str, str]:
 
 
 def _own_files(run: Run) -> list[Path]:
-    """The run's files but for those in folders, previews say."""
+    """The run's files except those in folders, previews say."""
     found = sorted(run.path.iterdir())
     return [path for path in found if path.is_file() and path.name != LOCK]

@@ -134,7 +134,7 @@ class Pruning:
         """Remove what goes of the chosen runs; each with None, or with the reason why it stays."""
         for run in chosen:
             try:
-                with folder_lock(run.path):  # whoever begins to train in it now is told to wait
+                with folder_lock(run.path):  # who begins to train in it now is told to wait
                     if self.only_states:
                         for path in run.states:
                             path.unlink(missing_ok=True)

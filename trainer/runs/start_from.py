@@ -49,7 +49,7 @@ class Start:
         Of the LoRA's parts for UNet and text encoders only those count that the run trains.
 
         Raises:
-            ValueError: the LoRA and the settings do not fit together; says how to mend it.
+            ValueError: the LoRA and the settings do not fit together; says how to fix it.
         """
         own = config.lora.dim_from_weights
         if own:
@@ -80,7 +80,7 @@ class Start:
         """Give the network the LoRA's factors; what is worth knowing, as sentences.
 
         Where the network's alpha is another one the up factors are multiplied, so that the LoRA still
-        adds what it added. Layers that the LoRA lacks start as in any training.
+        adds what it added. Layers that are missing from the LoRA start as in any training.
         """
         rescaled = 0
         tensors = network.state_dict()
@@ -103,7 +103,7 @@ class Start:
                 "scaled so that the LoRA adds what it added"
             )
         if fresh:
-            found.append(f"{fresh} layers that it lacks start new")
+            found.append(f"{fresh} layers that are missing from it start new")
         if skipped:
             found.append(f"{skipped} of its layers are of parts that are not trained, and left out")
         return found

@@ -15,7 +15,7 @@ STATE_STEPS, STATE_SECONDS = 250, 600.0
 
 
 class StateKeeper:
-    """Saves the state of a loop on the way; ``step`` is the last step that is on disk."""
+    """Saves the state of a loop while it runs; ``step`` is the last step that is on disk."""
 
     def __init__(self, files: StateFiles, loop: Loop, step: int) -> None:
         self._files, self._loop = files, loop

@@ -91,7 +91,7 @@ class BucketConfig(Config):
 
 
 class Placement(NamedTuple):
-    """How one picture gets into its bucket: resize to ``resized``, then crop ``bucket`` at (left, top)."""
+    """How one image gets into its bucket: resize to ``resized``, then crop ``bucket`` at (left, top)."""
 
     bucket: Size
     resized: Size
@@ -99,11 +99,11 @@ class Placement(NamedTuple):
     ar_error: float
 
     def enlargement(self, size: Size) -> float:
-        """The factor by which a picture of ``size`` is enlarged; below 1 it is made smaller."""
+        """The factor by which an image of ``size`` is enlarged; below 1 it is made smaller."""
         return max(self.resized[0] / size[0], self.resized[1] / size[1])
 
     def cropped_share(self) -> float:
-        """The share of the picture that the crop takes away."""
+        """The share of the image that the crop takes away."""
         return 1 - self.bucket[0] * self.bucket[1] / (self.resized[0] * self.resized[1])
 
 
@@ -132,7 +132,7 @@ def parse_resolutions(text: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def predefined_resolutions(settings: BucketConfig) -> tuple[Size, ...]:
-    """The buckets that pictures are matched with, sorted; empty for ``no_upscale``, which makes its own."""
+    """The buckets that images are matched with, sorted; empty for ``no_upscale``, which makes its own."""
     if not settings.enabled:
         return (settings.resolution,)
     if settings.no_upscale:
@@ -148,10 +148,10 @@ def predefined_resolutions(settings: BucketConfig) -> tuple[Size, ...]:
 
 
 def assign(size: Size, settings: BucketConfig) -> Placement:
-    """Choose the bucket of a picture of ``size`` (width, height) and the way into it.
+    """Choose the bucket of an image of ``size`` (width, height) and the way into it.
 
     Raises:
-        ValueError: with ``no_upscale``, the picture is smaller than one step of the bucket grid.
+        ValueError: with ``no_upscale``, the image is smaller than one step of the bucket grid.
     """
     if settings.enabled and settings.no_upscale:
         bucket, resized = _without_upscaling(size, settings)
@@ -179,13 +179,13 @@ def _without_upscaling(size: Size, settings: BucketConfig) -> tuple[Size, Size]:
     if min(bucket) < step:
         raise ValueError(
             f"{size[0]}x{size[1]} pixels are too few or too narrow for a bucket grid of {step} without "
-            "enlarging: leave the picture out, or let small pictures be enlarged (no_upscale off)."
+            "enlarging: leave the image out, or let small images be enlarged (no_upscale off)."
         )
     return bucket, resized
 
 
 def _shrunk(size: Size, area: int, step: int) -> Size:
-    """Of two roundings to the grid, by width and by height, the one whose shape is nearer to the picture's."""
+    """Of two roundings to the grid, by width and by height, the one whose shape is nearer to the image's."""
     ratio = size[0] / size[1]
     width = math.sqrt(area * ratio)
 
@@ -215,9 +215,9 @@ def kohya_crop(bucket: Size, size: Size) -> tuple[float, float, float, float]:
 def conditioning(
     placement: Placement, original_size: Size, flipped: bool, kohya: bool
 ) -> SizeConditioning:
-    """The size numbers of a picture of ``original_size`` (width, height), plain or mirrored.
+    """The size numbers of an image of ``original_size`` (width, height), plain or flipped.
 
-    By default the crop is the true one, in pixels of the resized picture; ``kohya`` takes its formula.
+    By default the crop is the true one, in pixels of the resized image; ``kohya`` takes its formula.
     """
     (width, height), (resized_width, _) = placement.bucket, placement.resized
     if kohya:

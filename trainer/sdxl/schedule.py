@@ -90,7 +90,7 @@ class Schedule:
         return signal * latents + sigma * noise
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the model should answer for x_t, [B, C, H, W] float32."""
+        """What the model should predict for x_t, [B, C, H, W] float32."""
         if self.prediction == "epsilon":
             return noise
         signal, sigma = self._scales(timesteps)

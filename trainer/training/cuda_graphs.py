@@ -185,7 +185,7 @@ class Graphs:
 
 
 def _obstacle(micro: MicroBatch) -> str | None:
-    """Why a micro batch cannot be recorded: each showing has something of its own for Python to do."""
+    """Why a micro batch cannot be recorded: each sample has something of its own for Python to do."""
     if micro.dropout is not None:
         return "parts of the adapters are dropped at random"
     preserves = any(item.preserves for item in micro.batch.items)

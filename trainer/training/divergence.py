@@ -23,7 +23,7 @@ class Guard:
         self._alarmed = False
 
     def record(self, loss: float, *, applied: bool, excused: bool = False) -> None:
-        """Take in one step. excused: skipped for a reason that mends itself (fp16 overflow)."""
+        """Take in one step. excused: skipped for a reason that passes by itself (fp16 overflow)."""
         if not math.isfinite(loss) or not (applied or excused):
             self._bad += 1
             return

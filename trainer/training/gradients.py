@@ -34,7 +34,7 @@ class Losses(NamedTuple):
     They are read at the end of the step, after other micro batches: the tensors must stay as they are.
 
     terms: [terms] float32, each a mean over the samples times the share; their sum is the loss.
-    samples: [B] float32, of the pictures themselves, without prior preservation's additional term.
+    samples: [B] float32, of the images themselves, without prior preservation's additional term.
     """
 
     terms: Tensor

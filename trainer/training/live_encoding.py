@@ -1,4 +1,4 @@
-"""Captions encoded anew for every batch, with gradients, where the text encoders are trained."""
+"""Captions encoded again for every batch, with gradients, where the text encoders are trained."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .step import Model
 
 
 def with_texts(model: Model, batch: Batch, network: Network | None = None) -> Batch:
-    """The batch with the encodings of its showings' texts as the encoders are now.
+    """The batch with the encodings of its samples' texts as the encoders are now.
 
     As it is where they are not trained: then it was loaded with its texts. Equal texts are encoded
-    once, but each showing by itself where ``network`` drops something.
+    once, but each sample by itself where ``network`` drops something.
     """
     if model.encode is None:
         return batch
@@ -26,7 +26,7 @@ def with_texts(model: Model, batch: Batch, network: Network | None = None) -> Ba
     found: dict[Hashable, tuple[Tensor, Tensor]] = {}
     keys = [item.text if dropout is None else item for item in batch.items]
     for key, item in zip(keys, batch.items, strict=True):
-        assert item.text is not None  # whoever made the showing has worded it
+        assert item.text is not None  # the batch plan has set the text
         if key in found:
             continue
         if network is None or dropout is None:

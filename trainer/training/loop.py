@@ -51,11 +51,11 @@ class StepEvent:
     """The mean loss of the latest samples by band of timesteps; NaN where there was none (see
     trainer/training/loss_by_timestep.py)."""
     pixels: int = 0
-    """Of all pictures of the step."""
+    """Of all images of the step."""
 
 
 class Observer(Protocol):
-    """Whoever drives the loop. Any method may raise to cancel the run."""
+    """Who drives the loop. Any method may raise to cancel the run."""
 
     def before_batch(self) -> None:
         """Called before every micro batch."""

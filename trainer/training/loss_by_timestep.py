@@ -11,24 +11,24 @@ from ..sdxl.constants import TIMESTEPS
 BANDS = 4
 """Timesteps are cut into so many bands of equal width, the least noisy first."""
 SHOWINGS = 100
-"""So many of the latest showings of a band are averaged."""
+"""So many of the latest samples of a band are averaged."""
 
 
 class BandLosses:
-    """The mean loss of the latest showings in each band, of ``timesteps`` in all."""
+    """The mean loss of the latest samples in each band, of ``timesteps`` in all."""
 
     def __init__(self, timesteps: int) -> None:
         self._timesteps = timesteps
         self._latest: list[deque[float]] = [deque(maxlen=SHOWINGS) for _ in range(BANDS)]
 
     def add(self, timesteps: Sequence[int], losses: Sequence[float]) -> None:
-        """Take in a batch: a timestep and a loss for each showing; one that is not finite does not count."""
+        """Take in a batch: a timestep and a loss for each sample; one that is not finite does not count."""
         for step, loss in zip(timesteps, losses, strict=True):
             if math.isfinite(loss):
                 self._latest[step * BANDS // self._timesteps].append(loss)
 
     def means(self) -> tuple[float, ...]:
-        """One mean for each band, NaN where no showing has been."""
+        """One mean for each band, NaN where no sample has been."""
         return tuple(sum(band) / len(band) if band else math.nan for band in self._latest)
 
     def state(self) -> list[list[float]]:

@@ -72,7 +72,7 @@ def prepared_batches(
     """The batches of a plan in order, each read and drawn when it is asked for.
 
     Raises:
-        ValueError: an entry of the cache is gone; names the picture.
+        ValueError: an entry of the cache is gone; names the image.
     """
     for planned in plan:
         last = len(planned.batches) - 1

@@ -1,8 +1,8 @@
-"""Prior preservation: the model's own answer, adapters off, as the target, so that it keeps what it knows.
+"""Prior preservation: the model's own prediction, adapters off, as the target, so that it keeps what it knows.
 
-Two ways: pictures whose target it is (kohya's diff_output_preservation), and an additional term for
-every picture, under its caption with the trigger replaced (ai-toolkit's differential output
-preservation), for which no further pictures are needed.
+Two ways: images whose target it is (kohya's diff_output_preservation), and an additional term for
+every image, under its caption with the trigger replaced (ai-toolkit's differential output
+preservation), for which no further images are needed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def loss_terms(
     """The terms of a batch's loss, each [B] float32 with gradients: first its own, then the additional one.
 
     Propagate each back before the next is asked for: so memory holds one at a time. Everything lies on
-    the model's device. The additional term has the picture's weight and no mask.
+    the model's device. The additional term has the image's weight and no mask.
     """
     noisy = noisy_latents(model.schedule, batch, draws)
     worded, target = with_texts(model, batch, network), None
@@ -51,7 +51,7 @@ def loss_terms(
 def _base_answer(
     model: Model, network: Network, batch: Batch, noisy: Tensor, draws: Draws, rows: list[int]
 ) -> Tensor:
-    """What the model answers to some rows without the adapters, those of the text encoders too.
+    """What the model predicts to some rows without the adapters, those of the text encoders too.
 
     [rows, 4, h, w] float32, without gradients.
     """

@@ -1,4 +1,4 @@
-"""The loss of one batch: draws, noisy latents, the model's answer, the weighted difference."""
+"""The loss of one batch: draws, noisy latents, the prediction, the weighted difference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .loss import per_sample
 from .noise import draw_timestep, multires_noise, offset_noise
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the model's answer."""
+"""(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the prediction."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Model:
 class Draws(NamedTuple):
     """The random part of a batch. noise: [B, 4, h, w] float32, the target's; timesteps: [B] int64.
 
-    perturbed: what is put on the latents instead, under input perturbation.
+    perturbed: what is added to the latents instead, under input perturbation.
     """
 
     noise: Tensor
@@ -127,7 +127,7 @@ def sample_losses(
     """The loss of every sample of a batch, [B] float32, with gradients to the adapters.
 
     Everything lies on the model's device. noisy replaces x_t where it is already known; target what
-    the model should answer.
+    the model should predict.
     """
     schedule, timesteps = model.schedule, draws.timesteps
     if noisy is None:

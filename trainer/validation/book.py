@@ -2,7 +2,7 @@
 
 A measurement is a function of the run's identity and the step alone, as the steps' numbers are. So
 this file serves every run of that identity, whatever its cadence and patience, and where such a run
-ends and which of its steps is best can be told from it without training.
+ends and which of its steps is best can be read from it without training.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Course(NamedTuple):
     """Where a run goes as far as is known.
 
     ``best``: the step of the lowest finite difference; ``end``: the step after which the run ends,
-    None while that needs more measurements; ``known``: up to where nothing lacks; ``gave_up``: whether
+    None while that needs more measurements; ``known``: up to where nothing is missing; ``gave_up``: whether
     it ends because its patience did.
     """
 
@@ -93,7 +93,7 @@ class ValidationBook:
         return step in self._losses
 
     def add(self, step: int, losses: Iterable[float]) -> None:
-        """Write down the losses of the held-out pictures after ``step`` steps; 0 is the start."""
+        """Write down the losses of the held-out images after ``step`` steps; 0 is the start."""
         self._losses[step] = list(losses)
         content = {"settings": self._key(), "losses": self._losses}
         write_atomically(self._folder / NAME, json.dumps(content).encode(), durable=True)

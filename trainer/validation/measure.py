@@ -1,6 +1,6 @@
-"""How good the adapters are on pictures that are not trained on, without the noise of single losses.
+"""How good the adapters are on images that are not trained on, without the noise of single losses.
 
-Every picture is measured with the same noise at the same timesteps each time, one in each equal part
+Every image is measured with the same noise at the same timesteps each time, one in each equal part
 of the range. A loss alone says little: which timestep it is of decides most of it. So each is
 compared with itself at step 0, where adapters give nothing yet, and what is told is the mean of these
 differences: negative is better than at the start.
@@ -22,9 +22,9 @@ from ..training.step import Draws, Model, sample_losses
 
 
 class Validation:
-    """The held-out pictures with their fixed noise and timesteps, ready to be measured.
+    """The held-out images with their fixed noise and timesteps, ready to be measured.
 
-    The loss is that of training with its weights, on plain Gaussian noise and unmirrored pictures.
+    The loss is that of training with its weights, on plain Gaussian noise and unmirrored images.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Validation:
         self._data, self._items, self._config = data, items, config
 
     def losses(self, model: Model, before_batch: Callable[[], None]) -> list[float]:
-        """The loss of every picture at each of its timesteps, as the adapters are now.
+        """The loss of every image at each of its timesteps, as the adapters are now.
 
         ``before_batch`` is called before every forward and may raise.
         """
@@ -53,7 +53,7 @@ class Validation:
         return found
 
     def _draws(self, index: int, latents: torch.Tensor, part: int, timesteps: int) -> Draws:
-        """Pure functions of (seed, picture, part of the range), on the CPU."""
+        """Pure functions of (seed, image, part of the range), on the CPU."""
         item, settings, loss = self._items[index], self._config.validation, self._config.loss
         key = ("validation", item.digest, *item.bucket, part)
         lowest, highest = loss.min_timestep, min(loss.max_timestep, timesteps)

@@ -1,4 +1,4 @@
-"""Which pictures are held out of training to validate on: chosen by content, the same for every run."""
+"""Which images are held out of training to validate on: chosen by content, the same for every run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Parts(NamedTuple):
 
 
 def split(cached: CachedDataset, config: TrainConfig) -> Parts:
-    """Take the held-out pictures out of a dataset.
+    """Take the held-out images out of a dataset.
 
-    Chosen by content digest and seed among the training pictures, never among those for
-    regularisation or preservation; copies of a picture go together. The captions of held-out pictures
+    Chosen by content digest and seed among the training images, never among those for
+    regularisation or preservation; copies of an image go together. The captions of held-out images
     become what they are without shuffling and dropout, alternatives drawn once.
 
     Raises:
-        ValueError: no training picture would be left.
+        ValueError: no training image would be left.
     """
     validation = config.validation
     if not validation.held_out:
@@ -38,7 +38,7 @@ def split(cached: CachedDataset, config: TrainConfig) -> Parts:
     count = _count(validation.held_out, len(digests))
     if count >= len(digests):
         raise ValueError(
-            f"Validation settings: {count} pictures are to be held out and there are {len(digests)} "
+            f"Validation settings: {count} images are to be held out and there are {len(digests)} "
             "to train on, so none would be left. Lower held_out, or set it to 0."
         )
     order = sorted(digests, key=lambda name: rng.uniform(validation.seed, "held out", name))
@@ -53,7 +53,7 @@ def split(cached: CachedDataset, config: TrainConfig) -> Parts:
 
 
 def _count(held_out: float, pictures: int) -> int:
-    """How many of the pictures; a share is at least one of them."""
+    """How many of the images; a share is at least one of them."""
     return int(held_out) if held_out >= 1 else max(1, int(held_out * pictures + 0.5))
 
 
@@ -63,7 +63,7 @@ def _teaches(part: CachedItem | Subset) -> bool:
 
 
 def _without(cached: CachedDataset, digests: Collection[str]) -> CachedDataset:
-    """The dataset without these pictures to learn from, also in what is known of its folders."""
+    """The dataset without these images to learn from, also in what is known of its folders."""
 
     def kept(subset: Subset) -> Subset:
         samples = tuple(s for s in subset.samples if s.digest not in digests)

@@ -1,4 +1,4 @@
-"""Measures the held-out pictures on the way, keeps the best adapters, and ends a run that gets no better."""
+"""Measures the held-out images during training, keeps the best adapters, and ends a run that gets no better."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 class Validator:
     """A follower of the steps; it must be told of a step before the state of that step is saved.
 
-    ``measure`` gives the losses of the held-out pictures with the adapters as they are, ``adapters``
+    ``measure`` gives the losses of the held-out images with the adapters as they are, ``adapters``
     what is to be kept after so many steps.
     """
 

@@ -69,7 +69,7 @@ def encode_pictures(
     batch_size: int = 1,
     node_id: str | None = None,
 ) -> CachedDataset:
-    """Latents of every picture that has none in the store yet."""
+    """Latents of every image that has none in the store yet."""
     bar = NodeProgress(dataset.image_count, node_id)
 
     def on_image(done: int, total: int, name: str) -> None:
@@ -87,7 +87,7 @@ def encode_pictures(
 
 
 def make_masks(cached: CachedDataset, store: Store, node_id: str | None) -> tuple[str | None, ...]:
-    """The store's key of every picture's mask, for masked loss; says how many there are."""
+    """The store's key of every image's mask, for masked loss; says how many there are."""
     bar = NodeProgress(len(cached.items), node_id)
 
     def on_mask(done: int, total: int, name: str) -> None:
@@ -104,7 +104,7 @@ def make_masks(cached: CachedDataset, store: Store, node_id: str | None) -> tupl
     if not found:
         log.warning(
             "LoRA Loop: masked is on and nothing has a mask: put masks into a folder named masks beside "
-            "the pictures, each with its picture's name, or use pictures with transparency."
+            "the images, each with its image's name, or use images with transparency."
         )
     return keys
 
@@ -116,9 +116,9 @@ def encode_captions(
     store: Store,
     node_id: str | None = None,
 ) -> str:
-    """Encode every lasting caption that the cache lacks; returns the fingerprint of the text encoders.
+    """Encode every lasting caption that is missing from the cache; returns the fingerprint of the text encoders.
 
-    Captions that differ from showing to showing are encoded while training.
+    Captions that change from one use to the next are encoded while training.
     """
     bar = NodeProgress(len(cached.items), node_id)
     fingerprint = text.clip_fingerprint(clip, cached.texts)
@@ -143,7 +143,7 @@ def _report(cached: CachedDataset) -> str:
     for item in cached.items:
         counts[item.bucket] += item.repeats
     times = 1 + len(cached.recipe.more_buckets)
-    head = f"{len(cached.items) // times} pictures"
+    head = f"{len(cached.items) // times} images"
     head += f" at {times} resolutions" if times > 1 else ""
     lines = [f"{head} in {len(counts)} bucket(s), repeats counted:"]
     lines += [f"  {w} x {h}: {count}" for (w, h), count in sorted(counts.items())]

@@ -1,4 +1,4 @@
-"""Curating a dataset: every picture measured, copies found, what is objected to reported or left out."""
+"""Curating a dataset: every image measured, copies found, what is objected to reported or left out."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _ROWS_PER_UPDATE = 100
 
 
 class _Examined(NamedTuple):
-    """The findings of each picture file, and how diverse the set is."""
+    """The findings of each image file, and how diverse the set is."""
 
     findings: dict[Path, list[Finding]]
     diversity: str
 
     def rejected(self) -> dict[Path, str]:
-        """Why each picture is left out, for those that are."""
+        """Why each image is left out, for those that are."""
         reasons = {
             path: ", ".join(finding.label for finding in found if finding.excludes)
             for path, found in self.findings.items()
@@ -106,7 +106,7 @@ def _examine(
 def _distinct(
     ranked: Sequence[Entry], excludes: bool
 ) -> tuple[list[Entry], list[tuple[Path, Finding]]]:
-    """The first of each group of pictures with the same pixels, and findings about the others."""
+    """The first of each group of images with the same pixels, and findings about the others."""
     first: dict[str, Entry] = {}
     copies = []
     for entry in ranked:
@@ -121,7 +121,7 @@ def _distinct(
 def _near(
     ranked: Sequence[Entry], config: CurateConfig, node_id: str | None
 ) -> tuple[list[tuple[Path, Finding]], str]:
-    """Findings about near duplicates of better pictures, and a line about diversity."""
+    """Findings about near duplicates of better images, and a line about diversity."""
     if not ranked:
         return [], ""
     mode, least = config.near_duplicates, config.agreement_threshold
@@ -163,14 +163,14 @@ def _copy(
 def _diversity(nearest: np.ndarray) -> str:
     alone = (nearest > CANDIDATE_BITS).mean()
     return (
-        f"diversity: {alone:.0%} of {len(nearest)} distinct training pictures look like no other "
+        f"diversity: {alone:.0%} of {len(nearest)} distinct training images look like no other "
         f"(over {CANDIDATE_BITS} of {HASH_BITS} bits of the perceptual hash from all others); "
         f"half are at least {np.median(nearest):.0f} bits from their nearest"
     )
 
 
 def _without(dataset: Dataset, training: dict[Path, str], reg: dict[Path, str]) -> Dataset:
-    """The dataset without the rejected pictures of each kind; emptied folders go too."""
+    """The dataset without the rejected images of each kind; emptied folders go too."""
 
     def subsets() -> Iterator[Subset]:
         for subset in dataset.subsets:

@@ -1,4 +1,4 @@
-"""What Curate Dataset finds in single pictures, and all findings as text."""
+"""What Curate Dataset finds in single images, and all findings as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = 200
 """Findings of one check that the report lists."""
 
 UNREADABLE = "unreadable"
-"""The check that has no option: such pictures are always left out."""
+"""The check that has no option: such images are always left out."""
 
 CHECKS = {
     "exact_duplicates": "exact duplicates",
@@ -29,7 +29,7 @@ CHECKS = {
 
 
 class Entry(NamedTuple):
-    """A picture that can be read, with its folder and measures."""
+    """An image that can be read, with its folder and measures."""
 
     subset: Subset
     sample: Sample
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What one check says of one picture: a few words for the sheet, a sentence for the report."""
+    """What one check says of one image: a few words for the sheet, a sentence for the report."""
 
     check: str
     name: str
@@ -54,7 +54,7 @@ class Finding(NamedTuple):
 def single_findings(
     entry: Entry, options: CurateConfig, buckets: BucketConfig
 ) -> Iterator[Finding]:
-    """What the checks that need no other picture say of one; those switched off say nothing."""
+    """What the checks that need no other image say of one; those switched off say nothing."""
     for check, label, sentence in _objections(entry, options, buckets):
         mode = getattr(options, check)
         if mode != "off":
@@ -110,7 +110,7 @@ def report(
 ) -> str:
     """Totals, diversity, every finding by check, and the files that were left out before."""
     left_out = dataset.image_count - kept.image_count
-    lines = [f"{kept.image_count} of {dataset.image_count} pictures kept, {left_out} left out"]
+    lines = [f"{kept.image_count} of {dataset.image_count} images kept, {left_out} left out"]
     lines += [diversity] if diversity else []
     modes = {check: getattr(options, check) for check in CHECKS}
     unreadable = [finding for finding in findings if finding.check == UNREADABLE]

@@ -19,7 +19,7 @@ from ..progress import NodeProgress, check_interrupt
 
 
 def arrays_of(images: list[Tensor]) -> Iterator[np.ndarray]:
-    """Every picture of a list of IMAGE batches [N, H, W, C] float 0..1, as uint8 [H, W, C]."""
+    """Every image of a list of IMAGE batches [N, H, W, C] float 0..1, as uint8 [H, W, C]."""
     for batch in images:
         for picture in batch:
             yield (picture.float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
@@ -28,16 +28,16 @@ def arrays_of(images: list[Tensor]) -> Iterator[np.ndarray]:
 def images_of(
     dataset: Dataset, first: int, maximum: int, node_id: str | None
 ) -> tuple[list[Tensor], list[str]]:
-    """IMAGEs [1, H, W, 3] and captions of the pictures from ``first`` (from 1) on; 0: all of them.
+    """IMAGEs [1, H, W, 3] and captions of the images from ``first`` (from 1) on; 0: all of them.
 
     Raises:
-        ValueError: there is no such picture, or one changed or cannot be read.
+        ValueError: there is no such image, or one changed or cannot be read.
     """
     stop = first - 1 + maximum if maximum else None
     samples = [sample for _, sample in islice(dataset.samples(), first - 1, stop)]
     if not samples:
         raise ValueError(
-            f"The dataset has {dataset.image_count} pictures; there is no picture {first}."
+            f"The dataset has {dataset.image_count} images; there is no image {first}."
         )
     chosen = dataset.without({s.path for _, s in dataset.samples()} - {s.path for s in samples})
     check_unchanged(chosen)

@@ -17,7 +17,7 @@ SHOWN_CHANGES = 200
 def filter_dataset(dataset: Dataset, options: FilterConfig) -> tuple[Dataset, str]:
     """The dataset with filtered captions and the trigger word, and the report.
 
-    Regularisation pictures show what the trigger is not: they are filtered without it, and tags are
+    Regularisation images show what the trigger is not: they are filtered without it, and tags are
     counted among themselves.
     """
     reports = []
@@ -38,7 +38,7 @@ def filter_dataset(dataset: Dataset, options: FilterConfig) -> tuple[Dataset, st
         results = iter(zip(filtered.captions, filtered.kept, strict=True))
         for i in places:
             subsets[i] = _filtered(subsets[i], results, options.separator)
-        kind = "regularisation pictures: " if is_reg else ""
+        kind = "regularisation images: " if is_reg else ""
         reports.append(kind + filtered.report.text(SHOWN_CHANGES))
     if options.drop_categories and not any(sample.tags for _, sample in dataset.samples()):
         reports.append("no tag has a category: they come from WD14 Tag, connected in front")
@@ -48,7 +48,7 @@ def filter_dataset(dataset: Dataset, options: FilterConfig) -> tuple[Dataset, st
 
 
 def categories(sample: Sample) -> dict[str, str]:
-    """The categories of a picture's tags as far as a tagger gave them, by `tag_key`."""
+    """The categories of an image's tags as far as a tagger gave them, by `tag_key`."""
     return {tag_key(score.name): score.category for score in reversed(sample.tags)}
 
 

@@ -28,7 +28,7 @@ def identity_tags(
 ) -> tuple[Dataset, str, str]:
     """The dataset after the policy, the proposed tags, and a report of what was found and done.
 
-    Regularisation pictures are neither counted nor changed.
+    Regularisation images are neither counted nor changed.
     """
     samples = _own(dataset)
     found = find_identity(
@@ -76,9 +76,7 @@ def _pruned(sample: Sample, keys: Collection[str]) -> Sample:
 
 def _findings(found: Identity, percent: int, regularisation: int) -> list[str]:
     """What is proposed, what is just too rare, and what was not looked at."""
-    head = (
-        f"{len(found.proposed)} identity tags on at least {percent} % of {found.captions} pictures"
-    )
+    head = f"{len(found.proposed)} identity tags on at least {percent} % of {found.captions} images"
     lines = [head, *(f"  {_share(tag, found.captions)}" for tag in found.proposed)]
     if found.rarer:
         rarer = [_share(tag, found.captions) for tag in found.rarer]
@@ -87,7 +85,7 @@ def _findings(found: Identity, percent: int, regularisation: int) -> list[str]:
     if found.prose:
         lines.append(f"not counted, as their captions are written in sentences: {found.prose}")
     if regularisation:
-        lines.append(f"not counted, as they are regularisation pictures: {regularisation}")
+        lines.append(f"not counted, as they are regularisation images: {regularisation}")
     return lines
 
 
@@ -105,7 +103,7 @@ def _done(before: Dataset, after: Dataset, policy: str, rate: float) -> str:
     if policy == "hybrid" and after != before:
         tags = dict.fromkeys(tag for subset in after.subsets for tag in subset.optional_tags)
         return (
-            f"applied: kept in the captions; at every showing in training each is left out with "
+            f"applied: kept in the captions; at every use in training each is left out with "
             f"chance {rate:g}: {', '.join(tags)}"
         )
     return f"applied: nothing (policy {policy}); the captions are as they were"

@@ -44,7 +44,7 @@ class ConfigSource:
 
 @dataclass(frozen=True)
 class Imported:
-    """What a config gives: our settings, its pictures, its previews, and what became of it."""
+    """What a config gives: our settings, its images, its previews, and what became of it."""
 
     config: KohyaConfig
     dataset: Dataset

@@ -48,7 +48,7 @@ class LoadConfig(Config):
     """These lines of a caption file are its caption; of several one is taken at each step."""
 
     def paths(self) -> tuple[Path, Path | None]:
-        """The folder and the one of regularisation pictures; ValueError for one that is not there."""
+        """The folder and the one of regularisation images; ValueError for one that is not there."""
         reg = self.regularisation_folder.strip()
         return folders.dataset_folder(self.folder), folders.dataset_folder(reg) if reg else None
 
@@ -91,7 +91,7 @@ def load_dataset(config: LoadConfig) -> tuple[Dataset, np.ndarray]:
 
 
 def _thumbnail(path: Path, side: int, digests: dict[Path, str], store: Store) -> np.ndarray:
-    """A thumbnail from the cache, so that no picture is opened again for it."""
+    """A thumbnail from the cache, so that no image is opened again for it."""
     key = digest(KIND, side, digests[path])
     known = store.load(KIND, key)
     if known is not None:

@@ -29,7 +29,7 @@ from ..progress import NodeProgress, check_interrupt
 
 KIND = "monochrome"
 RECIPE = 1
-"""Raised when the numbers of a picture change, so that older ones are not used."""
+"""Raised when the numbers of an image change, so that older ones are not used."""
 
 _MAX_THREADS = 4
 
@@ -41,9 +41,9 @@ def detect_monochrome(
     weight: float,
     node_id: str | None = None,
 ) -> tuple[Dataset, str, str]:
-    """Examine every picture and apply the policy to those that lack colour.
+    """Examine every image and apply the policy to those without colour.
 
-    Also returns a report on those, and a table with the numbers of all pictures, tab separated.
+    Also returns a report on those, and a table with the numbers of all images, tab separated.
     """
     numbers = _numbers(dataset, options.method, node_id)
     kinds: dict[str, Kind | None] = {
@@ -61,7 +61,7 @@ def detect_monochrome(
         if kind is not None:
             shown = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
             report.append(f"  {sample.path.name}: {kind} ({shown})")
-    head = f"{len(report)} of {dataset.image_count} pictures lack colour; policy: {policy}"
+    head = f"{len(report)} of {dataset.image_count} images have no colour; policy: {policy}"
     return result, "\n".join([head, *report]), "\n".join(table)
 
 
@@ -80,7 +80,7 @@ def _changed(
 def _numbers(
     dataset: Dataset, method: MonochromeMethod, node_id: str | None
 ) -> Mapping[str, tuple[float, float]]:
-    """The numbers by picture digest. What the cache has is not decoded again."""
+    """The numbers by image digest. What the cache has is not decoded again."""
     check_unchanged(dataset)
     store = Store(folders.cache_root())
     known: dict[str, tuple[float, float]] = {}

@@ -1,4 +1,4 @@
-"""Pictures read for the tagger and, where a VAE is connected, for both: each file is decoded once."""
+"""Images read for the tagger and, where a VAE is connected, for both: each file is decoded once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .cache import latent_config
 
 
 class Reader:
-    """Decodes pictures for the tagger; ``fast``: JPEGs at a fraction of their size."""
+    """Decodes images for the tagger; ``fast``: JPEGs at a fraction of their size."""
 
     def __init__(self, fast: bool = False) -> None:
         self._fast = fast
@@ -40,7 +40,7 @@ class Reader:
         return samples
 
     def decode(self, sample: Sample, side: int) -> np.ndarray:
-        """The tagger's pixels of a picture whose bytes are those that the dataset knows; for threads.
+        """The tagger's pixels of an image whose bytes are those that the dataset knows; for threads.
 
         Raises ValueError saying why there are none.
         """
@@ -49,13 +49,13 @@ class Reader:
         )
 
     def tagged(self, digest: str) -> None:
-        """To be told, in the order of reading, of each picture that the tagger is done with."""
+        """To be told, in the order of reading, of each image that the tagger is done with."""
 
 
 class OnePass(Reader):
-    """Makes the latents that these jobs lack from the pictures that the tagger decodes.
+    """Makes the latents that these jobs are missing from the images that the tagger decodes.
 
-    The VAE's pixels of a picture wait from its decoding until the tagger is done with it.
+    The VAE's pixels of an image wait from its decoding until the tagger is done with it.
     """
 
     def __init__(self, jobs: Sequence[Job], kohya: bool, writer: LatentWriter) -> None:
@@ -69,11 +69,11 @@ class OnePass(Reader):
 
     @property
     def latents(self) -> int:
-        """How many were made so far, a picture and its mirror image counted as one."""
+        """How many were made so far, an image and its flipped copy counted as one."""
         return self._writer.saved
 
     def ordered(self, samples: Mapping[str, Sample]) -> Mapping[str, Sample]:
-        """Pictures of one bucket together, those that lack no latent last."""
+        """Images of one bucket together, those that are complete last."""
         return {digest: samples[digest] for digest in {**self._jobs, **samples}}
 
     def decode(self, sample: Sample, side: int) -> np.ndarray:
@@ -90,7 +90,7 @@ class OnePass(Reader):
         return square
 
     def tagged(self, digest: str) -> None:
-        """Hands the picture to the VAE, which works when a batch is full or another bucket begins."""
+        """Hands the image to the VAE, which works when a batch is full or another bucket begins."""
         jobs = self._jobs.get(digest)
         if jobs is None:
             return
@@ -108,7 +108,7 @@ def one_pass(
 ) -> Iterator[OnePass]:
     """A reader of these samples, by digest, that also puts their latents where Cache Latents looks.
 
-    Raises ValueError as Cache Latents does; for pictures that fit no bucket before any is read.
+    Raises ValueError as Cache Latents does; for images that fit no bucket before any is read.
     """
     latents = latent_config(config, vae)
     wanted = dataset.replace_samples(lambda sample: sample if sample.digest in samples else None)

@@ -1,4 +1,4 @@
-"""What Curate Dataset knows of each picture: measured once, in threads, and remembered by content."""
+"""What Curate Dataset knows of each image: measured once, in threads, and remembered by content."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MAX_THREADS = 8
 
 
 class Measured(NamedTuple):
-    """The quality of a picture, and a name of its pixels that file format and metadata do not change."""
+    """The quality of an image, and a name of its pixels that file format and metadata do not change."""
 
     quality: Quality
     pixels: str
@@ -43,10 +43,10 @@ class Measured(NamedTuple):
 def measure_pictures(
     samples: Iterable[Sample], store: Store, node_id: str | None = None
 ) -> dict[Path, Measured | str]:
-    """Each picture's measures by path, or why it cannot be used. What the store has is not decoded again.
+    """Each image's measures by path, or why it cannot be used. What the store has is not decoded again.
 
     Raises:
-        ValueError: a picture changed since the dataset was read; names it.
+        ValueError: an image changed since the dataset was read; names it.
     """
     pending = {sample.path: sample for sample in samples}
     bar = NodeProgress(len(pending), node_id)

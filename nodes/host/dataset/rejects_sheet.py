@@ -1,4 +1,4 @@
-"""The sheet of pictures that Curate Dataset leaves out, each with the reason."""
+"""The sheet of images that Curate Dataset leaves out, each with the reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LETTERS = 30
 
 
 def rejects_sheet(rejected: Sequence[tuple[Path, str]]) -> np.ndarray:
-    """Thumbnails of the first 64 pictures, name and reason written over each; uint8 RGB."""
+    """Thumbnails of the first 64 images, name and reason written over each; uint8 RGB."""
     shown = rejected[:MOST]
     sheet = Sheet.square(len(shown), _THUMB)
     pixels = contact_sheet([path for path, _ in shown], thumb=_THUMB)

@@ -61,7 +61,7 @@ class Tagged(NamedTuple):
 
 
 class Found(NamedTuple):
-    """By picture digest the tags, or why there are none; in words where they come from; latents made."""
+    """By image digest the tags, or why there are none; in words where they come from; latents made."""
 
     tags: dict[str, tuple[Tag, ...]]
     lost: dict[str, str]
@@ -122,7 +122,7 @@ def tag_dataset(
     found = _found(samples, tagger, config, reader, node_id)
     tagged, names, problems = _with_tags(dataset, found, skipped, policy, config.separator)
     counts = count_tags(names)
-    head = [f"{len(names)} pictures tagged with {tagger.name} {found.where}".rstrip()]
+    head = [f"{len(names)} images tagged with {tagger.name} {found.where}".rstrip()]
     if skipped:
         head.append(f"{len(skipped)} skipped, for they have a caption")
     if found.latents:
@@ -155,13 +155,13 @@ def _with_tags(
 
     dataset = dataset.replace_samples(tagged)
     if problems and not dataset.image_count:
-        raise ValueError(f"No picture could be tagged. {problems[0].path}: {problems[0].reason}")
+        raise ValueError(f"No image could be tagged. {problems[0].path}: {problems[0].reason}")
     dataset = dataclasses.replace(dataset, problems=(*dataset.problems, *problems))
     return dataset, names, problems
 
 
 def _captioned(dataset: Dataset) -> frozenset[Path]:
-    """Pictures with a caption of their own: more than the words that their folder's name gives."""
+    """Images with a caption of their own: more than the words that their folder's name gives."""
     return frozenset(
         sample.path
         for subset, sample in dataset.samples()
@@ -177,7 +177,7 @@ def _files(config: TaggerConfig, node_id: str | None) -> ModelFiles:
 
 @dataclass(frozen=True)
 class _Memory:
-    """Probabilities on disk by picture, of one model and one way of decoding."""
+    """Probabilities on disk by image, of one model and one way of decoding."""
 
     store: Store
     contents: str

@@ -21,7 +21,7 @@ from ....tagger import (
 )
 
 PICTURE_BYTES = 150 * 1024**2
-"""Activations for one picture of a batch: measured on wd-swinv2-tagger-v3's layers in fp32."""
+"""Activations for one image of a batch: measured on wd-swinv2-tagger-v3's layers in fp32."""
 WEIGHT_COPIES = 2
 """How often the weights may lie on the device while a session is opened."""
 

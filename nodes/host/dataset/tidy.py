@@ -27,7 +27,7 @@ def renaming_state() -> str:
 
 
 def tidy_dataset(dataset: Dataset, naming: Naming, mode: Mode) -> tuple[Dataset, str]:
-    """Rename, tell or undo; no picture is read again because of its new name."""
+    """Rename, tell or undo; no image is read again because of its new name."""
     tidied, report = tidy(dataset, naming, mode, renames_root())
     names = {}
     for (_, old), (_, new) in zip(dataset.samples(), tidied.samples(), strict=True):

@@ -1,4 +1,4 @@
-"""A LoRA in memory put on a MODEL and CLIP."""
+"""A LoRA in memory applied to a MODEL and CLIP."""
 
 from __future__ import annotations
 

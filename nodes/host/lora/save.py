@@ -1,4 +1,4 @@
-"""What Save LoRA writes beside the weights: the maker's words, a picture, the graph."""
+"""What Save LoRA writes beside the weights: the maker's words, an image, the graph."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def file_metadata(
     """The metadata of a LoRA that is saved under ``name``.
 
     ``thumbnail``: an IMAGE [N, H, W, C], of which the first is taken. ``hidden``: ComfyUI's hidden
-    inputs, None outside a server. ``private``: without names of folders and tags, picture and graph.
+    inputs, None outside a server. ``private``: without names of folders and tags, image and graph.
     """
     stem = name.replace("\\", "/").rpartition("/")[2].removesuffix(".safetensors")
     metadata = {**getattr(lora, "metadata", {}), **about.keys(stem), **_graph(hidden)}
@@ -50,7 +50,7 @@ def file_metadata(
 
 
 def _graph(hidden: Hidden | None) -> dict[str, str]:
-    """Prompt and workflow as ComfyUI writes them into its pictures; {} under --disable-metadata."""
+    """Prompt and workflow as ComfyUI writes them into its images; {} under --disable-metadata."""
     if args.disable_metadata:
         return {}
     workflow = (getattr(hidden, "extra_pnginfo", None) or {}).get("workflow")

@@ -51,7 +51,7 @@ def with_unit_weights(chunks: Sequence[Sequence[int]]) -> list[list[tuple[int, f
 
 
 def mends_letters() -> bool:
-    """Whether captions are mended before kohya's chunking."""
+    """Whether captions are fixed before kohya's chunking."""
     return _ftfy() is not None
 
 

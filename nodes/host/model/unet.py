@@ -102,7 +102,7 @@ def notes(patcher: ModelPatcher) -> list[str]:
 
 
 def prediction(patcher: ModelPatcher) -> Prediction:
-    """What the MODEL answers, patches by ModelSamplingDiscrete included."""
+    """What the MODEL predicts, patches by ModelSamplingDiscrete included."""
     sampling = patcher.get_model_object("model_sampling")
     return "v" if isinstance(sampling, comfy.model_sampling.V_PREDICTION) else "epsilon"
 

@@ -1,4 +1,4 @@
-"""ComfyUI's VAE as an encoder of pictures, and pictures as ComfyUI's IMAGE."""
+"""ComfyUI's VAE as an encoder of images, and images as ComfyUI's IMAGE."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def encode_pixels(vae: Vae, pixels: np.ndarray) -> Tensor:
     """uint8 RGB [N, H, W, 3] -> unscaled latents [N, 4, H/8, W/8] float32 on the CPU.
 
     Bytes go to the VAE's device and become 0..1 there. ComfyUI's encode gives the mode of the
-    posterior, so it is deterministic, and takes fewer pictures at a time where memory is short.
+    posterior, so it is deterministic, and takes fewer images at a time where memory is short.
     """
     shown = torch.from_numpy(pixels).to(vae.patcher.load_device).float().div_(255)
     return vae.encode(shown).float().cpu()
@@ -33,12 +33,12 @@ def to_image(array: np.ndarray) -> Tensor:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """One picture [H, W, 3] float in 0..1 -> PIL."""
+    """One image [H, W, 3] float in 0..1 -> PIL."""
     return Image.fromarray((image.float().cpu().clamp(0, 1).numpy() * 255).round().astype(np.uint8))
 
 
 def to_png(image: Image.Image) -> bytes:
-    """A PIL picture as the bytes of a PNG file."""
+    """A PIL image as the bytes of a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()

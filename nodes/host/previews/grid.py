@@ -1,4 +1,4 @@
-"""Pictures on one sheet in rows and columns that say what they are."""
+"""Images on one sheet in rows and columns that say what they are."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ GAP = 2
 def grid(
     pictures: Mapping[tuple[int, int], Image.Image], rows: Sequence[str], columns: Sequence[str]
 ) -> Image.Image:
-    """The pictures by (row, column), fitted into equal cells, labels above and on the left.
+    """The images by (row, column), fitted into equal cells, labels above and on the left.
 
-    A place without a picture is grey.
+    A place without an image is grey.
     """
     width, height = _cell(list(pictures.values()), len(rows) * len(columns))
     font = _font(width)
@@ -43,7 +43,7 @@ def grid(
 
 
 def one_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
-    """Pictures fitted into the largest width and height among them, on grey."""
+    """Images fitted into the largest width and height among them, on grey."""
     size = max(p.width for p in pictures), max(p.height for p in pictures)
     return [ImageOps.pad(p, size, color=GREY) if p.size != size else p for p in pictures]
 

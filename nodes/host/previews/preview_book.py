@@ -1,4 +1,4 @@
-"""The preview pictures of a run, kept in its folder."""
+"""The preview images of a run, kept in its folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAME = re.compile(r"step(\d+)_(\d+)(?:_strength(-?\d+(?:\.\d+)?(?:e-\d+)?))?\.p
 
 
 class Place(NamedTuple):
-    """Which preview a picture is, in the order of the files. prompt: its number, from 0."""
+    """Which preview an image is, in the order of the files. prompt: its number, from 0."""
 
     step: int
     prompt: int
@@ -43,7 +43,7 @@ class PreviewBook:
     def add(
         self, step: int, pictures: Sequence[Tensor], strengths: Sequence[float] = (1.0,)
     ) -> Image.Image:
-        """Save the pictures of a step, [1, H, W, 3] each, for every prompt one per strength.
+        """Save the images of a step, [1, H, W, 3] each, for every prompt one per strength.
 
         Returns them on one sheet for the node: side by side, or a row per prompt and a column per
         strength where there are several.
@@ -60,11 +60,11 @@ class PreviewBook:
         return grid(cells, prompts, [f"strength {strength:g}" for strength in strengths])
 
     def has(self, step: int) -> bool:
-        """Whether there are pictures of that step."""
+        """Whether there are images of that step."""
         return any(place.step == step for place in self._found())
 
     def clear(self, after: int) -> None:
-        """Remove the pictures of later steps, which an earlier attempt made and which come again."""
+        """Remove the images of later steps, which an earlier attempt made and which come again."""
         for place, path in self._found().items():
             if place.step > after:
                 path.unlink()
@@ -74,7 +74,7 @@ class PreviewBook:
         return [path for _, path in sorted(self._found().items())]
 
     def images(self) -> Tensor | None:
-        """All pictures as one IMAGE batch [N, H, W, 3], None when there are none.
+        """All images as one IMAGE batch [N, H, W, 3], None when there are none.
 
         Where there are several strengths, one labelled sheet per prompt: a row per step, a column
         per strength. A batch has one size: the others are fitted into the largest, on grey.
@@ -87,7 +87,7 @@ class PreviewBook:
         return torch.cat([to_image(np.asarray(image)) for image in one_size(pictures)])
 
     def results(self) -> list[dict[str, str]]:
-        """The pictures as ComfyUI's `ui` wants them: below the output directory."""
+        """The images as ComfyUI's `ui` wants them: below the output directory."""
         root = Path(folder_paths.get_output_directory())
         return [
             {
@@ -99,7 +99,7 @@ class PreviewBook:
         ]
 
     def _found(self) -> dict[Place, Path]:
-        """The pictures up to the last step; files of other names are not ours."""
+        """The images up to the last step; files of other names are not ours."""
         found = {}
         for path in self.folder.glob("step*_*.png"):
             match = _NAME.fullmatch(path.name)
@@ -110,7 +110,7 @@ class PreviewBook:
 
 
 def _sheets(pictures: dict[Place, Image.Image]) -> list[Image.Image]:
-    """A sheet for each prompt; what a step or strength lacks stays grey."""
+    """A sheet for each prompt; what is missing for a step or strength stays grey."""
     steps = sorted({place.step for place in pictures})
     strengths = sorted({place.strength for place in pictures})
     rows, columns = [f"step {step}" for step in steps], [f"strength {s:g}" for s in strengths]

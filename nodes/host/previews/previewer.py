@@ -1,4 +1,4 @@
-"""Previews: pictures sampled with the live adapters by ComfyUI's own sampler."""
+"""Previews: images sampled with the live adapters by ComfyUI's own sampler."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def schedulers() -> list[str]:
 
 
 class Shot(NamedTuple):
-    """One picture to sample."""
+    """One image to sample."""
 
     text: str
     negative: str
@@ -103,7 +103,7 @@ class PreviewConfig(Config):
         return bool(self.shots()) and (self.every > 0 or self.every_epochs > 0)
 
     def is_due(self, step: int, epoch: int = 0) -> bool:
-        """Whether pictures are wanted after so many steps; epoch: the one that ended with them, or 0."""
+        """Whether images are wanted after so many steps; epoch: the one that ended with them, or 0."""
         if not self.wanted or step == 0:
             return self.wanted and self.at_start
         if self.every_epochs:
@@ -111,7 +111,7 @@ class PreviewConfig(Config):
         return step % self.every == 0
 
     def shots(self) -> tuple[Shot, ...]:
-        """The pictures to sample, all settings filled in."""
+        """The images to sample, all settings filled in."""
         return tuple(
             Shot(
                 prompt.text,
@@ -163,7 +163,7 @@ class Previewer:
         self._encoded = {} if learns else self._encode()
         self.strengths = settings.strengths
         self._without: dict[tuple[int, float], Tensor] = {}
-        """The pictures of strength 0, which are always the same."""
+        """The images of strength 0, which are always the same."""
 
     def sample(
         self, at_strength: Callable[[float], AbstractContextManager[None]] = nullcontext

@@ -1,4 +1,4 @@
-"""What the model saw: the pictures of a run's first step, decoded from the cache, and their exact texts."""
+"""What the model saw: the images of a run's first step, decoded from the cache, and their exact texts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ..progress import NodeProgress, check_interrupt
 
 FOLDER, CAPTIONS = "seen", "captions.txt"
 MOST = 16
-"""So many pictures of a large first step are enough to look at."""
+"""So many images of a large first step are enough to look at."""
 
 
 class Seen(NamedTuple):
-    """images: [N, H, W, 3], grey where none were decoded; captions: a block of text for each picture."""
+    """images: [N, H, W, 3], grey where none were decoded; captions: a block of text for each image."""
 
     images: Tensor
     captions: str

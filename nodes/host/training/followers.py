@@ -25,7 +25,7 @@ def always(follower: Follower) -> Join:
 def validating(
     book: ValidationBook, held_out: TrainingData, config: TrainConfig, metadata: Metadata
 ) -> Join:
-    """Who measures the held-out pictures."""
+    """Who measures the held-out images."""
 
     measured = Validation(held_out, held_out.dataset.items, config)
 

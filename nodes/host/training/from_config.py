@@ -47,7 +47,7 @@ GOES_ON = "The state is saved: the same command goes on from there."
 
 @dataclass(frozen=True)
 class ConfigRun:
-    """A config to train. Relative paths begin in ``directory``; what is given goes before the config."""
+    """A config to train. Relative paths begin in ``directory``; what is given overrides the config."""
 
     config: ConfigSource
     directory: Path

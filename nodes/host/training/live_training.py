@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Follower(Protocol):
-    """Whoever is told of every finished step."""
+    """Observers that hear of every finished step."""
 
     def on_step(self, event: StepEvent) -> str | None:
         """A sentence ends the run with what it has reached; it may raise to cancel."""

@@ -131,13 +131,13 @@ class Request:
             )
         if TrainingData(self.cached, fingerprint).varies(self.config.captions):
             raise ValueError(
-                "The captions differ from showing to showing (shuffle, dropout, wildcards or optional "
+                "The captions change from one use to the next (shuffle, dropout, wildcards or optional "
                 "tags) and are encoded while training: connect CLIP to Train."
             )
 
 
 def preview_problem(*, clip: bool, vae: bool) -> str | None:
-    """What previews lack, given whether CLIP and VAE are connected; None when nothing."""
+    """What previews are missing, given whether CLIP and VAE are connected; None when nothing."""
     lacking = [name for name, there in (("CLIP", clip), ("VAE", vae)) if not there]
     if not lacking:
         return None

@@ -163,7 +163,7 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
         missing = data.missing(request.config)
     if missing:
         raise ValueError(
-            f"The cache lacks {len(missing)} pictures or captions (first: {missing[0]}): it was cleared "
+            f"The cache is missing {len(missing)} images or captions (first: {missing[0]}): it was cleared "
             "after Cache Latents ran, or Caption Settings give captions that it did not encode. "
             "Connect VAE and CLIP to Train, or restart ComfyUI, and queue again."
         )

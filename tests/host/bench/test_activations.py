@@ -129,7 +129,7 @@ def sdxl():
     ],
 )
 def test_the_planners_bytes_are_those_that_are_counted(sdxl, compact, place, side, rank, conv_rank):
-    """Within 4 %, or 10 % at 512 pixels: what texts keep does not shrink with the picture."""
+    """Within 4 %, or 10 % at 512 pixels: what texts keep does not shrink with the image."""
     full = sdxl[side]
     levels = list(ladder(full.blocks, compact=compact))[place]
     counted = full.step_at(compact, levels, rank, conv_rank)

@@ -44,7 +44,7 @@ def lines(report, name):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four different pictures with captions."""
+    """Four different images with captions."""
     root = tmp_path / "set"
     for name in ("astronaut", "coffee", "camera"):
         save(root, f"{name}.png", photograph(f"{name}.png"), f"the {name}")
@@ -57,8 +57,8 @@ def test_good_pictures_stay_and_the_sheet_is_grey(folder):
     kept, sheet, report = curating.curate_dataset(dataset, CurateConfig(), SMALL_BUCKETS)
     assert kept == dataset
     assert sheet.shape == (1, 64, 64, 3) and bool((sheet == 0.5).all())
-    assert report.startswith("4 of 4 pictures kept, 0 left out\n")
-    assert "diversity: 100% of 4 distinct training pictures look like no other" in report
+    assert report.startswith("4 of 4 images kept, 0 left out\n")
+    assert "diversity: 100% of 4 distinct training images look like no other" in report
     assert "exact duplicates (exclude): 0" in report and "blurred (report): 0" in report
     assert "unreadable" not in report
 
@@ -75,7 +75,7 @@ def test_the_same_pixels_leave_whatever_the_format(folder):
     assert lines(report, "set/coffee_bitmap.bmp") == [
         "set/coffee_bitmap.bmp: the same pixels as set/coffee.png; keep that one"
     ]
-    assert report.startswith("4 of 6 pictures kept, 2 left out")
+    assert report.startswith("4 of 6 images kept, 2 left out")
 
 
 def test_of_equal_pictures_the_captioned_one_stays(folder):
@@ -176,7 +176,7 @@ def test_each_picture_is_judged_by_its_numbers(folder):
 def test_buckets_and_thresholds_decide(folder):
     dataset = scan_folder(folder)
     names, _, report = curate(dataset, BucketConfig(), too_small="exclude")
-    assert names == [] and report.startswith("0 of 4 pictures kept")
+    assert names == [] and report.startswith("0 of 4 images kept")
     assert "512 x 512 is enlarged 2.00 times to fill 1024 x 1024 (threshold 1.25)" in report
     names, _, _ = curate(dataset, BucketConfig(), too_small="exclude", upscale_threshold=2.0)
     assert names == ["astronaut.png", "camera.png", "drawing.png"]
@@ -203,7 +203,7 @@ def test_training_and_regularisation_pictures_are_not_compared(folder, tmp_path)
     dataset = scan_folder(folder, reg_root=tmp_path / "reg")
     names, _, report = curate(dataset, exact_duplicates="exclude")
     assert len(names) == 5 and "reg/twice.png: the same file as reg/same.png" in report
-    assert "of 4 distinct training pictures" in report
+    assert "of 4 distinct training images" in report
 
 
 def test_a_file_of_both_kinds_leaves_only_where_it_is_a_copy(folder):
@@ -246,7 +246,7 @@ def test_what_vanished_or_broke_meanwhile_leaves_and_what_changed_stops(folder):
     assert sheet.shape == (1, 192, 384, 3)
     assert "unreadable (always left out): 2" in report
     assert lines(report, "set/coffee.png") == ["set/coffee.png: the file is gone"]
-    assert "picture, whatever its name says" in lines(report, "set/camera.png")[0]
+    assert "image, whatever its name says" in lines(report, "set/camera.png")[0]
     assert "left out before: 1\n  bad.png: it is broken" in report
     kept, _, _ = curating.curate_dataset(dataset, CurateConfig(**OFF), SMALL_BUCKETS)
     problems = kept.problems

@@ -29,7 +29,7 @@ def test_a_part_of_the_dataset(dataset):
     _, everything = images_of(dataset, 1, 0, None)
     assert images_of(dataset, 2, 3, None)[1] == everything[1:4]
     assert images_of(dataset, 5, 100, None)[1] == everything[4:]
-    with pytest.raises(ValueError, match="has 5 pictures; there is no picture 6"):
+    with pytest.raises(ValueError, match="has 5 images; there is no image 6"):
         images_of(dataset, 6, 1, None)
 
 

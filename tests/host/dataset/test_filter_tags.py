@@ -30,9 +30,7 @@ def test_regularisation_pictures_get_no_trigger_and_are_counted_apart():
     )
     filtered, report = filter_dataset(dataset, FilterConfig(trigger="sks", minimum_count=2))
     assert captions(filtered) == ["hat, coat", "hat", "sks", "sks", "coat"]
-    assert report.index("2 of 2 captions") < report.index(
-        "regularisation pictures: 1 of 3 captions"
-    )
+    assert report.index("2 of 2 captions") < report.index("regularisation images: 1 of 3 captions")
     assert filter_dataset(dataset, FilterConfig())[0] == dataset
 
 

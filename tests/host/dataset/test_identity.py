@@ -35,7 +35,7 @@ def test_keep_only_shows(dataset):
     assert changed is dataset
     assert tags == "blonde hair, blue eyes, red eyes"
     lines = report.split("\n")
-    assert lines[0] == "3 identity tags on at least 30 % of 3 pictures"
+    assert lines[0] == "3 identity tags on at least 30 % of 3 images"
     assert [line.split() for line in lines[1:4]] == [
         ["3", "(100", "%)", "hair", "blonde", "hair"],
         ["1", "(", "33", "%)", "eyes", "blue", "eyes"],
@@ -43,7 +43,7 @@ def test_keep_only_shows(dataset):
     ]
     assert lines[4:] == [
         "not counted, as their captions are written in sentences: 1",
-        "not counted, as they are regularisation pictures: 1",
+        "not counted, as they are regularisation images: 1",
         "",
         "applied: nothing (policy keep); the captions are as they were",
     ]

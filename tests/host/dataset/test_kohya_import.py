@@ -20,7 +20,7 @@ def test_relative_paths_begin_at_the_config(config):
     assert {subset.root for subset in found.dataset.subsets} == {
         config.parent / "data" / "images" / "2_thing"
     }
-    assert "lowvram: " in found.report and "4 pictures in 1 folder(s)" in found.report
+    assert "lowvram: " in found.report and "4 images in 1 folder(s)" in found.report
 
 
 def test_a_text_begins_at_the_input_directory(config, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ HSV, LAB = MonochromeConfig(), MonochromeConfig(method="lab")
 
 @pytest.fixture
 def dataset(tmp_path):
-    """A colour picture, a grey one, a yellowed one, and the grey one again in another folder."""
+    """A colour image, a grey one, a yellowed one, and the grey one again in another folder."""
     ramp = np.tile(np.arange(256, dtype=np.uint8), (40, 1))
     grey = np.repeat(ramp[:, :, None], 3, axis=2)
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
@@ -47,7 +47,7 @@ def test_tag_adds_the_kind_to_each_own_caption(dataset):
         "colour 2_a", "grey 2_a, greyscale", "yellowed 2_a, monochrome", "grey 3_b, greyscale",
     ]  # fmt: skip
     assert report.startswith(
-        "3 of 4 pictures lack colour; policy: tag\n  grey.png: greyscale (tint 0."
+        "3 of 4 images have no colour; policy: tag\n  grey.png: greyscale (tint 0."
     )
     assert detect(changed)[0] == changed
     assert captions(detect(dataset, HSV)[0])[2] == "yellowed 2_a"
@@ -112,7 +112,7 @@ def test_a_picture_that_changed_or_broke_is_named(dataset):
         samples[0], stamp=samples[0].stamp._replace(size=stat.st_size, mtime_ns=stat.st_mtime_ns)
     )
     unnoticed = dataset.replace_samples(lambda s: same if s.path == same.path else s)
-    with pytest.raises(ValueError, match=r"Cannot read the picture .*colour\.png"):
+    with pytest.raises(ValueError, match=r"Cannot read the image .*colour\.png"):
         detect(unnoticed)
 
 

@@ -1,4 +1,4 @@
-"""Tagging and encoding in one pass: every picture decoded once, the same bits as in two passes."""
+"""Tagging and encoding in one pass: every image decoded once, the same bits as in two passes."""
 
 import dataclasses
 import threading
@@ -38,7 +38,7 @@ def as_in_comfyui():
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """Pictures of every kind that tagger and trainer treat each in its own way."""
+    """Images of every kind that tagger and trainer treat each in its own way."""
     monkeypatch.setattr(folders, "tagger_folders", lambda: [tmp_path / "taggers"])
     tiny_tagger.write(tmp_path / "taggers" / MODEL)
     root = scene.write_pictures(tmp_path / "set", count=6)
@@ -83,7 +83,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The names of pictures whose bytes are read, and one "decoded" for each that is decoded."""
+    """The names of images whose bytes are read, and one "decoded" for each that is decoded."""
     found, lock = [], threading.Lock()
     read, load = type(scene.Path()).read_bytes, Image.open
 
@@ -130,7 +130,7 @@ def test_the_bits_are_those_of_two_passes(root, tiny, elsewhere, changes, latent
     assert found.identity() == cached.identity()
     if changes.get("batch_size") is None:
         assert made == two[1]
-    else:  # other pictures stand beside it in its batch
+    else:  # other images stand beside it in its batch
         assert made.keys() == two[1].keys()
 
 

@@ -1,4 +1,4 @@
-"""WD14 Tag on a DATASET: what is remembered, and what must not be; pictures that fail on the way."""
+"""WD14 Tag on a DATASET: what is remembered, and what must not be; images that fail on the way."""
 
 import gc
 import logging
@@ -59,12 +59,12 @@ def after_the_check(monkeypatch):
 
 
 def test_every_picture_gets_its_own_tags(dataset):
-    """More pictures than a batch holds, one of another colour."""
+    """More images than a batch holds, one of another colour."""
     tagged = tag(dataset)
     texts = {stem: caption.split(", ") for stem, caption in captions(tagged).items()}
     assert "blue theme" in texts.pop("picture_9")
     assert all("red theme" in text and "blue theme" not in text for text in texts.values())
-    assert "11 pictures tagged" in tagged.report
+    assert "11 images tagged" in tagged.report
     assert "on CPUExecutionProvider" in tagged.report
     rows = [line.split("\t") for line in tagged.frequencies.splitlines()]
     assert rows[0] == ["tag", "pictures"]
@@ -104,7 +104,7 @@ def test_the_provider_is_named_while_it_runs(dataset, monkeypatch):
 
 
 def test_a_picture_edited_since_is_refused(dataset):
-    """Its tags would be remembered under the digest of the old picture."""
+    """Its tags would be remembered under the digest of the old image."""
     _, sample = next(iter(dataset.samples()))
     Image.new("RGB", (64, 64), (20, 30, 220)).save(sample.path)
     with pytest.raises(ValueError, match=rf"{sample.path.name} changed since Load Dataset"):
@@ -134,7 +134,7 @@ def test_a_picture_that_cannot_be_decoded_is_left_out(dataset, monkeypatch):
 
     def fail(data, side, fast):
         if data == blue.read_bytes():
-            raise ValueError("cannot read the picture: it is cut off")
+            raise ValueError("cannot read the image: it is cut off")
         return inner(data, side, fast=fast)
 
     monkeypatch.setattr(one_pass, "prepare", fail)
@@ -145,12 +145,12 @@ def test_a_picture_that_cannot_be_decoded_is_left_out(dataset, monkeypatch):
 
 def test_when_no_picture_is_left_the_reason_is_told(dataset, tmp_path, after_the_check):
     after_the_check(lambda: [path.unlink() for path in (tmp_path / "set").glob("*.png")])
-    with pytest.raises(ValueError, match=r"No picture could be tagged.*the file is gone"):
+    with pytest.raises(ValueError, match=r"No image could be tagged.*the file is gone"):
         tag(dataset)
 
 
 def test_work_done_before_the_model_fails_is_kept(dataset, monkeypatch):
-    """The second batch of four fails; the next try has seven pictures left."""
+    """The second batch of four fails; the next try has seven images left."""
     opened = REGISTRY.tagger
     runs = []
 
@@ -175,7 +175,7 @@ def test_work_done_before_the_model_fails_is_kept(dataset, monkeypatch):
 
 
 def test_probabilities_do_not_pile_up(dataset, monkeypatch):
-    """Neither inferred ones nor remembered ones: each picture's are dropped for its tags."""
+    """Neither inferred ones nor remembered ones: each image's are dropped for its tags."""
     inner, most, alive = tagging.select, 0, []
 
     def watch(row, labels, options):
@@ -193,7 +193,7 @@ def test_probabilities_do_not_pile_up(dataset, monkeypatch):
 
 
 def test_skipping_looks_at_no_picture_that_has_a_caption(tmp_path, dataset, monkeypatch):
-    """The words of a numbered folder's name are no caption of the picture."""
+    """The words of a numbered folder's name are no caption of the image."""
     folder = tmp_path / "kohya" / "3_copper cat"
     scene.write_pictures(folder, count=3)
     (folder / "picture_0.txt").unlink()
@@ -206,7 +206,7 @@ def test_skipping_looks_at_no_picture_that_has_a_caption(tmp_path, dataset, monk
     assert texts["picture_1"].startswith("red theme")
     assert texts["picture_2"] == "thing, number 2"
     assert len(inferred) == 2
-    assert "2 pictures tagged" in tagged.report and "1 skipped" in tagged.report
+    assert "2 images tagged" in tagged.report and "1 skipped" in tagged.report
     assert "red theme\t2" in tagged.frequencies
 
 
@@ -215,7 +215,7 @@ def test_when_all_are_skipped_no_model_is_needed(dataset):
         dataset.with_captions(lambda sample: "a caption"), policy="skip", model_path="nowhere"
     )
     assert set(captions(tagged).values()) == {"a caption"}
-    assert "0 pictures tagged" in tagged.report and "11 skipped" in tagged.report
+    assert "0 images tagged" in tagged.report and "11 skipped" in tagged.report
 
 
 def test_fast_decoding_is_remembered_apart(tmp_path, dataset):
@@ -255,7 +255,7 @@ def test_a_model_by_path(dataset, tmp_path):
 def test_a_relative_path_is_looked_for_in_every_taggers_folder(dataset, tmp_path, monkeypatch):
     more = tiny_tagger.write(tmp_path / "more" / "mine").parent
     monkeypatch.setattr(folders, "tagger_folders", lambda: [tmp_path / "taggers", more])
-    assert "11 pictures tagged with mine" in tag(dataset, model_path="mine").report
+    assert "11 images tagged with mine" in tag(dataset, model_path="mine").report
 
 
 @pytest.mark.parametrize(

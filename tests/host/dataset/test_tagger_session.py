@@ -85,4 +85,4 @@ def test_a_session_that_is_open_asks_for_its_batch_only(files, events, monkeypat
 def test_on_the_cpu_no_memory_is_asked_for(files, events, caplog):
     where = Registry().tagger(files, "a", "directml", 8).where
     assert events == [("open", CPU)]
-    assert "instead of DmlExecutionProvider, which the installed onnxruntime lacks" in where
+    assert "instead of DmlExecutionProvider, which the installed onnxruntime does not have" in where

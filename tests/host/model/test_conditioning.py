@@ -1,4 +1,4 @@
-"""What the UNet is told beside the picture: text, sizes, noise schedule; as ComfyUI samples."""
+"""What the UNet is told beside the image: text, sizes, noise schedule; as ComfyUI samples."""
 
 import torch
 

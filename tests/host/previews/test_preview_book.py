@@ -1,4 +1,4 @@
-"""What a line of prompts makes of the previews, and how pictures of several sizes are kept."""
+"""What a line of prompts makes of the previews, and how images of several sizes are kept."""
 
 import pytest
 import torch

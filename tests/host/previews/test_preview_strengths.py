@@ -1,4 +1,4 @@
-"""Previews at several strengths and by epochs: what is sampled, and how the pictures are kept and shown."""
+"""Previews at several strengths and by epochs: what is sampled, and how the images are kept and shown."""
 
 import shutil
 
@@ -123,7 +123,7 @@ def test_a_grid_has_a_cell_for_every_place():
     seen = {place: sheet.getpixel(centre) for place, centre in centres.items()}
     assert seen == {(0, 0): (255, 0, 0), (0, 1): (0, 0, 255), (1, 0): GREY, (1, 1): GREY}
     edge = sheet.getpixel((left + 42 + 2, top + 10))
-    assert edge == GREY  # the narrow picture is not stretched
+    assert edge == GREY  # the narrow image is not stretched
     margins = sheet.crop((0, 0, left, sheet.height)), sheet.crop((left, 0, sheet.width, top))
     assert all(max(high for _, high in margin.getextrema()) > 200 for margin in margins)
 

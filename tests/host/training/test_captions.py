@@ -1,4 +1,4 @@
-"""Captions that differ from showing to showing, in a whole training inside ComfyUI."""
+"""Captions that change from one use to the next, in a whole training inside ComfyUI."""
 
 import dataclasses
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What the model saw: the first step's pictures and texts as Train gives them out."""
+"""What the model saw: the first step's images and texts as Train gives them out."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ def first_step(cached, config):
 
 
 def decoded(tiny, cached, shown):
-    """uint8 [H, W, 3] of a showing, straight from the store."""
+    """uint8 [H, W, 3] of a sample, straight from the store."""
     item = cached.items[shown.item_index]
     key = item.flipped_key if shown.flipped else item.latent_key
     latents = Store(cached.store_root).load(KIND, key)["latents"]

@@ -52,7 +52,7 @@ def sdxl():
 
 
 def synthetic_cache(root) -> CachedDataset:
-    """One picture of 256 px: its latents and its encoded caption are random numbers."""
+    """One image of 256 px: its latents and its encoded caption are random numbers."""
     store, rng = Store(root), torch.Generator().manual_seed(1)
     buckets = BucketConfig((SIDE, SIDE), min_reso=SIDE, max_reso=SIDE, step=64)
     placement = assign((SIDE, SIDE), buckets)

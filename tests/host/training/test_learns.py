@@ -1,4 +1,4 @@
-"""It learns: what the pictures show comes out of the samples, in proportion to the strength."""
+"""It learns: what the images show comes out of the samples, in proportion to the strength."""
 
 import itertools
 
@@ -51,7 +51,7 @@ def redness(tiny, model):
 
 
 def held_out_loss(tiny, cached, lora=None):
-    """Mean loss of the held-out pictures with fixed noise at evenly spread timesteps."""
+    """Mean loss of the held-out images with fixed noise at evenly spread timesteps."""
     unet, model = (
         tiny.model.model.diffusion_model,
         host_unet.training_model(tiny.model, LossConfig()),

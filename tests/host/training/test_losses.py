@@ -17,7 +17,7 @@ WORD = LossConfig(preservation=1.0, preservation_class="cat")
 
 
 def masked(folder, level):
-    """Pictures, each with a mask of one grey."""
+    """Images, each with a mask of one grey."""
     scene.write_pictures(folder)
     (folder / "masks").mkdir()
     for path in folder.glob("*.png"):

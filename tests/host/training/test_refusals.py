@@ -119,7 +119,7 @@ def test_a_cleared_cache_is_said_before_the_first_step(tiny, cached, tmp_path, m
     for path in (tmp_path / "cache").rglob("*.safetensors"):
         path.unlink()
     monkeypatch.setattr(train, "train_live", None)
-    with torch.inference_mode(), pytest.raises(ValueError, match="The cache lacks 4"):
+    with torch.inference_mode(), pytest.raises(ValueError, match="The cache is missing 4"):
         train.train_lora(scene.request(tiny, cached, scene.config(seed=99)))
 
 

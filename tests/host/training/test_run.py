@@ -75,7 +75,7 @@ def test_whatever_counts_trains_anew(tiny, cached, tmp_path, change):
 
 @pytest.mark.main_host
 def test_a_run_of_epochs_is_the_run_of_its_steps(tiny, cached):
-    """Four pictures in two buckets: so two steps an epoch."""
+    """Four images in two buckets: so two steps an epoch."""
     recipe = scene.config(batch_size=1, accumulation=2, epochs=3)
     result, _ = train(tiny, cached, recipe)
     assert (result.trained, len(result.losses)) == (True, 6)

@@ -26,7 +26,7 @@ def follower(device="cuda"):
 
 
 def run(spilling, costs):
-    """Steps of so many seconds for each 1024 x 1024 pixels, large and small pictures in turn."""
+    """Steps of so many seconds for each 1024 x 1024 pixels, large and small images in turn."""
     seconds = 0.0
     for number, cost in enumerate(costs):
         pixels = PIXELS[number % 2]

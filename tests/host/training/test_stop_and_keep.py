@@ -63,7 +63,7 @@ def test_stop_queue_and_continue(tiny, cached, monkeypatch, elsewhere, recipe):
     assert not kept.trained and same(kept, stopped) and kept.stopped == stopped.stopped
     rest = train(tiny, cached, recipe, continue_stopped=True)
     assert rest.trained and rest.stopped is None and len(rest.losses) == 7
-    again = train(tiny, cached, recipe)  # the whole run goes before what was kept
+    again = train(tiny, cached, recipe)  # the whole run overrides what was kept
     assert not again.trained and same(again, rest)
     elsewhere()
     assert same(rest, train(tiny, cached, recipe))

@@ -165,7 +165,7 @@ def test_previews_show_the_encoders_as_they_are(tiny, cached, monkeypatch):  # n
     monkeypatch.setattr(Previewer, "_latents", latents)
     previews = dataclasses.replace(PREVIEWS, at_start=True, strengths=(1.0, 0.0))
     result, _ = train(tiny, cached, recipe(), vae=tiny.vae, previews=previews)
-    start, without, middle, end = seen  # the picture without the LoRA is made once
+    start, without, middle, end = seen  # the image without the LoRA is made once
     _, clip = apply_lora(tiny.model, tiny.clip, result.lora, 1.0)
     with torch.inference_mode():
         [[first, _]] = text.conditioning(tiny.clip, "thing")

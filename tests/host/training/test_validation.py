@@ -1,4 +1,4 @@
-"""Validation inside ComfyUI: held-out pictures, best and last, a run that stops, what Train gives out."""
+"""Validation inside ComfyUI: held-out images, best and last, a run that stops, what Train gives out."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -163,7 +163,7 @@ def test_cancelled_while_validating_goes_on_alike(tiny, cached, monkeypatch, tmp
 
 
 def test_too_many_held_out_is_told_before_any_work(tiny, cached):
-    with pytest.raises(ValueError, match="6 pictures are to be held out and there are 6"):
+    with pytest.raises(ValueError, match="6 images are to be held out and there are 6"):
         train(tiny, cached, config(validation=ValidationConfig(6)))
 
 

@@ -210,7 +210,7 @@ def test_tags_of_prose_are_counted():
     captions = ["hat, coat", "hat, solo. A girl stands in the rain.", "coat"]
     texts, report, _ = filter_captions(captions, options)
     assert texts == ["hat, coat", captions[1], "coat"]
-    assert report.prose == 1 and "left as they are but for the trigger: 1" in report.text()
+    assert report.prose == 1 and "left as they are except for the trigger: 1" in report.text()
 
 
 def test_the_caller_may_stop_between_captions():

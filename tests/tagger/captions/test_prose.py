@@ -40,7 +40,7 @@ playing with own hair, hair tucking, futa with female, brother and sister, bedro
 2girls, mother and daughter, kitchen, apron, cooking, smile, looking at another, brown hair
 1girl, tank top, denim shorts, standing on one leg, outstretched arms, beach, ocean, day, cloud
 1girl, crying with eyes open, streaming tears, wavy mouth, v-shaped eyebrows, clenched hands
-multiple girls, 6+girls, everyone, group picture, hikarizaka private high school uniform, clannad
+multiple girls, 6+girls, everyone, group image, hikarizaka private high school uniform, clannad
 ai-generated, watermark, web address, english text, signature, artist name, dated, 2024
 sks, armor, sword, shield, castle, knight, full moon, night sky, cape, gauntlets, helmet
 1girl, drawn by wlop, highres, commentary request
@@ -92,7 +92,7 @@ masterpiece, best quality, 1girl, solo, white shirt, smile, indoors, window, cur
 a black and white photo of a street
 An anime girl, her hair is pink, and she wears headphones around her neck.
 a drawing of a dragon that is flying over a castle
-this is a cartoon picture of a boy who is holding a balloon
+this is a cartoon image of a boy who is holding a balloon
 A young man with short brown hair stands in front of a blue background!
 the scene is set in a bright classroom, there are desks and chairs, a teacher is writing on the blackboard
 it looks like a watercolour painting of flowers in a vase

@@ -1,4 +1,4 @@
-"""Pictures with and without colour, made on the spot from scikit-image's photographs and drawings.
+"""Images with and without colour, made on the spot from scikit-image's photographs and drawings.
 
 `labelled()` gives (name, pixels, kind): greyscale, monochrome (one tint), or None for colour.
 """
@@ -139,7 +139,7 @@ def scanned(draw, rgb):
 
 
 def a_grey(draw):
-    """A picture in greys: photograph, desaturated photograph, drawing with tones, gradient."""
+    """An image in greys: photograph, desaturated photograph, drawing with tones, gradient."""
     choice = draw.integers(0, 5)
     if choice == 0:
         return photo(draw.choice(GREY_PHOTOS))
@@ -213,7 +213,7 @@ def coloured(draw):
 
 
 def labelled(seed=0, count=180):
-    """`count` pictures of each kind."""
+    """`count` images of each kind."""
     makers = {"greyscale": greyscale, "monochrome": monochrome, None: coloured}
     for number in range(count):
         for place, (kind, make) in enumerate(makers.items()):

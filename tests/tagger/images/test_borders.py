@@ -73,7 +73,7 @@ def test_nothing_but_ground_has_none():
 
 
 def test_a_frame_shows_at_its_sides_too():
-    """The edge above a narrow picture is short: its length counts, not that of the canvas."""
+    """The edge above a narrow image is short: its length counts, not that of the canvas."""
     narrow = framed(photograph("coffee.png"), 400, 50, 400, 50)
     assert find_bars(narrow) == Bars(400, 50, 400, 50)
 

@@ -1,4 +1,4 @@
-"""The Lab test: on pictures made for one property each, and on the labelled set.
+"""The Lab test: on images made for one property each, and on the labelled set.
 
 `python -m pytest -rP tests/tagger/images/test_chroma.py -k labelled` prints precision and recall.
 """
@@ -25,7 +25,7 @@ from pack.tests.tagger.images.monochrome_set import (
 
 LAB = MonochromeConfig(method="lab")
 CHOSEN_ON, REPORTED_ON = 0, 1  # seeds
-COUNT = 60  # pictures of each kind
+COUNT = 60  # images of each kind
 
 
 def ramp():
@@ -37,7 +37,7 @@ def verdict(rgb):
 
 
 def scores(numbers, kinds, options):
-    """Precision and recall of saying that a picture lacks colour, and the share of right kinds."""
+    """Precision and recall of saying that an image lacks colour, and the share of right kinds."""
     said = [options.kind(pair) for pair in numbers]
     lacking = [kind is not None for kind in kinds]
     found = [kind is not None for kind in said]
@@ -48,7 +48,7 @@ def scores(numbers, kinds, options):
 
 @pytest.fixture(scope="module")
 def measured():
-    """By seed: the numbers of both methods and the true kind of each picture."""
+    """By seed: the numbers of both methods and the true kind of each image."""
     table = {}
     for seed in (CHOSEN_ON, REPORTED_ON):
         pictures = list(labelled(seed, COUNT))
@@ -64,7 +64,7 @@ def test_the_labelled_set(measured):
     for method, numbers in (("lab", lab), ("hsv", hsv)):
         precision, recall, right = scores(numbers, kinds, MonochromeConfig(method=method))
         sys.stdout.write(
-            f"{method} on {len(kinds)} pictures that chose no threshold: "
+            f"{method} on {len(kinds)} images that chose no threshold: "
             f"precision {precision:.3f}, recall {recall:.3f}, right kind {right:.3f}\n"
         )
         if method == "lab":

@@ -1,4 +1,4 @@
-"""Each check on labelled pictures whose sources its threshold was not chosen on."""
+"""Each check on labelled images whose sources its threshold was not chosen on."""
 
 import re
 
@@ -43,7 +43,7 @@ def test_the_page_says_what_is_measured(verdicts, root):
     for check, given in verdicts.items():
         (row,) = re.findall(rf"^\| {check} \| \d+ .*\| ([\d.]+) \| ([\d.]+) \|$", text, re.M)
         score = bench.score(given)
-        # A decoder of another version may turn a borderline picture.
+        # A decoder of another version may turn a borderline image.
         assert [float(cell) for cell in row] == pytest.approx(
             [score.precision, score.recall], abs=0.03
         )

@@ -117,7 +117,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path, method):
     Image.fromarray(grey()).save(whole)
     (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:700])
     for name in ("gone.png", "cut.jpg"):
-        with pytest.raises(ValueError, match=rf"Cannot read the picture .*{name}"):
+        with pytest.raises(ValueError, match=rf"Cannot read the image .*{name}"):
             examine(tmp_path / name, method)
 
 

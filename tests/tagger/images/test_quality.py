@@ -17,7 +17,7 @@ def boxed(picture, rows):
 
 
 def test_everything_but_the_bars_is_measured_without_them():
-    """Their hard edges would make a blurred picture sharp, and another picture of the same one."""
+    """Their hard edges would make a blurred image sharp, and another image of the same one."""
     blurred = flaws.gaussian(photograph("coffee.png"), 4)
     quality = assess(boxed(blurred, 60))
     assert quality.bars == Bars(0, 60, 0, 60)

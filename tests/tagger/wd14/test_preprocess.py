@@ -129,7 +129,7 @@ def test_planes_are_what_the_script_makes_of_the_pictures():
 
 
 def test_a_broken_file_in_memory_is_told_without_a_name():
-    with pytest.raises(ValueError, match="Cannot read the picture: "):
+    with pytest.raises(ValueError, match="Cannot read the image: "):
         prepare(b"no picture")
 
 

@@ -1,4 +1,4 @@
-"""Pictures in, probabilities out: batches, both layouts, what is in memory, what goes wrong."""
+"""Images in, probabilities out: batches, both layouts, what is in memory, what goes wrong."""
 
 import sys
 import threading
@@ -220,7 +220,7 @@ def test_a_failing_device_says_what_to_change(make_tagger, colours):
 
     tagger = make_tagger()
     tagger.session = Spy(tagger.session, fail)
-    with pytest.raises(ValueError, match=r"4 pictures at a time: out of memory; .*batch size"):
+    with pytest.raises(ValueError, match=r"4 images at a time: out of memory; .*batch size"):
         next(tagger.rows(colours))
 
 

@@ -37,7 +37,7 @@ def test_without_epochs_the_steps_are_what_was_set(nine):
 
 
 def test_the_steps_are_those_of_the_plan_where_epochs_differ_in_length(tmp_path):
-    """Regularisation pictures take turns: two of another bucket, then two of the training pictures'."""
+    """Regularisation images take turns: two of another bucket, then two of the training images'."""
     buckets = [(64, 64), (64, 64), (96, 64), (96, 64), (64, 64), (64, 64)]
     items = [make_item(number, bucket) for number, bucket in enumerate(buckets)]
     items[2:] = [dataclasses.replace(item, is_reg=True) for item in items[2:]]
@@ -65,5 +65,5 @@ def test_a_run_of_epochs_is_the_run_of_that_many_steps(nine):
 
 def test_nothing_to_train_on_is_told(tmp_path):
     only_reg = dataclasses.replace(make_item(0), is_reg=True)
-    with pytest.raises(ValueError, match="no picture to train on"):
+    with pytest.raises(ValueError, match="no image to train on"):
         with_steps(TrainConfig(epochs=2), make_cache(tmp_path, only_reg))

@@ -124,5 +124,5 @@ def test_epochs_may_differ_in_length_with_turns():
 def test_wrong_arguments_and_nothing_to_train_are_told(cached):
     with pytest.raises(ValueError, match="Batch size must be at least 1"):
         epoch_batches(cached, 0, 0, 0)
-    with pytest.raises(ValueError, match="no picture to train on"):
+    with pytest.raises(ValueError, match="no image to train on"):
         epoch_batches(dataset(item("r", is_reg=True)), 1, 0, 0)

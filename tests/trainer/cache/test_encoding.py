@@ -1,4 +1,4 @@
-"""Batches of pictures on their way to latents: what is encoded together, and what an error costs."""
+"""Batches of images on their way to latents: what is encoded together, and what an error costs."""
 
 from contextlib import nullcontext
 
@@ -18,7 +18,7 @@ from pack.trainer.files.store import Store
 
 @pytest.fixture
 def root(tmp_path):
-    """Seven pictures: a, b, d, x and y share a bucket."""
+    """Seven images: a, b, d, x and y share a bucket."""
     root = write_pictures(tmp_path / "data")
     for name, colour in (("x", (9, 200, 30)), ("y", (250, 4, 120))):
         Image.new("RGB", (64, 64), colour).save(root / f"{name}.png")

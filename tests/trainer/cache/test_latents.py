@@ -229,7 +229,7 @@ def test_pictures_that_fit_no_bucket_are_all_named(root, store):
 
 
 def test_an_empty_dataset_is_told(root, store):
-    with pytest.raises(ValueError, match="no pictures to cache"):
+    with pytest.raises(ValueError, match="no images to cache"):
         cache_latents(scan_folder(root).replace_samples(lambda _: None), RECIPE, Encoder(), store)
 
 

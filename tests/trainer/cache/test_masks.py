@@ -1,4 +1,4 @@
-"""Masks: the way from file to latents, which source goes before, and what training makes of them."""
+"""Masks: the way from file to latents, which source overrides, and what training makes of them."""
 
 import dataclasses
 
@@ -76,7 +76,7 @@ def test_a_file_goes_before_transparency_and_that_before_nothing(root, store):
 
 
 def test_a_mask_is_resized_and_cropped_like_its_picture(root, store):
-    """The mask shows the picture's own red; the stand-in VAE averages blocks of 8 x 8."""
+    """The mask shows the image's own red; the stand-in VAE averages blocks of 8 x 8."""
     sizes = [(70, 64), (128, 40), (90, 90), (40, 128), (33, 47)]
     for number, size in enumerate(sizes):
         write(root / f"{number}.png", size)
@@ -116,7 +116,7 @@ def test_a_mask_of_another_size_fits_and_of_another_shape_does_not(root, store):
     mask = loaded(cached_of(root, store), store)["a.png"]
     assert mask.shape == (8, 8) and abs(float(mask.mean()) - small.mean() / 255) < 0.01
     Image.fromarray(grey(3, (64, 61))).save(root / "masks" / "a.png")
-    with pytest.raises(ValueError, match=r"64 x 61 pixels and its picture 64 x 64"):
+    with pytest.raises(ValueError, match=r"64 x 61 pixels and its image 64 x 64"):
         loaded(cached_of(root, store), store)
 
 

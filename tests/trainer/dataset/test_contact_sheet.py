@@ -24,7 +24,7 @@ def test_contact_sheet(tmp_path):
     assert sheet[8, 24].tolist() == [0, 255, 0]
     assert sheet[24, 8].tolist() == [120, 30, 30]
     assert contact_sheet(paths * 40, columns=8, thumb=4).shape == (32, 32, 3)
-    with pytest.raises(ValueError, match="needs pictures"):
+    with pytest.raises(ValueError, match="needs images"):
         contact_sheet([], 8)
 
 
@@ -32,7 +32,7 @@ def test_without_columns_it_is_about_square(tmp_path):
     paths = [saved(Image.new("RGB", (4, 4)), tmp_path / "a.png")] * 5
     assert contact_sheet(paths, thumb=4).shape == (8, 12, 3)
     assert contact_sheet(paths * 40, thumb=4).shape == (32, 32, 3)
-    with pytest.raises(ValueError, match="needs pictures and columns, got 5 and 0"):
+    with pytest.raises(ValueError, match="needs images and columns, got 5 and 0"):
         contact_sheet(paths, 0)
-    with pytest.raises(ValueError, match="needs pictures"):
+    with pytest.raises(ValueError, match="needs images"):
         contact_sheet([])

@@ -76,7 +76,7 @@ def test_tag_frequency_counts_as_kohya_does(dataset):
 
 def test_report(dataset):
     report = dataset.report()
-    assert "3 pictures in 2 folder(s)" in report
+    assert "3 images in 2 folder(s)" in report
     assert "1_animal (regularisation): 1 x 1" in report
     assert "1 picture(s) without a caption" in report
     assert "x.png: it is broken" in report

@@ -118,5 +118,5 @@ def test_a_failure_midway_leaves_nothing_behind(dataset, tmp_path):
 
 
 def test_an_empty_dataset_is_refused(dataset, tmp_path):
-    with pytest.raises(ValueError, match="no pictures to export"):
+    with pytest.raises(ValueError, match="no images to export"):
         export_kohya(dataclasses.replace(dataset, subsets=()), tmp_path, "mine")

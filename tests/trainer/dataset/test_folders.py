@@ -21,7 +21,7 @@ def tree(root, *names):
 
 
 def rows(dataset):
-    """Name, repeats and pictures of each subset."""
+    """Name, repeats and images of each subset."""
     return [(s.name, s.repeats, [p.path.name for p in s.samples]) for s in dataset.subsets]
 
 

@@ -55,6 +55,6 @@ def test_one_caption_for_all_or_one_for_each(tmp_path, captions, expected):
 
 @pytest.mark.parametrize(("count", "captions"), [(3, ["a", "b"]), (0, []), (1, ["a", "b"])])
 def test_a_wrong_number_is_refused_before_anything_is_written(tmp_path, count, captions):
-    with pytest.raises(ValueError, match=r"captions for|no pictures"):
+    with pytest.raises(ValueError, match=r"captions for|no images"):
         dataset_of(map(picture, range(count)), captions, tmp_path, "made")
     assert list(tmp_path.iterdir()) == []

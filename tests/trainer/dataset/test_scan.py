@@ -161,7 +161,7 @@ def test_odd_names(tmp_path):
     [
         (lambda p: None, "does not exist"),
         (lambda p: p.write_text(""), "is not a folder"),
-        (lambda p: p.mkdir(), "No usable pictures"),
+        (lambda p: p.mkdir(), "No usable images"),
         (lambda p: picture(p / "cats" / "a.png"), "cats: sub-folder not read"),
         (lambda p: (p.mkdir(), (p / "a.png").write_bytes(b"x")), "a.png: it is not a PNG"),
     ],

@@ -168,7 +168,7 @@ def test_gradients_point_the_same_way(unet, name, least):
 def test_streamed_gives_the_same_bits_as_resident(unet, name):
     expected = grads(unet, quantised(unet, name))
     weights = Streamed(quantised(unet, name, resident=False), stream_units(unet), CPU)
-    for _ in range(2):  # made anew when it is held again
+    for _ in range(2):  # made again when it is held again
         assert all(map(torch.equal, grads(unet, weights), expected))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pack.trainer.kohya.config import Source, import_config
 
 BASE = """
-train_data_dir = "pictures"
+train_data_dir = "images"
 network_train_unet_only = true
 """
 
@@ -14,7 +14,7 @@ network_train_unet_only = true
 def imported(lines="", *, dataset=None, base=BASE, folder=None):
     """The import of the smallest config with further lines; files are found in a folder."""
 
-    for name in re.findall(r"^(\w+) =", lines, re.M):  # goes before the base
+    for name in re.findall(r"^(\w+) =", lines, re.M):  # overrides the base
         base = re.sub(rf"^{name} = .*\n", "", base, flags=re.M)
 
     def locate(name, what):

@@ -76,7 +76,7 @@ def test_what_cannot_be_had_is_refused_unless_it_changes_nothing(name):
 
 
 def test_no_pictures():
-    with pytest.raises(ValueError, match="names no pictures"):
+    with pytest.raises(ValueError, match="names no images"):
         imported(base="network_train_unet_only = true\n")
 
 
@@ -222,7 +222,7 @@ def test_what_differs_is_said_when_it_does():
     report = imported(lines).report.split("Unlike kohya:\n")[1]
     for words in (
         "no seed",
-        "regularisation pictures take turns",
+        "regularisation images take turns",
         "max_resolution",
         "warms up here",
     ):

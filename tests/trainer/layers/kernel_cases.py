@@ -32,7 +32,7 @@ PICTURES = [
 
 
 def assert_once_rounded(found, truth):
-    """Every number is right but for one rounding (the interpreter cuts bfloat16 off), and float32's inside."""
+    """Every number is right except for one rounding (the interpreter cuts bfloat16 off), and float32's inside."""
     bound = torch.finfo(found.dtype).eps * truth.abs() + 1e-5 * truth.abs().max()
     assert ((found.double() - truth).abs() <= bound).all()
 

@@ -101,7 +101,7 @@ def test_folders_of_one_name_are_counted_together(config, cached, facts):
 
 
 def test_buckets_are_counted_as_shown_in_the_first_epoch(config, cached, facts):
-    """13 showings of training pictures, so the two regularisation pictures come 7 and 6 times."""
+    """13 samples of training images, so the two regularisation images come 7 and 6 times."""
     info = json.loads(describe(config, cached, facts)["ss_bucket_info"])
     assert info["buckets"] == {
         "0": {"resolution": [128, 128], "count": 2 + 3 + 7},

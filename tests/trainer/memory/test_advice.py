@@ -41,7 +41,7 @@ def test_changes_that_are_enough_are_those_that_fit():
     assert found == {
         " the optimiser AdamW8bit": round(least(learned=NEED.learned // 2), 1),
         " rank 16": round(least(learned=NEED.learned // 2, rank=16), 1),
-        " pictures of 768 x 768 pixels": round(least(pixels=768 * 768), 1),
+        " images of 768 x 768 pixels": round(least(pixels=768 * 768), 1),
         " stream_weights of Speed and Memory Settings": 4.8,
     }
 
@@ -61,7 +61,7 @@ def test_what_does_not_help_is_not_said():
 
     streamed = dataclasses.replace(CONFIG, speed=SpeedConfig(stream_weights=True))
     text = told((least() - 0.2) * GIB, streamed, learned=absent)
-    assert set(changes(text)) == {" rank 16", " pictures of 768 x 768 pixels"}
+    assert set(changes(text)) == {" rank 16", " images of 768 x 768 pixels"}
     prodigy = dataclasses.replace(
         CONFIG, optimiser=OptimiserConfig(type="Prodigy", learning_rate=1)
     )
@@ -73,5 +73,5 @@ def test_where_no_single_change_is_enough_all_are_told():
     text = told(0.1 * GIB, streamed)
     assert "No single change is enough; of help are: " in text
     assert set(changes(text)) == {
-        " the optimiser AdamW8bit", " rank 4", " pictures of 512 x 512 pixels",
+        " the optimiser AdamW8bit", " rank 4", " images of 512 x 512 pixels",
     }  # fmt: skip

@@ -75,7 +75,7 @@ def test_a_sample_without_the_adapter_has_the_frozen_layer(layer):
     whole, plain = attached(adapter, module)(x), plainly(module, x, module.weight)
     adapter.drop(drop)
     output, factors = attached(adapter, module)(x), adapter.factors().values()
-    adapter.drop(None)  # backward of a text encoder comes when other showings are under way
+    adapter.drop(None)  # backward of a text encoder comes when other samples are under way
     expected = torch.stack([(whole if k else plain)[number] for number, k in enumerate(kept)])
     torch.testing.assert_close(output, expected)
     for ours, theirs in zip(

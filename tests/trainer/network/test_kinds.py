@@ -158,7 +158,7 @@ def test_channels_and_whole_adapters_are_dropped(kind, layer):
     assert expected.any() and not torch.equal(expected, whole)
     output, factors = adapter(x), adapter.factors().values()
     torch.testing.assert_close(output, expected)
-    adapter.drop(None)  # backward of a text encoder comes when other showings are under way
+    adapter.drop(None)  # backward of a text encoder comes when other samples are under way
     for ours, theirs in zip(
         gradients(output, *factors), gradients(expected, *factors), strict=True
     ):

@@ -9,7 +9,7 @@ from pack.trainer.renaming.plan import Naming, plan
 
 
 def make(root, *names):
-    """Pictures, and other files that hold their own names."""
+    """Images, and other files that hold their own names."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ def test_a_dry_run_tells_every_file_and_writes_nothing(root):
 def test_the_dataset_follows_its_files(root):
     dataset, report = run(root, "rename")
     assert report.startswith("6 file(s) renamed\n")
-    assert dataset == scan_folder(root)  # paths, stamps, captions, masks: as if read anew
+    assert dataset == scan_folder(root)  # paths, stamps, captions, masks: as if read again
     assert [s.path.name for _, s in dataset.samples()] == [
         *("0001.png", "0002.png", "0001.png", "0002.jpg"),
     ]

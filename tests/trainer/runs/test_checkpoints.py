@@ -18,7 +18,7 @@ from pack.trainer.runs import checkpoints as module
 from pack.trainer.runs.checkpoints import Checkpoints
 from pack.trainer.runs.state_files import StateFiles
 
-STEPS = 10  # of 3 in an epoch: 5 pictures in batches of 2
+STEPS = 10  # of 3 in an epoch: 5 images in batches of 2
 LONG = dataclasses.replace(CONFIG, steps=STEPS)
 
 

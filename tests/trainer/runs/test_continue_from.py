@@ -1,4 +1,4 @@
-"""A run that begins where another got to: which file, with or without the optimiser, counters anew."""
+"""A run that begins where another got to: which file, with or without the optimiser, counters again."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ def cached(tmp_path):
 
 @pytest.fixture
 def other(tmp_path):
-    """The pictures after an edit."""
+    """The images after an edit."""
     return make_cache(tmp_path / "other", *(make_item(number) for number in range(7, 12)))
 
 

@@ -28,8 +28,8 @@ def test_every_attempt_adds_its_lines(tmp_path, caplog):
 def test_how_it_ended_is_kept_and_told_nobody_else(tmp_path, caplog):
     caplog.set_level("INFO")
     with pytest.raises(ValueError), logged(tmp_path):
-        raise ValueError("The cache lacks 3 pictures")
-    assert messages(tmp_path) == ["ERROR ended by ValueError: The cache lacks 3 pictures"]
+        raise ValueError("The cache is missing 3 images")
+    assert messages(tmp_path) == ["ERROR ended by ValueError: The cache is missing 3 images"]
     with pytest.raises(KeyboardInterrupt), logged(tmp_path):
         raise KeyboardInterrupt
     text = (tmp_path / NAME).read_text()

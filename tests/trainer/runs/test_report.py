@@ -13,7 +13,7 @@ from pack.trainer.runs.run_list import find_run
 
 LOG = """2026-01-01 10:00:00,000 INFO LoRA Loop: new run; step 3/9 · 1.5 it/s
 2026-01-01 10:00:01,000 WARNING LoRA Loop: /home/mia/My Pictures/secret one.png is broken
-2026-01-01 10:00:02,000 ERROR ended by ValueError: The cache lacks 2 (first: holiday/beach.jpg)
+2026-01-01 10:00:02,000 ERROR ended by ValueError: The cache is missing 2 (first: holiday/beach.jpg)
   File "/opt/ComfyUI/custom_nodes/lora-loop/trainer/loop.py", line 12, in run
 """
 

@@ -76,7 +76,7 @@ def test_layers_that_it_lacks_start_new_and_text_encoders_are_left_out(unet):
     more = {f"{ENCODER}.{part}": torch.ones(1, 1) for part in parts}
     network, notes = started(unet, {**lora, **more}, LoraConfig(rank=4, alpha=2.0, conv_rank=3))
     assert_adds_the_same(network, lora)
-    assert f"{CONV_LAYERS} layers that it lacks start new" in notes
+    assert f"{CONV_LAYERS} layers that are missing from it start new" in notes
     assert "1 of its layers are of parts that are not trained, and left out" in notes
 
 

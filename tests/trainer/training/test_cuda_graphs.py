@@ -36,7 +36,7 @@ DROPOUT = Dropout(LoraConfig(rank=2, dropout=0.5), 1, 0, (BatchItem(0, 0, False)
 
 
 def make_micro(seed, side=8, tokens=5, count=2, share=1.0, masked=False, **item):
-    """A micro batch of random numbers; ``item``: of its first showing."""
+    """A micro batch of random numbers; ``item``: of its first sample."""
     rng = torch.Generator().manual_seed(seed)
 
     def normal(*shape):

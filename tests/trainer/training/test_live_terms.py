@@ -1,4 +1,4 @@
-"""The loss where a text encoder is trained: own answers and held-out pictures are told live texts too."""
+"""The loss where a text encoder is trained: own answers and held-out images are told live texts too."""
 
 import dataclasses
 
@@ -82,7 +82,7 @@ class Scene:
         return changed
 
     def by_hand(self, batch, texts, noisy, timesteps, *, adapted):
-        """The model's answer by plain autograd, with the adapters merged or without them."""
+        """The prediction by plain autograd, with the adapters merged or without them."""
         encoder_weights = self.merged(self.encoder) if adapted else {}
         unet_weights = self.merged(self.unet) if adapted else {}
         rows = [functional_call(self.encoder, encoder_weights, (text,)) for text in texts]

@@ -1,4 +1,4 @@
-"""The loss by timestep: which showing falls into which band, what is forgotten, what a state keeps."""
+"""The loss by timestep: which sample falls into which band, what is forgotten, what a state keeps."""
 
 import dataclasses
 import math

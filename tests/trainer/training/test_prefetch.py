@@ -38,7 +38,7 @@ class Chronicle:
         def load(items):
             loads.append(items)
             if len(loads) == broken_at:
-                raise ValueError("the picture is gone")
+                raise ValueError("the image is gone")
             self.lines.append(f"load {len(loads)}")
             return plain(items)
 
@@ -73,7 +73,7 @@ def test_batches_of_a_step_are_prepared_one_ahead_too(cached):
 
 def test_an_error_in_preparing_comes_after_the_books_of_the_step_before(cached):
     chronicle = Chronicle(cached, CONFIG, broken_at=3)
-    with pytest.raises(ValueError, match="the picture is gone"):
+    with pytest.raises(ValueError, match="the image is gone"):
         chronicle.run.go()
     assert chronicle.lines[-1] == "told 2"
     state = chronicle.run.loop.state()

@@ -1,4 +1,4 @@
-"""Prior preservation: with regularisation pictures, with the model's own answers, and without pictures."""
+"""Prior preservation: with regularisation images, with the model's own answers, and without images."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ STEPS = 6
 
 
 def make(root, *, reg=False, kept=False, loss=None):
-    """Four pictures at weight 1 and, if asked for, two regularisation pictures at weight 0.25."""
+    """Four images at weight 1 and, if asked for, two regularisation images at weight 0.25."""
     items = [make_item(number) for number in range(4)]
     if reg or kept:
         extra = [make_item(number, weight=0.25) for number in (4, 5)]
@@ -48,7 +48,7 @@ def config_with(loss, **changes):
 
 
 def started(run):
-    """The run with adapters that already do something: fresh ones give the model's own answer."""
+    """The run with adapters that already do something: fresh ones give the model's own prediction."""
     rng = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in run.network.parameters():
@@ -174,7 +174,7 @@ def test_micro_batches_and_pieces_change_nothing(tmp_path):
     assert again == outcome and same(run.factors, whole.factors)
     split = Run(cached, config, micro_batch=1)
     assert split.go().losses == pytest.approx(outcome.losses, rel=1e-5)
-    calls = STEPS * 2 * 2 * 2  # two pictures a step, two terms, each with the adapters and without
+    calls = STEPS * 2 * 2 * 2  # two images a step, two terms, each with the adapters and without
     kept = sum(i.preserves for _, batches, _ in steps(run, config) for b in batches for i in b)
     assert len(split.calls) == calls - STEPS * 2 + kept
 
@@ -207,7 +207,7 @@ def test_a_mask_covers_the_picture_and_not_what_is_preserved(tmp_path):
 
 
 def test_captions_that_differ_lose_their_trigger_too(tmp_path):
-    """The window holds both texts of every showing."""
+    """The window holds both texts of every sample."""
     cached = make(tmp_path)
     config = config_with(LOSS, captions=CaptionConfig(shuffle=True))
     data = TrainingData(cached, FINGERPRINT)

@@ -25,7 +25,7 @@ RUNS = {
 
 @pytest.fixture
 def cached(tmp_path):
-    """Two buckets, and an odd picture in each."""
+    """Two buckets, and an odd image in each."""
     buckets = [(64, 64)] * 3 + [(64, 128)] * 3
     return make_cache(tmp_path, *(make_item(n, bucket) for n, bucket in enumerate(buckets)))
 

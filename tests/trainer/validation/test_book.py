@@ -83,7 +83,7 @@ def test_the_walk(values, patience, best, end, gave_up):
         ({"every": 2}, 7, (2, 4, 6, 7)),
         ({"every": 2}, 6, (2, 4, 6)),
         ({"every": 100}, 7, (7,)),
-        ({"every": 0, "every_epochs": 1}, 7, (2, 4, 6, 7)),  # four pictures, two in a batch
+        ({"every": 0, "every_epochs": 1}, 7, (2, 4, 6, 7)),  # four images, two in a batch
         ({"every": 3, "every_epochs": 2}, 9, (3, 4, 6, 8, 9)),
         ({"every": 0}, 7, ()),
         ({"held_out": 0}, 7, ()),

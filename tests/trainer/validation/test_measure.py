@@ -1,4 +1,4 @@
-"""Measurements of held-out pictures, against the UNet called by hand."""
+"""Measurements of held-out images, against the UNet called by hand."""
 
 import dataclasses
 import itertools
@@ -35,7 +35,7 @@ def cached(tmp_path):
 
 
 class Validated(Run):
-    """A run on what is left, with its held-out pictures."""
+    """A run on what is left, with its held-out images."""
 
     def __init__(self, cached, config=CONFIG, **extra):
         parts = split(cached, config)
@@ -50,7 +50,7 @@ class Validated(Run):
 
 
 def by_hand(run, items, low, high):
-    """What every held-out picture gives: the timesteps seen at the UNet, all else done again."""
+    """What every held-out image gives: the timesteps seen at the UNet, all else done again."""
     found = []
     for index, item in enumerate(items):
         latents = run.validation._data.load([BatchItem(index, 0, False)]).latents

@@ -1,4 +1,4 @@
-"""Which pictures are held out: by content, never those for regularisation, and with what captions."""
+"""Which images are held out: by content, never those for regularisation, and with what captions."""
 
 import dataclasses
 from pathlib import Path
@@ -130,6 +130,6 @@ def test_alternatives_are_drawn_once():
 
 
 def seed_for(digest):
-    """A seed that holds out this one of two pictures."""
+    """A seed that holds out this one of two images."""
     two = dataset(make_item(0), make_item(1))
     return next(s for s in range(50) if digests(parts(two, 1, seed=s).held_out) == [digest])

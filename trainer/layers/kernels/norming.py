@@ -1,6 +1,6 @@
 """Group norm with SiLU and its way back, two passes over memory each: one for what a group has in common.
 
-A program goes through one channel of one picture, or takes a block of it, so that the channel's weight
+A program goes through one channel of one image, or takes a block of it, so that the channel's weight
 and bias are single numbers and what it reads lies side by side.
 """
 
@@ -64,7 +64,7 @@ def norm_silu_backward(
 
 
 def _planes(x: Tensor) -> tuple[int, int]:
-    """Channels of all pictures, and pixels of each."""
+    """Channels of all images, and pixels of each."""
     batch, channels, height, width = x.shape
     return batch * channels, height * width
 

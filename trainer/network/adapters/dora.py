@@ -59,7 +59,7 @@ class Dora(Adapter):
         return forward
 
     def _scaled(self, x: Tensor, norms: Tensor) -> Tensor:
-        """The input with its channels scaled, but for samples that go without this adapter."""
+        """The input with its channels scaled, except for samples that go without this adapter."""
         more = x * (self.magnitude / norms - 1).to(x.dtype)
         if self.dropout is not None:
             more = self.dropout.output(self.key, more)
