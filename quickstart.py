@@ -120,7 +120,7 @@ def _python_for(comfyui: Path, modules: Sequence[str], packages: Sequence[str]) 
         if not missing:
             say(f"Python of that ComfyUI: {own}")
             return own
-        say(f"{own} lacks {', '.join(missing)}; using .venv instead")
+        say(f"{own} is missing {', '.join(missing)}; using .venv instead")
     return bootstrap.ensure_environment(comfyui, packages)
 
 

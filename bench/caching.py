@@ -1,7 +1,7 @@
 """Making latents side by side, in one run: ours, ours at an earlier commit, a plain loop; and tags with latents.
 
 `COMFYUI_PATH=... python bench/caching.py [--before COMMIT] [--json FILE]`. Rounds alternate between the
-ways; medians and ratios are printed, by the clock and CPU time' time. Needs scikit-image and
+ways; medians and ratios are printed, wall clock and CPU time. Needs scikit-image and
 onnx. The first table has a VAE of no cost, so it shows how fast a VAE can be fed; the second ComfyUI's
 own with few channels, on small images; the third a tiny tagger and the VAE of no cost. `--work FOLDER`
 keeps the images for the next run.

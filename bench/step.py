@@ -118,7 +118,7 @@ def _measure(ways: dict[str, Way], batch: int, rounds: int) -> list[dict[str, An
             clocks[name].append(Clock())
             ways[name].run(batch, 3, clocks[name][-1])
     wall = {n: _median(s for c in each for s in c.seconds) for n, each in clocks.items()}
-    used = {n: _median(s for c in each for s in c.processor) for n, each in clocks.items()}
+    used = {n: _median(s for c in each for s in c.cpu) for n, each in clocks.items()}
     return [
         {
             "way": name,

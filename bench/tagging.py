@@ -1,7 +1,7 @@
 """Tagging and preprocessing side by side, in one run: ours, a loop per image, kohya's script.
 
 `python bench/tagging.py [--kohya CLONE --kohya-python PYTHON] [--json FILE]`. Rounds alternate
-between the ways; medians and ratios are printed, by the clock and CPU time' time, which
+between the ways; medians and ratios are printed, wall clock and CPU time, which
 other programs on the machine disturb less. Needs scikit-image, onnx and torchvision. The big
 model has the shape of wd-swinv2-tagger-v3 and random weights: its times are meaningful, its tags are
 not. `--work FOLDER` keeps the models and images for the next run.
@@ -27,7 +27,7 @@ SIDE = 2048
 BATCH = 8
 
 Timed = Callable[[], tuple[float, float] | None]
-"""Does the work; says what it took, by the clock and of processors, if that is not the whole call."""
+"""Does the work; says what it took, wall clock and CPU time, if that is not the whole call."""
 
 
 def main() -> None:
@@ -133,12 +133,12 @@ def timed(ways: Mapping[str, Timed], rounds: int, pictures: int) -> dict[str, An
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, run in ways.items():
-            wall, processor = time.perf_counter(), sum(os.times()[:4])
+            wall, cpu = time.perf_counter(), sum(os.times()[:4])
             said = run()
-            here = (time.perf_counter() - wall, sum(os.times()[:4]) - processor)
+            here = (time.perf_counter() - wall, sum(os.times()[:4]) - cpu)
             taken[name].append(said or here)
     table: dict[str, Any] = {name: {} for name in ways}
-    for place, measure in enumerate(("clock", "processors")):
+    for place, measure in enumerate(("wall clock", "CPU")):
         medians = {n: statistics.median(v[place] for v in values) for n, values in taken.items()}
         for name, median in medians.items():
             table[name][measure] = {
@@ -146,7 +146,7 @@ def timed(ways: Mapping[str, Timed], rounds: int, pictures: int) -> dict[str, An
                 "ratio": round(next(iter(medians.values())) / median, 2),
                 "seconds": [round(value[place], 3) for value in taken[name]],
             }
-    sys.stdout.write(f"\n{pictures} images, medians of {rounds} rounds: clock, processors\n")
+    sys.stdout.write(f"\n{pictures} images, medians of {rounds} rounds: wall clock, CPU time\n")
     for name, row in table.items():
         cells = [f"{m['pictures per second']:8} /s  x{m['ratio']:<6}" for m in row.values()]
         sys.stdout.write(f"  {name:28} {''.join(cells)}\n")

@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.output:
         results = results.copied_to(options.output)
     say(f"Done in {time.monotonic() - start:.0f} s")
-    say(f"LoRA: {results.lora}\nPicture: {results.picture}\nLoss plot: {results.loss_plot}")
+    say(f"LoRA: {results.lora}\nImage: {results.picture}\nLoss plot: {results.loss_plot}")
     return 0
 
 

@@ -63,8 +63,8 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
     config = replace(config, train=train)
     ours = _metadata(config, cached, given)
     compared = sorted(theirs.keys() - NOT_COMPARED.keys())
-    lacking = [key for key in compared if key not in ours]
-    yield Case("metadata_run keys missing from ours", float(len(lacking)), 0.0)
+    missing = [key for key in compared if key not in ours]
+    yield Case("metadata_run keys missing from ours", float(len(missing)), 0.0)
     for key in compared:
         expected = _meant(key, theirs)
         yield Case(f"metadata_run {key}", float(not _same(ours.get(key, ""), expected)), 0.0)

@@ -1,7 +1,7 @@
 """Runs kohya's tagging script in kohya's own environment, once for each line that it is sent.
 
 `PYTHON bench/peers/kohya_tagger.py CLONE`: each line on stdin is a JSON list of the script's arguments;
-the answer is a line `seconds WALL PROCESSOR` with what its main function took. Not run by hand: bench/tagging.py
+the answer is a line `seconds WALL CPU` with what its main function took. Not run by hand: bench/tagging.py
 starts it.
 """
 
@@ -23,10 +23,10 @@ def main(clone: str) -> None:
         for name in ("general", "character", "meta", "model", "copyright", "artist"):
             if getattr(arguments, f"{name}_threshold") is None:
                 setattr(arguments, f"{name}_threshold", arguments.thresh)
-        wall, processor = time.perf_counter(), sum(os.times()[:4])
+        wall, cpu = time.perf_counter(), sum(os.times()[:4])
         script.main(arguments)
-        wall, processor = time.perf_counter() - wall, sum(os.times()[:4]) - processor
-        sys.stdout.write(f"\nseconds {wall} {processor}\n")
+        wall, cpu = time.perf_counter() - wall, sum(os.times()[:4]) - cpu
+        sys.stdout.write(f"\nseconds {wall} {cpu}\n")
         sys.stdout.flush()
 
 

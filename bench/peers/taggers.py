@@ -82,7 +82,7 @@ class Kohya:
     def seconds(
         self, model: Path, pictures: list[Path], batch_size: int, workers: int
     ) -> tuple[float, float]:
-        """What its main function takes for the folder of the images: by the clock, of processors."""
+        """What its main function takes for the folder of the images: wall clock, CPU time."""
         arguments = [
             str(pictures[0].parent), "--onnx", "--model_dir", str(model.parent),
             "--repo_id", model.name, "--batch_size", str(batch_size),
@@ -96,6 +96,6 @@ class Kohya:
         self.process.stdin.flush()
         for line in self.process.stdout:
             if line.startswith("seconds "):
-                _, wall, processor = line.split()
-                return float(wall), float(processor)
+                _, wall, cpu = line.split()
+                return float(wall), float(cpu)
         raise SystemExit("kohya's script ended; run bench/peers/kohya_tagger.py by hand to see why")

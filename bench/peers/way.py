@@ -36,19 +36,19 @@ class Way(Protocol):
 
 
 class Clock:
-    """A watch that takes the seconds of every step but the first: by the clock, and of processors."""
+    """A watch that takes the seconds of every step but the first: wall clock and CPU time."""
 
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
         self.seconds: list[float] = []
-        self.processor: list[float] = []
+        self.cpu: list[float] = []
 
     def step(self) -> None:
         """A step is done."""
         now = time.perf_counter(), time.process_time()
         if self._last is not None:
             self.seconds.append(now[0] - self._last[0])
-            self.processor.append(now[1] - self._last[1])
+            self.cpu.append(now[1] - self._last[1])
         self._last = time.perf_counter(), time.process_time()
 
 

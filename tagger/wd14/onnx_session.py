@@ -61,8 +61,8 @@ def fallback(ran: str, wanted: Provider, available: Sequence[str]) -> str:
     asked = choose_providers(available, wanted)[0]
     if wanted != "auto" and PROVIDER_NAMES[wanted] not in available:
         package = _PACKAGES.get(wanted)
-        mend = f"; {package} has it" if package else ""
-        return f"instead of {PROVIDER_NAMES[wanted]}, which the installed onnxruntime does not have{mend}"
+        hint = f"; {package} has it" if package else ""
+        return f"instead of {PROVIDER_NAMES[wanted]}, which the installed onnxruntime does not have{hint}"
     if ran != asked:
         return f"instead of {asked}, which could not be started; the log has onnxruntime's reason"
     return ""

@@ -15,8 +15,8 @@ def test_it_ends_with_three_files(root, tmp_path):
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     lines = dict(line.split(": ", 1) for line in done.stdout.splitlines()[-3:])
-    assert list(lines) == ["LoRA", "Picture", "Loss plot"]
+    assert list(lines) == ["LoRA", "Image", "Loss plot"]
     assert read_lora(lines["LoRA"]).metadata["ss_max_train_steps"] == "4"
-    with Image.open(lines["Picture"]) as picture, Image.open(lines["Loss plot"]) as plot:
+    with Image.open(lines["Image"]) as picture, Image.open(lines["Loss plot"]) as plot:
         assert picture.width >= 2 * picture.height  # before | after
         assert plot.size == (1024, 512)

@@ -44,11 +44,11 @@ def trigger_notes(cached: CachedDataset, loss: LossConfig) -> list[str]:
     """What is said when preservation works against images whose captions hold no trigger."""
     trigger = cached.dataset.trigger
     trained = [item.caption for item in cached.items if not (item.is_reg or item.preserves)]
-    lacking = sum(class_caption(text, trigger, "") == text for text in trained)
-    if not (loss.preservation and lacking):
+    missing = sum(class_caption(text, trigger, "") == text for text in trained)
+    if not (loss.preservation and missing):
         return []
     return [
-        f"preservation: {lacking} of {len(trained)} captions do not hold the trigger "
-        f"({trigger or 'there is none'}), so the model is held to its own answer for the very caption "
+        f"preservation: {missing} of {len(trained)} captions do not hold the trigger "
+        f"({trigger or 'there is none'}), so the model is held to its own prediction for the very caption "
         "that it shall learn. Put the trigger into every caption (trigger of Filter Tags)."
     ]

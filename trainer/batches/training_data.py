@@ -146,7 +146,7 @@ class TrainingData:
         if text is not None:
             return text
         draws = rng.python_random(config.seed, "caption", epoch, shown.item_index, shown.repeat)
-        return item.showing(config.captions, draws, epoch + 1, step, config.steps)
+        return item.sample_text(config.captions, draws, epoch + 1, step, config.steps)
 
     def load(self, items: Sequence[BatchItem]) -> Batch:
         """Make a batch on the CPU, of what stays in memory or is read from disk; raises ValueError naming the image when an entry is gone."""

@@ -73,7 +73,7 @@ class CachedItem:
     optional_rate: float = 0.0
     preserves: bool = False
 
-    def showing(
+    def sample_text(
         self, default: CaptionConfig, draws: Draws, epoch: int, step: int, steps: int
     ) -> str:
         """The text of one sample under the item's own options, else ``default``; counted as in kohya."""
@@ -84,7 +84,7 @@ class CachedItem:
     def plain_text(self, default: CaptionConfig) -> str | None:
         """The one text of all uses, or None when they differ."""
         is_plain = (self.options or default).is_plain and not self.optional_tags
-        return self.showing(default, Random(0), 1, 0, 1) if is_plain else None
+        return self.sample_text(default, Random(0), 1, 0, 1) if is_plain else None
 
 
 @dataclass(frozen=True)
@@ -171,10 +171,10 @@ def plan_latents(
         item = cached_item(subset, sample, placement, size, recipe)
         items.append(item)
         keys = [item.latent_key, item.flipped_key]
-        lacking = [None if not key or store.has(KIND, key) else key for key in keys]
-        if any(lacking) and item.latent_key not in seen:
+        missing = [None if not key or store.has(KIND, key) else key for key in keys]
+        if any(missing) and item.latent_key not in seen:
             seen.add(item.latent_key)
-            plain, flipped = lacking
+            plain, flipped = missing
             jobs.append(Job(sample, placement, plain, flipped, interpolation(subset, recipe)))
     return tuple(items), jobs
 

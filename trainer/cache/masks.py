@@ -58,11 +58,11 @@ def cache_masks(
     """
     recipe, jobs = cached.recipe, []
     keys = [_key(item) for item in cached.items]  # some of the dataset's images, in any order
-    lacking = {key for key in keys if not store.has(KIND, key)}
+    missing = {key for key in keys if not store.has(KIND, key)}
     for subset, sample, size, placement in placed(cached.dataset, recipe):
         key = _key(cached_item(subset, sample, placement, size, recipe))
-        if key in lacking:
-            lacking.remove(key)
+        if key in missing:
+            missing.remove(key)
             how = interpolation(subset, recipe)
             jobs.append(_Job(key, sample, size, placement, how, recipe.kohya))
     _make(jobs, store, on_mask)

@@ -61,7 +61,7 @@ def stack_contexts(contexts: Sequence[Tensor]) -> Tensor:
     """[T_i, C] of different lengths -> [B, T, C], each repeated to their least common multiple.
 
     ComfyUI does the same when sampling: cross-attention over a repeated context gives the same
-    answer, whereas zero padding would not.
+    result, whereas zero padding would not.
     """
     length = math.lcm(*(len(context) for context in contexts))
     return torch.stack([context.repeat(length // len(context), 1) for context in contexts])

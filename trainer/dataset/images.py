@@ -36,7 +36,7 @@ def load_rgb(
     With ``at_least`` a JPEG is decoded at a half, a quarter or an eighth if that many pixels are left,
     which is several times faster.
 
-    EXIF rotation is applied, an ICC profile converted to sRGB, transparency put on white and 16 bit
+    EXIF rotation is applied, an ICC profile converted to sRGB, transparency blended with white and 16 bit
     scaled to 8. With ``kohya`` pixels are Pillow's ``convert("RGB")`` and nothing else, as in
     sd-scripts: no rotation, no profile, transparency dropped.
 

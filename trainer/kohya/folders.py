@@ -68,13 +68,13 @@ def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) ->
 def _masked(dataset: Dataset, folder: Path, index: FileIndex) -> Dataset:
     """Every image with the mask of its name; kohya as well stops where one is missing."""
     masks = {stem(mask.path.name): mask for _, mask in scan_folder(folder, index=index).samples()}
-    lacking = [
+    missing = [
         sample.path.name for _, sample in dataset.samples() if stem(sample.path.name) not in masks
     ]
-    if lacking:
+    if missing:
         raise ValueError(
-            f"conditioning_data_dir {folder} has no mask for {lacking[0]}"
-            + (f" and {len(lacking) - 1} others." if lacking[1:] else ".")
+            f"conditioning_data_dir {folder} has no mask for {missing[0]}"
+            + (f" and {len(missing) - 1} others." if missing[1:] else ".")
         )
 
     def with_mask(sample: Sample) -> Sample:

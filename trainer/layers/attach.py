@@ -1,4 +1,4 @@
-"""Attachment: a plan of (module, replacement forward), put on and taken off without a trace.
+"""Attachment: a plan of (module, replacement forward), attached and detached without a trace.
 
 Only the instance attribute `forward` is set; weights, buffers, flags and keys are never touched,
 so taking it off is exact.

@@ -23,7 +23,7 @@ from .step import Draws
 
 log = logging.getLogger(__name__)
 
-SHOWINGS = 3
+USES = 3
 """A shape is recorded when it is shown for this time; what is rarer is not worth it."""
 MOST = 16
 """How many recordings there are at a time: each keeps some thousands of launches."""
@@ -103,7 +103,7 @@ class Graphs:
             if key in self._recordings:
                 return _replayed(self._recordings[key], micro)
             self._shown[key] += 1
-            if self._shown[key] >= SHOWINGS and self._is_possible():
+            if self._shown[key] >= USES and self._is_possible():
                 return self._record(key, micro, compute)
             return compute(micro)
 
@@ -132,7 +132,7 @@ class Graphs:
         if reason is not None:  # only now, for the error keeps tensors alive
             self._fail(f"a step could not be recorded ({reason})")
             return losses
-        if self._shown[key] == SHOWINGS:
+        if self._shown[key] == USES:
             log.info("LoRA Loop: step recorded for %s", _describe(micro))
         return losses
 

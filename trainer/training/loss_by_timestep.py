@@ -10,7 +10,7 @@ from ..sdxl.constants import TIMESTEPS
 
 BANDS = 4
 """Timesteps are cut into so many bands of equal width, the least noisy first."""
-SHOWINGS = 100
+SAMPLES = 100
 """So many of the latest samples of a band are averaged."""
 
 
@@ -19,7 +19,7 @@ class BandLosses:
 
     def __init__(self, timesteps: int) -> None:
         self._timesteps = timesteps
-        self._latest: list[deque[float]] = [deque(maxlen=SHOWINGS) for _ in range(BANDS)]
+        self._latest: list[deque[float]] = [deque(maxlen=SAMPLES) for _ in range(BANDS)]
 
     def add(self, timesteps: Sequence[int], losses: Sequence[float]) -> None:
         """Take in a batch: a timestep and a loss for each sample; one that is not finite does not count."""

@@ -58,4 +58,4 @@ def _base_answer(
     with torch.no_grad(), network.at_strength(0.0):
         batch = with_texts(model, batch, network)
         told = noisy, draws.timesteps, batch.context, batch.y
-        return model.answer(*(tensor[rows] for tensor in told)).float()
+        return model.prediction(*(tensor[rows] for tensor in told)).float()

@@ -37,7 +37,7 @@ class Model:
     dtype: torch.dtype
     encode: Encode | None = None
 
-    def answer(self, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
+    def prediction(self, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
         """What it makes of x_t [B, 4, h, w]; timesteps: [B] int64; all cast to what it computes in."""
         dtype = self.dtype
         return self.predict(noisy.to(dtype), timesteps.float(), context.to(dtype), y.to(dtype))
@@ -132,9 +132,9 @@ def sample_losses(
     schedule, timesteps = model.schedule, draws.timesteps
     if noisy is None:
         noisy = noisy_latents(schedule, batch, draws)
-    answer = model.answer(noisy, timesteps, batch.context, batch.y)
+    prediction = model.prediction(noisy, timesteps, batch.context, batch.y)
     if target is None:
         target = schedule.target(batch.latents, draws.noise, timesteps)
     return per_sample(
-        answer, target, timesteps, schedule, config, weights=batch.weights, mask=batch.mask
+        prediction, target, timesteps, schedule, config, weights=batch.weights, mask=batch.mask
     )

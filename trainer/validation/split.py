@@ -88,5 +88,5 @@ def _plain(item: CachedItem, config: TrainConfig) -> CachedItem:
     )
     draws = rng.python_random(config.validation.seed, "held out caption", item.digest)
     whole = replace(item, optional_tags=(), optional_rate=0.0)
-    text = whole.showing(options, draws, 1, 0, 1)
+    text = whole.sample_text(options, draws, 1, 0, 1)
     return replace(whole, caption=text, options=CaptionConfig())

@@ -16,7 +16,7 @@ from .unet import check_layers
 
 
 def encoders(clip: Clip) -> tuple[nn.Module, nn.Module]:
-    """CLIP-L and CLIP-G: the transformers that the adapters are put on."""
+    """CLIP-L and CLIP-G: the transformers that the adapters are attached to."""
     model = clip.cond_stage_model
     return model.clip_l.transformer, model.clip_g.transformer
 

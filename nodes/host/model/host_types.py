@@ -138,7 +138,7 @@ class Encoder(Protocol):
 
     @property
     def transformer(self) -> nn.Module:
-        """What its adapters are put on."""
+        """What its adapters are attached to."""
         ...
 
 

@@ -67,8 +67,8 @@ def _block(cached: CachedDataset, shown: BatchItem) -> str:
     """A line that names the sample, and its text below."""
     item = cached.items[shown.item_index]
     width, height = item.bucket
-    mirrored = ", flipped" if shown.flipped and item.flipped_key else ""
-    return f"{item.name}, bucket {width} x {height}{mirrored}\n{shown.text}"
+    flipped = ", flipped" if shown.flipped and item.flipped_key else ""
+    return f"{item.name}, bucket {width} x {height}{flipped}\n{shown.text}"
 
 
 def _open(path: Path) -> Image.Image:

@@ -25,7 +25,7 @@ _SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".sft")
 
 @dataclass(frozen=True)
 class Metadata:
-    """kohya's metadata of one training, whose files may be written on the way."""
+    """kohya's metadata of one training, whose files may be written while it runs."""
 
     model: TrainedModel
     cached: CachedDataset

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
 
 from ....trainer.batches.class_captions import trigger_notes
 from ....trainer.batches.training_data import TrainingData
@@ -18,7 +17,7 @@ from ....trainer.runs.start_from import Start
 from .. import folders
 from ..model import clip as text
 from ..model import clip_training, frozen_weights, unet
-from ..model.host_types import ModelPatcher
+from ..model.host_types import Clip, ModelPatcher, Vae
 from ..model.trained_model import TrainedModel
 from ..previews.previewer import PreviewConfig
 
@@ -30,8 +29,8 @@ class Request:
     patcher: ModelPatcher
     cached: CachedDataset
     config: TrainConfig
-    clip: Any = None
-    vae: Any = None
+    clip: Clip | None = None
+    vae: Vae | None = None
     previews: PreviewConfig | None = None
     node_id: str | None = None
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -76,7 +75,7 @@ class Request:
         prediction = unet.prediction(self.patcher)
         return [
             *unet.notes(self.patcher),
-            *(unet.patch_notes(self.clip.patcher, "CLIP") if self.trains_text else ()),
+            *(unet.patch_notes(self.model.trained_clip.patcher, "CLIP") if self.trains_text else ()),
             *config.optimiser.notes(),
             *config.loss.notes(prediction),
             *config.speed.notes(compact=config.compact),
@@ -138,10 +137,10 @@ class Request:
 
 def preview_problem(*, clip: bool, vae: bool) -> str | None:
     """What previews are missing, given whether CLIP and VAE are connected; None when nothing."""
-    lacking = [name for name, there in (("CLIP", clip), ("VAE", vae)) if not there]
-    if not lacking:
+    missing = [name for name, there in (("CLIP", clip), ("VAE", vae)) if not there]
+    if not missing:
         return None
     return (
-        f"Previews need {' and '.join(lacking)} on Train: connect the checkpoint loader's output, "
+        f"Previews need {' and '.join(missing)} on Train: connect the checkpoint loader's output, "
         "or disconnect Preview Settings."
     )

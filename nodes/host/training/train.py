@@ -141,8 +141,9 @@ def _previewer(request: Request) -> Previewer | None:
     settings = request.previews
     if settings is None or not settings.wanted:
         return None
-    learns = request.trains_text
-    return Previewer(request.patcher, request.clip, request.vae, settings, learns=learns)
+    clip, vae = request.clip, request.vae
+    assert clip is not None and vae is not None  # Train refused the Queue else; see preview_problem
+    return Previewer(request.patcher, clip, vae, settings, learns=request.trains_text)
 
 
 def _data(request: Request, parts: Parts, texts: str, store: Store) -> _Data:

@@ -1,4 +1,4 @@
-"""WD14 Tag on a DATASET: what is remembered, and what must not be; images that fail on the way."""
+"""WD14 Tag on a DATASET: what is remembered, and what must not be; images that fail meanwhile."""
 
 import gc
 import logging

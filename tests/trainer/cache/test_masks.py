@@ -158,8 +158,8 @@ def test_batches_bring_the_masks_mirrored_with_their_pictures(root, store):
     data.masks = masks.cache_masks(cached, store)
     batch = data.load(items)
     plain = block_means(grey(8))
-    mirrored = block_means(grey(8)[:, ::-1])
-    torch.testing.assert_close(batch.mask, torch.stack([torch.ones(8, 8), plain, mirrored]))
+    flipped = block_means(grey(8)[:, ::-1])
+    torch.testing.assert_close(batch.mask, torch.stack([torch.ones(8, 8), plain, flipped]))
     last = list(batch.split(2))[1]
     assert torch.equal(last.mask, batch.mask[2:]) and torch.equal(last.latents, batch.latents[2:])
     assert batch.to(torch.device("meta")).mask.is_meta

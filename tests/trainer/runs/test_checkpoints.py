@@ -1,4 +1,4 @@
-"""Checkpoints on the way: which files, what is in them, and after a resume."""
+"""Checkpoints during training: which files, what is in them, and after a resume."""
 
 import contextlib
 import dataclasses

@@ -27,7 +27,7 @@ from pack.trainer.network.dropout import Dropout
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 from pack.trainer.training import cuda_graphs
-from pack.trainer.training.cuda_graphs import SHOWINGS, Graphs
+from pack.trainer.training.cuda_graphs import USES, Graphs
 from pack.trainer.training.gradients import Gradients, MicroBatch
 from pack.trainer.training.step import Draws
 
@@ -112,7 +112,7 @@ def test_the_numbers_are_those_of_plain_computing_to_the_bit():
         assert torch.equal(one.terms, other.terms) and torch.equal(one.samples, other.samples)
     assert torch.equal(plain.gradients, recorded.gradients) and plain.gradients.any()
     assert recorded.recorder.recorded == len(SHAPES)
-    assert recorded.recorder.replayed == len(SHAPES) * (6 - SHOWINGS)
+    assert recorded.recorder.replayed == len(SHAPES) * (6 - USES)
 
 
 def test_a_replay_runs_nothing_of_the_model():
@@ -123,7 +123,7 @@ def test_a_replay_runs_nothing_of_the_model():
             return lambda: results
 
     scene = Scene(Silent())
-    scene.run(*map(make_micro, range(SHOWINGS)))
+    scene.run(*map(make_micro, range(USES)))
     before = scene.calls
     scene.run(*map(make_micro, range(4)))
     assert scene.calls == before
@@ -131,14 +131,14 @@ def test_a_replay_runs_nothing_of_the_model():
 
 def test_what_is_rare_is_computed_as_usual():
     scene = Scene(Repeater())
-    scene.run(*(make_micro(0, tokens=n) for n in range(1, 9) for _ in range(SHOWINGS - 1)))
+    scene.run(*(make_micro(0, tokens=n) for n in range(1, 9) for _ in range(USES - 1)))
     assert scene.recorder.recorded == 0
 
 
 def test_there_are_never_too_many_recordings(caplog, monkeypatch):
     monkeypatch.setattr(cuda_graphs, "MOST", 2)
     scene = Scene(Repeater())
-    scene.run(*(make_micro(0, tokens=n) for n in range(4) for _ in range(SHOWINGS)))
+    scene.run(*(make_micro(0, tokens=n) for n in range(4) for _ in range(USES)))
     assert scene.recorder.recorded == 2
     assert caplog.text.count("different shapes") == 1
 
@@ -175,7 +175,7 @@ def test_a_cancel_while_recording_goes_on_to_whoever_asked():
 
 def test_an_error_of_the_work_itself_is_not_hidden():
     scene = Scene(Repeater())
-    scene.run(*map(make_micro, range(SHOWINGS - 1)))
+    scene.run(*map(make_micro, range(USES - 1)))
     scene.unet.out[2].forward = lambda x: 1 / 0
     with pytest.raises(ZeroDivisionError):
         scene.compute(make_micro(0))
@@ -254,7 +254,7 @@ def move_adapter(scene):
 def test_nothing_is_replayed_once_anything_has_moved(move):
     plain, scene = Scene(), Scene(Repeater())
     for one in (plain, scene):
-        one.run(*map(make_micro, range(SHOWINGS)))
+        one.run(*map(make_micro, range(USES)))
     move(scene)
     for one in (plain, scene):
         one.run(make_micro(4))
@@ -284,7 +284,7 @@ def test_gradients_that_an_optimiser_takes_away_are_put_back():
                 parameter.grad = None
             one.run(make_micro(step), make_micro(step + 9, preserves=True))
         assert torch.equal(plain.gradients, scene.gradients)
-    assert scene.recorder.replayed == 6 - SHOWINGS and scene.recorder.freed == 0
+    assert scene.recorder.replayed == 6 - USES and scene.recorder.freed == 0
 
 
 def test_the_log_says_once_what_is_recorded(caplog):

@@ -1,4 +1,4 @@
-"""The loss where a text encoder is trained: own answers and held-out images are told live texts too."""
+"""The loss where a text encoder is trained: own predictions and held-out images are told live texts too."""
 
 import dataclasses
 

@@ -9,7 +9,7 @@ from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Run
 from pack.tests.trainer.training.test_resume import in_pieces
 from pack.trainer.config.loss import LossConfig
-from pack.trainer.training.loss_by_timestep import BANDS, SHOWINGS, BandLosses, describe
+from pack.trainer.training.loss_by_timestep import BANDS, SAMPLES, BandLosses, describe
 from pack.trainer.training.step import draw, sample_losses
 
 
@@ -25,9 +25,9 @@ def test_a_showing_counts_in_the_band_of_its_timestep():
 
 def test_the_oldest_is_forgotten_and_what_is_not_finite_never_counts():
     bands = BandLosses(1000)
-    bands.add([0] * 2 * SHOWINGS, [float(n) for n in range(2 * SHOWINGS)])
+    bands.add([0] * 2 * SAMPLES, [float(n) for n in range(2 * SAMPLES)])
     bands.add([0, 0], [math.nan, math.inf])
-    assert bands.means()[0] == SHOWINGS + (SHOWINGS - 1) / 2
+    assert bands.means()[0] == SAMPLES + (SAMPLES - 1) / 2
 
 
 def test_odd_schedules_have_bands_too():

@@ -1,4 +1,4 @@
-"""Prior preservation: with regularisation images, with the model's own answers, and without images."""
+"""Prior preservation: with regularisation images, with the model's own predictions, and without images."""
 
 import dataclasses
 
