@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 
+import pytest
 from PIL import Image
 
 from pack.trainer.lora_files.file import read_lora
 
 
+@pytest.mark.slow
 def test_it_ends_with_three_files(root, tmp_path):
     command = [sys.executable, "-m", "demo.run", "--comfyui", os.environ["COMFYUI_PATH"]]
     command += ["--steps", "4", "--output", str(tmp_path / "out")]

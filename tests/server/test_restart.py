@@ -8,6 +8,8 @@ from pack.demo import base as demo_base
 from pack.demo import pictures
 from pack.tests.server import graphs
 
+pytestmark = pytest.mark.slow
+
 TRAIN = "LoraLoopTrain"
 PATIENCE = 300.0
 STEPS = graphs.STATE_STEPS + 15

@@ -14,6 +14,8 @@ from pack.demo import pictures
 from pack.demo.base import dataset_path
 from pack.tests.server import graphs
 
+pytestmark = pytest.mark.slow
+
 LONGEST = 400.0
 
 

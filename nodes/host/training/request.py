@@ -75,7 +75,11 @@ class Request:
         prediction = unet.prediction(self.patcher)
         return [
             *unet.notes(self.patcher),
-            *(unet.patch_notes(self.model.trained_clip.patcher, "CLIP") if self.trains_text else ()),
+            *(
+                unet.patch_notes(self.model.trained_clip.patcher, "CLIP")
+                if self.trains_text
+                else ()
+            ),
             *config.optimiser.notes(),
             *config.loss.notes(prediction),
             *config.speed.notes(compact=config.compact),
