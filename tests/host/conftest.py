@@ -98,8 +98,9 @@ def tiny(untouched) -> tiny_sdxl.Loaded:
     import torch
 
     shared = (untouched.clip.tokenizer, untouched.model.model.model_config)  # nobody changes them
-    with torch.inference_mode():
-        yield copy.deepcopy(untouched, {id(part): part for part in shared})
+    with torch.inference_mode():  # as ComfyUI loads
+        loaded = copy.deepcopy(untouched, {id(part): part for part in shared})
+    yield loaded
     comfy.model_management.unload_all_models()
 
 
