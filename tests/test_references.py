@@ -82,7 +82,7 @@ def tree():
 
 
 def broken_commands(text):
-    """Benchmarks that are named and are not there, or lack an option that they are given."""
+    """Benchmarks that are named and are not there, or are without an option that they are given."""
     found = []
     for name, rest in COMMAND.findall(text):
         script = ROOT / name.rstrip(".")

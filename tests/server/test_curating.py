@@ -62,7 +62,7 @@ def test_what_is_excluded_is_shown(server, object_info, flawed):
     assert "of 8 images kept" in report and "blurred.jpg" not in report
 
 
-def test_a_picture_edited_on_disk_is_measured_anew(server, object_info, flawed):
+def test_a_picture_edited_on_disk_is_measured_again(server, object_info, flawed):
     prompt = curated(object_info)
     server.run(prompt)
     with Image.open(flawed / "coffee.webp") as opened:

@@ -198,11 +198,9 @@ def test_what_the_checkpoint_is_loaded_with(tmp_path, tiny_checkpoint, monkeypat
     config = kohya_scene.write_config(tmp_path, tiny_checkpoint)
     lora = run(config)
     plain = Files(checkpoint=str(tiny_checkpoint))
-    mended = Files(
-        str(tiny_checkpoint), str(tiny_checkpoint), (str(lora),), (0.5,), predicts_v=True
-    )
+    fixed = Files(str(tiny_checkpoint), str(tiny_checkpoint), (str(lora),), (0.5,), predicts_v=True)
     with torch.inference_mode():
-        before, after = (from_config.load(files, "", (tmp_path,)) for files in (plain, mended))
+        before, after = (from_config.load(files, "", (tmp_path,)) for files in (plain, fixed))
     assert (unet.prediction(before.model), unet.prediction(after.model)) == ("epsilon", "v")
     assert not before.model.patches
     ((strength, *_),) = next(iter(after.model.patches.values()))

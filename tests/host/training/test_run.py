@@ -50,7 +50,7 @@ def test_the_same_run_comes_back_from_disk(tiny, cached, load_tiny, tiny_checkpo
         ),
     ],
 )
-def test_whatever_counts_trains_anew(tiny, cached, tmp_path, change):
+def test_whatever_counts_trains_again(tiny, cached, tmp_path, change):
     first, _ = train(tiny, cached)
     recipe = scene.config(steps=5 if change == "steps" else 4, rank=5 if change == "rank" else 4)
     if change == "seed":

@@ -18,7 +18,7 @@ ALL = np.ones(len(LISTED), np.float32)
 
 
 @pytest.mark.parametrize(
-    ("options", "mended", "script"),
+    ("options", "fixed", "script"),
     [
         ({}, ["long hair", "Solo", "||_||", "saber (fate)"],
              ["long hair", "Solo", "solo", "|| ||", "saber (fate)"]),
@@ -34,9 +34,9 @@ ALL = np.ones(len(LISTED), np.float32)
              ["long hair", "Solo", "solo", "|| ||", "saber, fate"]),
     ],
 )  # fmt: skip
-def test_what_is_meant_and_what_the_script_does(options, mended, script):
+def test_what_is_meant_and_what_the_script_does(options, fixed, script):
     options = {"character_threshold": 0.5, **options}
-    for kohya, expected in ((False, mended), (True, script)):
+    for kohya, expected in ((False, fixed), (True, script)):
         tags = select(ALL, LISTED, TagConfig(**options, kohya=kohya))
         assert [tag.name for tag in tags] == expected
 

@@ -37,7 +37,7 @@ def verdict(rgb):
 
 
 def scores(numbers, kinds, options):
-    """Precision and recall of saying that an image lacks colour, and the share of right kinds."""
+    """Precision and recall of saying that an image has no colour, and the share of right kinds."""
     said = [options.kind(pair) for pair in numbers]
     lacking = [kind is not None for kind in kinds]
     found = [kind is not None for kind in said]

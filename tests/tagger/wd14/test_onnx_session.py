@@ -67,9 +67,9 @@ def test_nothing_is_said_when_what_was_asked_for_ran(available, wanted, ran):
 @pytest.mark.parametrize(
     ("available", "wanted", "starts", "words"),
     [
-        ([CPU], "cuda", [CPU], [CUDA, "lacks", "onnxruntime-gpu"]),
-        ([CUDA, CPU], "directml", [CUDA, CPU], [DML, "lacks", "onnxruntime-directml"]),
-        ([CPU], "coreml", [CPU], [COREML, "lacks"]),
+        ([CPU], "cuda", [CPU], [CUDA, "does not have", "onnxruntime-gpu"]),
+        ([CUDA, CPU], "directml", [CUDA, CPU], [DML, "does not have", "onnxruntime-directml"]),
+        ([CPU], "coreml", [CPU], [COREML, "does not have"]),
         (ALL, "cuda", [DML, CPU], [CUDA, "could not be started"]),
         (ALL, "auto", [DML, CPU], [CUDA, "could not be started"]),
         (ALL, "auto", [CPU], [CUDA, "could not be started"]),

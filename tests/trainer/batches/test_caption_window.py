@@ -50,7 +50,7 @@ def run_through(data, config, texts):
     return encoded, fills
 
 
-def test_the_text_of_a_showing_is_the_seeds(data):
+def test_the_text_of_a_sample_is_the_seeds(data):
     first = texts_of(data, SHUFFLED)
     assert first == texts_of(data, SHUFFLED)
     assert first != texts_of(data, dataclasses.replace(SHUFFLED, seed=6))
@@ -60,7 +60,7 @@ def test_the_text_of_a_showing_is_the_seeds(data):
 
 
 def test_a_text_follows_from_the_epoch_and_the_sample_not_from_the_batches(data):
-    def by_showing(config):
+    def by_sample(config):
         steps = itertools.islice(data.steps(config), 24 // config.batch_size)
         return {
             (epoch, item.item_index, item.repeat): item.text
@@ -70,7 +70,7 @@ def test_a_text_follows_from_the_epoch_and_the_sample_not_from_the_batches(data)
         }
 
     alone = dataclasses.replace(SHUFFLED, batch_size=1)
-    assert by_showing(SHUFFLED) == by_showing(alone)
+    assert by_sample(SHUFFLED) == by_sample(alone)
 
 
 @pytest.mark.parametrize(("texts", "most"), [(1, 12), (5, 5), (1000, 1)])
@@ -129,9 +129,9 @@ def test_a_run_that_goes_on_encodes_from_there(data):
     window, encoded = CaptionWindow(data, SHUFFLED, start, texts=4), []
     assert window.end == start and window.is_due(start)
     window.fill(lambda text: (encoded.append(text), encode(text))[1])
-    showings = texts_of(data, SHUFFLED)[start : window.end]
-    assert len(showings) >= 1
-    assert encoded == list(dict.fromkeys(text for texts in showings for text in texts))
+    samples = texts_of(data, SHUFFLED)[start : window.end]
+    assert len(samples) >= 1
+    assert encoded == list(dict.fromkeys(text for texts in samples for text in texts))
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])

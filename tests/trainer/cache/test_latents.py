@@ -208,16 +208,16 @@ def test_kohya_takes_the_stored_size_and_its_crop(root, store):
     exif[0x0112] = 6
     Image.new("RGB", (128, 40)).save(root / "c.png", exif=exif)
     dataset = scan_folder(root)
-    mended = cache_latents(dataset, RECIPE, Encoder(), store).items[2]
+    fixed = cache_latents(dataset, RECIPE, Encoder(), store).items[2]
     kohya = cache_latents(dataset, dataclasses.replace(RECIPE, kohya=True), Encoder(), store).items[
         2
     ]
-    assert (mended.bucket, kohya.bucket) == ((32, 96), (96, 32))
-    assert (mended.conditioning.original_hw, kohya.conditioning.original_hw) == (
+    assert (fixed.bucket, kohya.bucket) == ((32, 96), (96, 32))
+    assert (fixed.conditioning.original_hw, kohya.conditioning.original_hw) == (
         (128, 40),
         (40, 128),
     )
-    assert (mended.conditioning.crop_tl, kohya.conditioning.crop_tl) == ((3, 0), (1, 0))
+    assert (fixed.conditioning.crop_tl, kohya.conditioning.crop_tl) == ((3, 0), (1, 0))
 
 
 def test_pictures_that_fit_no_bucket_are_all_named(root, store):

@@ -120,7 +120,7 @@ def test_only_a_fraction_of_warm_up_asks_for_the_number_of_steps(root, store):
     assert not needs(CaptionConfig(token_warmup_steps=5)) and not needs(None)
 
 
-def test_pictures_to_preserve_are_marked_down_to_every_showing(root, store):
+def test_pictures_to_preserve_are_marked_down_to_every_sample(root, store):
     """Through Dataset Options, a cache and an epoch: weight, role and target of each image's samples."""
     options = SubsetConfig(role="regularisation", loss_weight=0.25, preserve=True)
     dataset = merged([scan_folder(root), with_options(scan_folder(root), options)])

@@ -50,7 +50,7 @@ def test_a_file_changed_just_now_is_not_trusted(path, tmp_path):
         b'{"format":0}',
     ],
 )
-def test_a_damaged_index_is_made_anew(path, tmp_path, content):
+def test_a_damaged_index_is_made_again(path, tmp_path, content):
     path.parent.mkdir()
     path.write_bytes(content)
     assert FileIndex(path).lookup(tmp_path / "a.png", OLD) is None

@@ -163,7 +163,7 @@ def test_a_batch_that_was_loaded_with_its_texts_stays_as_it_is():
     assert with_texts(model_of(None), loaded) is loaded
 
 
-def test_each_showing_is_dropped_for_by_itself(encoder):
+def test_each_sample_is_dropped_for_by_itself(encoder):
     network, seen = Network(find_text_targets(ENCODERS, config())), []
 
     def encode(text):

@@ -13,7 +13,7 @@ from pack.trainer.training.loss_by_timestep import BANDS, SAMPLES, BandLosses, d
 from pack.trainer.training.step import draw, sample_losses
 
 
-def test_a_showing_counts_in_the_band_of_its_timestep():
+def test_a_sample_counts_in_the_band_of_its_timestep():
     bands = BandLosses(1000)
     assert all(math.isnan(mean) for mean in bands.means())
     bands.add([0, 249, 250, 999], [1.0, 3.0, 5.0, 7.0])
@@ -63,7 +63,7 @@ def test_events_carry_the_mean_loss_of_each_band(cached, micro_batch):
     assert bands == pytest.approx(expected, rel=1e-5, nan_ok=True)
 
 
-def test_a_run_in_pieces_knows_the_showings_before(cached, tmp_path):
+def test_a_run_in_pieces_knows_the_samples_before(cached, tmp_path):
     config = dataclasses.replace(CONFIG, steps=8)
     whole = Run(cached, config)
     whole.go()

@@ -165,7 +165,7 @@ def test_a_run_in_pieces_ends_alike(start, cached, tmp_path, stops):
         ({}, {"patience": 1}, 0, 3, 2),
         ({"patience": 3}, {"patience": 4}, 5, 7, 7),
         ({"every": 1}, {"every": 2}, None, 7, 7),
-        ({"every": 2}, {"every": 1}, 0, 7, 7),  # measurements lack: from the start
+        ({"every": 2}, {"every": 1}, 0, 7, 7),  # measurements are missing: from the start
         ({}, {"timesteps": 4}, 0, 7, 7),
         ({}, {"keep_best": True}, 5, 7, 7),  # the best will come again
         ({"patience": 3}, {"patience": 3, "keep_best": True}, 0, 5, 2),  # its best is not on disk
