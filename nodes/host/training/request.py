@@ -15,8 +15,8 @@ from ....trainer.network.adapters import check_installed
 from ....trainer.runs.continue_from import Origin, find_origin
 from ....trainer.runs.start_from import Start
 from .. import folders
-from ..model import clip as text
 from ..model import clip_training, frozen_weights, unet
+from ..model.clip import check_clip
 from ..model.host_types import Clip, ModelPatcher, Vae
 from ..model.trained_model import TrainedModel
 from ..previews.previewer import PreviewConfig
@@ -93,7 +93,7 @@ class Request:
         check_installed(self.config.lora.algorithm)
         frozen_weights.check(self.patcher, self.config.speed)
         if self.clip is not None:
-            text.check_clip(self.clip)
+            check_clip(self.clip)
         if self.trains_text:
             clip_training.check_text_training(self.clip, self.patcher)
         elif self.clip is None:
