@@ -76,7 +76,7 @@ def test_subset_goes_before_dataset_before_general_before_command_line():
 
 def test_without_the_tables_the_command_line_counts():
     config = imported(COMMAND_LINE + 'reg_data_dir = "reg"\n')
-    assert [plan.path for plan in config.folders] == ["pictures", "reg"]
+    assert [plan.path for plan in config.folders] == ["images", "reg"]
     assert all(plan.numbered for plan in config.folders)
     assert [plan.weight for plan in config.folders] == [1.0, 0.5]
     assert config.folders[0].captions.keep_tokens == 9
