@@ -22,7 +22,7 @@ from pack.trainer.training.step import Draws, sample_losses
 
 pytestmark = [pytest.mark.main_host, pytest.mark.slow]
 
-STEPS = 60
+STEPS = 36
 STRENGTHS = (0.0, 0.4, 0.8, 1.0)
 
 
