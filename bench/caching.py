@@ -106,18 +106,37 @@ def _earlier(commit: str, work: Path) -> Module:
     """Imports a module of the pack's trainer as it was at a commit."""
     from finding import ROOT
 
-    command = ["git", "archive", commit, "trainer"]
+    folders = subprocess.run(
+        ["git", "ls-tree", "--name-only", commit, "trainer", "base"],
+        cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
+    ).stdout.split()  # fmt: skip
+    command = ["git", "archive", commit, *folders]
     archive = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(work / "before", filter="data")
     package = types.ModuleType("before")
     package.__path__ = [str(work / "before")]
     sys.modules["before"] = package
-    return lambda name: import_module(f"before.trainer.{name}")
+    return partial(_module, "before")
 
 
-def _now(name: str) -> Any:
-    return import_module(f"pack.trainer.{name}")
+HOMES = {
+    "scan": "dataset.scan",
+    "images": "dataset.images",
+    "decoding": "cache.decoding",
+    "buckets": "sdxl.buckets",
+    "cache": "cache.latents",
+    "store": "files.store",
+}
+"""Where the modules lie; before there were packages they were side by side under these names."""
+
+
+def _module(package: str, name: str) -> Any:
+    is_flat = (Path(import_module(package).__path__[0]) / "trainer" / f"{name}.py").exists()
+    return import_module(f"{package}.trainer.{name if is_flat else HOMES[name]}")
+
+
+_now = partial(_module, "pack")
 
 
 class _Making:
@@ -157,10 +176,13 @@ class _Making:
         if threads:
             module("decoding").MAX_THREADS = threads
         shutil.rmtree(self.cache, ignore_errors=True)
-        settings = module("buckets").BucketConfig().at(self.resolution)
-        recipe = module("cache").LatentConfig(settings, "bench")
+        buckets, latents = module("buckets"), module("cache")
+        # The names before and after all of them were called *Config.
+        make_buckets = getattr(buckets, "BucketConfig", None) or buckets.BucketSettings
+        make_recipe = getattr(latents, "LatentConfig", None) or latents.LatentRecipe
+        recipe = make_recipe(make_buckets().at(self.resolution), "bench")
         store = module("store").Store(self.cache)
-        module("cache").cache_latents(dataset, recipe, encode, store, batch_size=batch_size)
+        latents.cache_latents(dataset, recipe, encode, store, batch_size=batch_size)
 
     def loop(self, vae: Vae, dataset: Any) -> None:
         """One image after the other in one thread, an .npz for each."""

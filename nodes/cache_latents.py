@@ -122,7 +122,7 @@ class CacheLatents(io.ComfyNode):
                 field(
                     io.Combo,
                     "caption_chunks",
-                    "How long captions are cut for the text encoders: as ComfyUI cuts prompts, or as "
+                    "How captions too long for one chunk are cut: as ComfyUI cuts prompts, or as "
                     "kohya does with max_token_length 75, 150 or 225.",
                     options=list(get_args(Chunks)),
                     default=AS_PROMPTS.chunks,

@@ -30,7 +30,7 @@ class DatasetOptions(io.ComfyNode):
             "DatasetOptions",
             display_name="Dataset Options",
             description="kohya's subset options for all folders of this dataset: put it behind a Load "
-            "Dataset and before Merge Datasets when folders shall be treated differently.",
+            "Dataset and before Merge Datasets when folders should be treated differently.",
             search_aliases=[
                 "subset options",
                 "repeats",
@@ -86,7 +86,7 @@ class DatasetOptions(io.ComfyNode):
                 setting(
                     SubsetConfig,
                     "preserve",
-                    "The model shall go on answering for these images as it does without the LoRA (kohya: "
+                    "The model should keep its own prediction for these images (kohya: "
                     "diff_output_preservation). For regularisation images.",
                     advanced=True,
                 ),

@@ -86,7 +86,7 @@ class ImportKohyaConfig(io.ComfyNode):
                 output(
                     CheckpointSettingsSocket,
                     "checkpoint settings",
-                    "intermediate LoRA files, for Train.",
+                    "Intermediate LoRA files, for Train.",
                 ),
                 output(
                     io.String,

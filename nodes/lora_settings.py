@@ -60,7 +60,7 @@ class LoraSettings(io.ComfyNode):
                 setting(
                     LoraConfig,
                     "conv_rank",
-                    "Also adapt 3x3 convolutions with this rank (kohya's conv_dim); 0 for not.",
+                    "Also adapt 3x3 convolutions with this rank (kohya's conv_dim); 0 turns it off.",
                     min=0,
                     max=1024,
                     advanced=True,
@@ -77,8 +77,8 @@ class LoraSettings(io.ComfyNode):
                 setting(
                     LoraConfig,
                     "rank_stabilised",
-                    "rsLoRA: scale by alpha / square root of rank. The file has the alpha that says so, "
-                    "and needs nothing special.",
+                    "rsLoRA: scale by alpha / square root of rank. The saved alpha includes it, "
+                    "so the file loads anywhere.",
                     advanced=True,
                 ),
                 setting(
@@ -130,7 +130,7 @@ class LoraSettings(io.ComfyNode):
                 field(
                     io.String,
                     "block_ranks",
-                    "kohya's block_dims: a rank for each of the 23 blocks, between commas. Empty: rank.",
+                    "kohya's block_dims: a rank for each of the 23 blocks, separated by commas. Empty: rank.",
                     default="",
                     advanced=True,
                 ),
@@ -158,7 +158,7 @@ class LoraSettings(io.ComfyNode):
                 field(
                     io.String,
                     "down_lr_weight",
-                    "Multipliers for the learning rates of the 9 input blocks between commas, or cosine, sine, "
+                    "Multipliers for the learning rates of the 9 input blocks, separated by commas, or cosine, sine, "
                     "linear, reverse_linear, zeros, such as sine+.25. At 0 there is no LoRA. Empty: 1.",
                     default="",
                     advanced=True,
@@ -173,14 +173,14 @@ class LoraSettings(io.ComfyNode):
                 field(
                     io.String,
                     "up_lr_weight",
-                    "The same for the 9 output blocks.",
+                    "Like down_lr_weight, for the 9 output blocks.",
                     default="",
                     advanced=True,
                 ),
                 field(
                     io.Float,
                     "block_lr_zero_threshold",
-                    "Factors up to this count as 0.",
+                    "Multipliers at or below this are treated as 0.",
                     default=0.0,
                     min=0.0,
                     max=1.0,

@@ -21,7 +21,7 @@ class LossSettings(io.ComfyNode):
             "LossSettings",
             display_name="Noise and Loss Settings",
             description="kohya's loss functions and weightings. Whether the model predicts noise "
-            "or v, and zero terminal SNR, are read from the MODEL.",
+            "or v is read from the MODEL, and so is zero terminal SNR unless it is set here.",
             search_aliases=["min snr", "noise offset", "huber"],
             inputs=[
                 setting(
@@ -74,7 +74,7 @@ class LossSettings(io.ComfyNode):
                 setting(
                     LossConfig,
                     "debiased",
-                    "Debiased estimation: weight 1 / sqrt(SNR).",
+                    "Debiased estimation: weight 1 / sqrt(SNR); for v-prediction 1 / (SNR + 1).",
                     advanced=True,
                 ),
                 setting(
@@ -120,7 +120,7 @@ class LossSettings(io.ComfyNode):
                 setting(
                     LossConfig,
                     "multires_discount",
-                    "How much weaker each coarser noise is than the one before.",
+                    "The strength of each coarser noise relative to the one before.",
                     min=0.01,
                     max=1.0,
                     step=0.01,
@@ -161,7 +161,7 @@ class LossSettings(io.ComfyNode):
                 setting(
                     LossConfig,
                     "masked",
-                    "Learn only what the masks show: files in a folder masks beside the images (white is "
+                    "Learn only what the masks show: files in a folder named masks beside the images (white is "
                     "learnt), else the images' own transparency (kohya: masked_loss, alpha_mask).",
                     advanced=True,
                 ),
@@ -169,7 +169,7 @@ class LossSettings(io.ComfyNode):
                     LossConfig,
                     "preservation",
                     "Keep what the model knows, without further images: for every image the caption "
-                    "without the trigger shall give what the model itself predicts. 1 is usual, 0 turns it "
+                    "without the trigger should still give the model's own prediction. 1 is usual, 0 turns it "
                     "off. Steps take about twice as long.",
                     min=0.0,
                     max=100.0,

@@ -59,7 +59,7 @@ class OptimiserSettings(io.ComfyNode):
                 setting(
                     OptimiserConfig,
                     "max_grad_norm",
-                    "Longer gradients are cut to this length; 0 for not.",
+                    "Longer gradients are cut to this length; 0 turns it off.",
                     min=0.0,
                     max=1000.0,
                     step=0.01,

@@ -12,7 +12,7 @@ from .sockets import SpeedSettingsSocket
 
 
 class SpeedSettings(io.ComfyNode):
-    """How a step is computed: speed and memory, not results."""
+    """How a step is computed; only frozen_weights changes results beyond rounding."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -33,7 +33,7 @@ class SpeedSettings(io.ComfyNode):
                     SpeedConfig,
                     "triton_kernels",
                     "Experimental: fewer passes over memory between the matrix products, where Triton "
-                    "is installed. The result is the same apart from rounding.",
+                    "is installed and compact of Train is on. The result is the same apart from rounding.",
                 ),
                 setting(
                     SpeedConfig,

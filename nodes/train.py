@@ -69,7 +69,7 @@ SETTINGS = (
     (
         CheckpointSettingsSocket,
         "checkpoint_settings",
-        "intermediate LoRA files; without it none are written.",
+        "Intermediate LoRA files; without it none are written.",
     ),
     (
         ValidationSettingsSocket,
@@ -114,8 +114,8 @@ class Train(io.ComfyNode):
                 setting(
                     TrainConfig,
                     "batch_size",
-                    "Images per step. When the memory does not hold them they are taken one by "
-                    "one, with the same result.",
+                    "Images per batch. When the memory does not hold them the batch is split into "
+                    "smaller parts, with the same result.",
                     min=1,
                     max=256,
                 ),
@@ -152,14 +152,14 @@ class Train(io.ComfyNode):
                 setting(
                     TrainConfig,
                     "epochs",
-                    "How often all images are seen, instead of steps; 0: steps counts.",
+                    "How often all images are seen, instead of steps; 0: steps applies.",
                     min=0,
                     max=1000000,
                 ),
                 field(
                     io.Boolean,
                     "continue_stopped",
-                    "After Stop and keep: off gives what was kept, on trains the remaining steps.",
+                    "After Stop and keep: off returns what was kept; on trains the remaining steps.",
                     default=False,
                     advanced=True,
                 ),
@@ -174,7 +174,8 @@ class Train(io.ComfyNode):
                 field(
                     RunSettingsSocket,
                     "run_settings",
-                    "From Import kohya Config: overrides the widgets from steps to checkpointing. "
+                    "From Import kohya Config: overrides steps, epochs, batch_size, accumulation, "
+                    "seed, checkpointing and compact. "
                     "Settings that are not connected come from it, too.",
                     optional=True,
                 ),
@@ -189,7 +190,7 @@ class Train(io.ComfyNode):
                     TrainConfig,
                     "compact",
                     "Experimental: keep 40 % less of the activations for backward, recomputing only "
-                    "what is cheap. The result is the same apart from rounding.",
+                    "what is cheap. The result is the same apart from rounding. For plain LoRA without dropouts.",
                     advanced=True,
                 ),
                 field(
@@ -250,7 +251,8 @@ class Train(io.ComfyNode):
         trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
         previews, seen = book.images(), read_seen(result.path.parent)
         previews = empty_image() if previews is None else previews
-        files = str(result.path), result.best or result.lora
+        best = result.lora if result.best is None else result.best
+        files = str(result.path), best
         outputs = result.lora, trained, result.loss_map(), previews, *files, *seen, trained_clip
         ui = {"images": book.results(), "text": [result.summary()]}
         return io.NodeOutput(*outputs, ui=ui)

@@ -1,4 +1,4 @@
-"""What the house looks like, read from the sources: who imports whom, sizes, names, versions."""
+"""What the house looks like, read from the sources: who imports whom, and versions."""
 
 import ast
 import re
@@ -29,7 +29,7 @@ OWN = {
 }
 """Which of the pack's folders a folder may import; the others are scripts."""
 
-FLOORS: dict[str, set[str]] = {
+TRAINER_PACKAGES: dict[str, set[str]] = {
     "files": set(),
     "sdxl": set(),
     "device": set(),
@@ -53,8 +53,8 @@ FLOORS: dict[str, set[str]] = {
 """The packages of `trainer` in the order in which data flows, and what each may import: these, and what
 these may import in turn."""
 
-ROOMS = {
-    "trainer": FLOORS,
+PACKAGES = {
+    "trainer": TRAINER_PACKAGES,
     "tagger": {"captions": set(), "wd14": {"captions"}, "images": {"captions", "wd14"}},
     "nodes/host": {
         "model": set(),
@@ -168,7 +168,7 @@ def below(rooms, room):
 
 def upward(path, found):
     """Whether an import leads from a room to one that does not stand below it."""
-    for folder, rooms in ROOMS.items():
+    for folder, rooms in PACKAGES.items():
         here = path.relative_to(ROOT).as_posix().removeprefix(f"{folder}/").split("/")[0]
         there = found.name.replace(".", "/").removeprefix(f"pack/{folder}/").split("/")[0]
         here = here.removesuffix(".py")
@@ -209,7 +209,7 @@ def test_the_walk_sees_an_import_upwards(place, text, is_upward):
 
 
 def test_the_table_names_every_package_and_stands_in_order():
-    for folder, rooms in ROOMS.items():
+    for folder, rooms in PACKAGES.items():
         packages = {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
         assert packages == {room for room in rooms if (ROOT / folder / room).is_dir()}, folder
         order = list(rooms)

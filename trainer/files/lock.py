@@ -41,7 +41,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     """Hold the folder, which is made, until the end of the block.
 
     On a drive that knows no locks this is only a warning: two trainings of one run are rarer than
-    such drives, and a lock that is a mere file would outlive a killed process.
+    such drives, and a lock that is a mere file would outlive a killed process. (Newer versions of
+    filelock use such a file themselves where the drive does not implement locks at all.)
 
     Raises:
         ValueError: somebody holds it, also this very process; says who.
