@@ -148,7 +148,7 @@ def timed(ways: Mapping[str, Timed], rounds: int, pictures: int) -> dict[str, An
             }
     sys.stdout.write(f"\n{pictures} images, medians of {rounds} rounds: wall clock, CPU time\n")
     for name, row in table.items():
-        cells = [f"{m['pictures per second']:8} /s  x{m['ratio']:<6}" for m in row.values()]
+        cells = [f"{m['images per second']:8} /s  x{m['ratio']:<6}" for m in row.values()]
         sys.stdout.write(f"  {name:28} {''.join(cells)}\n")
     sys.stdout.flush()
     return table
