@@ -21,6 +21,7 @@ def failed(folder):
     return [case.name for case in cases(folder) if not case.passed]
 
 
+@pytest.mark.slow
 def test_every_recorded_run_passes(golden):
     found = list(cases(golden))
     assert len(found) == 12 * 3 + 3 and all(case.passed for case in found)

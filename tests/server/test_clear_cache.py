@@ -4,6 +4,8 @@ import pytest
 
 from pack.tests.server import graphs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def prompt(request, example):

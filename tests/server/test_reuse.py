@@ -5,6 +5,8 @@ from PIL import Image
 
 from pack.tests.server import graphs
 
+pytestmark = pytest.mark.slow
+
 LOADER, TRAIN = "LoraLoopLoadDataset", "LoraLoopTrain"
 
 

@@ -1,8 +1,11 @@
 """What Train shows on a real server: previews at several strengths, and what the model saw."""
 
+import pytest
 from PIL import Image
 
 from pack.tests.server import graphs
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_grid_of_strengths_and_the_first_batch_come_out(server, example, dataset, object_info):

@@ -10,6 +10,8 @@ import pytest
 
 from pack.tests.server import graphs
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 120.0
 

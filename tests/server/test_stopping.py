@@ -8,6 +8,8 @@ from PIL import Image
 from pack.demo.server import NodeError
 from pack.tests.server import graphs
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60.0
 
 

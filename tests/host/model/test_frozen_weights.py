@@ -23,6 +23,8 @@ from pack.tests.host.training.test_kohya import SDXL
 from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 
+pytestmark = pytest.mark.slow
+
 GIB = 1024**3
 
 

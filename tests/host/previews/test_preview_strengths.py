@@ -19,6 +19,8 @@ from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"width": 64, "height": 64, "steps": 1}
 LEVELS = (0.0, 0.4, 0.6, 0.8, 1.0)
 

@@ -13,7 +13,7 @@ from pack.tests.host import scene
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.layers.recompute import Again
 
-pytestmark = pytest.mark.main_host
+pytestmark = [pytest.mark.main_host, pytest.mark.slow]
 
 
 def train(tiny, cached, recipe, **extra):

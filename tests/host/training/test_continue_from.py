@@ -7,7 +7,7 @@ from pack.nodes.host import folders
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 
-pytestmark = pytest.mark.main_host
+pytestmark = [pytest.mark.main_host, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.training.gradients import Gradients, MicroBatch
 from pack.trainer.training.step import Draws, Model
 
+pytestmark = pytest.mark.slow
+
 DEVICE = torch.device("meta")
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2"}
 """Operations that need to know values."""

@@ -9,6 +9,8 @@ from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.frozen import forward as frozen
 
+pytestmark = pytest.mark.slow
+
 
 def fail_in_forward(monkeypatch, error, *, in_preview=False, call=40):
     """Raise inside the UNet: its SiLU modules are called in every forward."""

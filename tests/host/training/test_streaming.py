@@ -17,7 +17,7 @@ from pack.trainer.device.copy_stream import InOrder
 from pack.trainer.frozen.streaming import Streamed, stream_units
 from pack.trainer.network.adapters import Lora
 
-pytestmark = pytest.mark.main_host
+pytestmark = [pytest.mark.main_host, pytest.mark.slow]
 
 STREAMED = SpeedConfig(stream_weights=True)
 PREVIEWS = PreviewConfig(("thing",), every=2, width=64, height=64, steps=1, strengths=(0.0, 1.0))

@@ -220,6 +220,7 @@ def race(folders, barrier, results):
 
 
 @needs_fork
+@pytest.mark.slow
 def test_of_those_who_race_for_what_a_killed_one_held_exactly_one_gets_it(
     tmp_path, holders, impatient
 ):
