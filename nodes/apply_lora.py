@@ -9,13 +9,13 @@ from torch import Tensor
 
 from .host.lora.apply import apply_lora
 from .host.model.host_types import Clip, ModelPatcher
-from .schema import field, node, output
+from .schema import Node, field, node, output
 from .sockets import LoraModelSocket
 
 STRENGTH = 0.8
 
 
-class ApplyLora(io.ComfyNode):
+class ApplyLora(Node):
     """Puts a LoRA from memory on a MODEL."""
 
     @classmethod

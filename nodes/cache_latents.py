@@ -12,11 +12,11 @@ from ..trainer.sdxl.buckets import BucketConfig, parse_resolutions
 from .host.dataset.cache import build_cache
 from .host.dataset.clear_cache import last_cleared
 from .host.model.host_types import Clip, Vae
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import BucketSettingsSocket, CacheSocket, DatasetSocket
 
 
-class CacheLatents(io.ComfyNode):
+class CacheLatents(Node):
     """Sorts images into aspect buckets and encodes them once."""
 
     @classmethod

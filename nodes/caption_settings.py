@@ -7,11 +7,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..trainer.config.captions import CaptionConfig
-from .schema import node, output, setting
+from .schema import Node, node, output, setting
 from .sockets import CaptionSettingsSocket
 
 
-class CaptionSettings(io.ComfyNode):
+class CaptionSettings(Node):
     """What a training step makes of a caption."""
 
     @classmethod

@@ -7,11 +7,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..trainer.config.checkpoints import CheckpointConfig
-from .schema import node, output, setting
+from .schema import Node, node, output, setting
 from .sockets import CheckpointSettingsSocket
 
 
-class CheckpointSettings(io.ComfyNode):
+class CheckpointSettings(Node):
     """When intermediate LoRA files are saved, and how many of them stay."""
 
     @classmethod

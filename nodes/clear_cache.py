@@ -8,10 +8,10 @@ from typing import Any
 from comfy_api.latest import io
 
 from .host.dataset.clear_cache import CLEARABLE, clear_cache
-from .schema import field, node, output
+from .schema import Node, field, node, output
 
 
-class ClearCache(io.ComfyNode):
+class ClearCache(Node):
     """Removes cached latents, captions, tags and measurements."""
 
     @classmethod

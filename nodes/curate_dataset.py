@@ -10,11 +10,11 @@ from ..tagger import CurateConfig
 from ..trainer.dataset.dataset import Dataset
 from ..trainer.sdxl.buckets import BucketConfig
 from .host.dataset.curate import curate_dataset
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import DatasetSocket
 
 
-class CurateDataset(io.ComfyNode):
+class CurateDataset(Node):
     """Finds the images that harm a training."""
 
     @classmethod

@@ -8,11 +8,11 @@ from torch import Tensor
 from ..trainer.dataset.save_images import dataset_of
 from .host import folders
 from .host.dataset.exchange import arrays_of
-from .schema import field, node, output
+from .schema import Node, field, node, output
 from .sockets import DatasetSocket
 
 
-class DatasetFromImages(io.ComfyNode):
+class DatasetFromImages(Node):
     """IMAGE and STRING lists as a dataset."""
 
     @classmethod

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..trainer.config.captions import CaptionConfig
 from ..trainer.dataset.dataset import Dataset, Interpolation
 from ..trainer.dataset.subsets import SubsetConfig, with_options
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import CaptionSettingsSocket, DatasetSocket
 
 UNCHANGED = "as Cache Latents"
@@ -21,7 +21,7 @@ FLIPS = {UNCHANGED: None, "on": True, "off": False}
 AUTOMATIC = "auto"
 
 
-class DatasetOptions(io.ComfyNode):
+class DatasetOptions(Node):
     """Options of one dataset that is then merged with others."""
 
     @classmethod

@@ -6,11 +6,11 @@ from comfy_api.latest import io
 
 from ..trainer.dataset.dataset import Dataset
 from .host.dataset.exchange import images_of
-from .schema import field, node, output
+from .schema import Node, field, node, output
 from .sockets import DatasetSocket
 
 
-class DatasetToImages(io.ComfyNode):
+class DatasetToImages(Node):
     """A dataset as IMAGE and STRING lists."""
 
     @classmethod

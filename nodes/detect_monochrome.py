@@ -9,11 +9,11 @@ from comfy_api.latest import io
 from ..tagger import MONOCHROME_POLICIES, MonochromeConfig, MonochromePolicy
 from ..trainer.dataset.dataset import Dataset
 from .host.dataset.monochrome import detect_monochrome
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import DatasetSocket
 
 
-class DetectMonochrome(io.ComfyNode):
+class DetectMonochrome(Node):
     """Finds greyscale and one-hue images."""
 
     @classmethod

@@ -6,11 +6,11 @@ from comfy_api.latest import io
 
 from ..trainer.dataset.dataset import Dataset
 from .host.dataset.exchange import export
-from .schema import field, node, output
+from .schema import Node, field, node, output
 from .sockets import DatasetSocket
 
 
-class ExportDataset(io.ComfyNode):
+class ExportDataset(Node):
     """A dataset as folders that kohya's scripts read."""
 
     @classmethod

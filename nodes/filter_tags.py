@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..tagger import FilterConfig, parse_list, parse_patterns, parse_replacements
 from ..trainer.dataset.dataset import Dataset
 from .host.dataset.filter_tags import filter_dataset
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import DatasetSocket
 
 PARSERS = {
@@ -22,7 +22,7 @@ PARSERS = {
 """What becomes of the widgets of text."""
 
 
-class FilterTags(io.ComfyNode):
+class FilterTags(Node):
     """Rules on tag captions."""
 
     @classmethod

@@ -7,11 +7,11 @@ from comfy_api.latest import io
 from ..tagger import IDENTITY_KINDS, IDENTITY_POLICIES, IdentityConfig, IdentityPolicy, parse_list
 from ..trainer.dataset.dataset import Dataset, Subset
 from .host.dataset.identity import identity_tags
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import DatasetSocket
 
 
-class IdentityTags(io.ComfyNode):
+class IdentityTags(Node):
     """Finds frequent tags of hair, eyes, body and accessories."""
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .host.dataset.kohya_import import ConfigSource, import_kohya, import_stamp
-from .schema import field, node, output
+from .schema import Node, field, node, output
 from .sockets import (
     BucketSettingsSocket,
     CaptionSettingsSocket,
@@ -21,7 +21,7 @@ from .sockets import (
 )
 
 
-class ImportKohyaConfig(io.ComfyNode):
+class ImportKohyaConfig(Node):
     """A config of kohya's trainer as our settings and dataset."""
 
     @classmethod

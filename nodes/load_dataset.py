@@ -8,11 +8,11 @@ from comfy_api.latest import io
 
 from .host.dataset.load import LoadConfig, folder_problem, folder_stamp, load_dataset
 from .host.model.vae import to_image
-from .schema import node, output, setting
+from .schema import Node, node, output, setting
 from .sockets import DatasetSocket
 
 
-class LoadDataset(io.ComfyNode):
+class LoadDataset(Node):
     """A folder of images and captions as a DATASET."""
 
     @classmethod
@@ -35,6 +35,7 @@ class LoadDataset(io.ComfyNode):
                     "folder",
                     "Folder of images (png, jpg, webp, bmp, avif) with .txt captions beside "
                     "them: a full path, or a folder below ComfyUI's input directory.",
+                    optional=False,
                 ),
                 setting(
                     LoadConfig,

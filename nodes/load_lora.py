@@ -5,11 +5,11 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .host.lora.load import load_lora, lora_names, lora_state
-from .schema import field, node, output
+from .schema import Node, field, node, output
 from .sockets import LoraModelSocket
 
 
-class LoadLora(io.ComfyNode):
+class LoadLora(Node):
     """Reads a LoRA file as a value, to go on training it."""
 
     @classmethod

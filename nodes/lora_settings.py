@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..trainer.config.lora import LoraConfig
 from ..trainer.sdxl.blocks import parse_alphas, parse_ranks, rate_weights
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import LoraSettingsSocket
 
 BY_BLOCK = {
@@ -20,7 +20,7 @@ BY_BLOCK = {
 """Inputs that hold 23 numbers as text."""
 
 
-class LoraSettings(io.ComfyNode):
+class LoraSettings(Node):
     """Size and scale of the LoRA."""
 
     @classmethod

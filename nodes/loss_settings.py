@@ -8,11 +8,11 @@ from comfy_api.latest import io
 
 from ..trainer.config.loss import LossConfig
 from ..trainer.sdxl.constants import TIMESTEPS
-from .schema import node, output, setting
+from .schema import Node, node, output, setting
 from .sockets import LossSettingsSocket
 
 
-class LossSettings(io.ComfyNode):
+class LossSettings(Node):
     """Noise, loss and its weighting."""
 
     @classmethod

@@ -6,11 +6,11 @@ from comfy_api.latest import io
 
 from ..trainer.dataset.dataset import Dataset
 from ..trainer.dataset.subsets import merged
-from .schema import field, node, output
+from .schema import Node, field, node, output
 from .sockets import DatasetSocket
 
 
-class MergeDatasets(io.ComfyNode):
+class MergeDatasets(Node):
     """Several datasets as one."""
 
     @classmethod

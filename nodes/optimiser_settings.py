@@ -8,11 +8,11 @@ from comfy_api.latest import io
 
 from ..trainer.config.optimiser import OptimiserConfig
 from ..trainer.config.optimisers import OptimiserType
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import OptimiserSettingsSocket
 
 
-class OptimiserSettings(io.ComfyNode):
+class OptimiserSettings(Node):
     """The optimiser and its learning rate over the steps."""
 
     @classmethod

@@ -9,11 +9,11 @@ from comfy_api.latest import io
 from ..trainer.runs.loss_plot import draw_loss
 from ..trainer.runs.measurement import Measurement
 from .host.model.vae import to_image
-from .schema import field, node, output
+from .schema import Node, field, node, output
 from .sockets import LossMapSocket
 
 
-class PlotLoss(io.ComfyNode):
+class PlotLoss(Node):
     """A plot of the training loss."""
 
     @classmethod

@@ -7,11 +7,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from .host.previews.previewer import PreviewConfig, parse_strengths, samplers, schedulers
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import PreviewSettingsSocket
 
 
-class PreviewNode(io.ComfyNode):
+class PreviewNode(Node):
     """What to sample while training."""
 
     @classmethod

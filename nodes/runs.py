@@ -9,10 +9,10 @@ from comfy_api.latest import io
 
 from ..trainer.runs.run_list import Pruning
 from .host.training.runs import ACTIONS, runs
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 
 
-class Runs(io.ComfyNode):
+class Runs(Node):
     """Lists, prunes and reports trainings."""
 
     @classmethod

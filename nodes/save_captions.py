@@ -7,11 +7,11 @@ from comfy_api.latest import io
 from ..trainer.dataset.caption_files import write_captions
 from ..trainer.dataset.dataset import Dataset
 from .host import folders
-from .schema import field, node, output
+from .schema import Node, field, node, output
 from .sockets import DatasetSocket
 
 
-class SaveCaptions(io.ComfyNode):
+class SaveCaptions(Node):
     """Writes the captions of a DATASET beside its images."""
 
     @classmethod

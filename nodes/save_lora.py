@@ -14,11 +14,11 @@ from ..trainer.lora_files.file import IfExists, save_user_lora
 from ..trainer.lora_files.formats import LoraFormat, in_format
 from .host import folders
 from .host.lora.save import file_metadata
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import LoraModelSocket
 
 
-class SaveLora(io.ComfyNode):
+class SaveLora(Node):
     """Writes a LoRA where ComfyUI lists it."""
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -12,6 +13,40 @@ from comfy_api.latest import io
 CATEGORY = "LoRA Loop"
 
 
+class Node(io.ComfyNode):
+    """A node that gives an input which is missing from a prompt its default.
+
+    ComfyUI refuses a prompt without a required input, and a prompt that somebody saved may be older
+    than the input. So an input with a default is optional, and ``execute`` gets the default.
+    """
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        own = cls.__dict__.get("execute")
+        if own is not None:
+            setattr(cls, "execute", classmethod(_filled(own.__func__)))  # noqa: B010 - not in stubs
+
+
+def _filled(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
+    """``execute`` with the schema's defaults for the inputs that it is called without."""
+    names = [*inspect.signature(execute).parameters][1:]
+
+    @functools.wraps(execute)
+    def filled(cls: type[Node], *values: Any, **named: Any) -> io.NodeOutput:
+        given = dict(zip(names, values)) | named  # noqa: B905 - as many names as values
+        return execute(cls, **(_defaults(cls) | given))
+
+    return filled
+
+
+def _defaults(cls: type[Node]) -> dict[str, Any]:
+    """The defaults of a node's inputs, in lists where the node takes every input as a list."""
+    schema = cls.define_schema()
+    defaults = {one.id: getattr(one, "default", None) for one in schema.inputs}
+    known = {name: value for name, value in defaults.items() if value is not None}
+    return {k: [v] for k, v in known.items()} if schema.is_input_list else known
+
+
 def node(node_id: str, **arguments: Any) -> io.Schema:
     """A Schema with the pack's id prefix and category."""
     schema = {"node_id": f"LoraLoop{node_id}", "category": CATEGORY, **arguments}
@@ -19,8 +54,13 @@ def node(node_id: str, **arguments: Any) -> io.Schema:
 
 
 def field(kind: type[io.ComfyTypeIO], name: str, tooltip: str, **arguments: Any) -> io.Input:
-    """An input of one of ComfyUI's types (io.Int, io.Model, a socket of ours ...)."""
-    return kind.Input(name, **_known(kind.Input, {"tooltip": tooltip, **arguments}))
+    """An input of one of ComfyUI's types (io.Int, io.Model, a socket of ours ...).
+
+    With a default it is optional: a prompt that somebody saved before the input existed still runs.
+    """
+    optional = "default" in arguments
+    arguments = {"tooltip": tooltip, "optional": optional, **arguments}
+    return kind.Input(name, **_known(kind.Input, arguments))
 
 
 def setting(config: type, name: str, tooltip: str, **arguments: Any) -> io.Input:

@@ -7,11 +7,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..trainer.config.speed import SpeedConfig
-from .schema import node, output, setting
+from .schema import Node, node, output, setting
 from .sockets import SpeedSettingsSocket
 
 
-class SpeedSettings(io.ComfyNode):
+class SpeedSettings(Node):
     """How a step is computed; only frozen_weights changes results beyond rounding."""
 
     @classmethod

@@ -21,11 +21,11 @@ from ..trainer.config.cache import CacheConfig
 from ..trainer.dataset.dataset import Dataset
 from .host.dataset.tag import model_names, tag_dataset
 from .host.model.host_types import Vae
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import BucketSettingsSocket, DatasetSocket
 
 
-class WD14Tag(io.ComfyNode):
+class WD14Tag(Node):
     """Tags images with a WD14 tagger."""
 
     @classmethod
@@ -143,7 +143,6 @@ class WD14Tag(io.ComfyNode):
                     "model_path",
                     "Instead of model: a tagger's folder or ONNX file, as a full path or below "
                     "models/wd14_tagger.",
-                    optional=True,
                     advanced=True,
                 ),
                 field(
@@ -151,7 +150,6 @@ class WD14Tag(io.ComfyNode):
                     "caption_separator",
                     "Stands between the tags of a caption, and between those of the lists here.",
                     default=SEPARATOR,
-                    optional=True,
                     advanced=True,
                 ),
                 setting(
@@ -159,7 +157,6 @@ class WD14Tag(io.ComfyNode):
                     "fast_decode",
                     "Decode large JPEGs at a fraction of their size: quicker, and a tag near its "
                     "threshold may come or go.",
-                    optional=True,
                     advanced=True,
                 ),
                 setting(
@@ -167,7 +164,6 @@ class WD14Tag(io.ComfyNode):
                     "quality",
                     "Where the quality tag (best quality ...) goes; taggers with tag_mapping.json "
                     "only, and the four below too.",
-                    optional=True,
                     advanced=True,
                 ),
                 setting(
@@ -177,7 +173,6 @@ class WD14Tag(io.ComfyNode):
                     min=0.0,
                     max=NEVER,
                     step=0.01,
-                    optional=True,
                     advanced=True,
                 ),
                 setting(
@@ -187,7 +182,6 @@ class WD14Tag(io.ComfyNode):
                     min=0.0,
                     max=NEVER,
                     step=0.01,
-                    optional=True,
                     advanced=True,
                 ),
                 setting(
@@ -197,7 +191,6 @@ class WD14Tag(io.ComfyNode):
                     min=0.0,
                     max=NEVER,
                     step=0.01,
-                    optional=True,
                     advanced=True,
                 ),
                 setting(
@@ -207,7 +200,6 @@ class WD14Tag(io.ComfyNode):
                     min=0.0,
                     max=NEVER,
                     step=0.01,
-                    optional=True,
                     advanced=True,
                 ),
                 field(

@@ -10,11 +10,11 @@ from ..trainer.dataset.dataset import Dataset
 from ..trainer.renaming.plan import Naming
 from ..trainer.renaming.tidy import MODES, Mode
 from .host.dataset.tidy import naming_problem, renaming_state, tidy_dataset
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import DatasetSocket
 
 
-class TidyDataset(io.ComfyNode):
+class TidyDataset(Node):
     """Gives the files of a DATASET running numbers."""
 
     @classmethod
@@ -61,7 +61,9 @@ class TidyDataset(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, prefix: str, start: int, digits: int) -> bool | str:
+    def validate_inputs(
+        cls, prefix: str = Naming.prefix, start: int = Naming.start, digits: int = Naming.digits
+    ) -> bool | str:
         return naming_problem(prefix, start, digits) or True
 
     @classmethod

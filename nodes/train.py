@@ -17,7 +17,7 @@ from .host.model.vae import empty_image
 from .host.training.first_step import read_seen
 from .host.training.request import Request, preview_problem
 from .host.training.train import train_lora
-from .schema import field, node, output, setting
+from .schema import Node, field, node, output, setting
 from .sockets import (
     CacheSocket,
     CaptionSettingsSocket,
@@ -79,7 +79,7 @@ SETTINGS = (
 )
 
 
-class Train(io.ComfyNode):
+class Train(Node):
     """Trains an SDXL LoRA on the MODEL that ComfyUI has loaded, in place."""
 
     @classmethod

@@ -7,11 +7,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..trainer.config.validation import ValidationConfig
-from .schema import node, output, setting
+from .schema import Node, node, output, setting
 from .sockets import ValidationSettingsSocket
 
 
-class ValidationSettings(io.ComfyNode):
+class ValidationSettings(Node):
     """Held-out images: how good the LoRA gets on them, when to stop, which step to keep."""
 
     @classmethod

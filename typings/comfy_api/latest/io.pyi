@@ -4,6 +4,8 @@ from enum import Enum
 from typing import Any
 
 class Input:
+    id: str
+
     def __init__(self, id: str, **arguments: Any) -> None: ...
 
 class Output:
@@ -38,6 +40,9 @@ class HiddenHolder:
     extra_pnginfo: dict[str, Any] | None
 
 class Schema:
+    inputs: list[Input]
+    is_input_list: bool
+
     def __init__(self, **arguments: Any) -> None: ...
 
 class NodeOutput:

@@ -1,0 +1,54 @@
+"""What saved workflows and prompts rely on of the nodes, as ComfyUI tells it to the browser.
+
+`python -m` knows no ComfyUI, so a release is frozen by the test: delete nothing of an old file, and
+write a new one with `freeze` when a version is released.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pack.nodes.extension import NODES
+
+FROZEN = Path(__file__).parent / "0.1.0.json"
+OF_THE_MACHINE = {"model", "sampler", "scheduler"}
+"""Choices that depend on the installed files or on ComfyUI's version."""
+
+
+def widgets(node: dict[str, Any]) -> list[str]:
+    """The names of a node's widgets in the browser's order, which is that of `widgets_values`."""
+    inputs = [*node["required"].items(), *node["optional"].items()]
+    return [name for name, spec in inputs if "default" in spec or "options" in spec]
+
+
+def described() -> dict[str, Any]:
+    """Every node by its id: inputs by group with type, default and choices; types of its outputs."""
+    return {node.define_schema().node_id: _node(node) for node in NODES}
+
+
+def freeze(path: Path = FROZEN) -> None:
+    """Write what the nodes are like now."""
+    text = json.dumps(described(), indent=1, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def _node(node: Any) -> dict[str, Any]:
+    types = node.INPUT_TYPES()
+    groups = {
+        group: {name: _input(name, *spec) for name, spec in types.get(group, {}).items()}
+        for group in ("required", "optional")
+    }
+    return {**groups, "outputs": [*node.RETURN_TYPES]}
+
+
+def _input(name: str, kind: Any, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    options = options or {}
+    choices = kind if isinstance(kind, list) else options.get("options")
+    described: dict[str, Any] = {"type": "COMBO" if isinstance(kind, list) else kind}
+    if "default" in options:
+        described["default"] = options["default"]
+    if choices is not None:
+        described["options"] = (
+            [] if name in OF_THE_MACHINE or "default" not in described else choices
+        )
+    return described

@@ -1,0 +1,76 @@
+"""Prompts and workflows that somebody saved go on running: what a released node has, it keeps."""
+
+import inspect
+import json
+
+import pytest
+
+from pack.nodes.extension import NODES
+from pack.tests.host.schema.frozen import FROZEN, described, widgets
+
+OLD = json.loads(FROZEN.read_text(encoding="utf-8"))
+NOW = described()
+BY_ID = {node.define_schema().node_id: node for node in NODES}
+NOTHING_TO_FALL_BACK_ON = {("LoraLoopLoadDataset", "folder"), ("LoraLoopLoadLora", "name")}
+
+of_old = pytest.mark.parametrize("name", OLD)
+of_now = pytest.mark.parametrize("name", NOW)
+
+
+def inputs(node):
+    return node["required"] | node["optional"]
+
+
+@of_old
+def test_no_input_of_an_old_prompt_is_gone_or_means_something_else(name):
+    old, now = inputs(OLD[name]), inputs(NOW[name])
+    assert {key: (spec["type"], spec.get("default")) for key, spec in old.items()} == {
+        key: (now[key]["type"], now[key].get("default")) for key in old
+    }
+    assert all(
+        set(spec.get("options", ())) <= set(now[key].get("options", ()))
+        for key, spec in old.items()
+    )
+
+
+@of_old
+def test_no_old_prompt_is_refused_for_an_input_that_it_does_not_have(name):
+    assert NOW[name]["required"].keys() <= OLD[name]["required"].keys()
+
+
+@of_old
+def test_new_widgets_come_after_the_old_ones(name):
+    """A workflow keeps the values of the widgets by their position."""
+    old = widgets(OLD[name])
+    assert widgets(NOW[name])[: len(old)] == old
+
+
+@of_old
+def test_outputs_keep_their_place(name):
+    old = OLD[name]["outputs"]
+    assert NOW[name]["outputs"][: len(old)] == old
+
+
+@of_now
+def test_an_input_with_a_default_may_be_missing(name):
+    needed = {key for key in NOW[name]["required"] if key in widgets(NOW[name])}
+    assert {(name, key) for key in needed} <= NOTHING_TO_FALL_BACK_ON
+
+
+@of_now
+def test_what_is_missing_gets_the_default(name):
+    node = BY_ID[name]
+    probe = type("Probe", (node,), {"execute": classmethod(lambda cls, **named: named)})
+    needed = dict.fromkeys(NOW[name]["required"], "given")
+    called = probe.execute(**needed)
+    defaults = {
+        key: spec["default"] for key, spec in inputs(NOW[name]).items() if "default" in spec
+    }
+    as_list = node.define_schema().is_input_list
+    assert called == {key: [v] if as_list else v for key, v in defaults.items()} | needed
+    inspect.signature(node.execute).bind(**called)
+
+
+def test_a_given_value_overrides_the_default():
+    [lora] = BY_ID["LoraLoopLoraSettings"].execute(rank=7)
+    assert (lora.rank, lora.alpha) == (7, 32.0)
