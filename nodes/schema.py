@@ -23,7 +23,7 @@ class Node(io.ComfyNode):
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         own = cls.__dict__.get("execute")
-        if own is not None:
+        if own is not None and not hasattr(own.__func__, "__wrapped__"):  # not in ComfyUI's copies
             setattr(cls, "execute", classmethod(_filled(own.__func__)))  # noqa: B010 - not in stubs
 
 

@@ -2,13 +2,14 @@
 
 import inspect
 import json
+from pathlib import Path
 
 import pytest
 
 from pack.nodes.extension import NODES
-from pack.tests.host.schema.frozen import FROZEN, described, widgets
+from pack.tests.host.frozen_schema import described, frozen, widgets
 
-OLD = json.loads(FROZEN.read_text(encoding="utf-8"))
+OLD = frozen()
 NOW = described()
 BY_ID = {node.define_schema().node_id: node for node in NODES}
 NOTHING_TO_FALL_BACK_ON = {("LoraLoopLoadDataset", "folder"), ("LoraLoopLoadLora", "name")}
@@ -74,3 +75,15 @@ def test_what_is_missing_gets_the_default(name):
 def test_a_given_value_overrides_the_default():
     [lora] = BY_ID["LoraLoopLoraSettings"].execute(rank=7)
     assert (lora.rank, lora.alpha) == (7, 32.0)
+
+
+@pytest.mark.main_host
+@pytest.mark.parametrize(
+    "path", (Path(__file__).parents[2] / "example_workflows").glob("*.json"), ids=lambda p: p.stem
+)
+def test_the_example_workflows_keep_a_value_for_every_widget(path):
+    """Other programs make prompts of them too, and not all of them know defaults."""
+    nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+    ours = [node for node in nodes if node["type"] in NOW]
+    kept = {node["type"]: len(node.get("widgets_values") or ()) for node in ours}
+    assert kept == {name: len(widgets(NOW[name])) for name in kept}
