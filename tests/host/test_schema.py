@@ -22,6 +22,11 @@ def inputs(node):
     return node["required"] | node["optional"]
 
 
+def as_in_the_browser(node):
+    """The names of a node's inputs as the browser saves them: sockets before widgets."""
+    return sorted(inputs(node), key=lambda name: name in widgets(node))
+
+
 @of_old
 def test_no_input_of_an_old_prompt_is_gone_or_means_something_else(name):
     old, now = inputs(OLD[name]), inputs(NOW[name])
@@ -81,9 +86,11 @@ def test_a_given_value_overrides_the_default():
 @pytest.mark.parametrize(
     "path", (Path(__file__).parents[2] / "example_workflows").glob("*.json"), ids=lambda p: p.stem
 )
-def test_the_example_workflows_keep_a_value_for_every_widget(path):
-    """Other programs make prompts of them too, and not all of them know defaults."""
+def test_the_example_workflows_keep_every_input_and_a_value_for_every_widget(path):
+    """Other programs make prompts of them too: not all know defaults, some go by the saved inputs."""
     nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
     ours = [node for node in nodes if node["type"] in NOW]
     kept = {node["type"]: len(node.get("widgets_values") or ()) for node in ours}
     assert kept == {name: len(widgets(NOW[name])) for name in kept}
+    named = {node["type"]: [slot["name"] for slot in node["inputs"]] for node in ours}
+    assert named == {name: as_in_the_browser(NOW[name]) for name in kept}
