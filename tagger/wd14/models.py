@@ -33,6 +33,8 @@ _PAIRS = (
     (MODEL_FILE, MAPPING_FILE),
 )
 
+_TOLD = 6  # names in a message
+
 # Names one entry of a folder on every system, and no hidden one.
 _PART = r"[^./\\:*?\"<>|\s][^/\\:*?\"<>|\x00-\x1f]*"
 # An entry, or one in a sub-folder: kohya's script puts owner/repository/folder into two.
@@ -104,8 +106,17 @@ def model_at(path: str | Path) -> ModelFiles:
         found = find_local(path, names[0]) if names else None
     if found is None:
         pairs = ", or ".join(f"{model} and {tags}" for model, tags in _PAIRS)
-        raise ValueError(f"{path} is no tagger; give a folder with {pairs}, or the ONNX file in it")
+        raise ValueError(
+            f"{path} is no tagger{_told(path)}; give a folder with {pairs}, or the ONNX file in it"
+        )
     return found
+
+
+def _told(path: Path) -> str:
+    """Which files a folder has instead, to be read after its name."""
+    names = sorted(one.name for one in path.iterdir()) if path.is_dir() else []
+    more = ", ..." if len(names) > _TOLD else ""
+    return f" (it has {', '.join(names[:_TOLD])}{more})" if names else ""
 
 
 def advice(folders: Sequence[str | Path], name: str) -> str:

@@ -9,38 +9,28 @@ from typing import TypeVar
 import numpy as np
 
 from ...base.read_ahead import in_order, thread_count
-from .labels import Labels, Layout
-from .onnx_session import Port, Session, runtime_errors
+from .family import FILES, recognised
+from .labels import Labels
+from .onnx_session import Session, runtime_errors
 from .preprocess import as_input, prepare
 
 T = TypeVar("T")
 Outcome = np.ndarray | ValueError
 """Of one image: what was asked for, or why it could not be read."""
 
-DEFAULT_SIDE = 448
 THREADS = 8
 _SLACK = 1e-3  # fp16 models round a little past 1
-_READS = {"csv": "[batch, side, side, 3]", "json": "[batch, 3, side, side]"}
-_FILES = {"csv": "selected_tags.csv", "json": "tag_mapping.json"}
 
 
 class Tagger:
     """A tagger (images in, one probability per label out) on a session that it is given."""
 
     def __init__(self, session: Session, labels: Labels) -> None:
-        port, output = session.get_inputs()[0], session.get_outputs()[0]
         self.session = session
         self.labels = labels
         self.provider: str = session.get_providers()[0]
-        self.input_size = _side(port, labels.layout)
-        self.fixed_batch = _known(port.shape[0])
-        self._input, self._half = port.name, port.type == "tensor(float16)"
-        outputs = _known(output.shape[-1]) if output.shape else None
-        if outputs not in (None, len(labels)):
-            raise ValueError(
-                f"the model gives {outputs} probabilities but its tag list names "
-                f"{len(labels)} tags; take the model and its {_FILES[labels.layout]} from one place"
-            )
+        self._reading = recognised(session, labels)
+        self.input_size, self.fixed_batch = self._reading.side, self._reading.batch
 
     def rows(
         self,
@@ -81,10 +71,10 @@ class Tagger:
         count = len(pixels)
         filled = [*pixels, *pixels[-1:] * ((self.fixed_batch or count) - count)]
         feed = as_input(filled, self.labels.layout)
-        if self._half:
+        if self._reading.half:
             feed = feed.astype(np.float16)
         try:
-            outputs = self.session.run(None, {self._input: feed})
+            outputs = self.session.run([self._reading.output], {self._reading.input: feed})
         except runtime_errors() as error:
             raise ValueError(
                 f"onnxruntime failed on {self.provider} with {len(filled)} images at a time: "
@@ -94,7 +84,7 @@ class Tagger:
         if result.shape != (count, len(self.labels)):
             raise ValueError(
                 f"the model gave {result.shape} for {count} images and {len(self.labels)} tags; "
-                f"take the model and its {_FILES[self.labels.layout]} from one place"
+                f"take the model and its {FILES[self.labels.layout]} from one place"
             )
         if self.labels.layout == "json":
             result = _sigmoid(result)
@@ -130,20 +120,3 @@ def _decoded(
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # exp of a large number is infinity, which gives 0
         return 1 / (1 + np.exp(-logits))
-
-
-def _side(port: Port, layout: Layout) -> int:
-    """The side of the square that the model reads; ValueError if its family reads otherwise."""
-    shape = list(port.shape)
-    if len(shape) == 4:
-        colours, *sides = [shape[i] for i in ((3, 1, 2) if layout == "csv" else (1, 2, 3))]
-        if _known(colours) in (None, 3) and _known(sides[0]) == _known(sides[1]):
-            return _known(sides[0]) or DEFAULT_SIDE
-    raise ValueError(
-        f"the model reads {shape}, a tagger with {_FILES[layout]} reads {_READS[layout]}; use one "
-        "of SmilingWolf's taggers, or the tag list that belongs to the model"
-    )
-
-
-def _known(size: int | str | None) -> int | None:
-    return size if isinstance(size, int) and size > 0 else None
