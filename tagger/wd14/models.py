@@ -107,16 +107,16 @@ def model_at(path: str | Path) -> ModelFiles:
     if found is None:
         pairs = ", or ".join(f"{model} and {tags}" for model, tags in _PAIRS)
         raise ValueError(
-            f"{path} is no tagger{_told(path)}; give a folder with {pairs}, or the ONNX file in it"
+            f"{path} is no tagger; give a folder with {pairs}, or the ONNX file in it{_told(path)}"
         )
     return found
 
 
 def _told(path: Path) -> str:
-    """Which files a folder has instead, to be read after its name."""
+    """Which files a folder has instead."""
     names = sorted(one.name for one in path.iterdir()) if path.is_dir() else []
     more = ", ..." if len(names) > _TOLD else ""
-    return f" (it has {', '.join(names[:_TOLD])}{more})" if names else ""
+    return f"; seen: {', '.join(names[:_TOLD])}{more}" if names else ""
 
 
 def advice(folders: Sequence[str | Path], name: str) -> str:
