@@ -10,10 +10,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...base.inside import inside
+from ...base.plain_names import plain_ending
 from ...base.shortened import in_sentence
 from ..files.atomic import write_atomically
 from .dataset import Dataset
-from .file_names import stem
+from .file_names import NO_TEXT, stem, suffix
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,27 @@ class CaptionReport:
         if self.backups:
             lines.append(_kept(self.backups))
         return "\n".join(lines)
+
+
+def caption_ending(text: str) -> str:
+    """What the names of caption files end with, with its dot.
+
+    Raises:
+        ValueError: it is no ending on every system, or that of files that are no text.
+    """
+    what = "be the ending of caption files"
+    ending = plain_ending(text if text[:1] in (".", "") else f".{text}", what)
+    _check_kind(ending)
+    return ending
+
+
+def _check_kind(name: str) -> None:
+    kind = suffix(f"a{name}")
+    if kind in NO_TEXT:
+        raise ValueError(
+            f"{name!r} cannot be the ending of caption files: {kind} files are images, programs, "
+            "settings or weights. .txt is usual."
+        )
 
 
 def caption_name(picture: str, extension: str, names: Collection[str]) -> str:
@@ -103,9 +126,11 @@ def write_captions(dataset: Dataset, backup_dir: Path) -> CaptionReport:
     ``backup_dir``, where a table says what came from where. A file is replaced whole or not at all.
 
     Raises:
-        ValueError: two images share a caption file and want different texts, or the copies cannot
-            be made: nothing is written. Or some files cannot be written: the others are.
+        ValueError: two images share a caption file and want different texts, one would not lie
+            beside its image, or the copies cannot be made: nothing is written. Or some files cannot
+            be written: the others are.
     """
+    homes = _homes(dataset)
     wanted = _wanted(dataset)
     stale = {path: data for path, data in wanted.items() if data is not None}
     try:
@@ -118,12 +143,27 @@ def write_captions(dataset: Dataset, backup_dir: Path) -> CaptionReport:
     failed: dict[Path, OSError] = {}
     for path, data in stale.items():
         try:
-            write_atomically(path, data, durable=True)
+            write_atomically(path, data, root=homes[path], durable=True)
         except OSError as error:
             failed[path] = error
     if failed:
         raise ValueError(_not_written(failed, len(stale), backups))
     return CaptionReport(tuple(stale), tuple(backups), len(wanted) - len(stale))
+
+
+def _homes(dataset: Dataset) -> dict[Path, Path]:
+    """Caption file to the folder that it lies in, which is that of its image and below its subset's."""
+    homes: dict[Path, Path] = {}
+    seen: set[tuple[Path, Path, Path]] = set()
+    for subset, sample in dataset.samples():
+        home, path = sample.path.parent, sample.caption_path
+        if (path.parent, home, subset.root) not in seen:  # links are slow to look up
+            inside(sample.path, subset.root)
+            inside(path, home)
+            seen.add((path.parent, home, subset.root))
+        _check_kind(path.name)
+        homes[path] = home
+    return homes
 
 
 def _wanted(dataset: Dataset) -> dict[Path, bytes | None]:
@@ -186,8 +226,9 @@ def _back_up(paths: list[Path], backup_dir: Path) -> list[Path]:
     }
     copies = {folder / homes[path.parent] / path.name: path for path in paths}
     for copy, path in copies.items():
-        write_atomically(copy, path.read_bytes())
+        write_atomically(copy, path.read_bytes(), root=backup_dir)
     table = {f"{copy.parent.name}/{copy.name}": str(path) for copy, path in copies.items()}
-    write_atomically(folder / BACKUP_TABLE, json.dumps(table, indent=1).encode("ascii"))
+    data = json.dumps(table, indent=1).encode("ascii")
+    write_atomically(folder / BACKUP_TABLE, data, root=backup_dir)
     log.info("Earlier captions kept: %d in %s", len(copies), folder)
     return list(copies)
