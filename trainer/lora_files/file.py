@@ -54,6 +54,9 @@ def write_lora(
     """
     dtype = _DTYPES[check_precision(precision)]
     cast = {key: value.to(dtype).contiguous() for key, value in sorted(tensors.items())}
+    metadata = {  # half a character of a broken text is no UTF-8
+        key: value.encode("utf-8", "replace").decode() for key, value in metadata.items()
+    }
     described = {**metadata, **_hashes(cast, metadata)}
     write_atomically(path, save(cast, described), root=root or path.parent)
     return path
