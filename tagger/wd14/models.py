@@ -81,6 +81,8 @@ def find_local(folder: str | Path, name: str) -> ModelFiles | None:
 def local_names(folder: str | Path) -> tuple[str, ...]:
     """Names of all complete models in the folder and its sub-folders, sorted."""
     folder = Path(folder)
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path's own fails for names that cannot be
+        return ()
     models = (path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}.onnx"))
     names = set()
     for path in models:

@@ -1,9 +1,9 @@
 """A ComfyUI's folders in a tree of their own, looked at before and after: what was written where."""
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
+from stat import S_ISREG
 from types import SimpleNamespace
 
 import folder_paths
@@ -71,24 +71,18 @@ class Tree:
     def pictures(self) -> Path:
         return self.root / "input" / "set"
 
-    def contents(self) -> dict[str, str]:
-        """Every entry below the root: a file's digest, a link's target."""
+    def contents(self) -> dict[str, tuple[int, ...]]:
+        """Every entry below the root: kind, size and time of a file, kind of anything else."""
         found = {}
         for folder, names, files in os.walk(self.root):
             for name in (*names, *files):
-                path = Path(folder, name)
-                place = path.relative_to(self.root).as_posix()
-                if path.is_symlink():
-                    found[place] = f"link {path.readlink()}"
-                else:
-                    found[place] = (
-                        hashlib.sha256(path.read_bytes()).hexdigest()
-                        if path.is_file()
-                        else "folder"
-                    )
+                stat = Path(folder, name).lstat()
+                is_file = S_ISREG(stat.st_mode)
+                state = (stat.st_mode, *((stat.st_size, stat.st_mtime_ns) if is_file else ()))
+                found[os.path.relpath(os.path.join(folder, name), self.root)] = state  # noqa: PTH118
         return found
 
-    def trespasses(self, before: dict[str, str]) -> list[str]:
+    def trespasses(self, before: dict[str, tuple[int, ...]]) -> list[str]:
         """What was made, changed or removed since where it may not be, or under a name that will not do."""
         after = self.contents()
         changed = [place for place in {*before, *after} if before.get(place) != after.get(place)]
@@ -100,6 +94,8 @@ class Tree:
             names = path.relative_to(next(home for home in OURS if path.is_relative_to(home))).parts
             hidden = path.suffix == ".safetensors" or names[-2:-1] == (".locks",)
             return not any(why_not_plain(name, hidden=hidden or name == ".locks") for name in names)
+        if path.is_relative_to("home/.cache"):  # ONNX Runtime's own
+            return True
         is_beside = path.parent in (Path("input/set"), Path("input/set") / MASK_FOLDER)
         stems = ("0", "1")
         return (
@@ -109,14 +105,16 @@ class Tree:
             and not why_not_plain(path.name)
         )
 
-    def restore(self, before: dict[str, str]) -> None:
+    def restore(self, before: dict[str, tuple[int, ...]]) -> None:
         """Take away what was made, and give captions their text again."""
         for path in (self.root / "output/lora_loop").iterdir():
             if path.name != "cache":  # what is measured is measured once
                 shutil.rmtree(path)
-        for place in self.contents().keys() - before.keys():
-            path = self.root / place
-            if path.is_file() and "cache" not in path.parts:
+        lost = self.root / "models", self.root / "input"
+        for path in [path for home in lost for path in home.rglob("*")]:
+            if path.relative_to(self.root).as_posix() in before:
+                continue
+            if path.is_file():
                 path.unlink()
         for number in range(2):
             (self.pictures / f"{number}.txt").write_text("old")
