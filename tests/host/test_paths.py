@@ -5,6 +5,7 @@ text becomes goes on to all who write: captions, exports, checkpoints, LoRAs.
 """
 
 import json
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -201,6 +202,7 @@ FORMS = {
 """Ways in which a config holds texts, and the keys of each."""
 
 
+@cache
 def _read(text):
     """What such a config could make paths of, read without its files; None if it is refused."""
 

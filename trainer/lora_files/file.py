@@ -22,6 +22,7 @@ GRAPH_KEYS = ("prompt", "workflow")
 """The graph that made the file, as ComfyUI writes it."""
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+_MOST = 999
 _LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
 
 
@@ -94,8 +95,8 @@ def save_user_lora(
     root = next((other for other in others if is_inside(target, other)), folder)
     inside(target, root)
     fresh = {key: value.to(_DTYPES[check_precision(precision)]) for key, value in lora.items()}
-    candidates = [target] + [target.with_stem(f"{target.stem}-{n}") for n in range(2, 1000)]
-    for path in candidates if if_exists == "number" else candidates[:1]:
+    for number in range(1, _MOST + 1):
+        path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
         if path.exists():
             if _same(path, fresh, metadata):
                 return path
@@ -103,7 +104,7 @@ def save_user_lora(
                 continue
             return _replace(path, lora, metadata, precision, root)
         return write_lora(path, lora, metadata, precision, root=root)
-    raise ValueError(f"There are already {len(candidates)} files named like {target}; clean up.")
+    raise ValueError(f"There are already {_MOST} files named like {target}; clean up.")
 
 
 def check_precision(precision: str) -> Precision:
