@@ -3,6 +3,7 @@
 import codecs
 import json
 import logging
+import os
 import re
 import secrets
 import time
@@ -23,6 +24,7 @@ BACKUP_TABLE = "restore.json"
 """In a backup folder: which copy came from which file."""
 
 _FACE_BOX_PARTS = 4
+_NAME_BYTES = 255  # of nearly all file systems
 _LINE_END = re.compile(r"\r\n|\r|\n")  # those of Python's text files, and no other characters
 _EDGES = re.compile(r"^[\s\ufeff]+|[\s\ufeff]+\Z")
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -162,6 +164,11 @@ def _homes(dataset: Dataset) -> dict[Path, Path]:
             inside(path, home)
             seen.add((path.parent, home, subset.root))
         _check_kind(path.name)
+        if len(os.fsencode(path.name)) > _NAME_BYTES:
+            raise ValueError(
+                f"{path.name[:60]}... is too long for the name of a caption file. Give the image a "
+                "shorter name and queue again; nothing was written."
+            )
         homes[path] = home
     return homes
 

@@ -195,17 +195,20 @@ def _all(journals: Path) -> Iterator[Renaming]:
             if content["format"] == _FORMAT:
                 folders = [Path(folder) for folder in content["folders"]]
                 moves = [_move(folders, *row) for row in content["files"]]
-                yield Renaming(path, content["stage"], content["mark"], moves)
+                yield Renaming(path, content["stage"], _one_name(content["mark"]), moves)
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             log.warning("The undo file %s is of no use: %s", path, error)
 
 
 def _move(folders: Sequence[Path], place: int, old: str, new: str, size: int) -> Move:
     """A move as it is written down; ValueError where what should be names are paths."""
-    for name in (old, new):
-        if Path(name).name != name:
-            raise ValueError(f"{name!r} is no name of a file")
-    return Move(folders[place], old, new, size)
+    return Move(folders[place], _one_name(old), _one_name(new), size)
+
+
+def _one_name(name: str) -> str:
+    if name in ("", "..") or Path(name).name != name:
+        raise ValueError(f"{name!r} is no name of a file")
+    return name
 
 
 def _rename(source: Path, target: Path) -> None:
