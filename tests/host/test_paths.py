@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pack.nodes.cache_latents import CacheLatents
 from pack.nodes.export_dataset import ExportDataset
 from pack.nodes.extension import NODES
+from pack.nodes.host import folders
 from pack.nodes.host.dataset.tagger_session import REGISTRY
 from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.nodes.save_captions import SaveCaptions
@@ -21,6 +21,7 @@ from pack.nodes.save_lora import SaveLora
 from pack.nodes.train import Train
 from pack.tests.host import watched_tree
 from pack.trainer.config.checkpoints import CheckpointConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.dataset.scan import scan_folder
 from pack.trainer.kohya import dataset as kohya_tables
@@ -29,6 +30,7 @@ from pack.trainer.kohya.config import Source, import_config
 from pack.trainer.kohya.toml import KNOWN
 from pack.trainer.lora_files.file import LoraModel
 from pack.trainer.runs.checkpoints import Checkpoints
+from pack.trainer.runs.continue_from import find_origin
 
 pytestmark = pytest.mark.main_host
 LORA = LoraModel({"lora_unet_input_blocks_4_1_proj_in.alpha": torch.ones(1)}, {})
@@ -44,8 +46,7 @@ def _texts():
 
 
 TEXTS = list(_texts())
-SLOW = {Train, CacheLatents}
-"""Nodes that need a model; see below."""
+NEED_A_MODEL = {Train}
 
 HARMLESS = "猫 😀 é"
 BASE = {"train_data_dir": "set", "network_train_unet_only": True, "caption_extension": ".txt"}
@@ -147,9 +148,15 @@ def test_the_lists_are_those_of_the_pack():
     assert {"caption_extension", "class_tokens", "image_dir"} <= set(SUBSET_KEYS)
 
 
+def test_a_text_of_train(tree):
+    assert [name for node, name in TEXTS if node in NEED_A_MODEL] == ["continue_from"]
+    config, runs = TrainConfig(), folders.runs_root()
+    _try(tree, lambda probe: [find_origin(runs, probe, config)])
+
+
 @pytest.mark.parametrize(
     ("node", "name"),
-    [(node, name) for node, name in TEXTS if node not in SLOW],
+    [(node, name) for node, name in TEXTS if node not in NEED_A_MODEL],
     ids=lambda part: part if isinstance(part, str) else part.__name__,
 )
 def test_a_text_of_a_node(tree, node, name):
