@@ -112,6 +112,6 @@ class SaveLora(Node):
         )
         path = save_user_lora(
             folders.loras_folder(), name, in_format(lora, format), metadata,
-            precision=precision, if_exists=if_exists,
+            precision=precision, if_exists=if_exists, others=folders.other_loras_folders(),
         )  # fmt: skip
         return io.NodeOutput(str(path), ui={"text": [f"saved {path}"]})

@@ -52,8 +52,13 @@ def renames_root() -> Path:
 
 
 def loras_folder() -> Path:
-    """The first folder that ComfyUI lists LoRAs from."""
+    """The first folder that ComfyUI lists LoRAs from, into which they are saved."""
     return Path(folder_paths.get_folder_paths("loras")[0])
+
+
+def other_loras_folders() -> list[Path]:
+    """The others that ComfyUI lists LoRAs from."""
+    return [Path(path) for path in folder_paths.get_folder_paths("loras")[1:]]
 
 
 def taggers_folder() -> Path:
@@ -95,14 +100,19 @@ def tagger_path(text: str) -> Path:
     Raises ValueError for a network or device path.
     """
     paths = [local_path(text.strip().strip('"'), base, "tagger") for base in tagger_folders()]
-    return next((path for path in paths if path.exists()), paths[0])
+    return next((path for path in paths if os.path.exists(path)), paths[0])  # noqa: PTH110 - as above
 
 
 def local_path(name: str, base: Path, what: str) -> Path:
     """The path that a user named; one that is not absolute lies below `base`.
 
-    Raises ValueError for a network or device path, in whichever way Windows lets it be written.
+    Raises ValueError for a network or device path, in whichever way Windows lets it be written, and
+    for what no path can hold.
     """
+    if "\0" in name:
+        raise ValueError(
+            f"The {what} {name!r} holds a zero byte, which no path can. Type it again."
+        )
     if name.replace("\\", "/").startswith("//"):
         raise ValueError(
             f"The {what} {name} is a network or device path, which a shared workflow may not open. "

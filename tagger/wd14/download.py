@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Protocol
 
+from ...base.inside import inside
 from .models import (
     MODEL_FILE,
     MODEL_NAMES,
@@ -89,7 +90,7 @@ def download(
             f"{name} is not among the taggers that can be downloaded ({', '.join(MODEL_NAMES)}); "
             f"put its {MODEL_FILE} and {TAGS_FILE} into {folder / name}"
         )
-    partial = folder / f".{name}.download"
+    partial = inside(folder / f".{name}.download", folder, follow=True)
     partial.mkdir(parents=True, exist_ok=True)
     transfer = _Transfer(source or Hub(), f"{OWNER}/{name}", partial)
     transfer.start()
@@ -124,7 +125,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _move(partial: Path, folder: Path, name: str) -> ModelFiles:
-    target = folder / name
+    target = inside(folder / name, folder, follow=True)
     target.mkdir(exist_ok=True)
     for file in (TAGS_FILE, MODEL_FILE):
         if not (partial / file).is_file() or not (partial / file).stat().st_size:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ...base.plain_names import why_not_plain
 
 DEFAULT_MODEL = "wd-swinv2-tagger-v3"
 MODEL_NAMES = (
@@ -33,12 +35,9 @@ _PAIRS = (
     (MODEL_FILE, MAPPING_FILE),
 )
 
+_MOST_PARTS = 2  # kohya's script puts owner/repository/folder into two
+_SHOWN = 60  # characters of a name in a message
 _TOLD = 6  # names in a message
-
-# Names one entry of a folder on every system, and no hidden one.
-_PART = r"[^./\\:*?\"<>|\s][^/\\:*?\"<>|\x00-\x1f]*"
-# An entry, or one in a sub-folder: kohya's script puts owner/repository/folder into two.
-_NAME = re.compile(rf"{_PART}(?:/{_PART})?")
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,18 @@ class ModelFiles:
 def short_name(name: str) -> str:
     """The model's name without its owner; ValueError unless it can only name a file in a folder."""
     short = name.strip().removeprefix(OWNER + "/")
-    if not _NAME.fullmatch(short):
+    if not _is_name(short):
         raise ValueError(
-            f"{name!r} is not the name of a tagger; use one such as {DEFAULT_MODEL} or the name of "
-            "a folder in the taggers folder"
+            f"{name[:_SHOWN]!r} is not the name of a tagger; use one such as {DEFAULT_MODEL} or the "
+            "name of a folder in the taggers folder"
         )
     return short
+
+
+def _is_name(name: str) -> bool:
+    """Whether it names an entry of a folder on every system, or one of a sub-folder."""
+    parts = name.split("/")
+    return len(parts) <= _MOST_PARTS and not any(map(why_not_plain, parts))
 
 
 def find_local(folder: str | Path, name: str) -> ModelFiles | None:
@@ -75,12 +80,14 @@ def find_local(folder: str | Path, name: str) -> ModelFiles | None:
 def local_names(folder: str | Path) -> tuple[str, ...]:
     """Names of all complete models in the folder and its sub-folders, sorted."""
     folder = Path(folder)
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path's own fails for names that cannot be
+        return ()
     models = (path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}.onnx"))
     names = set()
     for path in models:
         found = path.parent if _in_folder(path.parent) else path.with_suffix("")
         names.add(found.relative_to(folder).as_posix())
-    return tuple(sorted(n for n in names if _NAME.fullmatch(n) and find_local(folder, n)))
+    return tuple(sorted(n for n in names if _is_name(n) and find_local(folder, n)))
 
 
 def locate(folders: Sequence[str | Path], name: str) -> ModelFiles:
@@ -147,4 +154,4 @@ def _if_complete(files: ModelFiles) -> ModelFiles | None:
 
 
 def _filled(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
+    return os.path.isfile(path) and path.stat().st_size > 0  # noqa: PTH113 - Path's own fails for names that cannot be

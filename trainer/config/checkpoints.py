@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from ...base.config import Config, Problems
+from ...base.plain_names import plain_path
 
 Precision = Literal["fp16", "bf16", "fp32"]
 
-
-_RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
-"""Device names, which Windows takes for no file, whatever follows a dot."""
-
-
-_FORBIDDEN = set('<>:"|?*\\') | {chr(code) for code in range(32)}
+_LONGEST_ENDING = "-step00000000.safetensors"
 
 
 def check_name(name: str) -> str:
     """The name if it can be a file below a folder; raises ValueError saying what to change."""
-    parts = name.replace("\\", "/").split("/")
-    bad = any(not p.strip(" .") or p != p.strip() or set(p) & _FORBIDDEN for p in parts)
-    bad = bad or any(p.split(".")[0].strip().lower() in _RESERVED for p in parts)
-    if bad or Path(name).is_absolute():
-        raise ValueError(
-            f"{name!r} cannot be the name of a LoRA file. Use letters, digits, spaces, - and _; a / "
-            "puts it into a sub-folder of models/loras."
-        )
-    return "/".join(parts)
+    what = "be the name of a LoRA file"
+    return plain_path(name, what, ending=_LONGEST_ENDING, hidden=True)
 
 
 EPOCH_NAME, STEP_NAME = "epoch", "at"

@@ -3,6 +3,7 @@
 import codecs
 import json
 import logging
+import os
 import re
 import secrets
 import time
@@ -10,10 +11,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...base.inside import inside
+from ...base.plain_names import plain_ending
 from ...base.shortened import in_sentence
 from ..files.atomic import write_atomically
 from .dataset import Dataset
-from .file_names import stem
+from .file_names import NO_TEXT, stem, suffix
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +24,7 @@ BACKUP_TABLE = "restore.json"
 """In a backup folder: which copy came from which file."""
 
 _FACE_BOX_PARTS = 4
+_NAME_BYTES = 255  # of nearly all file systems
 _LINE_END = re.compile(r"\r\n|\r|\n")  # those of Python's text files, and no other characters
 _EDGES = re.compile(r"^[\s\ufeff]+|[\s\ufeff]+\Z")
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -40,6 +44,27 @@ class CaptionReport:
         if self.backups:
             lines.append(_kept(self.backups))
         return "\n".join(lines)
+
+
+def caption_ending(text: str) -> str:
+    """What the names of caption files end with, with its dot.
+
+    Raises:
+        ValueError: it is no ending on every system, or that of files that are no text.
+    """
+    what = "be the ending of caption files"
+    ending = plain_ending(text if text[:1] in (".", "") else f".{text}", what)
+    _check_kind(ending)
+    return ending
+
+
+def _check_kind(name: str) -> None:
+    kind = suffix(f"a{name}")
+    if kind in NO_TEXT:
+        raise ValueError(
+            f"{name!r} cannot be the ending of caption files: {kind} files are images, programs, "
+            "settings or weights. .txt is usual."
+        )
 
 
 def caption_name(picture: str, extension: str, names: Collection[str]) -> str:
@@ -103,9 +128,11 @@ def write_captions(dataset: Dataset, backup_dir: Path) -> CaptionReport:
     ``backup_dir``, where a table says what came from where. A file is replaced whole or not at all.
 
     Raises:
-        ValueError: two images share a caption file and want different texts, or the copies cannot
-            be made: nothing is written. Or some files cannot be written: the others are.
+        ValueError: two images share a caption file and want different texts, one would not lie
+            beside its image, or the copies cannot be made: nothing is written. Or some files cannot
+            be written: the others are.
     """
+    homes = _homes(dataset)
     wanted = _wanted(dataset)
     stale = {path: data for path, data in wanted.items() if data is not None}
     try:
@@ -118,12 +145,32 @@ def write_captions(dataset: Dataset, backup_dir: Path) -> CaptionReport:
     failed: dict[Path, OSError] = {}
     for path, data in stale.items():
         try:
-            write_atomically(path, data, durable=True)
+            write_atomically(path, data, root=homes[path], durable=True)
         except OSError as error:
             failed[path] = error
     if failed:
         raise ValueError(_not_written(failed, len(stale), backups))
     return CaptionReport(tuple(stale), tuple(backups), len(wanted) - len(stale))
+
+
+def _homes(dataset: Dataset) -> dict[Path, Path]:
+    """Caption file to the folder that it lies in, which is that of its image and below its subset's."""
+    homes: dict[Path, Path] = {}
+    seen: set[tuple[Path, Path, Path]] = set()
+    for subset, sample in dataset.samples():
+        home, path = sample.path.parent, sample.caption_path
+        if (path.parent, home, subset.root) not in seen:  # links are slow to look up
+            inside(sample.path, subset.root)
+            inside(path, home)
+            seen.add((path.parent, home, subset.root))
+        _check_kind(path.name)
+        if len(os.fsencode(path.name)) > _NAME_BYTES:
+            raise ValueError(
+                f"{path.name[:60]}... is too long for the name of a caption file. Give the image a "
+                "shorter name and queue again; nothing was written."
+            )
+        homes[path] = home
+    return homes
 
 
 def _wanted(dataset: Dataset) -> dict[Path, bytes | None]:
@@ -186,8 +233,9 @@ def _back_up(paths: list[Path], backup_dir: Path) -> list[Path]:
     }
     copies = {folder / homes[path.parent] / path.name: path for path in paths}
     for copy, path in copies.items():
-        write_atomically(copy, path.read_bytes())
+        write_atomically(copy, path.read_bytes(), root=backup_dir)
     table = {f"{copy.parent.name}/{copy.name}": str(path) for copy, path in copies.items()}
-    write_atomically(folder / BACKUP_TABLE, json.dumps(table, indent=1).encode("ascii"))
+    data = json.dumps(table, indent=1).encode("ascii")
+    write_atomically(folder / BACKUP_TABLE, data, root=backup_dir)
     log.info("Earlier captions kept: %d in %s", len(copies), folder)
     return list(copies)

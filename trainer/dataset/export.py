@@ -1,12 +1,15 @@
 """A dataset written as a folder of kohya's layout: ``img/10_name`` and ``reg/1_name`` with captions."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...base.inside import inside
+from ...base.plain_names import LONGEST, nearest_plain_name, plain_name
 from ..files.atomic import write_atomically
 from .dataset import Dataset, Sample, Subset
 from .folders import MASK_FOLDER
@@ -47,16 +50,15 @@ def export_kohya(
     """
     if not dataset.image_count:
         raise ValueError("The dataset has no images to export.")
-    if not name.strip(" .") or any(letter in '<>:"/\\|?*' for letter in name):
-        raise ValueError(f"{name!r} cannot name a folder; use letters, digits, spaces, - and _.")
+    name = plain_name(name.strip(" "), "name a folder")
     check_unchanged(dataset)
-    target, is_there = _place(root, name.strip(), dataset.fingerprint())
+    target, is_there = _place(root, name, dataset.fingerprint())
     if not is_there:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".export-") as unfinished:
             made = Path(unfinished) / "export"
             _write(dataset, made, on_picture)
-            made.rename(target)
+            made.rename(inside(target, root))
     return Exported(target, dataset.image_count, not is_there, _lost(dataset))
 
 
@@ -79,7 +81,7 @@ def _write(dataset: Dataset, folder: Path, on_picture: Callable[[int], None] | N
     taken: dict[Path, set[str]] = {}
     done = 0
     for subset in dataset.subsets:
-        home = folder / ("reg" if subset.is_reg else "img") / _folder_name(subset)
+        home = inside(folder / ("reg" if subset.is_reg else "img") / _folder_name(subset), folder)
         home.mkdir(parents=True, exist_ok=True)
         names = taken.setdefault(home, set())
         for sample in subset.samples:
@@ -88,12 +90,15 @@ def _write(dataset: Dataset, folder: Path, on_picture: Callable[[int], None] | N
             if on_picture is not None:
                 on_picture(done)
     manifest = {"fingerprint": dataset.fingerprint()}
-    write_atomically(folder / MANIFEST, json.dumps(manifest).encode("ascii"))
+    write_atomically(folder / MANIFEST, json.dumps(manifest).encode("ascii"), root=folder)
 
 
 def _folder_name(subset: Subset) -> str:
-    """kohya's ``<repeats>_<class tokens>``; the folder's own name where it has no class tokens."""
-    return f"{subset.repeats}_{subset.class_tokens or subset.name}"
+    """kohya's ``<repeats>_<class tokens>``; the folder's own name where it has no class tokens.
+
+    Class tokens are words, and the name of a sub-folder is its path: what no name can hold becomes `_`.
+    """
+    return nearest_plain_name(f"{subset.repeats}_{subset.class_tokens or subset.name}")
 
 
 def _free_stem(stem: str, taken: set[str]) -> str:
@@ -101,18 +106,19 @@ def _free_stem(stem: str, taken: set[str]) -> str:
     number, free = 1, stem
     while free.casefold() in taken:
         number += 1
-        free = f"{stem}_{number}"
+        free = f"{os.fsencode(stem)[:LONGEST].decode('utf-8', 'ignore')}_{number}"
     taken.add(free.casefold())
     return free
 
 
 def _write_sample(sample: Sample, home: Path, stem: str) -> None:
-    shutil.copyfile(sample.path, home / (stem + sample.path.suffix))
+    shutil.copyfile(sample.path, inside(home / (stem + sample.path.suffix), home))
     # Written for an empty caption too: without a file kohya takes the folder's class tokens.
     (home / f"{stem}.txt").write_text(sample.caption + "\n", encoding="utf-8", newline="\n")
     if sample.mask is not None:
         (home / MASK_FOLDER).mkdir(exist_ok=True)
-        shutil.copyfile(sample.mask, home / MASK_FOLDER / (stem + sample.mask.suffix))
+        mask = home / MASK_FOLDER / (stem + sample.mask.suffix)
+        shutil.copyfile(sample.mask, inside(mask, home))
 
 
 def _lost(dataset: Dataset) -> tuple[str, ...]:

@@ -24,6 +24,22 @@ _UNREAD = {
     ".arw", ".cr2", ".cr3", ".dng", ".nef",
 } - SUFFIXES  # fmt: skip
 
+_PROGRAMS = {
+    ".app", ".bash", ".bat", ".class", ".cmd", ".com", ".command", ".cpl", ".csh", ".dll", ".dylib", ".exe",
+    ".fish", ".hta", ".htm", ".html", ".jar", ".js", ".jsx", ".lua", ".mht", ".mhtml", ".mjs", ".cjs", ".msi",
+    ".php", ".pif", ".pl", ".ps1", ".psd1", ".psm1", ".pth", ".py", ".pyc", ".pyd", ".pyi", ".pyo", ".pyw",
+    ".pyz", ".rb", ".scr", ".sh", ".so", ".ts", ".vbe", ".vbs", ".wasm", ".wsf", ".wsh", ".xhtml", ".zsh",
+}  # fmt: skip
+_SETTINGS = {
+    ".cfg", ".conf", ".desktop", ".env", ".inf", ".ini", ".lnk", ".plist", ".reg", ".service", ".toml", ".url",
+    ".yaml", ".yml",
+}  # fmt: skip
+_WEIGHTS = {
+    ".bin", ".ckpt", ".gguf", ".npy", ".npz", ".onnx", ".pickle", ".pkl", ".pt", ".safetensors", ".sft",
+}  # fmt: skip
+NO_TEXT = SUFFIXES | _UNREAD | _PROGRAMS | _SETTINGS | _WEIGHTS
+"""Endings that no caption file has: its text would be run, obeyed or taken for an image."""
+
 
 def stem(name: str) -> str:
     """A file's name without its ending."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ...base.plain_names import plain_name
 from ..files.atomic import write_atomically
 from ..files.digests import bytes_digest
 from ..files.index import FileStamp
@@ -29,8 +30,10 @@ def dataset_of(
     written once. One caption stands for all images, none for empty captions.
 
     Raises:
-        ValueError: there are no images, or captions of another number.
+        ValueError: there are no images, captions of another number, or ``name`` is no name.
     """
+    if name:  # Export Dataset makes a folder of it
+        plain_name(name, "name a folder")
     shown = list(pictures)
     if not shown:
         raise ValueError("There are no images. Connect an IMAGE output that has some.")
@@ -52,7 +55,7 @@ def _sample(array: np.ndarray, caption: str, folder: Path) -> Sample:
     digest = bytes_digest(buffer.getvalue())
     path = folder / f"{digest}.png"
     if not path.exists():
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, buffer.getvalue(), root=folder)
     return Sample(
         path=path,
         size=(width, height),

@@ -12,7 +12,7 @@ from ...base.read_ahead import in_order, thread_count
 from ..files.digests import bytes_digest
 from ..files.index import FileFacts, FileIndex, FileStamp
 from . import images
-from .caption_files import caption_name, read_caption
+from .caption_files import caption_ending, caption_name, read_caption
 from .dataset import Dataset, Problem, Sample, Subset
 from .file_names import same_name, stem
 from .folders import (
@@ -68,11 +68,12 @@ def scan_folder(
     Files that cannot be used are listed in ``problems``.
 
     Raises:
-        ValueError: a folder is missing or has no usable image, or ``repeats`` is below 1.
+        ValueError: a folder is missing or has no usable image, ``repeats`` is below 1, or
+            ``caption_extension`` is no ending of texts.
     """
     if repeats < 1:
         raise ValueError(f"Repeats must be at least 1, got {repeats}.")
-    extension = caption_extension if caption_extension[:1] == "." else f".{caption_extension}"
+    extension = caption_ending(caption_extension)
     index = index if index is not None else FileIndex(None)
     options = _Options(extension, all_lines, default_caption, index)
     subsets: list[Subset] = []

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all, and only below the folder that is meant."""
 
 import os
 import secrets
@@ -6,22 +6,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ...base.inside import inside
+
 PARTIALS = ".*.tmp"
 """Pattern of what a killed process leaves half-written in a folder."""
 
 
 @contextmanager
-def partial_file(folder: Path) -> Iterator[Path]:
-    """A path in ``folder``, which is made, to write to; rename it in the block, or it is removed."""
-    folder.mkdir(parents=True, exist_ok=True)
+def partial_file(folder: Path, *, root: Path) -> Iterator[Path]:
+    """A path in ``folder``, which is made, to write to; rename it in the block, or it is removed.
+
+    Raises:
+        OutsideError: ``folder``, its links resolved, does not lie below ``root``; nothing is made.
+    """
     partial = folder / f".{secrets.token_hex(8)}.tmp"  # short: the name may be at the limit
+    inside(partial, root)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
+def write_atomically(path: Path, data: bytes, *, root: Path, durable: bool = False) -> None:
     """Replace the file at ``path`` by one with ``data``; its folder is made. A reader never sees a part.
 
     With ``durable`` the bytes are on the disk before they get the name, so that not even a power cut
@@ -29,8 +36,10 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
 
     Raises:
         OSError: the file cannot be written; what was there stays.
+        OutsideError: ``path``, its links resolved, does not lie below ``root``; nothing is made.
     """
-    with partial_file(path.parent) as partial:
+    inside(path, root)
+    with partial_file(path.parent, root=root) as partial:
         partial.write_bytes(data)
         if durable:
             with partial.open("rb+") as file:

@@ -136,7 +136,8 @@ class FileIndex:
             folders = {folder: entries for folder, entries in self._table().items() if entries}
             content = {"format": _FORMAT, "saved": time.time(), "folders": folders}
             try:
-                write_atomically(self.path, json.dumps(content).encode("ascii"))
+                data = json.dumps(content).encode("ascii")
+                write_atomically(self.path, data, root=self.path.parent)
                 self._changed = False
             except OSError as error:
                 log.warning("The file index %s could not be written: %s", self.path, error)

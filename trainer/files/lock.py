@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ...base.inside import inside
 from .atomic import write_atomically
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = _lock_file(folder)
+    path = inside(_lock_file(folder), folder.parent, follow=True)
     path.parent.mkdir(exist_ok=True)
     lock = FileLock(path)  # a new one each time: one and the same can be taken twice
     try:
@@ -101,7 +102,7 @@ def _is_unsupported(error: Exception) -> bool:
 def _sign(folder: Path) -> None:
     since = time.strftime("%Y-%m-%d %H:%M")
     holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
-    write_atomically(folder / NAME, json.dumps(holder).encode("ascii"))
+    write_atomically(folder / NAME, json.dumps(holder).encode("ascii"), root=folder)
 
 
 def _holder(folder: Path) -> str:

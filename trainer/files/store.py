@@ -96,6 +96,7 @@ class Store:
 
         Raises:
             OSError: the folder cannot be written; says what to do.
+            OutsideError: a link in it leads elsewhere.
         """
         path = self.path(kind, key)
         owned = {  # storages of their own: the format has no views
@@ -105,7 +106,8 @@ class Store:
         data = save_tensors(owned, {**(metadata or {}), "checksum": _BLANK.decode()})
         found, digits = _checksum(data)
         try:
-            write_atomically(path, data[: digits.start] + found + data[digits.stop :])
+            whole = data[: digits.start] + found + data[digits.stop :]
+            write_atomically(path, whole, root=self.root)
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -187,7 +189,7 @@ def _stamp(path: Path | str) -> FileStamp | None:
 def _folders(parent: Path | str) -> list[os.DirEntry[str]]:
     if not os.path.isdir(parent):  # noqa: PTH112
         return []
-    return [entry for entry in os.scandir(parent) if entry.is_dir()]
+    return [entry for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]
 
 
 def _checksum(data: bytes) -> tuple[bytes, slice]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ...base.config import Problems
 from ..config.captions import CaptionConfig
+from ..dataset.caption_files import caption_ending
 from ..dataset.dataset import Interpolation
 from ..sdxl.buckets import BucketConfig
 from .arguments import BUCKETS, CAPTIONS, HONOURED, Key
@@ -175,7 +176,7 @@ def _plan(
         numbered=False,
         repeats=find("num_repeats"),
         class_tokens=find("class_tokens"),
-        extension=find("caption_extension"),
+        extension=_ending(find("caption_extension")),
         weight=values["prior_loss_weight"] if is_reg else 1.0,
         flip=find("flip_aug"),
         interpolation=_INTERPOLATIONS.get(interpolation, interpolation or None),
@@ -187,6 +188,13 @@ def _plan(
         preserves=_preserves(find("custom_attributes")),
         held_out=(find("validation_split"), find("validation_seed") or values["seed"] or 0),
     )
+
+
+def _ending(extension: str) -> str:
+    try:
+        return caption_ending(extension)
+    except ValueError as error:
+        raise ValueError(f"caption_extension: {error}".rstrip(".")) from error
 
 
 def _preserves(attributes: Mapping[str, Any]) -> bool:

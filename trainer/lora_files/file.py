@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ...base.inside import inside, is_inside
 from ..config.checkpoints import Precision, check_name
 from ..files.atomic import write_atomically
 
@@ -21,6 +22,7 @@ GRAPH_KEYS = ("prompt", "workflow")
 """The graph that made the file, as ComfyUI writes it."""
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+_MOST = 999
 _LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
 
 
@@ -44,12 +46,20 @@ def write_lora(
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str],
     precision: Precision = "fp16",
+    *,
+    root: Path | None = None,
 ) -> Path:
-    """Write a LoRA with kohya's hashes to `path`, which is replaced only once the file is whole."""
+    """Write a LoRA with kohya's hashes to `path`, which is replaced only once the file is whole.
+
+    root: what `path` must lie below, its own folder by default. Raises OutsideError if it does not.
+    """
     dtype = _DTYPES[check_precision(precision)]
     cast = {key: value.to(dtype).contiguous() for key, value in sorted(tensors.items())}
+    metadata = {  # half a character of a broken text is no UTF-8
+        key: value.encode("utf-8", "replace").decode() for key, value in metadata.items()
+    }
     described = {**metadata, **_hashes(cast, metadata)}
-    write_atomically(path, save(cast, described))
+    write_atomically(path, save(cast, described), root=root or path.parent)
     return path
 
 
@@ -71,26 +81,30 @@ def save_user_lora(
     *,
     precision: Precision = "fp16",
     if_exists: IfExists = "number",
+    others: Sequence[Path] = (),
 ) -> Path:
     """Write a LoRA under the user's name below `folder` and return its path.
 
     A file of that name which already holds the same LoRA and metadata is left as it is. Another
     one is kept: with "number" the new file gets a number, with "replace" the old one becomes a
     `.bak`.
+    others: folders of LoRAs as well, to which a link below `folder` may lead.
     Raises ValueError for a name that leaves the folder or that a file system refuses.
     """
     target = _user_path(folder, name)
+    root = next((other for other in others if is_inside(target, other)), folder)
+    inside(target, root)
     fresh = {key: value.to(_DTYPES[check_precision(precision)]) for key, value in lora.items()}
-    candidates = [target] + [target.with_stem(f"{target.stem}-{n}") for n in range(2, 1000)]
-    for path in candidates if if_exists == "number" else candidates[:1]:
+    for number in range(1, _MOST + 1):
+        path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
         if path.exists():
             if _same(path, fresh, metadata):
                 return path
             if if_exists == "number":
                 continue
-            return _replace(path, lora, metadata, precision)
-        return write_lora(path, lora, metadata, precision)
-    raise ValueError(f"There are already {len(candidates)} files named like {target}; clean up.")
+            return _replace(path, lora, metadata, precision, root)
+        return write_lora(path, lora, metadata, precision, root=root)
+    raise ValueError(f"There are already {_MOST} files named like {target}; clean up.")
 
 
 def check_precision(precision: str) -> Precision:
@@ -130,11 +144,15 @@ def _of_the_lora(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _replace(
-    path: Path, lora: Mapping[str, Tensor], metadata: Mapping[str, str], precision: Precision
+    path: Path,
+    lora: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    precision: Precision,
+    root: Path,
 ) -> Path:
     backup = _keep_backup(path)
     try:
-        return write_lora(path, lora, metadata, precision)
+        return write_lora(path, lora, metadata, precision, root=root)
     except BaseException:
         backup.rename(path)
         raise

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ...base.inside import inside
 from ...base.shortened import in_lines
 from ..dataset.file_names import same_name, stem
 from ..dataset.folders import Listing, list_folder
@@ -129,7 +130,7 @@ class Renaming:
             "files": [[places[m.folder], m.old, m.new, m.size] for m in self.moves],
         }
         data = json.dumps(content, indent=0).encode("ascii")
-        write_atomically(self.journal, data, durable=True)
+        write_atomically(self.journal, data, root=self.journal.parent, durable=True)
         sync_folder(self.journal.parent)
         self.stage = stage
 
@@ -193,14 +194,25 @@ def _all(journals: Path) -> Iterator[Renaming]:
             content = json.loads(path.read_bytes())
             if content["format"] == _FORMAT:
                 folders = [Path(folder) for folder in content["folders"]]
-                moves = [Move(folders[row[0]], *row[1:]) for row in content["files"]]
-                yield Renaming(path, content["stage"], content["mark"], moves)
+                moves = [_move(folders, *row) for row in content["files"]]
+                yield Renaming(path, content["stage"], _one_name(content["mark"]), moves)
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             log.warning("The undo file %s is of no use: %s", path, error)
+
+
+def _move(folders: Sequence[Path], place: int, old: str, new: str, size: int) -> Move:
+    """A move as it is written down; ValueError where what should be names are paths."""
+    return Move(folders[place], _one_name(old), _one_name(new), size)
+
+
+def _one_name(name: str) -> str:
+    if name in ("", "..") or Path(name).name != name:
+        raise ValueError(f"{name!r} is no name of a file")
+    return name
 
 
 def _rename(source: Path, target: Path) -> None:
     """Rename a file, never over another one."""
     if os.path.lexists(target):  # POSIX would replace it
         raise FileExistsError(17, "it is in the way", os.fspath(target))
-    source.rename(target)
+    source.rename(inside(target, source.parent))

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ...base.plain_names import LONGEST, forbidden_letters, is_device
 from ...base.shortened import in_lines
 from ..dataset.dataset import Dataset
 from ..dataset.file_names import same_name, stem
 from ..dataset.folders import MASK_FOLDER, Listing, list_folder, picture_names
 from .journal import Move
 
-_FORBIDDEN = '<>:"/\\|?*'
-_RESERVED = {
-    "con", "prn", "aux", "nul", "conin$", "conout$",
-    *(f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"),
-}  # fmt: skip
-_NAME_BYTES = 200  # 255 are allowed nearly everywhere, and the name in between is longer
 _PATH_LENGTH = 259  # what most programs can open on Windows
 _FACE_BOX_BARS = 4
 _LISTED = 10
@@ -37,9 +32,8 @@ class Naming:
 
     def __post_init__(self) -> None:
         problems = []
-        bad = sorted({c for c in self.prefix if c in _FORBIDDEN or not c.isprintable()})
-        if bad:
-            problems.append(f"{' '.join(map(repr, bad))} cannot be in a file name on every system")
+        if bad := forbidden_letters(self.prefix):
+            problems.append(f"{bad} cannot be in a file name on every system")
         if self.prefix[:1] in (" ", "."):
             problems.append("it must not begin with a space or a dot")
         if self.prefix.count("_") >= _FACE_BOX_BARS:
@@ -186,10 +180,10 @@ def _check(goals: dict[File, str], listings: dict[Path, Listing]) -> None:
 
 def _unfit(file: File, goal: str) -> str:
     """Why a name will not do on every system, or ""."""
-    if goal.partition(".")[0].casefold() in _RESERVED:
+    if is_device(goal):
         return "Windows has a device of this name"
-    if len(os.fsencode(goal)) > _NAME_BYTES:
-        return f"it is longer than {_NAME_BYTES} bytes"
+    if len(os.fsencode(goal)) > LONGEST:  # what follows the stem is a file's own, of any letters
+        return f"it is longer than {LONGEST} bytes"
     longest = max(_PATH_LENGTH, len(str(file.folder / file.name)))
     if len(str(file.folder / goal)) > longest:
         return f"its path is longer than {longest} characters"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ...base.inside import OutsideError, inside
 from ..config.checkpoints import CheckpointConfig
 from ..files.atomic import PARTIALS
 from ..lora_files.file import write_lora
@@ -55,7 +56,7 @@ class Checkpoints:
             self._by_step(step)
             if step < steps:  # kohya: the last epoch's is the result
                 self._by_epoch(step, ended)
-        except OSError as error:
+        except (OSError, OutsideError) as error:
             log.warning("LoRA Loop: a checkpoint could not be written: %s", error)
 
     def _by_step(self, step: int) -> None:
@@ -78,6 +79,7 @@ class Checkpoints:
         path = self._folder / name
         if path.exists():
             return
+        inside(path, self._folder.parent)
         write_lora(path, self._loop.tensors(), self._metadata(step), self._config.precision)
         log.info("LoRA Loop: checkpoint %s", name)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ...base.inside import inside
+
 NAME = "run.log"
 
 _PACK = logging.getLogger((__package__ or "").removesuffix(".trainer.runs"))
@@ -16,7 +18,8 @@ _PACK = logging.getLogger((__package__ or "").removesuffix(".trainer.runs"))
 @contextmanager
 def logged(folder: Path) -> Iterator[None]:
     """Add the pack's log lines, and how the block ended if by an error, to the log in ``folder``."""
-    handler = logging.FileHandler(folder / NAME, encoding="utf-8", errors="replace", delay=True)
+    path = inside(folder / NAME, folder, follow=True)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="replace", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     _PACK.addHandler(handler)
     try:

@@ -52,7 +52,7 @@ def write_report(run: Run, path: Path, versions: Mapping[str, str], *, names: bo
             if file.suffix in KINDS:
                 text = file.read_text("utf-8", "replace")
                 archive.writestr(file.name, text if names else _without_names(file.name, text))
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue(), root=path.parent)
     return path
 
 

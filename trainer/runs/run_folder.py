@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...base.inside import inside
 from ..config.train import TrainConfig
 from ..files.atomic import write_atomically
 from ..files.digests import digest
@@ -80,7 +81,7 @@ class RunFolder:
     """The folder of one run below `root`, named by its identity: results, and states to go on from."""
 
     def __init__(self, root: Path, inputs: Inputs) -> None:
-        self.inputs = inputs
+        self.inputs, self.root = inputs, root
         self.path = root / inputs.identity[:16]
         self.states = StateFiles(self.path)
 
@@ -89,12 +90,13 @@ class RunFolder:
         """Hold the folder for a training; it says what it is for from the beginning.
 
         Raises:
-            ValueError: another living process trains in it.
+            ValueError: another living process trains in it, or it is a link that leads elsewhere.
         """
+        inside(self.path / DESCRIPTION, self.root)
         with folder_lock(self.path), logged(self.path):
             self.states.tidy()
             description = {"inputs": vars(self.inputs), "config": config.to_dict()}
-            write_json(self.path / DESCRIPTION, description)
+            write_json(self.path / DESCRIPTION, description, self.root)
             yield
 
     def check_space(
@@ -134,9 +136,9 @@ class RunFolder:
         """
         kind = "stopped" if outcome.lost else "kept" if outcome.stopped else "steps"
         path = self.path / f"{_stem(kind, outcome.steps)}.safetensors"
-        write_lora(path, lora, lora.metadata, "fp32")
+        write_lora(path, lora, lora.metadata, "fp32", root=self.root)
         report = {"losses": outcome.losses, "stopped": outcome.stopped, "asked": asked}
-        write_json(path.with_suffix(".json"), report)
+        write_json(path.with_suffix(".json"), report, self.root)
         return Result(lora, outcome.losses, path, outcome.stopped)
 
     def nearest(self, config: TrainConfig, needs_horizon: bool = False) -> str | None:
@@ -162,6 +164,6 @@ def _stem(kind: str, steps: int) -> str:
     return f"{kind}-{steps:08}"
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
-    write_atomically(path, json.dumps(value, indent=1).encode())
+def write_json(path: Path, value: Mapping[str, Any], root: Path) -> None:
+    """Write JSON below ``root``, whole or not at all."""
+    write_atomically(path, json.dumps(value, indent=1).encode(), root=root)

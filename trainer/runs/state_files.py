@@ -40,7 +40,7 @@ class StateFiles:
         Raises:
             OSError: it cannot be written; those that were there stay.
         """
-        with partial_file(self._folder) as partial:
+        with partial_file(self._folder, root=self._folder) as partial:
             with partial.open("wb") as file:
                 hashing = _Hashing(file)
                 torch.save({"format": FORMAT, **vars(state)}, hashing)  # type: ignore[arg-type]

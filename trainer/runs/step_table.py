@@ -37,7 +37,7 @@ class StepTable:
         self._path = path
         head = ",".join(COLUMNS)
         lines = [head, *(line for step, line in _lines(path, head) if step <= first)]
-        write_atomically(path, ("\n".join(lines) + "\n").encode())
+        write_atomically(path, ("\n".join(lines) + "\n").encode(), root=path.parent)
 
     def write(self, row: Row) -> None:
         """Append the row's line."""

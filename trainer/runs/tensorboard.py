@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...base.inside import inside
 from .measurement import QUANTILE_95
 from .step_table import BAND_COLUMNS, SPANS, Row
 
@@ -44,6 +45,7 @@ def open_event_file(folder: Path, first: int) -> EventFile | None:
         return None
     # TensorBoard reads a folder's files by name, which begins with the second, and forgets what it
     # has read of steps from purge_step on.
+    inside(folder, folder.parent, follow=True)
     return EventFile(SummaryWriter(str(folder), purge_step=first + 1))
 
 

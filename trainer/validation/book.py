@@ -96,7 +96,8 @@ class ValidationBook:
         """Write down the losses of the held-out images after ``step`` steps; 0 is the start."""
         self._losses[step] = list(losses)
         content = {"settings": self._key(), "losses": self._losses}
-        write_atomically(self._folder / NAME, json.dumps(content).encode(), durable=True)
+        path, data = self._folder / NAME, json.dumps(content).encode()
+        write_atomically(path, data, root=self._run.root, durable=True)
 
     def measurement(self, step: int) -> Measurement | None:
         """The validation after that step, None when there was none."""
@@ -179,7 +180,7 @@ class ValidationBook:
 
         The best of a shorter run whose result is here stays.
         """
-        write_lora(self.best_path(step), lora, lora.metadata, "fp32")
+        write_lora(self.best_path(step), lora, lora.metadata, "fp32", root=self._run.root)
         ended = [int(path.stem.partition("-")[2]) for path in self._folder.glob("steps-*.json")]
         kept = {step, *(self.course(last).best for last in ended)}
         for path in self._folder.glob("best-*.safetensors"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ....base.inside import inside
 from ....trainer.cache import latents, masks, texts
 from ....trainer.cache.eviction import Cleared, clear, prune
 from ....trainer.cache.latents import CachedDataset
@@ -31,7 +32,7 @@ def clear_cache(what: str, unused_days: float, dry_run: bool) -> str:
     with cache_store() as store:
         done = clear(store, CLEARABLE[what], unused_days, dry_run=dry_run)
         if done.files and not dry_run:
-            (store.root / _MARK).touch()
+            inside(store.root / _MARK, store.root, follow=True).touch()
     verb = "would be removed" if dry_run else "removed"
     lines = [f"{_amount(done.files, done.freed)} {verb}"]
     names = {kind: name for name, kinds in CLEARABLE.items() for kind in kinds or ()}

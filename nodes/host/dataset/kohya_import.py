@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -91,7 +92,7 @@ def locate(name: str, what: str, places: Sequence[Path]) -> Path:
     """
     paths = [local_path(name.strip().strip('"'), place, what) for place in places]
     for path in paths:
-        if path.exists():
+        if os.path.exists(path):  # noqa: PTH110 - Path's own fails for names that cannot be
             return path
     tried = " or ".join(dict.fromkeys(map(str, paths)))
     raise ValueError(f"The {what} {name!r} is not there: looked for {tried}.")

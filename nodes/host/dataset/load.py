@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ....base.config import Config
+from ....base.config import Config, Problems
 from ....trainer.dataset import folders as picture_folders
+from ....trainer.dataset.caption_files import caption_ending
 from ....trainer.dataset.contact_sheet import contact_sheet
 from ....trainer.dataset.dataset import Dataset
 from ....trainer.dataset.images import thumbnail
@@ -46,6 +47,12 @@ class LoadConfig(Config):
     """Sub-folders without a number are read as well, of any depth."""
     caption_lines: CaptionLines = "first"
     """These lines of a caption file are its caption; of several one is taken at each step."""
+
+    def check(self, problems: Problems) -> None:
+        try:
+            caption_ending(self.caption_extension)
+        except ValueError as problem:
+            problems.append(f"caption_extension: {problem}".rstrip("."))
 
     def paths(self) -> tuple[Path, Path | None]:
         """The folder and the one of regularisation images; ValueError for one that is not there."""

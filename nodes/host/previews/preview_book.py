@@ -52,7 +52,8 @@ class PreviewBook:
         for index, image in enumerate(images):
             prompt, column = divmod(index, len(strengths))
             place = Place(step, prompt, strengths[column])
-            write_atomically(self.folder / place.name, to_png(image))
+            path = self.folder / place.name
+            write_atomically(path, to_png(image), root=self.folder.parent)
         if len(strengths) == 1:
             return _side_by_side(images)
         cells = {divmod(index, len(strengths)): image for index, image in enumerate(images)}

@@ -42,7 +42,7 @@ def record_seen(
     shown = [item for batch in plan.batches for item in batch][:MOST]
     folder = run / FOLDER
     captions = "\n\n".join(_block(data.dataset, item) for item in shown)
-    write_atomically(folder / CAPTIONS, captions.encode("utf-8", "replace"))
+    write_atomically(folder / CAPTIONS, captions.encode("utf-8", "replace"), root=run)
     if vae is None:
         return
     for number, item in enumerate(shown):
@@ -50,7 +50,8 @@ def record_seen(
         if not path.exists():
             check_interrupt()
             progress.say(f"decoding what the first step shows, {number + 1}/{len(shown)}")
-            write_atomically(path, to_png(to_pil(vae.decode(data.latents(item)[None])[0])))
+            image = to_png(to_pil(vae.decode(data.latents(item)[None])[0]))
+            write_atomically(path, image, root=run)
 
 
 def read_seen(run: Path) -> Seen:

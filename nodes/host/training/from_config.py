@@ -134,7 +134,7 @@ def _copy_checkpoints(folder: Path, output: Path) -> None:
     """The checkpoints beside the LoRA, as kohya has them; a file of that name stays."""
     for path in sorted(folder.glob("*.safetensors")):
         if not (output / path.name).exists():
-            write_atomically(output / path.name, path.read_bytes())
+            write_atomically(output / path.name, path.read_bytes(), root=output)
 
 
 def load(files: Files, checkpoint: str, places: Sequence[Path]) -> Loaded:

@@ -133,3 +133,19 @@ def test_several_taggers_below_a_path_are_named(tmp_path):
         put(tmp_path / name / "selected_tags.csv")
     with pytest.raises(ValueError, match="several taggers, name one: one, two"):
         model_at(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 300, "a.", "CON", "a/nul.v2", "a\ud800", "a/b/c", "../a", "a\nb", "a\0"]
+)
+def test_a_name_that_some_system_cannot_take_is_none(tmp_path, name):
+    for ask in (find_local, lambda folder, it: locate([folder], it)):
+        with pytest.raises(ValueError, match="is not the name of a tagger") as told:
+            ask(tmp_path, name)
+        assert not isinstance(told.value, UnicodeError) and len(str(told.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".onnx", "a\0b"])
+def test_a_path_that_cannot_be_is_no_tagger(tmp_path, name):
+    with pytest.raises(ValueError, match="is no tagger"):
+        model_at(tmp_path / name)

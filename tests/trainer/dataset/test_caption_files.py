@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -5,7 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pack.trainer.dataset.caption_files import caption_name, read_caption, write_captions
+from pack.trainer.dataset.caption_files import (
+    caption_ending,
+    caption_name,
+    read_caption,
+    write_captions,
+)
 from pack.trainer.dataset.scan import scan_folder
 
 
@@ -247,3 +253,58 @@ def test_captions_reach_the_disk_before_their_names(folder, tmp_path, monkeypatc
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(handle))
     write_captions(scan_folder(folder).with_captions(lambda s: "new"), tmp_path / "backup")
     assert len(synced) == 3
+
+
+@pytest.mark.parametrize(
+    "ending", [".txt", ".caption", ".tags.txt", ".tags.json", ".wd14", ".booru_tags"]
+)
+def test_an_ending_of_texts(ending):
+    assert caption_ending(ending) == caption_ending(ending[1:]) == ending
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "", ".", "..", "/x.txt", "/../../custom_nodes/x.py", "a/../../x.txt", "\\x.txt", "..\\x.txt", ".txt.", ".txt ", ".txt\n",
+        ".txt\0", ":x.txt", ".t?t", ".py", "py", ".PY", ".txt.py", ".pth", ".bat", ".sh", ".html", ".yaml", ".lnk", ".png",
+        ".jpeg", ".safetensors", "x" * 250, ".\ud800",
+    ],
+)  # fmt: skip
+def test_an_ending_that_no_caption_file_has(tmp_path, ending):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
+    with pytest.raises(ValueError, match="cannot be the ending of caption files") as told:
+        scan_folder(folder, caption_extension=ending)
+    assert not isinstance(told.value, UnicodeError)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["../out.txt", "../../out.txt", "link/out.txt", "a.py", "a.png", "{top}/elsewhere/out.txt"],
+)
+def test_a_caption_is_written_beside_its_image_or_nothing_is(tmp_path, place):
+    """Whatever a dataset says: the writer looks for itself."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 8)).save(folder / f"{name}.png")
+    before = sorted(tmp_path.rglob("*"))
+    odd = folder / place.format(top=tmp_path)
+    dataset = scan_folder(folder).replace_samples(
+        lambda s: dataclasses.replace(
+            s, caption="new", caption_path=odd if s.path.stem == "b" else s.caption_path
+        )
+    )
+    with pytest.raises(ValueError, match=r"is not written|cannot be the ending"):
+        write_captions(dataset, tmp_path / "backup")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_name_that_is_too_long_is_told(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / f"{'a' * 250}.png")
+    dataset = scan_folder(tmp_path, caption_extension=".caption").with_captions(lambda _: "new")
+    with pytest.raises(ValueError, match=r"too long for the name of a caption file.*nothing was"):
+        write_captions(dataset, tmp_path / "backup")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pack.base.plain_names import why_not_plain
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.dataset.export import export_kohya
 from pack.trainer.dataset.scan import scan_folder
@@ -120,3 +121,53 @@ def test_a_failure_midway_leaves_nothing_behind(dataset, tmp_path):
 def test_an_empty_dataset_is_refused(dataset, tmp_path):
     with pytest.raises(ValueError, match="no images to export"):
         export_kohya(dataclasses.replace(dataset, subsets=()), tmp_path, "mine")
+
+
+NO_NAMES = (
+    "CON", "nul", "Aux.v2", "com1", "mine.", "mi\nne", "mine\n", ".mine", "a\0b", "a\x1bb", "a\\b", "../../mine", "/mine",
+    "C:mine", "mine:stream", "x" * 250, "\ud800", "a\u202eb",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_name_that_some_system_cannot_take_is_refused(dataset, tmp_path, name):
+    with pytest.raises(ValueError, match=r"cannot name a folder: .*\. Use letters"):
+        export_kohya(dataset, tmp_path / "exports", name)
+    assert not (tmp_path / "exports").exists()
+
+
+@pytest.mark.parametrize(
+    "words", ["../../out", "/out", "a:b", "a/b", "\\out", "x" * 300, "a\0b", "..", "a."]
+)
+@pytest.mark.parametrize("field", ["name", "class_tokens"])
+@pytest.mark.parametrize("is_reg", [False, True])
+def test_words_of_a_subset_lead_nowhere(dataset, tmp_path, words, field, is_reg):
+    changes = {"class_tokens": "", "is_reg": is_reg, field: words}
+    subsets = tuple(dataclasses.replace(subset, **changes) for subset in dataset.subsets)
+    before = {path for path in tmp_path.rglob("*") if "exports" not in path.parts}
+    folder = export_kohya(
+        dataclasses.replace(dataset, subsets=subsets), tmp_path / "exports", "mine"
+    ).folder
+    assert {path for path in tmp_path.rglob("*") if "exports" not in path.parts} == before
+    kinds = {path.name for path in folder.iterdir() if path.is_dir()}
+    assert kinds == {"reg" if is_reg else "img"}
+    homes = [home for kind in kinds for home in (folder / kind).iterdir()]
+    assert not any(why_not_plain(home.name) for home in homes)
+    assert sum(len(list(home.glob("*.txt"))) for home in homes) == dataset.image_count
+
+
+def test_a_place_that_is_a_link_elsewhere_is_not_written_to(dataset, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports" / "mine").symlink_to(tmp_path / "elsewhere")
+    assert export_kohya(dataset, tmp_path / "exports", "mine").folder.name == "mine_2"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_long_names_that_meet_stay_within_what_a_disk_takes(tmp_path):
+    for place in ("x/10_cat", "y/10_cat"):
+        (tmp_path / place).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / place / f"{'a' * 250}.png")
+    dataset = merged([scan_folder(tmp_path / "x"), scan_folder(tmp_path / "y")])
+    folder = export_kohya(dataset, tmp_path / "exports", "mine").folder
+    assert len(list(folder.rglob("*.png"))) == len(list(folder.rglob("*.txt"))) == 2

@@ -58,3 +58,12 @@ def test_a_wrong_number_is_refused_before_anything_is_written(tmp_path, count, c
     with pytest.raises(ValueError, match=r"captions for|no images"):
         dataset_of(map(picture, range(count)), captions, tmp_path, "made")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["../../out", "a/b", "a\\b", "CON", "a:b", "a.", ".a", "a\n", "a\0", "x" * 250]
+)
+def test_a_name_that_cannot_be_a_folder_is_refused_before_anything_is_written(tmp_path, name):
+    with pytest.raises(ValueError, match="cannot name a folder"):
+        dataset_of([picture(0)], [], tmp_path / "made", name)
+    assert not (tmp_path / "made").exists()

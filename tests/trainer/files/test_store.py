@@ -206,3 +206,16 @@ def test_what_was_deleted_by_hand_is_forgotten_when_all_is_listed(tmp_path):
     index.save()
     text = (tmp_path / "entries.json").read_text()
     assert "abcd" not in text and "abef" in text
+
+
+def test_a_link_out_of_the_store_is_neither_written_to_nor_cleared(tmp_path):
+    outside = tmp_path / "outside" / "ab" / "mine.txt"
+    outside.parent.mkdir(parents=True)
+    outside.write_text("mine")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "latents").symlink_to(tmp_path / "outside")
+    store = Store(tmp_path / "cache")
+    assert list(store.entries()) == []
+    with pytest.raises(ValueError, match="is not written"):
+        store.save("latents", "abcd", {"a": torch.ones(2)})
+    assert list(outside.parent.iterdir()) == [outside]

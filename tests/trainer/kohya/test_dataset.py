@@ -251,3 +251,15 @@ def test_a_dataset_without_subsets_is_said():
         imported(dataset="[[datasets]]\nresolution = 512\n")
     with pytest.raises(ValueError, match=r"needs \[\[datasets\]\] with subsets"):
         imported(dataset="[general]\nresolution = 512\n")
+
+
+@pytest.mark.parametrize(
+    "ending", ["/../../x.py", "a/b", "..\\\\x", ".py", ".txt.", "C:x", ".t\\u0000t"]
+)
+@pytest.mark.parametrize("key", ["caption_extension", "caption_extention"])
+def test_an_ending_that_is_a_path_or_a_program_is_refused(ending, key):
+    with pytest.raises(ValueError, match=r"caption_extension: .* cannot be the ending of caption"):
+        imported(f'{key} = "{ending}"', base='train_data_dir = "set"\n' + UNET)
+    if key == "caption_extension":
+        with pytest.raises(ValueError, match="cannot be the ending of caption files"):
+            imported(dataset=TABLES.replace('caption_extension = ".txt"', f'{key} = "{ending}"'))

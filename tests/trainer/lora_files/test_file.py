@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from pack.tests.trainer.tiny_unet import make_unet
-from pack.trainer.config.checkpoints import check_name
+from pack.trainer.config.checkpoints import CheckpointConfig, check_name
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.lora_files import file as lora_file
 from pack.trainer.lora_files.file import (
@@ -259,3 +259,37 @@ def test_numbers_run_out_with_a_sentence(tmp_path, monkeypatch):
 def test_a_lora_of_nan_is_written_as_it_is(tmp_path):
     lora = {"a.alpha": torch.tensor(math.nan)}
     assert math.isnan(float(read_lora(write_lora(tmp_path / "a.safetensors", lora, {}))["a.alpha"]))
+
+
+def test_a_sub_folder_that_is_a_link_leads_only_to_other_folders_of_loras(tmp_path):
+    loras, other = tmp_path / "loras", tmp_path / "other"
+    loras.mkdir()
+    other.mkdir()
+    (loras / "link").symlink_to(other)
+    for if_exists in ("number", "replace"):
+        with pytest.raises(ValueError, match="which is outside of"):
+            save_user_lora(loras, "link/new/cat", make_lora(), METADATA, if_exists=if_exists)
+    assert names(other) == []
+    path = save_user_lora(loras, "link/new/cat", make_lora(), METADATA, others=[other])
+    assert path.is_file() and names(other) == ["new/cat.safetensors"]
+
+
+def test_a_folder_that_is_a_link_itself_is_meant(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "loras").symlink_to(tmp_path / "real")
+    save_user_lora(tmp_path / "loras", "a/cat", make_lora(), METADATA)
+    assert names(tmp_path / "real" / "a") == ["cat.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "é" * 130, "x/" * 200 + "x", "a/" + "x" * 250])
+def test_a_name_that_is_too_long_is_refused_in_a_sentence(tmp_path, name):
+    with pytest.raises(ValueError, match="cannot be the name of a LoRA file: it is longer than"):
+        save_user_lora(tmp_path / "loras", name, make_lora(), METADATA)
+    with pytest.raises(ValueError, match="it is longer than"):
+        CheckpointConfig(name=name)
+    assert names(tmp_path) == []
+
+
+def test_metadata_of_broken_text_can_be_written(tmp_path):
+    path = write_lora(tmp_path / "a.safetensors", make_lora(), {"modelspec.title": "a\ud800"})
+    assert read_lora(path).metadata["modelspec.title"] == "a?"

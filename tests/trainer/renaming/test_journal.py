@@ -293,3 +293,14 @@ def test_a_journal_of_no_use_is_passed_over(folder, text):
     begin(folder).forward()
     (folder.parent / "journals" / "99999999-000000-0.json").write_text(text)
     assert found(folder).stage == "arrived"
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", "..", "", "/out"])
+@pytest.mark.parametrize("place", [1, 2, "mark"])
+def test_a_journal_whose_names_are_paths_is_passed_over(folder, name, place):
+    begin(folder).forward()
+    (path,) = (folder.parent / "journals").iterdir()
+    content = json.loads(path.read_text())
+    (content if place == "mark" else content["files"][0])[place] = name
+    path.write_text(json.dumps(content))
+    assert found(folder) is None

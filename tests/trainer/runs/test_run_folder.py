@@ -14,6 +14,7 @@ from pack.trainer.lora_files.file import LoraModel
 from pack.trainer.runs import run_folder as module
 from pack.trainer.runs.run_folder import Inputs, RunFolder
 from pack.trainer.runs.similar_run import DESCRIPTION
+from pack.trainer.runs.tensorboard import open_event_file
 from pack.trainer.training.loop import Outcome
 
 CONFIG = TrainConfig(steps=3)
@@ -188,3 +189,24 @@ def test_a_full_disk_is_told_before_the_first_step(tmp_path, monkeypatch):
             ValueError, match=r"has 0\.0 GiB free, and this training may need 0\.0 GiB"
         ):
             folder.check_space(10**6 + 1)
+
+
+def test_a_run_that_is_a_link_elsewhere_is_not_trained_in(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs").mkdir()
+    folder = RunFolder(tmp_path / "runs", inputs())
+    folder.path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="is not written"), folder.open(CONFIG):
+        pass
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["run.log", "tensorboard"])
+def test_what_is_written_under_its_own_name_follows_no_link(tmp_path, name):
+    folder = RunFolder(tmp_path / "runs", inputs())
+    folder.path.mkdir(parents=True)
+    (folder.path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="is not written"), folder.open(CONFIG):
+        open_event_file(folder.path / "tensorboard", 0)
+        pytest.skip("the package tensorboard is not installed")
+    assert not (tmp_path / "elsewhere").exists()

@@ -1,0 +1,254 @@
+"""What a shared workflow may choose: every text of every node and of kohya's configs is tried as a path.
+
+Nodes and keys are listed by the pack itself, so that one that comes later is tried as well. Whatever a
+text becomes goes on to all who write: captions, exports, checkpoints, LoRAs.
+"""
+
+import json
+from functools import cache
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from pack.nodes.export_dataset import ExportDataset
+from pack.nodes.extension import NODES
+from pack.nodes.host import folders
+from pack.nodes.host.dataset.tagger_session import REGISTRY
+from pack.nodes.import_kohya_config import ImportKohyaConfig
+from pack.nodes.save_captions import SaveCaptions
+from pack.nodes.save_lora import SaveLora
+from pack.nodes.train import Train
+from pack.tests.host import watched_tree
+from pack.trainer.config.checkpoints import CheckpointConfig
+from pack.trainer.config.train import TrainConfig
+from pack.trainer.dataset.dataset import Dataset
+from pack.trainer.dataset.scan import scan_folder
+from pack.trainer.kohya import dataset as kohya_tables
+from pack.trainer.kohya.arguments import HONOURED
+from pack.trainer.kohya.config import Source, import_config
+from pack.trainer.kohya.toml import KNOWN
+from pack.trainer.lora_files.file import LoraModel
+from pack.trainer.runs.checkpoints import Checkpoints
+from pack.trainer.runs.continue_from import find_origin
+
+pytestmark = pytest.mark.main_host
+LORA = LoraModel({"lora_unet_input_blocks_4_1_proj_in.alpha": torch.ones(1)}, {})
+
+
+def _texts():
+    """Every input of type text of every node."""
+    for node in NODES:
+        sections = node.INPUT_TYPES()
+        for name, (kind, *_) in {**sections["required"], **sections.get("optional", {})}.items():
+            if kind == "STRING":
+                yield node, name
+
+
+TEXTS = list(_texts())
+NEED_A_MODEL = {Train}
+
+HARMLESS = "猫 😀 é"
+BASE = {"train_data_dir": "set", "network_train_unet_only": True, "caption_extension": ".txt"}
+KEYS = sorted(name for name in KNOWN if name not in HONOURED or "text" in HONOURED[name].kind)
+SUBSET_KEYS = sorted(
+    name
+    for name in kohya_tables._ALLOWED["subsets"] & kohya_tables._ROWS.keys()
+    if "text" in kohya_tables._ROWS[name].kind
+)
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    yield watched_tree.Tree(tmp_path / "comfy", monkeypatch)
+    REGISTRY.release()
+
+
+def _given(node, tree):
+    """Inputs for a node: its defaults, and something small for its sockets."""
+    dataset = scan_folder(tree.pictures)
+    things = {
+        "LORA_LOOP_DATASET": dataset.with_captions(lambda sample: f"new {sample.caption}"),
+        "LORA_MODEL": LORA,
+        "IMAGE": [torch.rand(1, 8, 8, 3)],
+    }
+    given = {}
+    for name, (kind, *options) in node.INPUT_TYPES().get("required", {}).items():
+        choices = options[0].get("options") if kind == "COMBO" else kind
+        default = (options[0] if options else {}).get("default")
+        if default is None and isinstance(choices, list):
+            default = choices[0]
+        given[name] = things[kind] if isinstance(kind, str) and kind in things else default
+    if getattr(node.define_schema(), "is_input_list", False):
+        given = {
+            name: value if isinstance(value, list) else [value] for name, value in given.items()
+        }
+    return given
+
+
+def _places(dataset):
+    """All of a dataset that can become part of a path."""
+    return tuple(
+        (
+            subset.name,
+            subset.root,
+            subset.class_tokens,
+            sample.path,
+            sample.caption_path,
+            sample.mask,
+        )
+        for subset, sample in dataset.samples()
+    )
+
+
+def _write_all(found, tree, seen):
+    """Everything that writes, for what a node gave; ``seen``: what they were given before."""
+    for thing in found:
+        if isinstance(thing, Dataset | CheckpointConfig):
+            places = _places(thing) if isinstance(thing, Dataset) else thing
+            if places in seen:
+                continue
+            seen.add(places)
+        if isinstance(thing, Dataset):
+            changed = thing.with_captions(lambda sample: f"newer {sample.caption}")
+            watched_tree.run(SaveCaptions, {"dataset": changed})
+            watched_tree.run(ExportDataset, {"dataset": thing, "name": "out"})
+        elif isinstance(thing, CheckpointConfig):
+            run = tree.root / "output" / "lora_loop" / "runs" / "0" / "checkpoints"
+            loop = SimpleNamespace(tensors=lambda: LORA)
+            Checkpoints(run, thing, loop, 1, lambda step: {})._write(thing.step_file(1), 1)
+            if thing.name:
+                watched_tree.run(
+                    SaveLora, {**_given(SaveLora, tree), "lora": LORA, "name": thing.name}
+                )
+
+
+def _try(tree, attempt):
+    """Try all probes; each is taken or refused in a sentence, and nothing is written where it may not be."""
+    before = tree.contents()
+    told, seen = [], set()
+    for probe in watched_tree.probes(tree.root):
+        try:
+            _write_all(attempt(probe), tree, seen)
+        except ValueError as refusal:
+            if isinstance(refusal, UnicodeError) or "Errno" in str(refusal) or not str(refusal):
+                told.append((probe, repr(refusal)))
+        except Exception as error:  # noqa: BLE001 - all are reported together
+            told.append((probe, repr(error)))
+        told += [(probe, place) for place in tree.trespasses(before)]
+        tree.restore(before)
+    assert told == []
+
+
+def test_the_lists_are_those_of_the_pack():
+    assert {name for _, name in TEXTS} >= {
+        "folder", "caption_extension", "name", "text", "model_path", "prefix", "run", "continue_from",
+    }  # fmt: skip
+    assert {"output_name", "output_dir", "logging_dir", "huggingface_repo_id", "vae"} <= set(KEYS)
+    assert {"caption_extension", "class_tokens", "image_dir"} <= set(SUBSET_KEYS)
+
+
+def test_a_text_of_train(tree):
+    assert [name for node, name in TEXTS if node in NEED_A_MODEL] == ["continue_from"]
+    config, runs = TrainConfig(), folders.runs_root()
+    _try(tree, lambda probe: [find_origin(runs, probe, config)])
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [(node, name) for node, name in TEXTS if node not in NEED_A_MODEL],
+    ids=lambda part: part if isinstance(part, str) else part.__name__,
+)
+def test_a_text_of_a_node(tree, node, name):
+    given = _given(node, tree)
+    many = isinstance(given.get("images"), list) and node.__name__ == "DatasetFromImages"
+    _try(
+        tree,
+        lambda probe: watched_tree.run(node, {**given, name: [probe] if many else probe}),
+    )
+
+
+def _toml(values):
+    return "\n".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()
+    )
+
+
+def _import(text):
+    given = {"config": "", "dataset_config": "", "text": text, "dataset_text": ""}
+    return watched_tree.run(ImportKohyaConfig, given)
+
+
+def _value(key, probe):
+    return [probe] if key in HONOURED and HONOURED[key].kind == "list of texts" else probe
+
+
+def _config(keys, probe):
+    """A config with the probe at some keys."""
+    more = {"sample_every_n_steps": 1, "save_every_n_steps": 1}
+    return _toml({**BASE, **more, **{key: _value(key, probe) for key in keys}})
+
+
+def _in_subset(keys, probe):
+    """A dataset toml with the probe at some keys of its subset."""
+    subset = {"image_dir": "set", "caption_extension": ".txt", **dict.fromkeys(keys, probe)}
+    return f"[[datasets]]\n[[datasets.subsets]]\n{_toml(subset)}"
+
+
+def _in_general(keys, probe):
+    """The same with the probe above its datasets."""
+    subset = {"image_dir": "set"}
+    return f"[general]\n{_toml(dict.fromkeys(keys, probe))}\n[[datasets]]\n[[datasets.subsets]]\n{_toml(subset)}"
+
+
+FORMS = {
+    _config: KEYS,
+    _in_subset: SUBSET_KEYS,
+    _in_general: [key for key in SUBSET_KEYS if key in kohya_tables._ALLOWED["general"]],
+}
+"""Ways in which a config holds texts, and the keys of each."""
+
+
+@cache
+def _read(text):
+    """What such a config could make paths of, read without its files; None if it is refused."""
+
+    def locate(name, what):
+        raise ValueError(f"{what} {name}")
+
+    try:
+        found = import_config(Source("a", text), locate)
+    except ValueError:
+        return None
+    folders = [(f.path, f.class_tokens, f.extension, f.masks) for f in found.folders]
+    return folders, found.checkpoints
+
+
+def _is_harmless(form, key):
+    """Whether a text is taken as it is, and reaches neither folders nor names."""
+    return _read(form([key], HARMLESS)) == _read(form([], "")) is not None
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_texts_of_a_config_that_are_mere_words(tree, form):
+    """All together, because an import takes long; one that a probe is no value of is left out for it."""
+    keys = [key for key in FORMS[form] if _is_harmless(form, key)]
+    assert "caption_prefix" in keys
+    assert form is not _config or {"logging_dir", "output_dir", "training_comment"} <= {*keys}
+
+    def attempt(probe):
+        taken = keys
+        if _read(form(keys, probe)) is None:
+            taken = [key for key in keys if _read(form([key], probe)) is not None]
+        return _import(form(taken, probe))
+
+    _try(tree, attempt)
+
+
+@pytest.mark.parametrize(
+    ("form", "key"),
+    [(form, key) for form, keys in FORMS.items() for key in keys if not _is_harmless(form, key)],
+    ids=lambda part: part if isinstance(part, str) else part.__name__,
+)
+def test_a_text_of_a_config(tree, form, key):
+    _try(tree, lambda probe: _import(form([key], probe)))
