@@ -2,6 +2,7 @@
 
 import io
 import logging
+from typing import Any, cast
 
 from PIL import Image, ImageCms
 
@@ -32,7 +33,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 def _converted(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
     """In sRGB by its profile; as it is where that is of another colour space, or no device's."""
-    facts = source.profile
+    facts = cast(Any, source.profile)  # its type is that of the argument in Pillow's hints
     wanted = _SPACES.get(facts.xcolor_space.strip())
     if wanted is None or facts.device_class not in _DEVICES:
         raise ImageCms.PyCMSError(f"it is for {facts.xcolor_space} {facts.device_class}")

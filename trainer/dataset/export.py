@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..files.atomic import write_atomically
 from .dataset import Dataset, Sample, Subset
-from .folders import MASK_FOLDER
+from .side_files import MASK_FOLDER
 from .unchanged import check_unchanged
 
 MANIFEST = "lora_loop_export.json"

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from ...base.shortened import in_lines
 from ..dataset.dataset import Dataset
 from ..dataset.file_names import same_name, stem
-from ..dataset.folders import MASK_FOLDER, Listing, list_folder, picture_names
+from ..dataset.folders import Listing, PictureFolder, list_folder, picture_names, side_pictures
+from ..dataset.side_files import MASK_FOLDER
 from .journal import Move
 
 _FORBIDDEN = '<>:"/\\|?*'
@@ -126,6 +127,9 @@ def _groups(
                 owner = _owner(name, stems)
                 if (home, owner) in groups:
                     groups[home, owner][File(folder, name)] = name[len(owner) :]
+        for name, side in side_pictures(PictureFolder(home, "", "", None, listings[home])).items():
+            if (home, side.owner) in groups and name.startswith(side.owner):  # mask_a.png stays
+                groups[home, side.owner][File(home, name)] = name[len(side.owner) :]
     return groups
 
 
