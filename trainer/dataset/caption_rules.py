@@ -72,7 +72,7 @@ def _rearranged(caption: str, options: CaptionConfig, draws: Draws, step: int, s
         draws.shuffle(free)
     if options.tag_dropout > 0:
         free = [tag for tag in free if draws.random() >= options.tag_dropout]
-    return ", ".join([*first, *free, *last])
+    return options.joined([*first, *free, *last])
 
 
 def _parts(caption: str, options: CaptionConfig) -> tuple[list[str], list[str], list[str]]:
