@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ...base.caption_notation import NEW_IN_FRONT, TagLine
+from ...base.caption_reader import read_line
 from .filter_config import FilterConfig
 from .patterns import Patterns, endless
 from .prose import is_prose
@@ -21,6 +23,36 @@ class Kept(NamedTuple):
     source: str
 
 
+class Placed(NamedTuple):
+    """The same with the ``place`` of the old tag in its line, and the number of the wildcard whose choice it
+    is, or -1."""
+
+    tag: str
+    source: str
+    place: int = NEW_IN_FRONT
+    choice: int = -1
+
+
+class Body(NamedTuple):
+    """The tags of a line by the rules, and the line that they came from; ``bare`` have lost their brackets."""
+
+    kept: list[Placed]
+    line: TagLine
+    bare: frozenset[int] = frozenset()
+
+    def text(self, trigger: Sequence[str]) -> str:
+        """The line with these tags, the trigger in front: where it stands already, else in its own brackets."""
+        keys = [tag_key(tag) for tag in trigger]
+        if keys == [tag_key(tag) for tag in self.line.tags[: len(keys)]]:
+            new = [(tag, place) for place, tag in enumerate(trigger)]
+        else:
+            whole = {tag_key(self.line.tags[p]): text for p, text in self.line.whole.items()}
+            new = [
+                (whole.get(key, tag), NEW_IN_FRONT) for key, tag in zip(keys, trigger, strict=True)
+            ]
+        return self.line.write([*new, *((i.tag, i.place) for i in self.kept)], self.bare)
+
+
 class Rewriter:
     """The rules of one filter. Serves a whole dataset: what becomes of a tag is worked out once."""
 
@@ -34,23 +66,30 @@ class Rewriter:
         self._is_removed = tag_match(*config.remove)
         self._known: dict[str, tuple[str, ...]] = {}
 
-    def body(self, caption: str, categories: Mapping[str, str]) -> list[Kept]:
-        """The tags of a caption by the rules, without the trigger.
+    def body(self, caption: str, categories: Mapping[str, str]) -> Body:
+        """The tags of a line of a caption by the rules, without the trigger, seen through its notation.
 
         `categories` of tags by `tag_key`; a replaced tag has that of its source unless it has one.
         """
         self._patterns.start_caption()
+        line = read_line(caption, self._config.separator)
+        becomes = [self._becomes(tag) for tag in line.tags]
+        bare = {}
+        for place, whole in line.whole.items():  # rules may be about the brackets, too
+            if becomes[place] == (line.tags[place],) and self._becomes(whole) != (whole,):
+                bare[place] = becomes[place] = self._becomes(whole)
         kept = [
-            Kept(new, tag)
-            for tag in split_tags(caption, self._config.separator)
-            for new in self._becomes(tag)
+            Placed(new, tag, place, line.choices[place])
+            for place, tag in enumerate(line.tags)
+            for new in becomes[place]
         ]
         if self._config.drop_categories:
             dropped = set(self._config.drop_categories)
             kept = [item for item in kept if _category(item, categories) not in dropped]
         if self._config.drop_duplicates:
             kept = _unique(kept)
-        return sorted(kept, key=lambda item: self.places.get(tag_key(item.tag), len(self.places)))
+        kept.sort(key=lambda item: self.places.get(tag_key(item.tag), len(self.places)))
+        return Body(kept, line, frozenset(bare))
 
     def prose(self, caption: str) -> str | None:
         """A caption that is written in sentences with the trigger in front; None for tags."""
@@ -90,16 +129,17 @@ class Rewriter:
         return self._patterns.apply(tag) if target == tag else target
 
 
-def _category(item: Kept, categories: Mapping[str, str]) -> str | None:
+def _category(item: Placed, categories: Mapping[str, str]) -> str | None:
     return categories.get(tag_key(item.tag)) or categories.get(tag_key(item.source))
 
 
-def _unique(items: Sequence[Kept]) -> list[Kept]:
-    """The tags without repetitions, the first spelling staying."""
-    first: dict[str, Kept] = {}
+def _unique(items: Sequence[Placed]) -> list[Placed]:
+    """The tags without repetitions, the first spelling staying; choices of wildcards, of which one is shown, all."""
+    first: dict[str, Placed] = {}
     for item in items:
-        first.setdefault(tag_key(item.tag), item)
-    return list(first.values())
+        if item.choice < 0:
+            first.setdefault(tag_key(item.tag), item)
+    return [item for item in items if item.choice >= 0 or first[tag_key(item.tag)] is item]
 
 
 def _places(tags: Sequence[str]) -> dict[str, int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from ...base.caption_reader import caption_tags
 from ..config.captions import CaptionConfig
 from ..files.digests import digest
 from ..files.index import FileStamp
@@ -143,11 +144,14 @@ class Dataset:
         )
 
     def tag_frequency(self) -> dict[str, dict[str, int]]:
-        """Occurrences per folder and tag, as kohya writes to ``ss_tag_frequency`` (repeats not counted)."""
+        """Occurrences per folder and tag, as kohya writes to ``ss_tag_frequency`` (repeats not counted).
+
+        Tags are seen through notation, of which kohya counts the letters.
+        """
         table: dict[str, Counter[str]] = {}
         for subset, sample in self.samples():
-            tags = (tag.strip().lower() for tag in sample.caption.split(","))
-            table.setdefault(subset.name, Counter()).update(tag for tag in tags if tag)
+            tags = (tag.lower() for tag in caption_tags(sample.caption))
+            table.setdefault(subset.name, Counter()).update(tags)
         return {name: dict(counts) for name, counts in table.items()}
 
     def report(self, masked: bool | None = None) -> str:
