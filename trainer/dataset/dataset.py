@@ -168,7 +168,7 @@ class Dataset:
             lines.append(f"{empty} picture(s) without a caption")
         masks = sum(sample.mask is not None for _, sample in self.samples())
         if masks:
-            use = {True: "", False: ": not used, masked_loss is off", None: ", for masked loss"}
+            use = {True: "", False: ", not used: masked_loss is off", None: ", for masked loss"}
             lines.append(f"{masks} picture(s) with a mask{use[masked]}")
         if self.problems:
             lines.append(f"{len(self.problems)} left out:")

@@ -19,7 +19,7 @@ _MOST_REPEATS = 9999  # a larger number is a date or the like
 class Listing(NamedTuple):
     """One folder's visible files by name, the names of its sub-folders, and why it cannot be listed.
 
-    ``hidden`` are names of images that begin with a dot, as macOS makes them on foreign disks.
+    ``hidden`` are the names that begin with a dot, some of which macOS makes on foreign disks.
     """
 
     files: dict[str, FileStamp]
@@ -56,7 +56,7 @@ def list_folder(folder: Path) -> Listing:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
-                    hidden += [entry.name] * (suffix(entry.name) in SUFFIXES)
+                    hidden.append(entry.name)
                     continue
                 try:
                     if entry.is_dir():
@@ -160,6 +160,15 @@ def unread_folders(folders: Sequence[PictureFolder], recursive: bool) -> list[Pr
                 reason = advice
             found += [Problem(path, reason)] if reason else []
     return found
+
+
+def hidden_pictures(folder: PictureFolder) -> list[str]:
+    """Names of hidden images in a folder, and of hidden folders that hold images."""
+    return [
+        name
+        for name in folder.listing.hidden
+        if suffix(name) in SUFFIXES or picture_names(list_folder(folder.path / name))
+    ]
 
 
 def side_pictures(folder: PictureFolder) -> dict[str, SideFile]:

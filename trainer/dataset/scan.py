@@ -19,6 +19,7 @@ from .folders import (
     Listing,
     PictureFolder,
     absolute,
+    hidden_pictures,
     list_folder,
     picture_folders,
     picture_names,
@@ -169,7 +170,7 @@ def _contents(folder: PictureFolder, options: _Options) -> _Contents:
 
 def _notes(folder: PictureFolder) -> list[str]:
     """What lies in a folder for other programs, for the user to know that it is not used."""
-    found = not_used(folder.listing.files, folder.listing.hidden)
+    found = not_used(folder.listing.files, hidden_pictures(folder))
     return [f"not used: {'; '.join(found)}"] if found else []
 
 

@@ -130,10 +130,17 @@ def test_a_trainers_samples_are_listed_in_a_folder_of_samples(tmp_path, name):
 
 
 def test_what_no_image_uses_is_told(tmp_path):
-    tree(tmp_path, "a.png", "b.png", "._a.png", "__MACOSX/x.png")
+    tree(
+        tmp_path,
+        "a.png",
+        "b.png",
+        "._a.png",
+        ".ipynb_checkpoints/a-checkpoint.png",
+        "__MACOSX/x.png",
+    )
     for name in (
         "a_0064x0064_sdxl.npz", "a.npz", "b.npz", "c.npz", "a.safetensors", "a.json", "meta.jsonl",
-        "Thumbs.db", "desktop.ini", "__MACOSX/._x.png",
+        "Thumbs.db", "desktop.ini", "__MACOSX/._x.png", ".DS_Store",
     ):  # fmt: skip
         (tmp_path / name).write_bytes(b"x")
     for recursive in (False, True):
@@ -144,7 +151,7 @@ def test_what_no_image_uses_is_told(tmp_path):
         for part in (
             "a.npz, a_0064x0064_sdxl.npz, b.npz and 1 more (caches of another trainer)",
             "a.safetensors (caches or weights)", "a.json, meta.jsonl (metadata)",
-            "Thumbs.db, desktop.ini (the system's)", "._a.png (hidden)",
+            "Thumbs.db, desktop.ini (the system's)", "._a.png, .ipynb_checkpoints (hidden)",
         ):  # fmt: skip
             assert part in note
         assert dataset.report().endswith(note)
@@ -168,7 +175,7 @@ def test_tidy_renames_a_mask_with_its_image_and_export_writes_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("masked", "said"),
-    [(False, ": not used, masked_loss is off"), (True, ""), (None, ", for masked loss")],
+    [(False, ", not used: masked_loss is off"), (True, ""), (None, ", for masked loss")],
 )
 def test_the_report_says_whether_masks_are_used(tmp_path, masked, said):
     dataset = scan_folder(tree(tmp_path, "a.png", "a-masklabel.png"))
