@@ -87,7 +87,7 @@ class TagLine:
             )
         if not any(lines):
             return ""
-        blanks = f" \t{self.separator.strip()}"
+        blanks = blanks_at(self.separator.strip())
         marks = [*self.marks, ""]
         if self.marks and not (lines[0] and self.sections[0]):
             marks[0] = (" " if lines[0] else "") + marks[0].lstrip(blanks)
@@ -121,6 +121,11 @@ class TagLine:
         if not any(found):
             return ""
         return "{" + "|".join(found) + "}" if len(found) > 1 else next(iter(found))
+
+
+def blanks_at(separator: str) -> str:
+    """The letters around a mark that belong to it: blanks, and a separator of one letter."""
+    return f" \t{separator if len(separator) == 1 else ''}"
 
 
 def _places(node: Node) -> Iterable[int]:

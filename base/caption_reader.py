@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from .caption_notation import Choice, Group, Leaf, Node, TagLine
+from .caption_notation import Choice, Group, Leaf, Node, TagLine, blanks_at
 
 _MARKS = (r"\|{3,}", r"#{3,}", r";{3,}", r"&{3,}", r"\${3,}", r"%{3,}", r"~{3,}", r"@{3,}")
 _SECTIONS = "|||", "###"
@@ -117,7 +117,7 @@ class _Reader:
 
     def _blanks(self, left: int, right: int, begin: int, end: int) -> tuple[int, int]:
         """The place of a mark with the blanks and separators around it."""
-        blanks = f" \t{self._split_at}"
+        blanks = blanks_at(self._split_at)
         while left > begin and self._text[left - 1] in blanks:
             left -= 1
         while right < end and self._text[right] in blanks:

@@ -56,15 +56,17 @@ Before = Callable[[Image.Image], object]
 
 @contextmanager
 def opened(
-    path: Source, data: bytes | None = None, before: Before | None = None
+    path: Source, data: bytes | None = None, before: Before | None = None, *, kohya: bool = False
 ) -> Iterator[Image.Image]:
     """An image decoded by Pillow; ``data`` are its bytes if read already, ``path`` then its name at most.
+
+    ``kohya``: as Pillow gives it, a transparent level of less than 8 bits included, which is none there.
 
     Raises:
         ValueError: what is done with it inside fails as it does for broken files; names the file.
     """
     try:
-        with decoded(path, data, before) as image:
+        with decoded(path, data, before, kohya=kohya) as image:
             yield image
     except DECODE_ERRORS as error:
         raise unreadable(path, error) from error
@@ -72,12 +74,13 @@ def opened(
 
 @contextmanager
 def decoded(
-    path: Source, data: bytes | None = None, before: Before | None = None
+    path: Source, data: bytes | None = None, before: Before | None = None, *, kohya: bool = False
 ) -> Iterator[Image.Image]:
     """As ``opened``, but raises DECODE_ERRORS. One large image is in memory at a time."""
     with open_image(path, data) as image, _room_for(image):
         with decoding():
-            match_transparency(image)
+            if not kohya:
+                match_transparency(image)
             if before is not None:
                 before(image)
             image.load()

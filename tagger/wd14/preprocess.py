@@ -56,7 +56,7 @@ def read_rgb(
     """
     path, data = (None, picture) if isinstance(picture, bytes) else (picture, None)
     smaller = None if least is None else partial(_decode_smaller, least=least)
-    with opened(path, data, smaller) as image:
+    with opened(path, data, smaller, kohya=kohya) as image:
         return flatten(image, kohya)
 
 

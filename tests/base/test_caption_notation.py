@@ -94,6 +94,7 @@ def test_another_separator():
     assert caption_tags("a;;;b", ";") == ["a", "b"]
     assert caption_tags("a|||b", "|") == ["a", "b"]
     assert again("a. {b. c|d}", ". ") == "a. {b. c|d}"
+    assert without("dana ||| anna and b", "b", separator=" and ") == "dana ||| anna"
 
 
 def test_what_is_spoken():

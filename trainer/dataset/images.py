@@ -63,7 +63,7 @@ def load_alpha(path: Path, data: bytes, *, kohya: bool = False) -> np.ndarray | 
     Raises:
         ValueError: as ``load_rgb``.
     """
-    with opened(path, data) as image:
+    with opened(path, data, kohya=kohya) as image:
         if kohya and image.mode.startswith("I"):  # Pillow's conversion makes it opaque
             return None
         seen = opacity(image if kohya else upright_8_bit(image, high_byte))
