@@ -33,7 +33,7 @@ _FOLDERS = {
     "controls": "conditioning images", "thumb": "thumbnails", "thumbs": "thumbnails",
     "thumbnail": "thumbnails", "thumbnails": "thumbnails", "preview": "previews", "previews": "previews",
 }  # fmt: skip
-_ARCHIVE = "__macosx"
+_ARCHIVE = "macosx"
 _SAMPLE_FOLDERS = {"sample", "samples", "preview", "previews"}
 _SAMPLES = re.compile(
     r".*_(?:e?\d{6})_\d{2}_\d{14}(?:_\d+)?"  # sd-scripts
@@ -97,7 +97,7 @@ def side_folder(name: str, images: Callable[[], Iterable[str]], above: Collectio
 
     ``images`` lists its images; it is called only where the name leaves a doubt.
     """
-    key = name.casefold()
+    key = name.casefold().strip("_-. ")
     if key == _ARCHIVE:
         return "it is what macOS puts into archives, not read"
     if key not in _FOLDERS:

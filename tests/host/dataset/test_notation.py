@@ -6,10 +6,12 @@ import random
 import pytest
 from PIL import Image
 
+from pack.nodes.extension import NODES
 from pack.nodes.host.dataset.filter_tags import filter_dataset
 from pack.nodes.host.dataset.identity import identity_tags
 from pack.nodes.host.dataset.monochrome import detect_monochrome
 from pack.nodes.host.dataset.tag import Found, _with_tags
+from pack.nodes.sockets import DatasetSocket
 from pack.tagger import (
     FilterConfig,
     IdentityConfig,
@@ -83,6 +85,28 @@ RULES = {
     "spare_prose": {"spare_prose": True},
 }
 """Every rule of Filter Tags, about none of the tags."""
+
+
+CHANGE_TAGS = {
+    "LoraLoopFilterTags", "LoraLoopIdentityTags", "LoraLoopTag", "LoraLoopDetectMonochrome",
+}  # fmt: skip
+LEAVE_TAGS = {
+    "LoraLoopCurateDataset", "LoraLoopDatasetOptions", "LoraLoopMergeDatasets", "LoraLoopTidyDataset",
+    "LoraLoopSaveCaptions",
+}  # fmt: skip
+
+
+def test_every_node_from_dataset_to_dataset_is_looked_at():
+    """One that is new changes tags, and is tried below, or leaves them."""
+    found = set()
+    for node in NODES:
+        schema = node.define_schema()
+        kinds = {slot.get_io_type() for slot in schema.inputs} & {
+            slot.get_io_type() for slot in schema.outputs
+        }
+        if DatasetSocket.io_type in kinds:
+            found.add(schema.node_id)
+    assert found == CHANGE_TAGS | LEAVE_TAGS
 
 
 @pytest.fixture

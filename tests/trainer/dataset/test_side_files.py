@@ -86,7 +86,17 @@ def test_a_mask_of_an_image_that_is_not_read_is_no_image(tmp_path):
     assert used(dataset) == ["b.png"] and listed(dataset).keys() == {"a.tif", "a_mask.png"}
 
 
-FOLDERS = ["mask", "Masks", "MASK", "conditioning", "control", "thumbnails", "Thumbs", "previews"]
+FOLDERS = [
+    "mask",
+    "Masks",
+    "_masks",
+    "MASK",
+    "conditioning",
+    "control",
+    "thumbnails",
+    "Thumbs",
+    "previews",
+]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
