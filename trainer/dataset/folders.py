@@ -173,9 +173,12 @@ def hidden_pictures(folder: PictureFolder) -> list[str]:
 
 def side_pictures(folder: PictureFolder) -> dict[str, SideFile]:
     """The image files of a folder that belong to other images, by name."""
-    names = picture_names(folder.listing)
-    images = [name for name in folder.listing.files if suffix(name) in SUFFIXES or why_unread(name)]
-    return side_files(names, images, folder.path.name)
+    return side_files(picture_names(folder.listing), image_names(folder.listing), folder.path.name)
+
+
+def image_names(listing: Listing) -> list[str]:
+    """The names of image files of any kind, those that are not read included."""
+    return [name for name in listing.files if suffix(name) in SUFFIXES or why_unread(name)]
 
 
 def picture_names(listing: Listing) -> list[str]:

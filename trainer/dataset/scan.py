@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ...base.image_file import NAMES, explain
 from ...base.read_ahead import in_order, thread_count
+from ...base.shortened import in_sentence
 from ..files.digests import bytes_digest
 from ..files.index import FileFacts, FileIndex, FileStamp
 from . import images
@@ -20,6 +21,7 @@ from .folders import (
     PictureFolder,
     absolute,
     hidden_pictures,
+    image_names,
     list_folder,
     picture_folders,
     picture_names,
@@ -27,7 +29,7 @@ from .folders import (
     unread_folders,
     unread_pictures,
 )
-from .side_files import MASK_FOLDER, SideFile, not_used
+from .side_files import MASK_FOLDER, SideFile, mask_owners, not_used
 
 _MAX_THREADS = 8
 _AHEAD = 64  # their facts are small
@@ -115,7 +117,7 @@ class _Contents(NamedTuple):
     """One folder's file names, and what is known of its images by name and of its masks by stem.
 
     ``alike`` are the captions of no image, by what some file systems take for the same name;
-    ``side`` the image files that belong to others.
+    ``side`` the image files that belong to others, ``stray`` the masks of no image.
     """
 
     names: frozenset[str]
@@ -123,6 +125,7 @@ class _Contents(NamedTuple):
     pictures: dict[str, "_Read | str"]
     masks: dict[str, tuple[Path, "_Read | str"]]
     side: dict[str, SideFile]
+    stray: tuple[str, ...]
 
 
 def _read_folder(
@@ -140,6 +143,9 @@ def _read_folder(
         for name, side in contents.side.items()
         if side.reason
     ]
+    if contents.stray:
+        reason = f"masks of no image here, not used: {in_sentence(contents.stray)}"
+        problems.append(Problem(folder.path / MASK_FOLDER, reason))
     for name in contents.pictures:
         try:
             samples.append(_sample(name, folder, contents, options))
@@ -159,13 +165,16 @@ def _contents(folder: PictureFolder, options: _Options) -> _Contents:
     masks: dict[str, tuple[Path, _Read | str]] = {
         side[name].owner: (folder.path / name, read) for name, read in beside.items()
     }
+    stray: tuple[str, ...] = ()
     if MASK_FOLDER in folder.listing.folders:
         home = folder.path / MASK_FOLDER
         listing = list_folder(home)
-        first = {stem(name): name for name in reversed(picture_names(listing))}
+        owners = mask_owners(picture_names(listing), image_names(folder.listing))
+        stray = tuple(name for name, owner in owners.items() if not owner)
+        first = {owner: name for name, owner in reversed(owners.items()) if owner}
         read = _read_all(home, listing, list(first.values()), index)
         masks |= {key: (home / name, read[name]) for key, name in first.items()}
-    return _Contents(names, alike, pictures, masks, side)
+    return _Contents(names, alike, pictures, masks, side, stray)
 
 
 def _notes(folder: PictureFolder) -> list[str]:

@@ -83,6 +83,19 @@ def side_files(names: Collection[str], images: Collection[str], folder: str) -> 
     return found
 
 
+def mask_owners(names: Iterable[str], images: Collection[str]) -> dict[str, str]:
+    """For each image file in a folder of masks the stem of its image: its own, or one that it is named after.
+
+    Those of no image have "".
+    """
+    names, stems = list(names), {stem(image) for image in images}
+    side = side_files(names, images, MASK_FOLDER)
+    return {
+        name: stem(name) if stem(name) in stems else side[name].owner if name in side else ""
+        for name in names
+    }
+
+
 def _reason(kind: str, owner: str) -> str:
     use = (
         f"; to use it, put it into a folder named {MASK_FOLDER} as {owner}.png"

@@ -47,6 +47,25 @@ def test_a_folder_of_masks_comes_first_and_a_damaged_mask_is_listed(tmp_path):
     assert listed(dataset)["b.png"].startswith("its mask cannot be used: it is not a PNG")
 
 
+def test_masks_in_their_folder_may_be_named_as_elsewhere_and_those_of_no_image_are_told(tmp_path):
+    names = ["a_mask.png", "b-masklabel.png", "c.png", "d.mask.png", "e.png", "a2.png", "g.png"]
+    tree(
+        tmp_path,
+        "a.png",
+        "b.png",
+        "c.png",
+        "d.png",
+        "f.png",
+        "g.tif",
+        *(f"masks/{n}" for n in names),
+    )
+    dataset = scan_folder(tmp_path)
+    assert masks(dataset) == {
+        "a.png": "a_mask.png", "b.png": "b-masklabel.png", "c.png": "c.png", "d.png": "d.mask.png",
+    }  # fmt: skip
+    assert listed(dataset)["masks"] == "masks of no image here, not used: a2.png; e.png"
+
+
 SIDE = {
     "mask": ["a_mask.png", "a.mask.png", "a-mask.jpg", "A_MASK.png", "a_masks.png", "mask_a.png"],
     "conditioning image": ["a-condlabel.png", "a_cond.png", "a.control.png", "a_conditioning.png"],
@@ -171,16 +190,18 @@ def test_what_no_image_uses_is_told(tmp_path):
 def test_tidy_renames_a_mask_with_its_image_and_export_writes_it(tmp_path):
     root = tree(tmp_path / "set", "b.png", "b-masklabel.png", "b_thumb.jpg", "c.png")
     Image.new("L", (32, 24), 200).save(root / "c_mask.png")
+    picture(root / "masks" / "c.mask.png")
     exported = export_kohya(scan_folder(root), tmp_path, "out").folder
     assert (exported / "img" / "1_set" / "masks" / "b.png").is_file()
     tidied, _ = tidy(scan_folder(root), Naming("n"), "rename", tmp_path / "journals")
     names = {"n0001.png", "n0001-masklabel.png", "n0001_thumb.jpg", "n0002.png", "n0002_mask.png"}
-    assert {path.name for path in root.iterdir()} == names
-    assert [s.mask for _, s in tidied.samples()] == [root / "n0001-masklabel.png", None]
+    assert {path.name for path in root.iterdir()} == {*names, "masks"}
+    found = [s.mask for _, s in tidied.samples()]
+    assert found == [root / "n0001-masklabel.png", root / "masks" / "n0002.mask.png"]
     again = scan_folder(root)
     assert used(again) == ["n0001.png", "n0002.png"] and masks(again) == masks(tidied)
     tidy(again, Naming(), "undo", tmp_path / "journals")
-    assert masks(scan_folder(root)) == {"b.png": "b-masklabel.png"}
+    assert masks(scan_folder(root)) == {"b.png": "b-masklabel.png", "c.png": "c.mask.png"}
 
 
 @pytest.mark.parametrize(
