@@ -49,14 +49,14 @@ class TagLine:
 
     ``tags`` in their order; ``choices``, of each the number of the wildcard that it is a choice of, or
     -1; ``whole``, by the place of a tag that stands alone in brackets, the text with them;
-    ``sections``, nodes between ``marks``.
+    ``sections``, nodes between ``marks``, none where the line has no notation.
     """
 
     separator: str
     tags: list[str] = field(default_factory=list)
     choices: list[int] = field(default_factory=list)
     whole: dict[int, str] = field(default_factory=dict)
-    sections: list[list[Node]] = field(default_factory=lambda: [[]])
+    sections: list[list[Node]] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
 
     def write(self, items: Iterable[tuple[str, int]], bare: Iterable[int] = ()) -> str:
@@ -65,6 +65,8 @@ class TagLine:
         Their order counts as far as marks, wildcards and brackets leave one. ``bare`` places stand
         without their brackets.
         """
+        if not self.sections:
+            return self.separator.join(_in_order(items))
         texts: dict[int, list[str]] = defaultdict(list)
         ranks: dict[int, list[int]] = defaultdict(list)
         for rank, (tag, place) in enumerate(items):
@@ -121,6 +123,14 @@ class TagLine:
         if not any(found):
             return ""
         return "{" + "|".join(found) + "}" if len(found) > 1 else next(iter(found))
+
+
+def _in_order(items: Iterable[tuple[str, int]]) -> list[str]:
+    """The tags alone, those that are new where they belong."""
+    front, kept, end = [], [], []
+    for tag, place in items:
+        (kept if place >= 0 else front if place == NEW_IN_FRONT else end).append(tag)
+    return [*front, *kept, *end]
 
 
 def blanks_at(separator: str) -> str:

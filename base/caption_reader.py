@@ -23,8 +23,8 @@ from .caption_notation import Choice, Group, Leaf, Node, TagLine, blanks_at
 
 _MARKS = (r"\|{3,}", r"#{3,}", r";{3,}", r"&{3,}", r"\${3,}", r"%{3,}", r"~{3,}", r"@{3,}")
 _SECTIONS = "|||", "###"
+_HINTS = ("(", "[", "{", *(letter * 3 for letter in "|#;&$%~@"))
 _ANY_MARK = re.compile("|".join(_MARKS))
-_ANY_NOTATION = re.compile("|".join([r"[(\[{]", *_MARKS]))
 _BRACES = re.compile(r"\{\{|\}\}|\{|\}")
 _BRACKETS = re.compile(r"\\.|[()\[\]]", re.DOTALL)
 _WEIGHT = re.compile(r":[ ]?[+-]?[.\d]{1,20}[ ]?\Z")
@@ -37,11 +37,12 @@ _MOST_CHOICES = 32  # of all wildcards of one tag
 def read_line(line: str, separator: str) -> TagLine:
     """The tags of one line of a caption, empty ones gone, and where they stand."""
     found, split_at = TagLine(separator), separator.strip() or separator
-    if not _ANY_NOTATION.search(line):
-        for part in line.split(split_at):
-            if tag := part.strip():
-                found.sections[0].append(_leaf(found, tag, -1))
+    may_hold = any(hint in line for hint in _HINTS)  # much faster than the pattern
+    if not (may_hold and _notation(split_at).search(line)):
+        found.tags += [tag for part in line.split(split_at) if (tag := part.strip())]
+        found.choices += [-1] * len(found.tags)
         return found
+    found.sections.append([])
     _Reader(line, split_at, found).read_sections()
     return found
 
@@ -196,6 +197,13 @@ def _joined(parts: Iterable[tuple[Node | None, str]]) -> list[Node]:
         nodes, marks = zip(*run, strict=True)
         found.append(nodes[0] if len(nodes) == 1 and not marks[0] else Group("", nodes, "", marks))
     return found
+
+
+@lru_cache(maxsize=8)
+def _notation(split_at: str) -> re.Pattern[str]:
+    """Found in lines that may hold notation: brackets count where a part begins."""
+    marks = "|".join(_MARKS)
+    return re.compile(rf"(?:\A|{re.escape(split_at)})\s*[(\[]|\{{|{marks}")
 
 
 @lru_cache(maxsize=8)
