@@ -127,7 +127,8 @@ def test_whatever_a_decoder_raises(tmp_path, monkeypatch, error, place):
     exif = Image.Exif()
     exif[make.ORIENTATION] = 6
     kind = "JPEG" if place == "draft" else "PNG"  # a JPEG's size is no more 13 when it is decoded
-    Image.new("RGB", (16, 13)).save(tmp_path / "bad.jpg", kind, exif=exif)
+    mode = "RGB" if place == "draft" else "RGBA"
+    Image.new(mode, (16, 13), "red").save(tmp_path / "bad.jpg", kind, exif=exif)
     Image.new("RGB", (16, 16)).save(tmp_path / "good.jpg", kind)
     data = (tmp_path / "bad.jpg").read_bytes()
     (sample,) = (s for _, s in scan_folder(tmp_path).samples() if s.path.name == "bad.jpg")

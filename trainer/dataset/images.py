@@ -63,9 +63,13 @@ def load_alpha(path: Path, data: bytes, *, kohya: bool = False) -> np.ndarray | 
     Raises:
         ValueError: as ``load_rgb``.
     """
+    try:
+        with open_image(path, data) as image:  # its header tells, most often
+            if not image.has_transparency_data or (kohya and image.mode.startswith("I")):
+                return None  # Pillow's conversion makes 16 bits of grey opaque
+    except DECODE_ERRORS as error:
+        raise unreadable(path, error) from error
     with opened(path, data, kohya=kohya) as image:
-        if kohya and image.mode.startswith("I"):  # Pillow's conversion makes it opaque
-            return None
         seen = opacity(image if kohya else upright_8_bit(image, high_byte))
         alpha = None if seen is None else np.array(seen)
     return None if alpha is None or alpha.min() == 255 else alpha
