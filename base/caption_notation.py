@@ -91,8 +91,9 @@ class TagLine:
             return ""
         blanks = blanks_at(self.separator.strip())
         marks = [*self.marks, ""]
-        if self.marks and not (lines[0] and self.sections[0]):
-            marks[0] = (" " if lines[0] else "") + marks[0].lstrip(blanks)
+        for number, (line, section) in enumerate(zip(lines[:-1], self.sections, strict=False)):
+            if not (line and section):  # nothing is between this mark and the one before
+                marks[number] = (" " if line else "") + marks[number].lstrip(blanks)
         if self.marks and not (lines[-1] and self.sections[-1]):
             marks[-2] = marks[-2].rstrip(blanks) + (" " if lines[-1] else "")
         return "".join(itertools.chain.from_iterable(zip(lines, marks, strict=True)))

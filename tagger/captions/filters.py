@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ...base.caption_reader import read_line
 from .filter_config import FilterConfig
-from .redundancy import redundant
+from .redundancy import covered_by, redundant
 from .report import Report, compare
 from .rewriting import Body, Kept, Placed, Rewriter
 from .tag_text import tag_key
@@ -65,7 +65,8 @@ def filter_captions(
     for place, (owner, body) in enumerate(zip(owners, bodies, strict=True)):
         kept[owner] += [] if place in prose else trigger
         kept[owner] += [Kept(item.tag, item.source) for item in body]
-        text = prose.get(place) or read[place]._replace(kept=body).text(rewriter.trigger)
+        shown = read[place]._replace(kept=body)
+        text = prose.get(place) or shown.text(rewriter.trigger, rewriter.trigger_keys)
         texts[owner].append(text)
     changed = ["\n".join(filter(None, lines)) for lines in texts]
     return Filtered(changed, compare(names, captions, changed, separator, len(prose)), kept)
@@ -101,13 +102,23 @@ def _common(
                 body = [item for item in body if tag_key(item.tag) in common]
                 if config.fold_redundant:
                     sure = [item.tag for item in body if item.choice < 0]
-                    gone = redundant(sure) - rewriter.places.keys()
+                    gone = (redundant(sure) | _said_by_choices(body)) - rewriter.places.keys()
                     body = [i for i in body if i.choice >= 0 or tag_key(i.tag) not in gone]
                 body = body if room is None else _first(body, room)
             kept.append(body)
         if kept == bodies:
             return kept
         bodies = kept
+
+
+def _said_by_choices(body: list[Placed]) -> set[str]:
+    """The `tag_key`s that each choice of some wildcard covers."""
+    covered: dict[int, set[str]] = {}
+    for item in body:
+        if item.choice >= 0:
+            keys = set(covered_by(item.tag))
+            covered[item.choice] = covered.get(item.choice, keys) & keys
+    return set().union(*covered.values())
 
 
 def _first(body: list[Placed], room: int) -> list[Placed]:

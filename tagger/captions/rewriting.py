@@ -40,16 +40,18 @@ class Body(NamedTuple):
     line: TagLine
     bare: frozenset[int] = frozenset()
 
-    def text(self, trigger: Sequence[str]) -> str:
-        """The line with these tags, the trigger in front: where it stands already, else in its own brackets."""
-        keys = [tag_key(tag) for tag in trigger]
-        if keys == [tag_key(tag) for tag in self.line.tags[: len(keys)]]:
+    def text(self, trigger: Sequence[str], keys: Sequence[str]) -> str:
+        """The line with these tags, the trigger in front: where it stands already, else in its own brackets.
+
+        ``keys`` are those of the trigger's tags without brackets.
+        """
+        is_plain = [tag_key(tag) for tag in trigger] == [*keys]
+        if is_plain and [*keys] == [tag_key(tag) for tag in self.line.tags[: len(keys)]]:
             new = [(tag, place) for place, tag in enumerate(trigger)]
         else:
             whole = {tag_key(self.line.tags[p]): text for p, text in self.line.whole.items()}
-            new = [
-                (whole.get(key, tag), NEW_IN_FRONT) for key, tag in zip(keys, trigger, strict=True)
-            ]
+            spelled = [whole.get(tag_key(tag), tag) for tag in trigger]
+            new = [(tag, NEW_IN_FRONT) for tag in spelled]
         return self.line.write([*new, *((i.tag, i.place) for i in self.kept)], self.bare)
 
 
@@ -60,7 +62,7 @@ class Rewriter:
         self.trigger = split_tags(config.trigger, config.separator)
         self.places = _places(config.keep_first)
         self._config = config
-        self._trigger_keys = [tag_key(tag) for tag in self.trigger]
+        self.trigger_keys = [_seen_key(tag, config.separator) for tag in self.trigger]
         self._replaced = [(tag_match(old), new.strip()) for old, new in config.replace]
         self._patterns = Patterns(config.patterns)
         self._is_removed = tag_match(*config.remove)
@@ -95,7 +97,7 @@ class Rewriter:
         """A caption that is written in sentences with the trigger in front; None for tags."""
         separator, count = self._config.separator, len(self.trigger)
         parts = caption.split(separator.strip() or separator, count)
-        if count and [tag_key(part.strip()) for part in parts[:count]] == self._trigger_keys:
+        if count and [tag_key(part.strip()) for part in parts[:count]] == self.trigger_keys:
             return caption if is_prose("".join(parts[count:])) else None
         if not is_prose(caption):
             return None
@@ -108,7 +110,7 @@ class Rewriter:
             self._known[tag] = tuple(
                 new
                 for new in self._settled(tag, _MOST_ROUNDS)
-                if tag_key(new) not in self._trigger_keys and not self._is_removed(new)
+                if tag_key(new) not in self.trigger_keys and not self._is_removed(new)
             )
         return self._known[tag]
 
@@ -123,10 +125,16 @@ class Rewriter:
         return [new for part in parts for new in self._settled(part, rounds - 1)]
 
     def _once(self, tag: str) -> str | None:
-        if tag_key(tag) in self._trigger_keys:
+        if tag_key(tag) in self.trigger_keys:
             return tag
         target = next((new for matches, new in self._replaced if matches(tag)), tag)
         return self._patterns.apply(tag) if target == tag else target
+
+
+def _seen_key(tag: str, separator: str) -> str:
+    """The `tag_key` of a tag without its brackets."""
+    line = read_line(tag, separator)
+    return tag_key(line.tags[0] if len(line.tags) == 1 else tag)
 
 
 def _category(item: Placed, categories: Mapping[str, str]) -> str | None:
