@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
+import textwrap
+import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from os import PathLike
+from pathlib import Path
 
 from PIL import Image, features
+
+from .png_levels import match_transparency
+
+log = logging.getLogger(__name__)
 
 _AVIF = "avif" in features.modules and bool(features.check("avif"))  # Pillow 11.3 and later
 
@@ -31,36 +39,94 @@ DECODE_ERRORS = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""What Pillow raises for files that are broken, too large, or no images."""
+"""What files that are broken, too large, or no images end in; ``decoding`` makes all else one of these."""
 
 MAX_PIXELS = 178_956_970
 """Where Pillow draws the line; other packs switch its own limit off."""
 
 
+_LARGE_PIXELS = 1 << 24
+_MOST_LETTERS = 200  # of what a decoder says
+_one_large = threading.Lock()  # several at a time would not fit into memory
+
+Source = str | PathLike[str] | None
+Before = Callable[[Image.Image], object]
+"""Called with an image before it is decoded: may refuse it, or ask for a smaller one (``draft``)."""
+
+
 @contextmanager
-def opened(path: str | PathLike[str] | None, data: bytes | None = None) -> Iterator[Image.Image]:
-    """An image file open in Pillow; ``data`` are its bytes if read already, ``path`` then its name at most.
+def opened(
+    path: Source, data: bytes | None = None, before: Before | None = None, *, kohya: bool = False
+) -> Iterator[Image.Image]:
+    """An image decoded by Pillow; ``data`` are its bytes if read already, ``path`` then its name at most.
+
+    ``kohya``: as Pillow gives it, a transparent level of less than 8 bits included, which is none there.
 
     Raises:
         ValueError: what is done with it inside fails as it does for broken files; names the file.
     """
     try:
-        with open_image(path, data) as image:
+        with decoded(path, data, before, kohya=kohya) as image:
             yield image
     except DECODE_ERRORS as error:
         raise unreadable(path, error) from error
 
 
-def open_image(path: str | PathLike[str] | None, data: bytes | None = None) -> Image.Image:
-    """As ``opened``, but raises DECODE_ERRORS as Pillow does."""
+@contextmanager
+def decoded(
+    path: Source, data: bytes | None = None, before: Before | None = None, *, kohya: bool = False
+) -> Iterator[Image.Image]:
+    """As ``opened``, but raises DECODE_ERRORS. One large image is in memory at a time."""
+    with open_image(path, data) as image, _room_for(image):
+        with decoding():
+            if not kohya:
+                match_transparency(image)
+            if before is not None:
+                before(image)
+            image.load()
+        yield image
+
+
+def open_image(path: Source, data: bytes | None = None) -> Image.Image:
+    """An image whose header alone is read. Raises DECODE_ERRORS."""
     source = path if data is None else io.BytesIO(data)
     if source is None:
         raise ValueError("there is neither a path nor bytes")
-    image = Image.open(source, formats=FORMATS)
+    with decoding():
+        image = Image.open(source, formats=FORMATS)
     if image.size[0] * image.size[1] > MAX_PIXELS:
         image.close()
         raise Image.DecompressionBombError(f"{image.size[0]} x {image.size[1]} pixels")
     return image
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Around all that reads a file's bytes; whatever a decoder raises becomes one of DECODE_ERRORS."""
+    try:
+        yield
+    except DECODE_ERRORS:
+        raise
+    # Decoders are C libraries and plugins, each with errors of its own (AVIF's is a RuntimeError), and one
+    # file must not stop a folder: here, and only here, all of them are caught.
+    except Exception as error:
+        raise OSError(f"{error}" or type(error).__name__) from error
+
+
+def _room_for(image: Image.Image) -> AbstractContextManager[object]:
+    return _one_large if image.size[0] * image.size[1] > _LARGE_PIXELS else nullcontext()
+
+
+def shown_again(paths: Iterable[Path]) -> dict[Path, Image.Image]:
+    """Our own images read again, mode RGB; the log names those that can be read no more."""
+    found = {}
+    for path in paths:
+        try:
+            with opened(path) as image:
+                found[path] = image.convert("RGB")
+        except ValueError as error:
+            log.warning("An image is not shown: %s", error)
+    return found
 
 
 def unreadable(path: str | PathLike[str] | None, error: Exception) -> ValueError:
@@ -87,4 +153,5 @@ def explain(error: Exception) -> str:
         return "there is not enough memory to decode it"
     if type(error) is ValueError:  # a sentence of ours
         return str(error)
-    return f"it is damaged: {str(error) or type(error).__name__}"
+    said = textwrap.shorten(str(error), _MOST_LETTERS)
+    return f"it is damaged: {said or type(error).__name__}"

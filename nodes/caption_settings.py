@@ -117,6 +117,14 @@ class CaptionSettings(Node):
                     round=False,
                     advanced=True,
                 ),
+                setting(
+                    CaptionConfig,
+                    "joining",
+                    "Tags that were shuffled or dropped are joined by the separator; kohya: by a "
+                    "comma, as sd-scripts did until June 2026.",
+                    advanced=True,
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,16 @@ def cut(kind: str, part: float) -> Maker:
     return make
 
 
+def damaged_frame(path: Path) -> None:
+    """An AVIF whose head is sound and whose image is not."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "AVIF")
+    data = file.getvalue()
+    place = data.index(b"mdat") + 4
+    path.write_bytes(data[:place] + bytes(255 - byte for byte in data[place:]))
+
+
 def turned(orientation: int, kind: str) -> Maker:
     """The base stored so that a viewer must turn it by its EXIF orientation to show it."""
     undo = {3: lambda a: a[::-1, ::-1], 5: lambda a: a.swapaxes(0, 1), 6: np.rot90}
@@ -115,12 +126,15 @@ def damaged_exif(path: Path) -> None:
 def bomb(path: Path) -> None:
     """A PNG of a few bytes that says it has 900 million pixels."""
     head = (30000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
-    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(90001))), (b"IEND", b"")]
+    path.write_bytes(png([(b"IHDR", head), (b"IDAT", zlib.compress(bytes(90001))), (b"IEND", b"")]))
+
+
+def png(chunks: list[tuple[bytes, bytes]]) -> bytes:
     data = b"\x89PNG\r\n\x1a\n"
     for name, body in chunks:
         check = zlib.crc32(name + body).to_bytes(4, "big")
         data += len(body).to_bytes(4, "big") + name + body + check
-    path.write_bytes(data)
+    return data
 
 
 def wide(width: int, height: int) -> np.ndarray:
@@ -148,6 +162,56 @@ def grey_see_through() -> Image.Image:
 def grey_on_white() -> np.ndarray:
     pixels = as_rgb(grey())
     pixels[:, :16] = 255
+    return pixels
+
+
+def levels_png(levels: np.ndarray, bits: int, transparent: int) -> bytes:
+    """A PNG of these levels, [H, W] grey or [H, W, 3] RGB, one of which (or the colour of it) is transparent."""
+    colours = levels.reshape(*levels.shape[:2], -1)
+    digits = (colours[..., None] >> np.arange(bits)[::-1]) & 1
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in digits.astype(np.uint8))
+    height, width, channels = colours.shape
+    head = struct.pack(">2I5B", width, height, bits, 2 if channels == 3 else 0, 0, 0, 0)
+    level = struct.pack(f">{channels}H", *[transparent] * channels)
+    chunks = [(b"IHDR", head), (b"tRNS", level), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return png(chunks)
+
+
+def levels_see_through(bits: int, channels: int = 1) -> Maker:
+    """Left patches of the transparent level or colour, the others black and white."""
+    most, places = (1 << bits) - 1, np.arange(6).reshape(2, 3).repeat(16, 0).repeat(16, 1)
+    levels = np.where(places % 3 == 0, most // 3, np.where(places % 2, most, 0))
+    made = levels_png(np.dstack([levels] * channels), bits, most // 3)
+    return lambda path: path.write_bytes(made)
+
+
+def nothing_but_a_level(path: Path) -> None:
+    path.write_bytes(levels_png(np.full((32, 48), 2), 2, 2))
+
+
+def levels_on_white() -> np.ndarray:
+    """What they show: the left is white, the rest black and white."""
+    places = np.arange(6).reshape(2, 3).repeat(16, 0).repeat(16, 1)
+    levels = np.where(places % 2, 255, 0).astype(np.uint8)
+    levels[:, :16] = 255
+    return as_rgb(levels)
+
+
+def one_bit_on_white() -> np.ndarray:
+    """One bit has no third level: black is transparent."""
+    return np.full((32, 48, 3), 255, np.uint8)
+
+
+def grey_with_level() -> Image.Image:
+    """The base's green as a grey image whose black is transparent."""
+    image = Image.fromarray(grey())
+    image.info["transparency"] = 0
+    return image
+
+
+def brighter_on_white(transparent: np.ndarray) -> np.ndarray:
+    pixels = brighter()
+    pixels[transparent] = 255
     return pixels
 
 

@@ -50,6 +50,28 @@ def linear_grey() -> bytes:
     )
 
 
+def linear_colours() -> bytes:
+    """A profile of sRGB's colours whose levels are amounts of light."""
+    primaries = {
+        b"rXYZ": (0.4360, 0.2225, 0.0139),
+        b"gXYZ": (0.3851, 0.7169, 0.0971),
+        b"bXYZ": (0.1431, 0.0606, 0.7141),
+    }
+    tags = {
+        name: b"XYZ " + bytes(4) + struct.pack(">3i", *(round(v * 65536) for v in values))
+        for name, values in primaries.items()
+    }
+    curves = {name: b"curv" + bytes(8) for name in (b"rTRC", b"gTRC", b"bTRC")}
+    named = {b"desc": NAME, b"cprt": TEXT, b"wtpt": WHITE}
+    return _profile({**named, **tags, **curves}, b"RGB ", b"XYZ ")
+
+
+def of_class(kind: bytes) -> bytes:
+    """The profile with red and blue exchanged, of another device class."""
+    data = swapped()
+    return data[:12] + kind + data[16:]
+
+
 def _profile(tags: dict[bytes, bytes], colours: bytes, space: bytes) -> bytes:
     place = 128 + 4 + 12 * len(tags)
     rows, body = b"", b""

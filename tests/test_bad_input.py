@@ -20,6 +20,9 @@ COLOURS_DIFFER = (
     "cmyk profile.jpg",
     "profile.png",
     "grey 16 profile.png",
+    "grey alpha profile.png",
+    "grey level profile.png",
+    "grey rgb profile.png",
 )  # taggers know no colour profiles, as kohya's
 
 

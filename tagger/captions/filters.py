@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple
 
+from ...base.caption_reader import read_line
 from .filter_config import FilterConfig
-from .redundancy import redundant
+from .redundancy import covered_by, redundant
 from .report import Report, compare
-from .rewriting import Kept, Rewriter
-from .tag_text import join_tags, split_tags, tag_key
+from .rewriting import Body, Kept, Placed, Rewriter
+from .tag_text import tag_key
 
 
 class Filtered(NamedTuple):
@@ -43,7 +44,7 @@ def filter_captions(
         )
     rewriter, separator = Rewriter(config), config.separator
     owners: list[int] = []
-    bodies: list[list[Kept]] = []
+    read: list[Body] = []
     prose: dict[int, str] = {}
     for owner, caption in enumerate(captions):
         if on_caption is not None:
@@ -51,30 +52,33 @@ def filter_captions(
         for line in caption.split("\n"):
             text = rewriter.prose(line) if config.spare_prose else None
             if text is None:
-                bodies.append(rewriter.body(line, categories[owner]))
+                read.append(rewriter.body(line, categories[owner]))
             else:
-                prose[len(bodies)] = text
-                bodies.append([Kept(tag, tag) for tag in split_tags(text, separator)])
+                prose[len(read)] = text
+                spared = read_line(text, separator)
+                read.append(Body([Placed(tag, tag) for tag in spared.tags], spared))
             owners.append(owner)
-    bodies = _common(bodies, owners, prose.keys(), config, rewriter)
+    bodies = _common([body.kept for body in read], owners, prose.keys(), config, rewriter)
     trigger = [Kept(tag, tag) for tag in rewriter.trigger]
     texts: list[list[str]] = [[] for _ in captions]
     kept: list[list[Kept]] = [[] for _ in captions]
     for place, (owner, body) in enumerate(zip(owners, bodies, strict=True)):
-        items = body if place in prose else [*trigger, *body]
-        kept[owner] += items
-        texts[owner].append(prose.get(place) or join_tags((i.tag for i in items), separator))
+        kept[owner] += [] if place in prose else trigger
+        kept[owner] += [Kept(item.tag, item.source) for item in body]
+        shown = read[place]._replace(kept=body)
+        text = prose.get(place) or shown.text(rewriter.trigger, rewriter.trigger_keys)
+        texts[owner].append(text)
     changed = ["\n".join(filter(None, lines)) for lines in texts]
     return Filtered(changed, compare(names, captions, changed, separator, len(prose)), kept)
 
 
 def _common(
-    bodies: list[list[Kept]],
+    bodies: list[list[Placed]],
     owners: Sequence[int],
     spared: Container[int],
     config: FilterConfig,
     rewriter: Rewriter,
-) -> list[list[Kept]]:
+) -> list[list[Placed]]:
     """Drop rare tags, fold redundant ones and cut long captions until nothing changes.
 
     A tag counts once for each owner. Folding and cutting can make a tag rare, so once is not enough
@@ -97,10 +101,35 @@ def _common(
             if place not in spared:
                 body = [item for item in body if tag_key(item.tag) in common]
                 if config.fold_redundant:
-                    gone = redundant(item.tag for item in body) - rewriter.places.keys()
-                    body = [item for item in body if tag_key(item.tag) not in gone]
-                body = body[:room]
+                    sure = [item.tag for item in body if item.choice < 0]
+                    gone = (redundant(sure) | _said_by_choices(body)) - rewriter.places.keys()
+                    body = [i for i in body if i.choice >= 0 or tag_key(i.tag) not in gone]
+                body = body if room is None else _first(body, room)
             kept.append(body)
         if kept == bodies:
             return kept
         bodies = kept
+
+
+def _said_by_choices(body: list[Placed]) -> set[str]:
+    """The `tag_key`s that each choice of some wildcard covers."""
+    covered: dict[int, set[str]] = {}
+    for item in body:
+        if item.choice >= 0:
+            keys = set(covered_by(item.tag))
+            covered[item.choice] = covered.get(item.choice, keys) & keys
+    return set().union(*covered.values())
+
+
+def _first(body: list[Placed], room: int) -> list[Placed]:
+    """So many tags from the front, the choices of a wildcard counted as one."""
+    kept: list[Placed] = []
+    seen: set[int] = set()
+    for item in body:
+        if item.choice not in seen:
+            if room <= 0:
+                continue
+            room -= 1
+            seen |= {item.choice} if item.choice >= 0 else set()
+        kept.append(item)
+    return kept

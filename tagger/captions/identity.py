@@ -10,10 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from ...base.caption_reader import caption_tags, read_line
 from ...base.config import Config, Problems
 from .identity_words import IDENTITY, NOT_IDENTITY, IdentityKind
 from .prose import is_prose
-from .tag_text import TagMatch, each_line, join_tags, split_tags, tag_key, tag_match
+from .tag_text import SEPARATOR, TagMatch, each_line, split_tags, tag_key, tag_match
 
 IdentityPolicy = Literal["keep", "prune", "hybrid"]
 IDENTITY_POLICIES: tuple[IdentityPolicy, ...] = get_args(IdentityPolicy)
@@ -101,7 +102,7 @@ def find_identity(
             prose += 1
             continue
         kinds = categories[place] if categories else {}
-        for key, tag in {tag_key(tag): tag for tag in split_tags(caption)}.items():
+        for key, tag in {tag_key(tag): tag for tag in caption_tags(caption)}.items():
             if key not in aside and kinds.get(key, "general") == "general":
                 spellings.setdefault(key, Counter())[tag] += 1
     found = [
@@ -115,12 +116,12 @@ def find_identity(
 
 
 def prune(caption: str, keys: Collection[str]) -> str:
-    """The caption without the tags of these `tag_key`s; as it is if it has none or is prose."""
+    """The caption without the tags of these `tag_key`s, its notation kept; as it is if it has none or is prose."""
     if "\n" in caption:
         return each_line(caption, lambda line: prune(line, keys))
-    tags = split_tags(caption)
-    kept = [tag for tag in tags if tag_key(tag) not in keys]
-    return caption if len(kept) == len(tags) or is_prose(caption) else join_tags(kept)
+    line = read_line(caption, SEPARATOR)
+    kept = [(tag, place) for place, tag in enumerate(line.tags) if tag_key(tag) not in keys]
+    return caption if len(kept) == len(line.tags) or is_prose(caption) else line.write(kept)
 
 
 def _proposed_kind(key: str, config: IdentityConfig) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from ...base.caption_reader import spoken
 from .tag_text import split_tags
 
 # Words that sentences need and tags do without. (Tags say "own" and "another's" for her and his.)
@@ -29,7 +30,8 @@ _SHARE = 0.3  # of a caption's words, in pieces that read like sentences
 
 
 def is_prose(caption: str) -> bool:
-    """Whether the caption is written in sentences, wholly or in part."""
+    """Whether the caption is written in sentences, wholly or in part; notation is no part of them."""
+    caption = spoken(caption)
     sentences = [part.strip() for part in _SENTENCE_END.split(caption)]
     if _CJK_SENTENCE.search(caption) or any(map(_is_sentence, sentences)):
         return True

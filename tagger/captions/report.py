@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...base.caption_reader import caption_tags
 from ...base.shortened import in_lines
-from .tag_text import SEPARATOR, split_tags
+from .tag_text import SEPARATOR
 
 TOTALS_SHOWN = 20
 
@@ -77,7 +78,7 @@ def compare(
 
 
 def _count(captions: Sequence[str], separator: str) -> Counter[str]:
-    return Counter(tag for caption in captions for tag in split_tags(caption, separator))
+    return Counter(tag for caption in captions for tag in caption_tags(caption, separator))
 
 
 def _totals(counts: Counter[str]) -> str:

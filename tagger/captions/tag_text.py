@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Literal, Protocol, get_args
 
+from ...base.caption_notation import NEW_AT_END
+from ...base.caption_reader import read_line
+
 MergePolicy = Literal["append", "replace", "skip"]
 MERGE_POLICIES: tuple[MergePolicy, ...] = get_args(MergePolicy)
 SEPARATOR = ", "
@@ -22,7 +25,10 @@ class TagMatch(Protocol):
 
 
 def split_tags(caption: str, separator: str = SEPARATOR) -> list[str]:
-    """The tags of a caption, stripped, empty ones gone; a line break ends a tag as well."""
+    """The tags of a list that a user typed, stripped, empty ones gone; a line break ends a tag as well.
+
+    Those of a caption, which may hold notation: `caption_tags` of `base/caption_reader.py`.
+    """
     return _split(caption.replace("\n", separator), separator)
 
 
@@ -65,8 +71,8 @@ def merge(
 ) -> str:
     """The caption after tagging: new tags appended, put in its place, or left out if it has text.
 
-    Appending twice gives the same caption: a tag that is there, by `tag_key`, is not added; each line
-    is a caption of its own. `kohya` compares letter by letter instead, joins the tags again in any
+    Appending twice gives the same caption: a tag that is there, by `tag_key` and in whatever notation, is
+    not added; new ones come behind those that are free to move; each line is a caption of its own. `kohya` compares letter by letter instead, joins the tags again in any
     case, and takes a line break for a part of a tag.
     """
     if policy not in MERGE_POLICIES:
@@ -77,12 +83,13 @@ def merge(
         return join_tags(tags, separator)
     if policy == "skip":
         return existing
-    present = _split(existing, separator)
     if kohya:
+        present = _split(existing, separator)
         return join_tags([*present, *(tag for tag in tags if tag not in present)], separator)
     if "\n" in existing:
         return each_line(existing, lambda line: merge(line, tags, policy, separator))
-    seen = {tag_key(tag) for tag in present}
+    line = read_line(existing, separator)
+    seen = {tag_key(tag) for tag in (*line.tags, *line.whole.values())}
     new: list[str] = []
     for tag in tags:
         # A tag may hold the separator itself (";_;" with ";"): then all its parts must be there.
@@ -90,7 +97,10 @@ def merge(
         if not keys <= seen:
             new.append(tag)
             seen |= keys
-    return join_tags([*present, *new], separator) if new else existing
+    if not new:
+        return existing
+    old = ((tag, place) for place, tag in enumerate(line.tags))
+    return line.write([*old, *((tag, NEW_AT_END) for tag in new)])
 
 
 def list_problems(name: str, tags: Sequence[str]) -> list[str]:

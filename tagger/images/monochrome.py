@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ...base.config import Config, Problems
 from ...base.image_file import opened
@@ -73,9 +74,12 @@ class MonochromeConfig(Config):
 
 def examine(path: str | PathLike[str], method: MonochromeMethod) -> tuple[float, float]:
     """Measure an image file, transparency on white; ValueError names one that cannot be read."""
-    with opened(path) as image:
+
+    def smaller(image: Image.Image) -> None:
         if method == "lab":  # a JPEG is decoded at a half, a quarter or an eighth
             image.draft(None, (2 * SIDE, 2 * SIDE))
+
+    with opened(path, None, smaller) as image:
         is_plain = image.mode == "RGB" and "transparency" not in image.info
         pixels = np.asarray(image) if is_plain else flatten(image)
     return measure_lab(pixels) if method == "lab" else measure_hsv(pixels)

@@ -6,6 +6,7 @@ Steps and constants are those of kohya's `finetune/tag_images_by_wd14_tagger.py`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike
 
 import cv2
@@ -54,9 +55,8 @@ def read_rgb(
     With `least` a JPEG may come smaller, its longest side still `least` or more.
     """
     path, data = (None, picture) if isinstance(picture, bytes) else (picture, None)
-    with opened(path, data) as image:
-        if least is not None:
-            _decode_smaller(image, least)
+    smaller = None if least is None else partial(_decode_smaller, least=least)
+    with opened(path, data, smaller, kohya=kohya) as image:
         return flatten(image, kohya)
 
 

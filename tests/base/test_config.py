@@ -200,6 +200,28 @@ def test_saved_runs_are_found_again(config, identity):
     assert config.identity() == identity
 
 
+def test_runs_that_joined_tags_by_commas_are_found_only_where_commas_are_meant():
+    """Tags behind another separator were joined by commas before `joining` was there."""
+
+    def identities(**options):
+        captions = CaptionConfig(shuffle=True, **options)
+        item = CachedItem(
+            "digest", "name", "caption", (64, 64), ((64, 64), (0, 0), (64, 64)),
+            ((64, 64), (0, 0), (64, 64)), "key", None, 1, 1.0, False, "subset", options=captions,
+        )  # fmt: skip
+        cached = CachedDataset((item,), Path(), LatentConfig(BucketConfig(), "vae"), Dataset(()))
+        return TrainConfig(captions=captions).identity(), cached.identity()
+
+    assert identities() == identities(joining="kohya")
+    assert identities(separator=";", joining="kohya") == (
+        "2f910ef993fc852905570c5a132b56ee", "7e81676facfdec466eb56c088984e32b",
+    )  # fmt: skip
+    for new, old in zip(
+        identities(separator=";"), identities(separator=";", joining="kohya"), strict=True
+    ):
+        assert new != old
+
+
 def test_how_speed_is_bought_does_not_count():
     speed = dataclasses.replace(TrainConfig().speed, prefetch_weights=True)
     assert TrainConfig(speed=speed).identity() == TrainConfig().identity()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from itertools import groupby, product
 from pathlib import Path
 from random import Random
@@ -105,7 +105,11 @@ class CachedDataset:
                 [item.digest, item.latent_key, item.flipped_key, item.mask_digest],
                 [item.bucket, item.conditioning, item.flipped_conditioning],
                 [item.caption, item.repeats, item.weight, item.is_reg, item.preserves],
-                [item.options and [*astuple(item.options)], item.optional_tags, item.optional_rate],
+                [
+                    item.options and [*item.options.identity().values()],
+                    item.optional_tags,
+                    item.optional_rate,
+                ],
             ]
             for item in self.items
         ]

@@ -26,7 +26,7 @@ from .latents import CachedDataset, CachedItem, cached_item, interpolation, plac
 KIND = "masks"
 """The store's kind for masks: a tensor ``mask`` [h, w] of the latents' size, float32 in 0..1, or empty."""
 
-RECIPE = 1
+RECIPE = 2
 """Raised when the way from file to mask changes, so that older ones are not used."""
 
 _MAX_THREADS = 4

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from ...base.config import Config, Problems
+
+Joining = Literal["separator", "kohya"]
+"""How tags are joined again: by the separator and a space, or as sd-scripts did until June 2026, by a comma."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class CaptionConfig(Config):
     token_warmup_steps: float = 0.0
     """The warm-up of tags takes so many optimiser steps, or below 1 this fraction of all steps; 0 turns
     it off."""
+    joining: Joining = "separator"
+    """Tags that were shuffled or dropped are joined by the separator, or by commas as older sd-scripts do."""
 
     def check(self, problems: Problems) -> None:
         for name in ("dropout", "tag_dropout"):
@@ -58,6 +65,18 @@ class CaptionConfig(Config):
             value = getattr(self, name)
             problems.need(value >= 0, f"{name} is {value}; it must be 0 or more")
         problems.need(bool(self.separator), 'separator is empty; a comma "," is usual')
+        problems.one_of("joining", self.joining, Joining)
+
+    def joined(self, tags: Iterable[str]) -> str:
+        """The caption of these tags."""
+        return (", " if self.joining == "kohya" else f"{self.separator} ").join(tags)
+
+    def identity(self) -> dict[str, object]:
+        """The values that name a run; ``joining`` only where it makes another text than runs had before it."""
+        values = self.to_dict()
+        if self.separator == "," or self.joining == "kohya":
+            del values["joining"]
+        return values
 
     @property
     def is_plain(self) -> bool:

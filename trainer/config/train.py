@@ -102,6 +102,7 @@ class TrainConfig(Config):
         recipe = self.to_dict()
         for name in NOT_IN_IDENTITY:
             del recipe[name]
+        recipe["captions"] = self.captions.identity()
         if self.validation.held_out:
             recipe["held_out"] = [self.validation.held_out, self.validation.seed]
         if self.speed.frozen_weights != "as loaded":

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from ...base.caption_reader import read_line
 from ..config.captions import CaptionConfig
 
 _WILDCARD = re.compile(r"\{([^}]+)\}")
@@ -72,7 +73,7 @@ def _rearranged(caption: str, options: CaptionConfig, draws: Draws, step: int, s
         draws.shuffle(free)
     if options.tag_dropout > 0:
         free = [tag for tag in free if draws.random() >= options.tag_dropout]
-    return ", ".join([*first, *free, *last])
+    return options.joined([*first, *free, *last])
 
 
 def _parts(caption: str, options: CaptionConfig) -> tuple[list[str], list[str], list[str]]:
@@ -93,9 +94,16 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def without_tags(caption: str, tags: Sequence[str], rate: float, draws: Draws) -> str:
-    """The caption, each of ``tags`` that it has left out with chance ``rate``; one draw for each."""
+    """The caption, each of ``tags`` that it has left out with chance ``rate``; one draw for each.
+
+    Every line is one of its own, and notation stays.
+    """
     gone = {tag for tag in tags if draws.random() < rate}
-    present = _split(caption, ",")
-    if gone.isdisjoint(present):
+    if not gone:
         return caption
-    return ", ".join(tag for tag in present if tag and tag not in gone)
+    lines = []
+    for text in caption.split("\n"):
+        line = read_line(text, ", ")
+        kept = [(tag, place) for place, tag in enumerate(line.tags) if tag not in gone]
+        lines.append(text if len(kept) == len(line.tags) else line.write(kept))
+    return "\n".join(lines)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from ...base.caption_reader import caption_tags
 from ..config.captions import CaptionConfig
 from ..files.digests import digest
 from ..files.index import FileStamp
@@ -85,11 +86,15 @@ CaptionSource = Mapping[Path, str] | Callable[[Sample], str]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything that training will see, and what was left out. ``trigger`` is the trigger word, or empty."""
+    """Everything that training will see, and what was left out. ``trigger`` is the trigger word, or empty.
+
+    ``notes`` say what else lies in the folders and is not used, a line each.
+    """
 
     subsets: tuple[Subset, ...]
     problems: tuple[Problem, ...] = ()
     trigger: str = ""
+    notes: tuple[str, ...] = ()
 
     def samples(self) -> Iterator[tuple[Subset, Sample]]:
         """Every image with its subset, in the dataset's order."""
@@ -139,15 +144,21 @@ class Dataset:
         )
 
     def tag_frequency(self) -> dict[str, dict[str, int]]:
-        """Occurrences per folder and tag, as kohya writes to ``ss_tag_frequency`` (repeats not counted)."""
+        """Occurrences per folder and tag, as kohya writes to ``ss_tag_frequency`` (repeats not counted).
+
+        Tags are seen through notation, of which kohya counts the letters.
+        """
         table: dict[str, Counter[str]] = {}
         for subset, sample in self.samples():
-            tags = (tag.strip().lower() for tag in sample.caption.split(","))
-            table.setdefault(subset.name, Counter()).update(tag for tag in tags if tag)
+            tags = (tag.lower() for tag in caption_tags(sample.caption))
+            table.setdefault(subset.name, Counter()).update(tags)
         return {name: dict(counts) for name, counts in table.items()}
 
-    def report(self) -> str:
-        """A few lines for the user: folders with counts, empty captions, and what was left out."""
+    def report(self, masked: bool | None = None) -> str:
+        """A few lines for the user: folders with counts, empty captions, and what was left out.
+
+        ``masked``: whether masked loss is on, None where that is not known yet.
+        """
         lines = [f"{self.image_count} images in {len(self.subsets)} folder(s)"]
         for subset in self.subsets:
             kind = " (regularisation)" if subset.is_reg else ""
@@ -157,8 +168,10 @@ class Dataset:
             lines.append(f"{empty} picture(s) without a caption")
         masks = sum(sample.mask is not None for _, sample in self.samples())
         if masks:
-            lines.append(f"{masks} picture(s) with a mask")
+            use = {True: "", False: ", not used: masked_loss is off", None: ", for masked loss"}
+            lines.append(f"{masks} picture(s) with a mask{use[masked]}")
         if self.problems:
             lines.append(f"{len(self.problems)} left out:")
             lines += [f"  {problem.path.name}: {problem.reason}" for problem in self.problems]
+        lines += self.notes
         return "\n".join(lines)

@@ -12,7 +12,7 @@ from ...base.inside import inside
 from ...base.plain_names import LONGEST, nearest_plain_name, plain_name
 from ..files.atomic import write_atomically
 from .dataset import Dataset, Sample, Subset
-from .folders import MASK_FOLDER
+from .side_files import MASK_FOLDER
 from .unchanged import check_unchanged
 
 MANIFEST = "lora_loop_export.json"

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,20 +11,21 @@ from ..files.digests import digest
 from ..files.index import FileStamp
 from .dataset import Problem
 from .file_names import SUFFIXES, stem, suffix, why_unread
+from .side_files import MASK_FOLDER, SideFile, side_files, side_folder
 
-MASK_FOLDER = "masks"
-"""A folder of this name beside the images holds their masks, each with its image's stem."""
-
-_NUMBERED = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
 _MOST_REPEATS = 9999  # a larger number is a date or the like
 
 
 class Listing(NamedTuple):
-    """One folder's visible files by name, the names of its sub-folders, and why it cannot be listed."""
+    """One folder's visible files by name, the names of its sub-folders, and why it cannot be listed.
+
+    ``hidden`` are the names that begin with a dot, some of which macOS makes on foreign disks.
+    """
 
     files: dict[str, FileStamp]
     folders: list[str]
     error: OSError | None = None
+    hidden: tuple[str, ...] = ()
 
 
 class PictureFolder(NamedTuple):
@@ -50,10 +51,12 @@ def list_folder(folder: Path) -> Listing:
     """
     files: dict[str, FileStamp] = {}
     folders: list[str] = []
+    hidden: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
+                    hidden.append(entry.name)
                     continue
                 try:
                     if entry.is_dir():
@@ -66,15 +69,16 @@ def list_folder(folder: Path) -> Listing:
                     files[entry.name] = FileStamp(0, 0)
     except OSError as error:
         return Listing({}, [], error)
-    return Listing(files, sorted(folders, key=_natural))
+    return Listing(files, sorted(folders, key=_natural), hidden=tuple(hidden))
 
 
 def picture_folders(root: Path, recursive: bool = False) -> Iterator[PictureFolder]:
     """The folders that are read, in natural order: ``root`` and those in it named ``<repeats>_<name>``.
 
-    With ``recursive`` all folders of any depth; one without a number belongs to the numbered one
-    above it. Each is read once: links that lead into ``root`` or to a folder around it are not
-    followed. Folders of masks and those with 0 repeats are left out.
+    A number alone, directly in ``root``, is kohya's too, without class tokens. With ``recursive`` all
+    folders of any depth; one without a number belongs to the numbered one above it. Each is read
+    once: links that lead into ``root`` or to a folder around it are not followed. Folders of masks
+    and the like and those with 0 repeats are left out.
     """
     seen: set[str] = set()
     waiting = [PictureFolder(root, _text(root.name), "", None, _NOTHING)]
@@ -93,16 +97,34 @@ def picture_folders(root: Path, recursive: bool = False) -> Iterator[PictureFold
 def _sub_folders(parent: PictureFolder, root: Path, recursive: bool) -> Iterator[PictureFolder]:
     """Those folders in ``parent`` that are read, not listed yet."""
     for name in parent.listing.folders:
-        path, number = parent.path / name, _NUMBERED.fullmatch(name)
+        path, number = parent.path / name, _numbered(name, parent.path == root)
         tokens, repeats = parent.class_tokens, parent.repeats
-        if number and int(number[1]) <= _MOST_REPEATS:
-            tokens, repeats = _text(number[2]), int(number[1])
+        if number is not None:
+            repeats, tokens = number
         elif not recursive:
             continue
         if name == MASK_FOLDER or repeats == 0 or (recursive and _leads_back(path, root)):
             continue
+        if number is None and why_side_folder(parent.listing, path):
+            continue
         shown = _text(path.relative_to(root).as_posix())
         yield PictureFolder(path, shown, tokens, repeats, _NOTHING)
+
+
+def _numbered(name: str, alone: bool) -> tuple[int, str] | None:
+    """Repeats and class tokens that a folder's name gives, as kohya reads it: what stands before the first
+    ``_`` is a number of any script. ``alone``: nothing need follow."""
+    head, bar, tokens = name.partition("_")
+    try:
+        repeats = int(head)
+    except ValueError:
+        return None
+    return (repeats, _text(tokens)) if 0 <= repeats <= _MOST_REPEATS and (bar or alone) else None
+
+
+def why_side_folder(above: Listing, path: Path) -> str:
+    """Why the images of a folder are none to learn, but masks or the like of those ``above``; else ""."""
+    return side_folder(path.name, lambda: picture_names(list_folder(path)), picture_names(above))
 
 
 def _text(name: str) -> str:
@@ -118,15 +140,45 @@ def _leads_back(path: Path, root: Path) -> bool:
     return target.is_relative_to(home) or home.is_relative_to(target)
 
 
-def unread_folders(root: PictureFolder, read: Collection[Path]) -> list[Problem]:
-    """Folders in ``root`` that hold images and are not among those ``read``, and what to do."""
+def unread_folders(folders: Sequence[PictureFolder], recursive: bool) -> list[Problem]:
+    """Folders that hold images and are not among ``folders``, which are read, and what to do.
+
+    Of those further down than the root, which comes first, only what looks like side files.
+    """
     advice = "sub-folder not read; name it <repeats>_<name>, e.g. 1_dog, or switch recursive on"
-    below = [root.path / name for name in root.listing.folders if name != MASK_FOLDER]
+    read, found = {folder.path for folder in folders}, []
+    for folder in folders:
+        for path in (folder.path / name for name in folder.listing.folders):
+            if path in read or path.name == MASK_FOLDER:
+                continue
+            reason = why_side_folder(folder.listing, path)
+            if (
+                not (reason or recursive)
+                and folder is folders[0]
+                and picture_names(list_folder(path))
+            ):
+                reason = advice
+            found += [Problem(path, reason)] if reason else []
+    return found
+
+
+def hidden_pictures(folder: PictureFolder) -> list[str]:
+    """Names of hidden images in a folder, and of hidden folders that hold images."""
     return [
-        Problem(path, advice)
-        for path in below
-        if path not in read and picture_names(list_folder(path))
+        name
+        for name in folder.listing.hidden
+        if suffix(name) in SUFFIXES or picture_names(list_folder(folder.path / name))
     ]
+
+
+def side_pictures(folder: PictureFolder) -> dict[str, SideFile]:
+    """The image files of a folder that belong to other images, by name."""
+    return side_files(picture_names(folder.listing), image_names(folder.listing), folder.path.name)
+
+
+def image_names(listing: Listing) -> list[str]:
+    """The names of image files of any kind, those that are not read included."""
+    return [name for name in listing.files if suffix(name) in SUFFIXES or why_unread(name)]
 
 
 def picture_names(listing: Listing) -> list[str]:

@@ -1,16 +1,16 @@
 """Image files to pixels: decoding as a viewer shows them (or as kohya does), resizing, cropping."""
 
 import math
-import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
-from ...base.image_file import DECODE_ERRORS, explain, open_image, opened
+from ...base.image_file import DECODE_ERRORS, decoded, explain, open_image, opened, unreadable
+from ...base.rgb import high_byte, opacity, upright_8_bit
 from ..sdxl.buckets import Placement, Size
 from .colour import as_shown
 from .dataset import Interpolation
@@ -24,8 +24,6 @@ _CV2_FILTERS = {
     "area": cv2.INTER_AREA,
 }
 _MAX_RATIO = 32  # a bucket would get a sliver of an image that is enlarged beyond measure
-_LARGE_PIXELS = 1 << 24
-_one_large = threading.Lock()  # several at a time would not fit into memory
 
 
 def load_rgb(
@@ -43,19 +41,20 @@ def load_rgb(
     Raises:
         ValueError: the file is missing, broken, too large, or no image of a format that is read.
     """
-    with opened(path, data) as image:
+
+    def smaller(image: Image.Image) -> None:
         if at_least is not None:
             scale = max(1.0, math.sqrt(image.width * image.height / at_least))
             smallest = (math.ceil(image.width / scale), math.ceil(image.height / scale))
             image.draft("RGB", smallest)
+
+    with opened(path, data, smaller) as image:
         return to_rgb(image, kohya)
 
 
 def to_rgb(image: Image.Image, kohya: bool = False) -> np.ndarray:
     """The pixels of an open image as ``load_rgb`` describes them; without ``kohya`` it is turned upright."""
-    with _room_for(image):
-        shown = image.convert("RGB") if kohya else as_shown(image)
-    return np.array(shown, dtype=np.uint8)
+    return np.array(image.convert("RGB") if kohya else as_shown(image), dtype=np.uint8)
 
 
 def load_alpha(path: Path, data: bytes, *, kohya: bool = False) -> np.ndarray | None:
@@ -64,13 +63,16 @@ def load_alpha(path: Path, data: bytes, *, kohya: bool = False) -> np.ndarray | 
     Raises:
         ValueError: as ``load_rgb``.
     """
-    with opened(path, data) as image:
-        if not image.has_transparency_data or image.mode.startswith("I"):  # 16 bit: see as_shown
-            return None
-        with _room_for(image):
-            upright = image if kohya else ImageOps.exif_transpose(image)
-            alpha = np.array(upright.convert("RGBA").getchannel("A"))
-    return alpha if alpha.min() < 255 else None
+    try:
+        with open_image(path, data) as image:  # its header tells, most often
+            if not image.has_transparency_data or (kohya and image.mode.startswith("I")):
+                return None  # Pillow's conversion makes 16 bits of grey opaque
+    except DECODE_ERRORS as error:
+        raise unreadable(path, error) from error
+    with opened(path, data, kohya=kohya) as image:
+        seen = opacity(image if kohya else upright_8_bit(image, high_byte))
+        alpha = None if seen is None else np.array(seen)
+    return None if alpha is None or alpha.min() == 255 else alpha
 
 
 def inspect(path: Path, data: bytes) -> Size:
@@ -81,19 +83,25 @@ def inspect(path: Path, data: bytes) -> Size:
     """
     if not data:
         raise ValueError("the file is empty")
+    size = (0, 0)
+
+    def smaller(image: Image.Image) -> None:
+        nonlocal size
+        size = image.size
+        _check_shape(image)
+        image.draft("RGB", (1, 1))  # JPEG: decode at an eighth, several times faster
+
     try:
-        with open_image(path, data) as image:
-            size = image.size
-            _check_shape(image)
-            image.draft("RGB", (1, 1))  # JPEG: decode at an eighth, several times faster
-            with _room_for(image):
-                image.load()
-                if "A" in image.getbands() and image.getchannel("A").getextrema()[1] == 0:
-                    raise ValueError("it is wholly transparent")
-            turned = _orientation(image) in (5, 6, 7, 8)
+        with decoded(path, data, smaller) as image:
+            orientation = _orientation(image)
+            if orientation != 1:
+                image = upright_8_bit(image, high_byte)
+            seen = opacity(image)
+            if seen is not None and seen.getextrema()[1] == 0:
+                raise ValueError("it is wholly transparent")
     except DECODE_ERRORS as error:
         raise ValueError(explain(error)) from error
-    return (size[1], size[0]) if turned else size
+    return (size[1], size[0]) if orientation in (5, 6, 7, 8) else size
 
 
 def _check_shape(image: Image.Image) -> None:
@@ -128,8 +136,11 @@ def stored_size(path: Path) -> Size:
     Raises:
         ValueError: the file is missing or no image.
     """
-    with opened(path) as image:
-        return image.size
+    try:
+        with open_image(path) as image:
+            return image.size
+    except DECODE_ERRORS as error:
+        raise unreadable(path, error) from error
 
 
 def resize_and_crop(
@@ -154,10 +165,6 @@ def resize_and_crop(
     )
 
 
-def _room_for(image: Image.Image) -> AbstractContextManager[object]:
-    return _one_large if image.size[0] * image.size[1] > _LARGE_PIXELS else nullcontext()
-
-
 def _resize(image: np.ndarray, size: Size, name: str) -> np.ndarray:
     if name in _PIL_FILTERS:
         return np.asarray(Image.fromarray(image).resize(size, _PIL_FILTERS[name]))
@@ -173,8 +180,7 @@ def thumbnail(path: Path, side: int, data: bytes | None = None) -> np.ndarray:
     Raises:
         ValueError: the image cannot be read.
     """
-    with opened(path, data) as image, _room_for(image):
-        image.draft("RGB", (side, side))
+    with opened(path, data, lambda image: image.draft("RGB", (side, side))) as image:
         shown = as_shown(image)
     shown.thumbnail((side, side), Image.Resampling.BICUBIC)
     return np.asarray(shown)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ...base.image_file import NAMES, explain
 from ...base.read_ahead import in_order, thread_count
+from ...base.shortened import in_sentence
 from ..files.digests import bytes_digest
 from ..files.index import FileFacts, FileIndex, FileStamp
 from . import images
@@ -16,16 +17,19 @@ from .caption_files import caption_ending, caption_name, read_caption
 from .dataset import Dataset, Problem, Sample, Subset
 from .file_names import same_name, stem
 from .folders import (
-    MASK_FOLDER,
     Listing,
     PictureFolder,
     absolute,
+    hidden_pictures,
+    image_names,
     list_folder,
     picture_folders,
     picture_names,
+    side_pictures,
     unread_folders,
     unread_pictures,
 )
+from .side_files import MASK_FOLDER, SideFile, mask_owners, not_used
 
 _MAX_THREADS = 8
 _AHEAD = 64  # their facts are small
@@ -61,11 +65,11 @@ def scan_folder(
 ) -> Dataset:
     """Read the images and captions of ``root``, and regularisation images of ``reg_root``.
 
-    Where sub-folders named ``<repeats>_<name>`` exist each becomes a subset as in kohya
+    Where sub-folders named ``<repeats>_<name>`` or ``<repeats>`` exist each becomes a subset as in kohya
     (docs/kohya.md, "Folders and captions on disk"), its name the caption of images that have none.
     Images directly in ``root`` are a subset with ``repeats``; with ``recursive`` all other
     sub-folders are read, too. ``all_lines`` takes all lines of a caption file, not the first only.
-    Files that cannot be used are listed in ``problems``.
+    Files that cannot be used are listed in ``problems``, other programs' files in ``notes``.
 
     Raises:
         ValueError: a folder is missing or has no usable image, ``repeats`` is below 1, or
@@ -78,6 +82,7 @@ def scan_folder(
     options = _Options(extension, all_lines, default_caption, index)
     subsets: list[Subset] = []
     problems: list[Problem] = []
+    notes: list[str] = []
     for is_reg, folder_root in ((False, root), (True, reg_root)):
         if folder_root is None:
             continue
@@ -88,19 +93,19 @@ def scan_folder(
         for folder in found:
             samples, failed = _read_folder(folder, options)
             problems += failed
+            notes += [f"{folder.name}: {note}" for note in _notes(folder)]
             if samples:
                 times = repeats if folder.repeats is None else folder.repeats
                 filled.append(
                     Subset(folder.name, folder.path, folder.class_tokens, times, is_reg, samples)
                 )
-        if not recursive:
-            problems += unread_folders(found[0], {folder.path for folder in found})
+        problems += unread_folders(found, recursive)
         index.forget_folders(where)
         if not filled:
             raise ValueError(_nothing_found(where, problems))
         subsets += filled
     index.save()
-    return Dataset(tuple(subsets), tuple(problems))
+    return Dataset(tuple(subsets), tuple(problems), notes=tuple(notes))
 
 
 def _check_root(root: Path) -> None:
@@ -112,13 +117,16 @@ def _check_root(root: Path) -> None:
 class _Contents(NamedTuple):
     """One folder's file names, and what is known of its images by name and of its masks by stem.
 
-    ``alike`` are the captions of no image, by what some file systems take for the same name.
+    ``alike`` are the captions of no image, by what some file systems take for the same name;
+    ``side`` the image files that belong to others, ``stray`` the masks of no image.
     """
 
     names: frozenset[str]
     alike: dict[str, str]
     pictures: dict[str, "_Read | str"]
     masks: dict[str, tuple[Path, "_Read | str"]]
+    side: dict[str, SideFile]
+    stray: tuple[str, ...]
 
 
 def _read_folder(
@@ -131,6 +139,14 @@ def _read_folder(
     problems = [
         Problem(folder.path / name, reason) for name, reason in unread_pictures(folder.listing)
     ]
+    problems += [
+        Problem(folder.path / name, side.reason)
+        for name, side in contents.side.items()
+        if side.reason
+    ]
+    if contents.stray:
+        reason = f"masks of no image here, not used: {in_sentence(contents.stray)}"
+        problems.append(Problem(folder.path / MASK_FOLDER, reason))
     for name in contents.pictures:
         try:
             samples.append(_sample(name, folder, contents, options))
@@ -140,19 +156,32 @@ def _read_folder(
 
 
 def _contents(folder: PictureFolder, options: _Options) -> _Contents:
-    names, index = frozenset(folder.listing.files), options.known
-    pictures = _read_all(folder.path, folder.listing, picture_names(folder.listing), index)
+    names, index, side = frozenset(folder.listing.files), options.known, side_pictures(folder)
+    wanted = [n for n in picture_names(folder.listing) if n not in side or not side[n].reason]
+    pictures = _read_all(folder.path, folder.listing, wanted, index)
+    beside = {n: pictures.pop(n) for n in wanted if n in side}
     taken = {stem(name) + options.extension for name in pictures}
     ending = options.extension.lower()
     alike = {same_name(n): n for n in names - taken if n.lower().endswith(ending)}
-    masks: dict[str, tuple[Path, _Read | str]] = {}
+    masks: dict[str, tuple[Path, _Read | str]] = {
+        side[name].owner: (folder.path / name, read) for name, read in beside.items()
+    }
+    stray: tuple[str, ...] = ()
     if MASK_FOLDER in folder.listing.folders:
         home = folder.path / MASK_FOLDER
         listing = list_folder(home)
-        first = {stem(name): name for name in reversed(picture_names(listing))}
+        owners = mask_owners(picture_names(listing), image_names(folder.listing))
+        stray = tuple(name for name, owner in owners.items() if not owner)
+        first = {owner: name for name, owner in reversed(owners.items()) if owner}
         read = _read_all(home, listing, list(first.values()), index)
-        masks = {key: (home / name, read[name]) for key, name in first.items()}
-    return _Contents(names, alike, pictures, masks)
+        masks |= {key: (home / name, read[name]) for key, name in first.items()}
+    return _Contents(names, alike, pictures, masks, side, stray)
+
+
+def _notes(folder: PictureFolder) -> list[str]:
+    """What lies in a folder for other programs, for the user to know that it is not used."""
+    found = not_used(folder.listing.files, hidden_pictures(folder))
+    return [f"not used: {'; '.join(found)}"] if found else []
 
 
 def _sample(name: str, folder: PictureFolder, contents: _Contents, options: _Options) -> Sample:

@@ -49,7 +49,8 @@ def merged(datasets: Iterable[Dataset]) -> Dataset:
     problems = dict.fromkeys(problem for dataset in datasets for problem in dataset.problems)
     triggers = dict.fromkeys(dataset.trigger for dataset in datasets if dataset.trigger)
     subsets = tuple(subset for dataset in datasets for subset in dataset.subsets)
-    return Dataset(subsets, tuple(problems), ", ".join(triggers))
+    notes = dict.fromkeys(note for dataset in datasets for note in dataset.notes)
+    return Dataset(subsets, tuple(problems), ", ".join(triggers), tuple(notes))
 
 
 def with_options(dataset: Dataset, config: SubsetConfig) -> Dataset:

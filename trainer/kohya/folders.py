@@ -81,7 +81,9 @@ def _masked(dataset: Dataset, folder: Path, index: FileIndex) -> Dataset:
         mask = masks[stem(sample.path.name)]
         return replace(sample, mask=mask.path, mask_digest=mask.digest)
 
-    return dataset.replace_samples(with_mask)
+    used = absolute(folder)  # where it lies beside the images, it was listed as not read
+    problems = tuple(problem for problem in dataset.problems if problem.path != used)
+    return replace(dataset.replace_samples(with_mask), problems=problems)
 
 
 def _as_kohya(dataset: Dataset, folder: Path, numbered: bool) -> Dataset:

@@ -110,6 +110,11 @@ def _data_differences(values: Mapping[str, Any], folders: Sequence[FolderPlan]) 
             "held-out images are measured on eight timesteps as a difference to step 0, and "
             "max_validation_steps counts images"
         )
+    if any(f.captions.separator != "," and not f.captions.is_plain for f in folders):
+        yield (
+            "tags are joined again by caption_separator, as in kohya since June 2026; before, it took "
+            "a comma (joining in Caption Settings)"
+        )
     if values["cache_text_encoder_outputs"] and _changes_captions(folders):
         yield (
             "cached captions are shown with prefix, suffix, shuffling, dropout and wildcards; kohya "

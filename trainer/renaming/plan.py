@@ -11,7 +11,15 @@ from ...base.plain_names import LONGEST, forbidden_letters, is_device
 from ...base.shortened import in_lines
 from ..dataset.dataset import Dataset
 from ..dataset.file_names import same_name, stem
-from ..dataset.folders import MASK_FOLDER, Listing, list_folder, picture_names
+from ..dataset.folders import (
+    Listing,
+    PictureFolder,
+    image_names,
+    list_folder,
+    picture_names,
+    side_pictures,
+)
+from ..dataset.side_files import MASK_FOLDER, mask_owners
 from .journal import Move
 
 _PATH_LENGTH = 259  # what most programs can open on Windows
@@ -120,6 +128,14 @@ def _groups(
                 owner = _owner(name, stems)
                 if (home, owner) in groups:
                     groups[home, owner][File(folder, name)] = name[len(owner) :]
+        beside = side_pictures(PictureFolder(home, "", "", None, listings[home]))
+        masks = picture_names(listings[home / MASK_FOLDER])
+        owners = {File(home, name): side.owner for name, side in beside.items()}
+        for name, owner in mask_owners(masks, image_names(listings[home])).items():
+            owners[File(home / MASK_FOLDER, name)] = owner
+        for file, owner in owners.items():
+            if (home, owner) in groups and file.name.startswith(owner):  # mask_a.png stays
+                groups[home, owner][file] = file.name[len(owner) :]
     return groups
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from ..dataset.dataset import Dataset, Sample
 from ..dataset.file_names import stem
-from ..dataset.folders import MASK_FOLDER
+from ..dataset.side_files import MASK_FOLDER
 from .journal import Move, Renaming, forget_older, last_renaming
 from .plan import File, Naming, ending, plan, real_folders
 
@@ -107,7 +107,9 @@ def _follow(dataset: Dataset, names: Mapping[File, str]) -> Dataset:
             caption = stem(name) + ending(caption, sample.path.stem)
         mask = sample.mask
         if mask is not None:
-            mask = mask.with_name(names.get(File(home / MASK_FOLDER, mask.name), mask.name))
+            beside = mask.parent == sample.path.parent
+            place = home if beside else home / MASK_FOLDER
+            mask = mask.with_name(names.get(File(place, mask.name), mask.name))
         return replace(
             sample,
             path=sample.path.with_name(name),

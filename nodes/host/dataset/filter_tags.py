@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from ....tagger import FilterConfig, Kept, Tag, filter_captions, split_tags, tag_key
+from ....base.caption_reader import caption_tags
+from ....tagger import FilterConfig, Kept, Tag, filter_captions, tag_key
 from ....trainer.dataset.dataset import Dataset, Sample, Subset, TagScore
 from ..progress import check_interrupt
 from .gc_pause import collection_paused
@@ -57,7 +58,7 @@ def _filtered(subset: Subset, results: Iterator[tuple[str, list[Kept]]], separat
     samples = []
     optional: dict[str, dict[str, None]] = {tag: {} for tag in subset.optional_tags}
     for sample, (caption, kept) in zip(subset.samples, results, strict=False):
-        scores = _following(sample.tags, split_tags(sample.caption, separator), kept)
+        scores = _following(sample.tags, caption_tags(sample.caption, separator), kept)
         samples.append(dataclasses.replace(sample, caption=caption, tags=scores))
         for item in kept:
             if item.source in optional:

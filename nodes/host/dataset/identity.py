@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 
+from ....base.caption_reader import caption_tags
 from ....base.shortened import in_lines
 from ....tagger import (
     Identity,
@@ -14,7 +15,6 @@ from ....tagger import (
     compare,
     find_identity,
     prune,
-    split_tags,
     tag_key,
 )
 from ....trainer.dataset.dataset import Dataset, Sample, Subset
@@ -60,7 +60,7 @@ def _applied(subset: Subset, keys: Collection[str], policy: str, rate: float) ->
     if policy == "prune":
         samples = tuple(_pruned(sample, keys) for sample in subset.samples)
         return dataclasses.replace(subset, samples=samples)
-    tags = (tag for sample in subset.samples for tag in split_tags(sample.caption))
+    tags = (tag for sample in subset.samples for tag in caption_tags(sample.caption))
     spelled = (tag for tag in tags if tag_key(tag) in keys)
     optional = tuple(dict.fromkeys([*subset.optional_tags, *spelled]))
     return dataclasses.replace(subset, optional_tags=optional, optional_rate=rate)

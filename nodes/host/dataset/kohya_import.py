@@ -61,7 +61,8 @@ def import_kohya(given: ConfigSource) -> Imported:
         dataset = read_folders(config.folders, find, index)
     dataset = replace(dataset, trigger=config.trigger)
     previews = PreviewConfig(**config.previews)
-    return Imported(config, dataset, previews, f"{config.report}\n{dataset.report()}")
+    images = dataset.report(config.train.loss.masked)
+    return Imported(config, dataset, previews, f"{config.report}\n{images}")
 
 
 def import_stamp(given: ConfigSource) -> str:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ....base.image_file import shown_again
 from ....trainer.files.atomic import write_atomically
 from ..model.vae import to_image, to_pil, to_png
 from .grid import GREY, grid, one_size
@@ -80,7 +81,8 @@ class PreviewBook:
         Where there are several strengths, one labelled sheet per prompt: a row per step, a column
         per strength. A batch has one size: the others are fitted into the largest, on grey.
         """
-        found = {place: _open(path) for place, path in sorted(self._found().items())}
+        places = {path: place for place, path in sorted(self._found().items())}
+        found = {places[path]: image for path, image in shown_again(places).items()}
         if not found:
             return None
         several = len({place.strength for place in found}) > 1
@@ -129,8 +131,3 @@ def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:
         sheet.paste(image, (left, 0))
         left += image.width
     return sheet
-
-
-def _open(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from ....base.image_file import shown_again
 from ....trainer.batches.plan import BatchItem
 from ....trainer.batches.training_data import TrainingData
 from ....trainer.cache.latents import CachedDataset
@@ -58,7 +58,7 @@ def read_seen(run: Path) -> Seen:
     """What was recorded in a run's folder."""
     captions = run / FOLDER / CAPTIONS
     text = captions.read_text("utf-8") if captions.exists() else ""
-    pictures = [_open(path) for path in sorted((run / FOLDER).glob("[0-9][0-9].png"))]
+    pictures = list(shown_again(sorted((run / FOLDER).glob("[0-9][0-9].png"))).values())
     if not pictures:
         return Seen(empty_image(), text)
     return Seen(torch.cat([to_image(np.asarray(p)) for p in one_size(pictures)]), text)
@@ -70,8 +70,3 @@ def _block(cached: CachedDataset, shown: BatchItem) -> str:
     width, height = item.bucket
     flipped = ", flipped" if shown.flipped and item.flipped_key else ""
     return f"{item.name}, bucket {width} x {height}{flipped}\n{shown.text}"
-
-
-def _open(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")

@@ -2,6 +2,7 @@
 
 import folder_paths
 import pytest
+from PIL import Image
 
 from pack.nodes.host.dataset.kohya_import import ConfigSource, import_kohya, import_stamp
 from pack.nodes.import_kohya_config import ImportKohyaConfig
@@ -30,6 +31,33 @@ def test_a_text_begins_at_the_input_directory(config, tmp_path, monkeypatch):
     assert [subset.name for subset in found.dataset.subsets] == ["3_other"]
     with pytest.raises(ValueError, match="looked for"):
         import_kohya(ConfigSource(text=config.read_text("utf-8").replace("data/im", "nowhere")))
+
+
+@pytest.mark.main_host
+def test_masks_are_told_to_be_of_no_use_without_masked_loss(config):
+    folder = config.parent / "data" / "images" / "2_thing"
+    image = min(path for path in folder.iterdir() if path.suffix == ".png")
+    Image.new("L", Image.open(image).size).save(folder / f"{image.stem}-masklabel.png")
+    report = import_kohya(ConfigSource(str(config))).report
+    assert "4 images" in report
+    assert "1 picture(s) with a mask, not used: masked_loss is off" in report
+    config.write_text(f"masked_loss = true\n{config.read_text('utf-8')}", "utf-8")
+    report = import_kohya(ConfigSource(str(config))).report
+    assert "1 picture(s) with a mask\n" in f"{report}\n"
+
+
+@pytest.mark.main_host
+def test_a_separator_that_is_kept_is_told(config):
+    text = config.read_text("utf-8")
+    for more, told in (
+        ("caption_separator = ';'", False),
+        ("caption_separator = ';'\nshuffle_caption = true", True),
+        ("shuffle_caption = true", False),
+    ):
+        config.write_text(f"{more}\n{text}", "utf-8")
+        found = import_kohya(ConfigSource(str(config)))
+        assert found.config.train.captions.joining == "separator"
+        assert ("tags are joined again by caption_separator" in found.report) == told
 
 
 def test_what_is_given_goes_before_what_is_named(config, tmp_path):

@@ -96,3 +96,30 @@ def test_warm_up_shows_more_tags_from_step_to_step():
     half = {"token_warmup_steps": 0.04, "token_warmup_min": 1}  # 4 of 100 steps
     assert [tags(step, **half) for step in range(6)] == [1, 2, 3, 4, 5, 5]
     assert [tags(step, token_warmup_steps=1) for step in range(3)] == [1, 5, 5]
+
+
+@pytest.mark.parametrize("separator", [";", "|", " |", "、", ", "])
+def test_tags_are_joined_by_the_separator_that_split_them(separator):
+    caption = separator.join(["sks", "solo", "smile", "hat"])
+    for options in (
+        {"shuffle": True, "keep_tokens": 4},
+        {"tag_dropout": 0.5, "keep_tokens": 4},
+        {"token_warmup_steps": 1, "keep_tokens": 4, "step": 9},
+    ):
+        joined = shown(caption, separator=separator, **options)
+        assert joined == f"{separator} ".join(["sks", "solo", "smile", "hat"])
+        assert shown(caption, separator=separator, joining="kohya", **options) == (
+            "sks, solo, smile, hat"
+        )
+    marked = caption.replace("solo", "solo|||")
+    assert "," in separator or "," not in shown(
+        marked, separator=separator, keep_tokens_separator="|||", shuffle=True
+    )
+    assert shown(caption, separator=separator, joining="kohya") == caption
+
+
+def test_a_comma_is_joined_with_a_space_either_way():
+    for joining in ("separator", "kohya"):
+        assert shown("a,b,c", keep_tokens=3, shuffle=True, joining=joining) == "a, b, c"
+    with pytest.raises(ValueError, match="joining is 'x'; it must be one of separator, kohya"):
+        CaptionConfig(joining="x")

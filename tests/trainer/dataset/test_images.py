@@ -3,6 +3,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from pack.base import image_file
+from pack.tests import bad_files
 from pack.trainer.dataset import images
 from pack.trainer.sdxl.buckets import BucketConfig, assign
 
@@ -158,3 +159,12 @@ def test_a_picture_of_the_right_size_is_only_cropped():
     pixels = noise(200, 96)
     made = images.resize_and_crop(pixels, placement)
     assert np.array_equal(made, pixels[:, 36:164])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 16])
+def test_a_transparent_level_of_few_bits_counts_but_not_in_kohya(tmp_path, bits):
+    path = tmp_path / "a.png"
+    bad_files.levels_see_through(bits)(path)
+    alpha = images.load_alpha(path, path.read_bytes())
+    assert (alpha[:, :16] == 0).all() and (bits == 1 or (alpha[:, 16:] == 255).all())
+    assert (images.load_alpha(path, path.read_bytes(), kohya=True) is None) == (bits != 1)

@@ -206,6 +206,7 @@ OURS_ONLY = {
     "loss.preservation",
     "loss.preservation_class",
     "cache.kohya",  # always on for a config
+    "captions.joining",  # kohya's own way has changed, to ours
     "cache.more_resolutions",
 }
 """Fields that no argument of kohya's sets."""

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from pack.tests.trainer.kohya.kohya_import import imported
+from pack.tests.trainer.picture_folder import picture
 from pack.trainer.config.cache import TextConfig
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.loss import LossConfig
@@ -158,6 +159,18 @@ def test_masks_of_a_folder_of_their_own(pictures):
     (pictures / "birds" / "b.png").unlink()
     with pytest.raises(ValueError, match=r"has no mask for b\.png"):
         read(config, pictures)
+
+
+def test_masks_of_a_folder_among_the_images_are_not_said_to_be_unread(pictures):
+    for image in ("a.png", "b.png"):
+        picture(pictures / "cats" / "conditioning" / image)
+    tables = TABLES.replace("num_repeats = 3", 'conditioning_data_dir = "cats/conditioning"')
+    lines = "train_batch_size = 4\nmasked_loss = true"
+    masked = read(imported(dataset=tables, lines=lines), pictures)
+    assert [s.mask.parent.name for s in masked.subsets[0].samples] == ["conditioning"] * 2
+    assert not any(problem.path.name == "conditioning" for problem in masked.problems)
+    plain = read(imported(dataset=TABLES, lines="train_batch_size = 4"), pictures)
+    assert any(problem.path.name == "conditioning" for problem in plain.problems)
 
 
 def test_pictures_for_which_the_model_shall_stay_as_it_is(pictures):
