@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files.atomic import write_atomically
+from ..files.digests import digest
 from .dataset import Dataset, Sample, Subset
 from .folders import MASK_FOLDER
 from .unchanged import check_unchanged
@@ -50,7 +51,7 @@ def export_kohya(
     if not name.strip(" .") or any(letter in '<>:"/\\|?*' for letter in name):
         raise ValueError(f"{name!r} cannot name a folder; use letters, digits, spaces, - and _.")
     check_unchanged(dataset)
-    target, is_there = _place(root, name.strip(), dataset.fingerprint())
+    target, is_there = _place(root, name.strip(), _identity(dataset))
     if not is_there:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".export-") as unfinished:
@@ -87,7 +88,7 @@ def _write(dataset: Dataset, folder: Path, on_picture: Callable[[int], None] | N
             done += 1
             if on_picture is not None:
                 on_picture(done)
-    manifest = {"fingerprint": dataset.fingerprint()}
+    manifest = {"fingerprint": _identity(dataset)}
     write_atomically(folder / MANIFEST, json.dumps(manifest).encode("ascii"))
 
 
@@ -113,6 +114,18 @@ def _write_sample(sample: Sample, home: Path, stem: str) -> None:
     if sample.mask is not None:
         (home / MASK_FOLDER).mkdir(exist_ok=True)
         shutil.copyfile(sample.mask, home / MASK_FOLDER / (stem + sample.mask.suffix))
+
+
+def _identity(dataset: Dataset) -> str:
+    """A digest of all that is written: contents, and the names of folders and files."""
+    names = [
+        [
+            _folder_name(subset),
+            [[s.path.name, s.mask and s.mask.suffix] for s in subset.samples],
+        ]
+        for subset in dataset.subsets
+    ]
+    return digest(dataset.fingerprint(), names)
 
 
 def _lost(dataset: Dataset) -> tuple[str, ...]:

@@ -86,7 +86,6 @@ ENCODER_FREE = {
         "layer layer_idx return_projected_pooled execution_device",
         "set again from options_default and the CLIP for every encoding",
     ),
-    "return_attention_masks": "an output besides, which is not used",
     "operations": "the kind of the layers, whose weights count",
     "num_layers": "the number of layers, whose weights count",
     "logit_scale": "used in the training of CLIP alone",
@@ -102,6 +101,7 @@ ENCODERS: dict[str, dict[str, object]] = {
         "layer_norm_hidden_state": False,
         "enable_attention_masks": False,
         "zero_out_masked": False,
+        "return_attention_masks": False,
         "max_length": 77,
         "special_tokens": {**_START_END, "pad": pad},
     }

@@ -14,7 +14,6 @@ from .contents import content_digest
 from .fingerprint import foreign
 from .host_types import Clip
 
-
 CUTS = 8
 """So many signs in the name of a textual inversion are looked at."""
 

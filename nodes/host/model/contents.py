@@ -117,9 +117,8 @@ def _(value: object) -> Iterable[object]:
 
 
 @_parts.register(Mapping)
-def _(value: Mapping[Any, Any]) -> Iterable[object]:
-    items: list[tuple[Any, Any]] = list(value.items())
-    return sorted(items, key=lambda item: str(item[0]))
+def _(value: Any) -> Iterable[object]:
+    return [part for key in sorted(value, key=str) for part in (key, value[key])]
 
 
 @_parts.register(AbstractSet)
