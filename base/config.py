@@ -7,6 +7,8 @@ from functools import cache, reduce
 from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 
 class Problems(list[str]):
     """Collects every complaint about something so that they are reported together."""
@@ -32,7 +34,7 @@ class Config:
     """What can be set about something, checked as a whole when it is made.
 
     Every number has the type of its field, so that equal settings have one identity: 1 is 1.0 for a
-    `float`, and 1.0 is 1 for an `int`, in tuples too. A subclass overrides `title` and `check`.
+    `float`, and 1.0 is 1 for an `int`, in tuples too (see `as_declared`). A subclass overrides `title` and `check`.
 
     Raises:
         ValueError: lists everything that is wrong with the values.
@@ -61,24 +63,32 @@ class Config:
 
 
 def as_declared(value: Any, hint: Any) -> Any:
-    """A value with its numbers in the types of its hint; anything else as it is.
+    """A value in the type of its hint, so that what means the same is the same; anything else as it is.
+
+    NumPy's numbers become Python's, -0.0 becomes 0.0, True is 1 where a number is asked for, 1 is True
+    where a yes or no is, and a list is a tuple.
 
     Raises:
         ValueError: a whole number is asked for and this is none; says so.
     """
     kinds = get_args(hint)
+    if isinstance(value, np.generic):
+        value = value.item()
     if hint is float and isinstance(value, int | float):
-        return float(value)
-    if hint is int and isinstance(value, float):
-        if not value.is_integer():
+        return float(value) + 0.0  # -0.0 + 0.0 is 0.0
+    if hint is int and isinstance(value, int | float):
+        if isinstance(value, float) and not value.is_integer():
             raise ValueError("it must be a whole number")
         return int(value)
+    if hint is bool and isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
     if get_origin(hint) in (Union, UnionType):
         return reduce(as_declared, kinds, value)
-    if get_origin(hint) is tuple and isinstance(value, tuple):
+    if get_origin(hint) is tuple and isinstance(value, tuple | list):
         of_each = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
-        if len(of_each) == len(value):
-            return tuple(map(as_declared, value, of_each))
+        if len(of_each) != len(value):
+            return tuple(value)
+        return tuple(map(as_declared, value, of_each))
     return value
 
 

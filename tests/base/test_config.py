@@ -6,9 +6,11 @@ import importlib
 import inspect
 import json
 import re
+from functools import reduce
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 
+import numpy as np
 import pytest
 
 from pack.base.config import Config, Problems, as_declared
@@ -168,6 +170,35 @@ def test_1_and_1_0_are_one_dataset():
     assert identity(1) == identity(1.0) != identity(0.5)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"weight": [1, 1.0, np.float32(1), True]},
+        {"weight": [0.0, -0.0, 0, False]},
+        {"repeats": [2, 2.0, np.int64(2)]},
+        {"optional_rate": [1, 1.0, np.float64(1)]},
+        {"is_reg": [True, 1, np.bool_(True)]},
+        {"preserves": [False, 0, np.bool_(False)]},
+        {"conditioning": [((64, 64), (0, 0), (64, 64)), [[64, 64], [0, 0], [64, 64]]]},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_an_item_has_one_identity_however_its_numbers_are_written(values):
+    [(name, spelled)] = values.items()
+    found = set()
+    for value in spelled:
+        given = {
+            "digest": "digest", "name": "name", "caption": "caption", "bucket": (64, 64),
+            "conditioning": ((64, 64), (0, 0), (64, 64)),
+            "flipped_conditioning": ((64, 64), (0, 0), (64, 64)),
+            "latent_key": "key", "flipped_key": None, "repeats": 1, "weight": 1.0,
+            "is_reg": False, "subset": "subset", "optional_tags": ("x",), name: value,
+        }  # fmt: skip
+        recipe = LatentConfig(BucketConfig(), "vae")
+        found.add(CachedDataset((CachedItem(**given),), Path(), recipe, Dataset(())).identity())
+    assert len(found) == 1
+
+
 RICH = TrainConfig(
     steps=1000,
     seed=42,
@@ -244,10 +275,116 @@ def test_how_speed_is_bought_does_not_count():
         ("text", tuple[float, ...], "text"),
         ("1", float, "1"),
         (True, bool, True),
+        (-0.0, float, 0.0),
+        (True, float, 1.0),
+        (True, int, 1),
+        (1, bool, True),
+        (0.0, bool | None, False),
+        (2, bool, 2),
+        (np.float32(0.5), float, 0.5),
+        (np.int64(3), int, 3),
+        (np.float64(3), int | None, 3),
+        (np.bool_(True), bool, True),
+        (np.str_("text"), str, "text"),
+        ([1, 2.5], tuple[float, ...], (1.0, 2.5)),
+        ((np.int64(1), np.float32(-0.0)), tuple[float, ...], (1.0, 0.0)),
+        (2**60 + 1, int, 2**60 + 1),
     ],
 )
 def test_numbers_are_as_declared(value, hint, declared):
     assert repr(as_declared(value, hint)) == repr(declared)
+
+
+def spellings(value):
+    """Other ways to write a value that mean the same."""
+    if isinstance(value, bool):
+        yield from (int(value), np.bool_(value))
+    elif isinstance(value, int):
+        yield from (float(value), np.int32(value), np.float64(value))
+        yield from (bool(value),) * (value in (0, 1))
+    elif isinstance(value, float):
+        yield from (np.float64(value), np.float32(value))[: 1 + (float(np.float32(value)) == value)]
+        yield from (int(value), np.int64(value)) if value.is_integer() else ()
+        yield from (-0.0, False) if value == 0 else ()
+    elif isinstance(value, tuple):
+        yield list(value)
+
+
+@pytest.mark.parametrize("config", CLASSES, ids=lambda config: config.__name__)
+def test_a_value_has_one_spelling_in_every_field(config):
+    usual = config(**NEEDED.get(config, {}))
+    asked = 0
+    for field in dataclasses.fields(config):
+        for spelling in spellings(getattr(usual, field.name)):
+            given = {**NEEDED.get(config, {}), field.name: spelling}
+            assert repr(config(**given)) == repr(usual), (field.name, spelling)
+            asked += 1
+    assert asked
+
+
+FREE = {
+    "checkpointing": "how memory is spent",
+    "compact": "how memory is spent, with the same mathematics",
+    "epochs": "told by the steps that they come to",
+    "steps": "the numbers of a step do not depend on how many follow, see HORIZONS",
+    "speed prefetch_weights": "when weights are fetched",
+    "speed triton_kernels": "the same mathematics in other kernels",
+    "speed cuda_graphs": "the same kernels, recorded",
+    "speed stream_weights": "where weights wait",
+    "validation every": "when the held-out images are measured",
+    "validation patience": "when the run ends, which is found again by what it reached",
+    "validation keep_best": "what is kept besides",
+    "validation every_epochs": "when the held-out images are measured",
+    "validation timesteps": "how the held-out images are measured",
+    "validation max_pictures": "how many of them are measured",
+    "validation seed": "which images are held out; without any it holds none",
+}
+"""Settings that cannot change the numbers of a step, each with the reason."""
+
+
+def leaves(config, path=""):
+    """Every field of a config and of the configs in it: how to change it, by a path of names."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        name = f"{path}{field.name}"
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, f"{name} ")
+        else:
+            yield name
+
+
+def changed(config, names, value):
+    """The config with another value at a path, unchecked: it need not make sense."""
+    name, *rest = names
+    copy = object.__new__(type(config))
+    vars(copy).update(vars(config))
+    vars(copy)[name] = changed(getattr(config, name), rest, value) if rest else value
+    return copy
+
+
+def another(config, names):
+    """Another value for the field at a path."""
+    value = reduce(getattr, names, config)
+    return value + 1 if type(value) in (int, float) else "another value"
+
+
+LEAVES = list(leaves(TrainConfig()))
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_every_setting_changes_the_run_or_is_free_for_a_reason(name):
+    held_out = dataclasses.replace(TrainConfig().validation, held_out=0.1)
+    for base in (TrainConfig(), TrainConfig(validation=held_out)):
+        other = changed(base, name.split(), another(base, name.split()))
+        differs = other.identity() != base.identity()
+        if name == "validation seed":
+            assert differs == bool(base.validation.held_out)
+        else:
+            assert differs == (name not in FREE), name
+
+
+def test_what_is_free_is_there():
+    assert FREE.keys() <= set(LEAVES)
 
 
 @pytest.mark.parametrize(

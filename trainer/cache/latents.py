@@ -104,11 +104,17 @@ class CachedDataset:
             [
                 [item.digest, item.latent_key, item.flipped_key, item.mask_digest],
                 [item.bucket, item.conditioning, item.flipped_conditioning],
-                [item.caption, item.repeats, item.weight, item.is_reg, item.preserves],
+                [
+                    item.caption,
+                    int(item.repeats),
+                    float(item.weight) + 0.0,
+                    bool(item.is_reg),
+                    bool(item.preserves),
+                ],
                 [
                     item.options and [*item.options.identity().values()],
                     item.optional_tags,
-                    item.optional_rate,
+                    float(item.optional_rate) + 0.0,
                 ],
             ]
             for item in self.items

@@ -135,9 +135,12 @@ class Dataset:
         return digest(
             [
                 [
-                    subset.repeats,
-                    subset.is_reg,
-                    [[s.digest, s.caption, s.weight, s.mask_digest] for s in subset.samples],
+                    int(subset.repeats),
+                    bool(subset.is_reg),
+                    [
+                        [s.digest, s.caption, float(s.weight) + 0.0, s.mask_digest]
+                        for s in subset.samples
+                    ],
                 ]
                 for subset in self.subsets
             ]

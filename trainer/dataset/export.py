@@ -11,6 +11,7 @@ from pathlib import Path
 from ...base.inside import inside
 from ...base.plain_names import LONGEST, nearest_plain_name, plain_name
 from ..files.atomic import write_atomically
+from ..files.digests import digest
 from .dataset import Dataset, Sample, Subset
 from .side_files import MASK_FOLDER
 from .unchanged import check_unchanged
@@ -52,7 +53,7 @@ def export_kohya(
         raise ValueError("The dataset has no images to export.")
     name = plain_name(name.strip(" "), "name a folder")
     check_unchanged(dataset)
-    target, is_there = _place(root, name, dataset.fingerprint())
+    target, is_there = _place(root, name, _identity(dataset))
     if not is_there:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".export-") as unfinished:
@@ -89,7 +90,7 @@ def _write(dataset: Dataset, folder: Path, on_picture: Callable[[int], None] | N
             done += 1
             if on_picture is not None:
                 on_picture(done)
-    manifest = {"fingerprint": dataset.fingerprint()}
+    manifest = {"fingerprint": _identity(dataset)}
     write_atomically(folder / MANIFEST, json.dumps(manifest).encode("ascii"), root=folder)
 
 
@@ -119,6 +120,18 @@ def _write_sample(sample: Sample, home: Path, stem: str) -> None:
         (home / MASK_FOLDER).mkdir(exist_ok=True)
         mask = home / MASK_FOLDER / (stem + sample.mask.suffix)
         shutil.copyfile(sample.mask, inside(mask, home))
+
+
+def _identity(dataset: Dataset) -> str:
+    """A digest of all that is written: contents, and the names of folders and files."""
+    names = [
+        [
+            _folder_name(subset),
+            [[s.path.name, s.mask and s.mask.suffix] for s in subset.samples],
+        ]
+        for subset in dataset.subsets
+    ]
+    return digest(dataset.fingerprint(), names)
 
 
 def _lost(dataset: Dataset) -> tuple[str, ...]:

@@ -13,20 +13,25 @@ from .atomic import write_atomically
 
 
 class FileStamp(NamedTuple):
-    """What a file system says about a file without opening it: bytes, and nanoseconds since 1970."""
+    """What a file system says about a file without opening it: bytes, nanoseconds since 1970, which file.
+
+    ``inode`` is another one when files of one size and time were swapped; 0 where there is none.
+    """
 
     size: int
     mtime_ns: int
+    inode: int = 0
 
     @classmethod
     def of(cls, stat: os.stat_result) -> "FileStamp":
         """From what `stat` says of a file."""
-        return cls(stat.st_size, stat.st_mtime_ns)
+        inode = 0 if os.name == "nt" else stat.st_ino  # Windows tells it in some calls alone
+        return cls(stat.st_size, stat.st_mtime_ns, inode)
 
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 _RACY_NS = 2_000_000_000
 
 
@@ -39,7 +44,7 @@ class FileFacts(NamedTuple):
 
 
 class FileIndex:
-    """Facts by path, trusted while size and modification time are the same.
+    """Facts by path, trusted while it is the same file of the same size and modification time.
 
     Kept in one JSON file at ``path`` (None: in memory only), read when first asked and written by
     ``save``. May be used from several threads.
@@ -56,9 +61,10 @@ class FileIndex:
         folder, name = os.path.split(path)
         with self._lock:
             entry = self._table().get(folder, {}).get(name)
-        if entry is None or entry[:2] != list(stamp):
+        known = len(FileStamp._fields)
+        if entry is None or entry[:known] != list(stamp):
             return None
-        return FileFacts(*entry[2:])
+        return FileFacts(*entry[known:])
 
     def remember(
         self, path: Path | str, stamp: FileStamp, facts: FileFacts, read_ns: int | None = None
@@ -166,4 +172,4 @@ def _read(path: Path) -> dict[str, dict[str, list]]:
 
 
 def _is_entry(entry: object) -> bool:
-    return isinstance(entry, list) and [type(v) for v in entry] == [int, int, str, int, int]
+    return isinstance(entry, list) and [type(v) for v in entry] == [int, int, int, str, int, int]

@@ -39,6 +39,7 @@ def build_cache(
     """
     if clip is not None:
         text.check_clip(clip)
+    images.check_vae(vae)
     latents = latent_config(config, vae)
     with cache_store() as store:
         cached = encode_pictures(dataset, latents, vae, store, config.batch_size, node_id)
@@ -115,13 +116,16 @@ def encode_captions(
     config: TrainConfig,
     store: Store,
     node_id: str | None = None,
+    fingerprint: str | None = None,
 ) -> str:
     """Encode every lasting caption that is missing from the cache; returns the fingerprint of the text encoders.
 
-    Captions that change from one use to the next are encoded while training.
+    Captions that change from one use to the next are encoded while training. ``fingerprint``: where it
+    is known already.
     """
     bar = NodeProgress(len(cached.items), node_id)
-    fingerprint = text.clip_fingerprint(clip, cached.texts)
+    if fingerprint is None:
+        fingerprint = texts_fingerprint(cached, clip, config)
     trigger = cached.dataset.trigger
 
     def on_text(done: int, total: int) -> None:
@@ -136,6 +140,14 @@ def encode_captions(
         on_text,
     )
     return fingerprint
+
+
+def texts_fingerprint(cached: CachedDataset, clip: Clip, config: TrainConfig) -> str:
+    """The fingerprint of the text encoders, with the textual inversions that a caption may name."""
+    shown = {item.caption for item in cached.items} | {config.loss.preservation_class}
+    for options in {item.options or config.captions for item in cached.items}:
+        shown |= {options.prefix, options.suffix}
+    return text.clip_fingerprint(clip, cached.texts, shown)
 
 
 def _report(cached: CachedDataset) -> str:

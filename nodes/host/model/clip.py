@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ....trainer.config.cache import AS_PROMPTS, TextConfig
 from ....trainer.sdxl.token_chunks import kohya_positions
+from .clip_account import check_account, embeddings, unusual
 from .clip_tokens import kohya_tokens, mends_letters, with_unit_weights
 from .fingerprint import fingerprint
 from .host_types import Clip, Conditioning, Tokens
@@ -66,17 +67,25 @@ def _run(clip: Clip, tokens: Tokens) -> tuple[Tensor, Tensor]:
     return context, extra["pooled_output"]
 
 
-def clip_fingerprint(clip: Clip, recipe: TextConfig = AS_PROMPTS) -> str:
-    """Digest of the text encoders, of the layer that is read from them, and of the way of encoding."""
+def clip_fingerprint(clip: Clip, recipe: TextConfig = AS_PROMPTS, texts: Iterable[str] = ()) -> str:
+    """Digest of whatever an encoding depends on but its caption: weights, hooks, options, the way of encoding.
+
+    ``texts``: the captions to come; the textual inversions that they name count by their contents.
+    """
     way = (recipe.chunks, recipe.weighted, recipe.chunks != "comfyui" and mends_letters())
-    return fingerprint(clip.patcher, "clip", clip.layer_idx, *way, without=UNUSED)
+    more = (
+        [*unusual(clip), *embeddings(clip, texts)] if recipe.chunks == "comfyui" else unusual(clip)
+    )
+    extra = ("clip", clip.layer_idx, *way, *((more,) if more else ()))
+    return fingerprint(clip.patcher, *extra, without=UNUSED)
 
 
 def check_clip(clip: Clip) -> None:
-    """Refuse a CLIP that is not SDXL's pair. Raises ValueError."""
+    """Refuse a CLIP that is not SDXL's pair, or whose encodings cannot be told apart. Raises ValueError."""
     model = clip.cond_stage_model
     if not (hasattr(model, "clip_l") and hasattr(model, "clip_g")):
         raise ValueError(
             f"This CLIP ({type(model).__name__}) is not SDXL's pair of text encoders. Connect the "
             "CLIP output of the checkpoint loader that the MODEL comes from."
         )
+    check_account(clip)

@@ -29,6 +29,11 @@ def check_text_training(clip: Clip | None, patcher: Patcher) -> None:
             "rates in Optimiser Settings to 0."
         )
     check_layers(clip.cond_stage_model, "CLIP")
+    if getattr(clip.patcher, "forced_hooks", None) is not None:
+        raise ValueError(
+            "This CLIP carries hooks (Set CLIP Hooks), on which its text encoders are not trained. Connect "
+            "the CLIP from before that node, or set both text encoder rates in Optimiser Settings to 0."
+        )
     device, other = patcher.load_device, clip.patcher.load_device
     if device != other:
         raise ValueError(

@@ -4,6 +4,7 @@ A MODEL is a `ModelPatcher` (comfy/model_patcher.py); CLIP and VAE are the class
 comfy/sd.py. Every supported version has what is named here, and tests/host/model/test_host_types.py
 compares it with the running one. What only some versions have is not named, and read with `getattr`
 where it is used: `is_dynamic`, `injections`, `wrappers` and `cached_patcher_init` of a ModelPatcher.
+What fingerprints read besides is in nodes/host/model/accounts.py, whose tests walk all attributes.
 """
 
 from __future__ import annotations

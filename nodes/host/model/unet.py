@@ -8,11 +8,18 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 
+from ....base.shortened import in_sentence
 from ....trainer.config.loss import LossConfig
 from ....trainer.frozen.forward import is_linear
+from ....trainer.sdxl.constants import VAE_SCALE
 from ....trainer.sdxl.schedule import Prediction, Schedule
 from ....trainer.training.step import Model
+from .accounts import OTHER_PARTS
 from .host_types import Layered, ModelPatcher, Patcher, Sampling
+from .pristine import own_part
+
+UNET = "diffusion_model"
+"""The name of the UNet in a MODEL."""
 
 _SAMPLING_REFUSED = ("X0", "LCM", "EDM", "CONST", "IMG_TO_IMG", "COSMOS_RFLOW")
 
@@ -38,10 +45,28 @@ def check_trainable(patcher: ModelPatcher) -> None:
             "Connect the plain base model and use the LoRA on the inpainting model afterwards."
         )
     check_layers(unet)
+    _check_parts(patcher)
     if getattr(patcher, "injections", None):
         raise ValueError(
             "This MODEL carries a LoRA loaded in bypass mode, which would push the adapters aside. "
             "Load that LoRA without bypass, or connect the MODEL from before it."
+        )
+
+
+def _check_parts(patcher: ModelPatcher) -> None:
+    """Refuse what stands in for layers of the UNet, and another scale of latents."""
+    replaced = sorted(key for key in patcher.object_patches if key.partition(".")[0] == UNET)
+    if replaced:
+        raise ValueError(
+            f"Parts of this MODEL are exchanged for others ({in_sentence(replaced)}), which would push the "
+            "adapters aside. Take the node that does it (of torch.compile, say) out of the line to "
+            "Train and put it behind Apply LoRA."
+        )
+    scale = own_part(patcher, "latent_format").process_in(torch.ones(1, 4, 1, 1))
+    if not torch.allclose(scale, torch.full_like(scale, VAE_SCALE)):
+        raise ValueError(
+            "This MODEL takes latents of another scale than SDXL's (Playground 2.5, say). Connect an SDXL "
+            "model of the usual kind."
         )
 
 
@@ -87,7 +112,7 @@ def patch_notes(patcher: Patcher, what: str = "MODEL") -> list[str]:
 def notes(patcher: ModelPatcher) -> list[str]:
     """What the MODEL carries besides its weights, as sentences for the log."""
     found = patch_notes(patcher)
-    objects = sorted(key for key in patcher.object_patches if key != "model_sampling")
+    objects = sorted(key for key in patcher.object_patches if key not in OTHER_PARTS)
     if objects:
         found.append(f"Object patches are not trained through: {', '.join(objects)}.")
     options = patcher.model_options
@@ -115,8 +140,8 @@ def schedule(patcher: ModelPatcher, config: LossConfig) -> Schedule:
 
 
 def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
-    """The dtype that ComfyUI computes this model in: stored, or its manual cast."""
-    return patcher.model.manual_cast_dtype or patcher.model.get_dtype()
+    """The dtype that ComfyUI computes this MODEL in: stored, or the cast that it or ComfyUI asks for."""
+    return own_part(patcher, "manual_cast_dtype") or patcher.model.get_dtype()
 
 
 def predict(unet: nn.Module, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:

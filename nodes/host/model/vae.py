@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .fingerprint import fingerprint
+from .accounts import VAE, VAE_REFUSED
+from .contents import content_digest
+from .fingerprint import fingerprint, foreign
 from .host_types import Vae
 
 
@@ -24,7 +27,46 @@ def encode_pixels(vae: Vae, pixels: np.ndarray) -> Tensor:
 
 
 def vae_fingerprint(vae: Vae) -> str:
-    return fingerprint(vae.patcher, "vae")
+    """Digest of whatever a latent depends on but its pixels: weights, dtype, what goes before and behind."""
+    more = [(name, content_digest(value)) for name, value in _unusual(vae)]
+    return fingerprint(vae.patcher, "vae", *((more,) if more else ()))
+
+
+def _unusual(vae: Vae) -> Iterator[tuple[str, object]]:
+    """What of a VAE is not as SDXL's usually is; a freshly loaded one has none of it."""
+    for name, usual in {**VAE, **VAE_REFUSED}.items():
+        held = getattr(vae, name, usual)
+        if held != usual:
+            yield name, held
+    weights = vae.patcher.model.state_dict().values()
+    stored = next((one.dtype for one in weights if one.is_floating_point()), None)
+    dtype = getattr(vae, "vae_dtype", stored)
+    if dtype != stored:
+        yield "vae_dtype", dtype
+    prepare = getattr(vae, "process_input", None)
+    if prepare is not None and not _is_usual(prepare):
+        yield "process_input", prepare
+    if getattr(vae, "first_stage_model", vae.patcher.model) is not vae.patcher.model:
+        yield "first_stage_model", getattr(vae, "first_stage_model", None)
+    yield from foreign(vae)
+
+
+def _is_usual(prepare: Callable[[Tensor], Tensor]) -> bool:
+    """Whether pixels of 0..1 become -1..1, as SDXL's VAE takes them."""
+    probe = torch.linspace(0, 1, 48).reshape(1, 3, 4, 4)
+    given = prepare(probe.clone())
+    return given.shape == probe.shape and torch.equal(given, probe * 2.0 - 1.0)
+
+
+def check_vae(vae: Vae) -> None:
+    """Refuse a VAE whose latents are not SDXL's. Raises ValueError."""
+    for name, usual in VAE_REFUSED.items():
+        held = getattr(vae, name, usual)
+        if held != usual:
+            raise ValueError(
+                f"This VAE is not one of SDXL: its {name} is {held}, and SDXL's is {usual}. Connect the VAE "
+                "output of the checkpoint loader that the MODEL comes from, or another VAE for SDXL."
+            )
 
 
 def to_image(array: np.ndarray) -> Tensor:

@@ -23,6 +23,7 @@ from ....trainer.training.step import Model
 from ..model import clip_training, unet
 from ..model.autograd_session import training_session
 from ..model.frozen_weights import frozen_weights
+from ..model.pristine import take_patches_out
 from ..model.trained_model import TrainedModel
 from ..progress import NodeProgress, check_interrupt
 from .attachment import Mounting
@@ -104,6 +105,10 @@ def train_live(
     captions = CaptionFeed(data, config, model.clip, progress, step)
     if captions.is_due(step):
         captions.encode()
+    for patcher in model.patchers:
+        take_patches_out(
+            patcher
+        )  # of a clone that is loaded: the adapters go onto the layers below
     with training_session(), ExitStack() as stack:
         weights = frozen_weights(model.patcher, config.speed)
         network = beginning.network(model, config, weights)

@@ -19,6 +19,7 @@ from ..model import clip_training, frozen_weights, unet
 from ..model.clip import check_clip
 from ..model.host_types import Clip, ModelPatcher, Vae
 from ..model.trained_model import TrainedModel
+from ..model.vae import check_vae
 from ..previews.previewer import PreviewConfig
 
 
@@ -94,6 +95,8 @@ class Request:
         frozen_weights.check(self.patcher, self.config.speed)
         if self.clip is not None:
             check_clip(self.clip)
+        if self.vae is not None:
+            check_vae(self.vae)
         if self.trains_text:
             clip_training.check_text_training(self.clip, self.patcher)
         elif self.clip is None:

@@ -19,9 +19,9 @@ from ....trainer.validation.book import ValidationBook
 from ....trainer.validation.split import Parts, split
 from .. import folders
 from ..cache_folder import cache_store
-from ..dataset.cache import encode_captions, encode_pictures, make_masks
+from ..dataset.cache import encode_captions, encode_pictures, make_masks, texts_fingerprint
 from ..dataset.tagger_session import REGISTRY
-from ..model import clip, memory
+from ..model import memory
 from ..model.fingerprint import fingerprint
 from ..previews.preview_book import PreviewBook
 from ..previews.previewer import Previewer
@@ -83,7 +83,7 @@ def _inputs(request: Request, origin: Origin | None) -> Inputs:
     cached, config = request.cached, request.config
     texts = cached.text_fingerprint
     if request.clip is not None:
-        texts = clip.clip_fingerprint(request.clip, cached.texts)
+        texts = texts_fingerprint(cached, request.clip, config)
     assert texts is not None
     recipe = config.identity(cached.needs_horizon)
     begun = origin.identity if origin else request.start.digest() if request.start else ""
@@ -149,15 +149,15 @@ def _previewer(request: Request) -> Previewer | None:
 def _data(request: Request, parts: Parts, texts: str, store: Store) -> _Data:
     """The data of a run, with all in the cache that it needs."""
     whole = TrainingData(parts.both, texts, store, live_texts=request.trains_text)
-    _complete_cache(request, whole, store)
+    _complete_cache(request, whole, texts, store)
     return _Data(*whole.parts(parts.training, parts.held_out))
 
 
-def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
+def _complete_cache(request: Request, data: TrainingData, texts: str, store: Store) -> None:
     """Encode what is missing from the cache; raises ValueError when there is nothing to encode it with."""
     cached = data.dataset
     if request.clip is not None and not request.trains_text:
-        encode_captions(cached, request.clip, request.config, store, request.node_id)
+        encode_captions(cached, request.clip, request.config, store, request.node_id, texts)
     missing = data.missing(request.config)
     if missing and request.vae is not None:
         encode_pictures(cached.dataset, cached.recipe, request.vae, store, node_id=request.node_id)

@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -171,3 +172,36 @@ def test_long_names_that_meet_stay_within_what_a_disk_takes(tmp_path):
     dataset = merged([scan_folder(tmp_path / "x"), scan_folder(tmp_path / "y")])
     folder = export_kohya(dataset, tmp_path / "exports", "mine").folder
     assert len(list(folder.rglob("*.png"))) == len(list(folder.rglob("*.txt"))) == 2
+def renamed(dataset, **changes):
+    return dataclasses.replace(
+        dataset, subsets=tuple(dataclasses.replace(s, **changes) for s in dataset.subsets)
+    )
+
+
+def test_the_same_images_under_other_names_are_another_export(dataset, tmp_path):
+    root = tmp_path / "exports"
+    first = export_kohya(dataset, root, "mine")
+    shutil.copytree(tmp_path / "set", tmp_path / "again")
+    moved = scan_folder(tmp_path / "again", reg_root=tmp_path / "reg")
+    assert not export_kohya(moved, root, "mine").is_new  # elsewhere, but it would write the same
+    (tmp_path / "again" / "10_cat" / "a.png").rename(tmp_path / "again" / "10_cat" / "c.png")
+    (tmp_path / "again" / "10_cat" / "a.txt").rename(tmp_path / "again" / "10_cat" / "c.txt")
+    others = [
+        renamed(dataset, class_tokens="lion"),
+        scan_folder(tmp_path / "again", reg_root=tmp_path / "reg"),
+    ]
+    folders = [first.folder]
+    for other in others:
+        done = export_kohya(other, root, "mine")
+        assert done.is_new
+        assert not export_kohya(other, root, "mine").is_new
+        folders.append(done.folder)
+    assert len(set(folders)) == 3
+    assert {path.name for path in (folders[1] / "img").iterdir()} == {"10_lion", "2_lion"}
+    assert (folders[2] / "img" / "10_cat" / "c.png").exists()
+
+
+def test_numbers_that_mean_the_same_are_one_export(dataset, tmp_path):
+    first = export_kohya(dataset, tmp_path / "exports", "mine")
+    other = dataset.replace_samples(lambda sample: dataclasses.replace(sample, weight=np.int64(1)))
+    assert export_kohya(other, tmp_path / "exports", "mine").folder == first.folder

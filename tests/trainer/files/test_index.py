@@ -1,6 +1,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,7 @@ def test_facts_survive_and_depend_on_the_stamp(path, tmp_path):
     again = FileIndex(path)
     assert again.lookup(tmp_path / "a.png", FileStamp(11, OLD.mtime_ns)) is None
     assert again.lookup(tmp_path / "a.png", FileStamp(10, OLD.mtime_ns + 1)) is None
+    assert again.lookup(tmp_path / "a.png", OLD._replace(inode=OLD.inode + 1)) is None
     assert again.lookup(tmp_path / "b.png", OLD) is None
     assert [p.name for p in path.parent.iterdir()] == ["index.json"]
 
@@ -43,9 +45,9 @@ def test_a_file_changed_just_now_is_not_trusted(path, tmp_path):
         b"",
         b"{",
         b"[]",
-        b'{"format": 2}',
-        b'{"format": 2, "folders": {"a": {"b": [1]}}}',
-        b'{"format": 2, "folders": {"a": [1]}}',
+        b'{"format": 3}',
+        b'{"format": 3, "folders": {"a": {"b": [1]}}}',
+        b'{"format": 3, "folders": {"a": [1]}}',
         b"\xff",
         b'{"format":0}',
     ],
@@ -156,4 +158,21 @@ def test_a_digest_is_read_again_only_when_the_file_changed(tmp_path):
         os.utime(path, (1e9, 1e9))
         assert [index.digest(path, digest) for _ in range(2)] == [name, name]
     assert read == [b"one", b"three"]
-    assert FileStamp.of(path.stat()) == (5, 10**18)
+    assert FileStamp.of(path.stat()) == (5, 10**18, path.stat().st_ino)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not tell which file it is")
+def test_files_of_one_size_and_time_that_were_swapped_are_read_again(tmp_path):
+    names = [tmp_path / name for name in ("a.bmp", "b.bmp", "aside")]
+    for path, content in zip(names[:2], (b"cat", b"dog"), strict=True):
+        path.write_bytes(content)
+        os.utime(path, ns=(10**18, 10**18))
+    index = FileIndex(tmp_path / "index.json")
+    read = Path.read_text
+    assert [index.digest(path, read) for path in names[:2]] == ["cat", "dog"]
+    for old, new in ((0, 2), (1, 0), (2, 1)):
+        names[old].rename(names[new])
+    assert [index.digest(path, read) for path in names[:2]] == ["dog", "cat"]
+    names[0].rename(tmp_path / "c.bmp")
+    (tmp_path / "c.bmp").rename(names[0])
+    assert [index.digest(path, pytest.fail) for path in names[:2]] == ["dog", "cat"]
