@@ -102,6 +102,8 @@ class TrainConfig(Config):
         recipe = self.to_dict()
         for name in NOT_IN_IDENTITY:
             del recipe[name]
+        if not self.lora.full_matrix:  # younger than runs on disk
+            del recipe["lora"]["full_matrix"]
         if self.validation.held_out:
             recipe["held_out"] = [self.validation.held_out, self.validation.seed]
         if self.speed.frozen_weights != "as loaded":
