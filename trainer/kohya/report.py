@@ -15,6 +15,9 @@ from ..config.validation import ValidationConfig
 from ..sdxl.buckets import BucketConfig
 from .arguments import HONOURED
 from .dataset import RESOLUTION, FolderPlan
+from .network import ignored_arguments, network_differences
+from .toml import KNOWN, without_effect
+from .unheard import NEEDS, why_unheard
 from .unused import IGNORED, REPLACED
 
 _OURS = {
@@ -36,7 +39,7 @@ def report(
         if name in HONOURED and name not in REPLACED
     ]
     defaults = [f"{name} = {_shown(value)}" for name, value in _other_defaults(arguments)]
-    ignored = [f"{name}: {reason}" for name, reason in IGNORED.items() if name in arguments]
+    ignored = [f"{name}: {reason}" for name, reason in _ignored(arguments, values)]
     replaced = [f"{name}: {reason}" for name, reason in REPLACED.items() if name in arguments]
     parts = (
         ("Set", set_here),
@@ -51,6 +54,19 @@ def report(
         if lines
         for line in (f"{title}:", *(f"  {line}" for line in lines))
     )
+
+
+def _ignored(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Arguments that set nothing, and why."""
+    for name in IGNORED:
+        if name in arguments:
+            yield name, IGNORED[name]
+    for name, value in arguments.items():
+        if name not in KNOWN:
+            yield name, why_unheard(name)
+        elif value and without_effect(name, arguments):
+            yield name, f"kohya takes no notice of it while {NEEDS[name]} is empty or off"
+    yield from ignored_arguments(values)
 
 
 def _other_defaults(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -83,6 +99,7 @@ def _differences(
         yield "max_resolution is another than resolution, which overrides it"
     if len(set(values["text_encoder_lr"])) > 1:
         yield "each text encoder has its own rate; kohya takes the first text_encoder_lr for both"
+    yield from network_differences(values)
     yield from _data_differences(values, folders)
     if arguments and not values["gradient_checkpointing"]:
         yield "without gradient_checkpointing blocks are recomputed only where memory demands it"

@@ -6,13 +6,13 @@ import importlib
 import re
 import sys
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...base.config import Problems
 from ..dataset.caption_files import decode_text
 from .arguments import HONOURED, Key
+from .unheard import NEEDS, UNHEARD, meant
 from .unused import IGNORED, REFUSED
 
 KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED})
@@ -92,18 +92,23 @@ def checked(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
                 values[argument] = typed(HONOURED[argument], value)
             except ValueError as error:
                 problems.append(f"{argument} is {value!r}; {error}")
-        elif argument not in KNOWN:
-            problems.append(unknown(argument, KNOWN))
         elif refusal := REFUSED.get(argument):
-            changes = value and value != refusal.default
+            changes = value and value != refusal.default and not without_effect(argument, arguments)
             problems.need(not changes, f"{argument} = {value!r}: {refusal.advice}")
+        elif argument not in KNOWN and argument not in UNHEARD and meant(argument, KNOWN):
+            problems.append(unknown(argument, KNOWN))
     problems.finish(name)
     return values
 
 
+def without_effect(argument: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether kohya does not look at an argument, because the one that it belongs to is empty or off."""
+    return argument in NEEDS and not arguments.get(NEEDS[argument])
+
+
 def unknown(argument: str, known: frozenset[str]) -> str:
     """The complaint about an argument that nobody knows, with those that look like it."""
-    near = get_close_matches(argument, known, 3, 0.6)
+    near = meant(argument, known)
     advice = f"did you mean {' or '.join(near)}?" if near else "remove it"
     return f"{argument} is no argument of kohya's trainer for SDXL LoRAs; {advice}"
 
