@@ -11,6 +11,7 @@ from ..files.digests import digest
 from ..files.index import FileStamp
 from .dataset import Problem
 from .file_names import SUFFIXES, stem, suffix, why_unread
+from .unused_texts import TEXTS
 
 MASK_FOLDER = "masks"
 """A folder of this name beside the images holds their masks, each with its image's stem."""
@@ -156,7 +157,7 @@ def folder_stamp(
     caption_extension: str = ".txt",
     recursive: bool = False,
 ) -> str:
-    """A digest of the names, sizes and times of all images, captions and masks; opens no file.
+    """A digest of the names, sizes and times of all images, texts and masks; opens no file.
 
     It changes when one of them is edited, added, removed or renamed. A missing folder has a stamp too.
     """
@@ -172,7 +173,7 @@ def folder_stamp(
                 rows += [
                     (name, file, *stamp)
                     for file, stamp in sorted(listing.files.items())
-                    if suffix(file) in SUFFIXES or suffix(file) == caption or why_unread(file)
+                    if suffix(file) in {*SUFFIXES, *TEXTS, caption} or why_unread(file)
                 ]
     return digest(rows)
 
