@@ -162,7 +162,7 @@ def folder_stamp(
     It changes when one of them is edited, added, removed or renamed. A missing folder has a stamp too.
     """
     caption = f".{caption_extension.lower().lstrip('.')}"
-    rows: list[tuple[str | int, ...]] = []
+    rows: list[tuple[str | int, ...]] = [(caption,)]
     for place, folder_root in enumerate((root, reg_root)):
         if folder_root is None:
             continue

@@ -14,7 +14,7 @@ from ..config.captions import CaptionConfig
 from ..dataset.dataset import Interpolation
 from ..sdxl.buckets import BucketConfig
 from .arguments import BUCKETS, CAPTIONS, HONOURED, Key
-from .toml import typed, unknown
+from .toml import KNOWN, typed, unknown
 from .unused import REFUSED
 
 RESOLUTION = 1024
@@ -151,6 +151,12 @@ def _misplaced(name: str, kind: str, place: str) -> str:
         return f"{place}: {name} belongs into {' or '.join(tables)}"
     if name == "metadata_file":
         return f"{place}: metadata_file: {REFUSED['in_json'].advice}"
+    if name in KNOWN:
+        outside = "[general]" if kind == "general" else f"[[{kind}]]"
+        return (
+            f"{place}: {name} is an argument of the trainer and belongs outside {outside}: write it in the "
+            "config itself, above its first section or in a section of another name"
+        )
     return f"{place}: {unknown(name, _ALLOWED[kind])}"
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ...base.config import Problems
 from ..dataset.caption_files import decode_text
 from .arguments import HONOURED, Key
+from .formats import other_tables, other_text
 from .unheard import NEEDS, UNHEARD, meant
 from .unused import IGNORED, REFUSED
 
@@ -49,9 +50,11 @@ def parse(text: str, name: str) -> KohyaFile:
     """The contents of a config, sections put together as kohya does.
 
     Raises:
-        ValueError: it is no toml, or an argument stands in two sections with different values.
+        ValueError: it is no toml, or of another program, or an argument stands in two sections with different values.
     """
     data = toml_tables(text, name)
+    if other := other_tables(data):
+        raise ValueError(f"{name} is {other}.")
     dataset: dict[str, Any] = {}
     if isinstance(data.get("datasets"), list):
         dataset = {table: data.pop(table) for table in DATASET_TABLES if table in data}
@@ -74,6 +77,8 @@ def toml_tables(text: str, name: str) -> dict[str, Any]:
     try:
         return toml.loads(text)
     except toml.TOMLDecodeError as error:
+        if other := other_text(text):
+            raise ValueError(f"{name} is {other}.") from error
         hint = " In paths write / or \\\\ instead of \\." if "\\" in text else ""
         raise ValueError(f"{name} is not valid toml: {error}.{hint}") from error
 
