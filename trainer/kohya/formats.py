@@ -37,8 +37,14 @@ _TOML = (
     (("pipeline_stages",), f"a config of diffusion-pipe{_NO_WAY}"),
     (("micro_batch_size_per_gpu",), f"a config of diffusion-pipe{_NO_WAY}"),
     (("directory",), f"a dataset file of diffusion-pipe{_NO_WAY}"),
-    (("unet_target_module",), "a preset of LyCORIS, not a config; only the preset full is understood"),
-    (("unet_target_name",), "a preset of LyCORIS, not a config; only the preset full is understood"),
+    (
+        ("unet_target_module",),
+        "a preset of LyCORIS, not a config; only the preset full is understood",
+    ),
+    (
+        ("unet_target_name",),
+        "a preset of LyCORIS, not a config; only the preset full is understood",
+    ),
     (("prompt",), "a file of preview prompts: name it as sample_prompts in a config"),
 )
 """Keys at the top of which a toml file of that program has all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,9 @@ from .unused import IGNORED, REFUSED
 
 KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED})
 """Every argument that a config may name."""
+
+Locate = Callable[[str, str], Path]
+"""A path that a config names, and what it is, to the file or folder; ValueError where it may not be."""
 
 DATASET_TABLES = ("general", "datasets")
 

@@ -12,7 +12,7 @@ import folder_paths
 from ....trainer.dataset.dataset import Dataset
 from ....trainer.files.digests import digest
 from ....trainer.kohya.config import KohyaConfig, Source, import_config
-from ....trainer.kohya.folders import folders_stamp, read_folders
+from ....trainer.kohya.folders import folder_differences, folders_stamp, read_folders
 from ....trainer.kohya.toml import read_text
 from ..cache_folder import file_index
 from ..folders import local_path
@@ -60,7 +60,11 @@ def import_kohya(given: ConfigSource) -> Imported:
         dataset = read_folders(config.folders, find, index)
     dataset = replace(dataset, trigger=config.trigger)
     previews = PreviewConfig(**config.previews)
-    return Imported(config, dataset, previews, f"{config.report}\n{dataset.report()}")
+    unlike = [f"  {line}" for line in folder_differences(config.folders, dataset, find)]
+    report = "\n".join(
+        [config.report, *unlike, dataset.report()]
+    )  # what is unlike kohya stands last
+    return Imported(config, dataset, previews, report)
 
 
 def import_stamp(given: ConfigSource) -> str:

@@ -54,13 +54,19 @@ DATASET = '[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = "x"
         (f"[general]\nnetwork_dim = 4\n{DATASET}", "network_dim", r"outside \[general\]"),
         (f"[general]\nxformers = true\n{DATASET}", "xformers", r"outside \[general\]"),
         (f"[general]\nlogging_dir = 'l'\n{DATASET}", "logging_dir", r"outside \[general\]"),
-        (DATASET.replace("resolution", "seed = 1\nresolution"), "seed", r"outside \[\[datasets\]\]"),
+        (
+            DATASET.replace("resolution", "seed = 1\nresolution"),
+            "seed",
+            r"outside \[\[datasets\]\]",
+        ),
         (f"{DATASET}max_train_steps = 9", "max_train_steps", r"outside \[\[subsets\]\]"),
     ],
 )
 def test_arguments_below_a_section_of_the_dataset(text, named, outside):
     for given in ({"base": text}, {"dataset": text}):
-        with pytest.raises(ValueError, match=f"{named} is an argument .* belongs {outside}") as error:
+        with pytest.raises(
+            ValueError, match=f"{named} is an argument .* belongs {outside}"
+        ) as error:
             imported(**given)
         assert "no argument" not in str(error.value)
 
