@@ -14,9 +14,13 @@ from ..dataset.subsets import SubsetConfig, merged, with_options
 from ..files.digests import digest
 from ..files.index import FileIndex
 from .dataset import FolderPlan
+from .toml import MissingError
 
 Find = Callable[[str], Path]
-"""A folder that a config names to the folder; ValueError where it may not be or is not there."""
+"""A folder that a config names to the folder.
+
+Raises MissingError where there is none, ValueError where it may not be.
+"""
 
 
 def read_folders(plans: Sequence[FolderPlan], find: Find, index: FileIndex) -> Dataset:
@@ -29,10 +33,9 @@ def read_folders(plans: Sequence[FolderPlan], find: Find, index: FileIndex) -> D
     """
     main, found, left_out = plans[0], list[Dataset](), list[tuple[FolderPlan, ValueError]]()
     for plan in plans:
-        try:
-            dataset = _read(plan, main, find(plan.path), index)
-        except ValueError as error:
-            left_out.append((plan, error))
+        dataset = _read_if_any(plan, main, find, index)
+        if isinstance(dataset, ValueError):
+            left_out.append((plan, dataset))
             continue
         found.append(_with_masks(dataset, plan, find, index) if plan.masks else dataset)
     if all(subset.is_reg for dataset in found for subset in dataset.subsets):
@@ -82,6 +85,20 @@ def _at(path: str, find: Find) -> Path | None:
         return None
 
 
+def _read_if_any(
+    plan: FolderPlan, main: FolderPlan, find: Find, index: FileIndex
+) -> Dataset | ValueError:
+    """The folder's images, or why there are none."""
+    try:
+        folder = find(plan.path)
+    except MissingError as error:
+        return error
+    try:
+        return _read(plan, main, folder, index)
+    except ValueError as error:
+        return error
+
+
 def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) -> Dataset:
     dataset = scan_folder(
         folder,
@@ -109,7 +126,7 @@ def _with_masks(dataset: Dataset, plan: FolderPlan, find: Find, index: FileIndex
     """The images with their masks; where masked loss is off a folder of masks may be missing."""
     try:
         return _masked(dataset, find(plan.masks), index)
-    except ValueError:
+    except MissingError:
         if plan.masked:
             raise
         return dataset
@@ -122,7 +139,7 @@ def _masked(dataset: Dataset, folder: Path, index: FileIndex) -> Dataset:
         sample.path.name for _, sample in dataset.samples() if stem(sample.path.name) not in masks
     ]
     if missing:
-        raise ValueError(
+        raise MissingError(
             f"conditioning_data_dir {folder} has no mask for {missing[0]}"
             + (f" and {len(missing) - 1} others." if missing[1:] else ".")
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from .prompt_files import prompt_lines
 from .prompt_lines import SAMPLERS
-from .toml import Locate, read_text
+from .toml import Locate, MissingError, read_text
 
 CADENCE = ("sample_every_n_epochs", "sample_every_n_steps", "sample_at_first")
 """The arguments without which no preview is made."""
@@ -25,7 +25,7 @@ def preview_settings(values: Mapping[str, Any], locate: Locate) -> dict[str, Any
     """What the preview settings have beside what single arguments say.
 
     Raises:
-        ValueError: the file of prompts is wanted and is missing, or holds no prompts.
+        ValueError: the file of prompts may not be read, holds no prompts, or is wanted and missing.
     """
     sampler = values["sample_sampler"]
     found = {**_ALONE, "sampler": SAMPLERS.get(sampler, sampler)}
@@ -38,7 +38,7 @@ def preview_settings(values: Mapping[str, Any], locate: Locate) -> dict[str, Any
     try:
         path = locate(values["sample_prompts"], "sample_prompts")
         prompts = prompt_lines(read_text(path), path.suffix)
-    except ValueError:
+    except MissingError:
         if are_wanted(values):
             raise
         return {**found, "every": 0}

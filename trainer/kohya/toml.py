@@ -19,8 +19,16 @@ from .unused import IGNORED, REFUSED
 KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED})
 """Every argument that a config may name."""
 
+
+class MissingError(ValueError):
+    """A file or folder that a config names is not there."""
+
+
 Locate = Callable[[str, str], Path]
-"""A path that a config names, and what it is, to the file or folder; ValueError where it may not be."""
+"""A path that a config names, and what it is, to the file or folder.
+
+Raises MissingError where there is none, ValueError where it may not be.
+"""
 
 DATASET_TABLES = ("general", "datasets")
 
@@ -44,9 +52,8 @@ def read_text(path: Path) -> str:
             raise ValueError(f"{path} is too large for a config file.")
         return decode_text(path.read_bytes(), path)
     except OSError as error:
-        raise ValueError(
-            f"The config file {path} cannot be read: {error.strerror or error}."
-        ) from error
+        kind = MissingError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(f"The config file {path} cannot be read: {error.strerror or error}.") from error
 
 
 def parse(text: str, name: str) -> KohyaFile:

@@ -7,6 +7,7 @@ from pack.tests.trainer.kohya.kohya_import import imported
 from pack.tests.trainer.kohya.test_unheard import ignored
 from pack.trainer.files.index import FileIndex
 from pack.trainer.kohya.folders import folder_differences, folders_stamp, read_folders
+from pack.trainer.kohya.toml import MissingError
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def images(tmp_path):
 def finder(root):
     def find(name):
         if not (root / name).exists():
-            raise ValueError(f"The dataset folder {name!r} is not there.")
+            raise MissingError(f"The dataset folder {name!r} is not there.")
         return root / name
 
     return find
