@@ -24,6 +24,9 @@ _UNUSABLE = (
 )  # fmt: skip
 """What loaders raise for files that are cut off, empty, or of another kind."""
 
+_VAE = "first_stage_model."
+"""How a VAE's weights begin in a checkpoint."""
+
 
 def weight_file(name: str, what: str, places: Sequence[Path]) -> Path:
     """The file that a config names. ValueError where it is missing, or a folder."""
@@ -72,9 +75,13 @@ def load_weights(path: Path, what: str) -> dict[str, Tensor]:
 
 
 def load_vae(path: Path) -> Vae:
-    """A VAE of a file of its own. ValueError where it is none."""
+    """The VAE of a file of its own or, as in kohya, of a checkpoint. ValueError where there is none."""
+    weights = load_weights(path, "vae")
+    inside = {
+        name.removeprefix(_VAE): tensor for name, tensor in weights.items() if name.startswith(_VAE)
+    }
     with readable(path, "vae"):
-        vae = comfy.sd.VAE(sd=load_weights(path, "vae"))
+        vae = comfy.sd.VAE(sd=inside or weights)
     if vae.first_stage_model is None:
         raise ValueError(f"The vae {path} is no VAE; give SDXL's, or take it out of the config.")
     return vae
