@@ -78,7 +78,7 @@ def train(options: argparse.Namespace) -> int:
     except interrupt:
         print(training.GOES_ON)
         return STOPPED
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     print(path)
@@ -101,12 +101,16 @@ class _OneLine(logging.StreamHandler[Any]):
 
 
 def _show_progress(line: str) -> None:
-    """Messages and, by the logger of that name, progress on the standard error stream."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    progress = logging.getLogger(line)
-    progress.propagate = False
-    progress.setLevel(logging.INFO)
-    progress.handlers = [_OneLine()]
+    """Messages and, by the logger of that name, progress on the standard error stream.
+
+    The pack's loggers have handlers of their own: ComfyUI's import has set up the root's by now, which
+    shows warnings only.
+    """
+    for name, handler in ((PACKAGE, logging.StreamHandler()), (line, _OneLine())):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.setLevel(logging.INFO)
+        logger.handlers = [handler]
 
 
 def replay(folder: Path, parts: list[str] | None) -> int:

@@ -215,6 +215,13 @@ class LoraSettings(Node):
                     "from the settings here.",
                     advanced=True,
                 ),
+                setting(
+                    LoraConfig,
+                    "full_matrix",
+                    "LyCORIS' full_matrix: lokr keeps its second matrix whole, whatever the rank, and "
+                    "nothing is scaled. lokr_factor alone decides the size then.",
+                    advanced=True,
+                ),
             ],
             outputs=[output(LoraSettingsSocket, "lora settings", "For Train.")],
         )

@@ -72,13 +72,17 @@ def import_all(arguments: Mapping[str, Any], name: str) -> KohyaConfig:
     What is None is left out, as is what is off and unknown to the importer.
 
     Raises:
-        Unsupported: the importer refuses an argument; its words.
+        Unsupported: an argument is unknown, or the importer refuses one; its words.
     """
     given = {
         key: value
         for key, value in arguments.items()
         if value is not None and (value or key in KNOWN)
     }
+    for key in (
+        given.keys() - KNOWN
+    ):  # a config may hold such names; a recording of them would be another
+        raise Unsupported(f"{name}: {key} is no argument of kohya's that is known here")
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
 
     def locate(path: str, what: str) -> Path:

@@ -17,6 +17,9 @@ BY_BLOCK = (
 
 Algorithm = Literal["lora", "loha", "lokr"]
 
+LARGEST_RANK = 1024
+"""Of LoRA and LoHa."""
+
 
 @dataclass(frozen=True)
 class LoraConfig(Config):
@@ -25,13 +28,14 @@ class LoraConfig(Config):
     title = "LoRA settings"
 
     rank: int = 32
-    """The adapters have this rank, from 1 to 1024 (kohya: network_dim)."""
+    """The adapters have this rank, from 1 to 1024 (kohya: network_dim); for lokr more is allowed, and
+    LyCORIS' users write 10000 where both matrices shall stay whole."""
     alpha: float = 32.0
     """The adapters are scaled by this number over their rank; it must be above 0 (kohya:
     network_alpha)."""
     conv_rank: int = 0
-    """The adapters of 3x3 convolutions have this rank, up to 1024 (kohya: conv_dim); at 0 no convolution
-    is adapted."""
+    """The adapters of 3x3 convolutions have this rank, up to 1024 (kohya: conv_dim), for lokr more; at 0
+    no convolution is adapted."""
     conv_alpha: float = 1.0
     """The adapters of 3x3 convolutions are scaled by this number over their rank; it must be above 0."""
     rank_stabilised: bool = False
@@ -69,6 +73,8 @@ class LoraConfig(Config):
     lokr_factor: int = -1
     """LoKr cuts a layer's width into so many parts, 1 or more (LyCORIS: factor), or into about its square
     root at -1."""
+    full_matrix: bool = False
+    """LoKr keeps its second matrix whole, whatever the rank (LyCORIS' word); nothing is scaled then."""
     dim_from_weights: bool = False
     """Layers, ranks and alphas are those of the LoRA that training starts from (kohya's word)."""
 
@@ -106,17 +112,26 @@ class LoraConfig(Config):
         for name in ("block_ranks", "block_rates"):
             values = getattr(self, name)
             problems.need(any(values) or not values, f"{name} are all 0: nothing would learn")
-        problems.need(1 <= self.rank <= 1024, f"rank is {self.rank}; it must lie in 1..1024")
+        self._check_ranks(problems)
         problems.need(self.alpha > 0, f"alpha is {self.alpha}; it must be above 0")
-        problems.need(
-            0 <= self.conv_rank <= 1024, f"conv_rank is {self.conv_rank}; it must lie in 0..1024"
-        )
         problems.need(self.conv_alpha > 0, f"conv_alpha is {self.conv_alpha}; must be above 0")
         self._check_kind(problems)
         problems.need(
             not self.dim_from_weights or (self.algorithm == "lora" and not self.dora),
             "dim_from_weights takes the ranks of a plain LoRA: set algorithm to lora and turn off dora",
         )
+
+    def _check_ranks(self, problems: Problems) -> None:
+        """LoKr's rank may be any: from half its second matrix on the matrix stays whole."""
+        for name, least in (("rank", 1), ("conv_rank", 0)):
+            value = getattr(self, name)
+            if self.algorithm == "lokr":
+                problems.need(value >= least, f"{name} is {value}; it must be {least} or more")
+            else:
+                problems.need(
+                    least <= value <= LARGEST_RANK,
+                    f"{name} is {value}; it must lie in {least}..{LARGEST_RANK}",
+                )
 
     def _check_kind(self, problems: Problems) -> None:
         """What does not go together with the kind of adapter."""
@@ -133,6 +148,10 @@ class LoraConfig(Config):
         problems.need(
             self.lokr_factor == -1 or self.lokr_factor >= 1,
             f"lokr_factor is {self.lokr_factor}; it must be -1 or at least 1",
+        )
+        problems.need(
+            kind == "lokr" or not self.full_matrix,
+            f"full_matrix is for lokr alone, and the algorithm is {kind}: turn it off",
         )
         problems.need(
             kind == "lokr" or self.lokr_factor == -1,

@@ -103,6 +103,8 @@ class TrainConfig(Config):
         for name in NOT_IN_IDENTITY:
             del recipe[name]
         recipe["captions"] = self.captions.identity()
+        if not self.lora.full_matrix:  # younger than runs on disk
+            del recipe["lora"]["full_matrix"]
         if self.validation.held_out:
             recipe["held_out"] = [self.validation.held_out, self.validation.seed]
         if self.speed.frozen_weights != "as loaded":

@@ -12,6 +12,7 @@ from ..files.index import FileStamp
 from .dataset import Problem
 from .file_names import SUFFIXES, stem, suffix, why_unread
 from .side_files import MASK_FOLDER, SideFile, side_files, side_folder
+from .unused_texts import TEXTS
 
 _MOST_REPEATS = 9999  # a larger number is a date or the like
 
@@ -208,12 +209,12 @@ def folder_stamp(
     caption_extension: str = ".txt",
     recursive: bool = False,
 ) -> str:
-    """A digest of the names, sizes and times of all images, captions and masks; opens no file.
+    """A digest of the names, sizes and times of all images, texts and masks; opens no file.
 
     It changes when one of them is edited, added, removed or renamed. A missing folder has a stamp too.
     """
     caption = f".{caption_extension.lower().lstrip('.')}"
-    rows: list[tuple[str | int, ...]] = []
+    rows: list[tuple[str | int, ...]] = [(caption,)]
     for place, folder_root in enumerate((root, reg_root)):
         if folder_root is None:
             continue
@@ -224,7 +225,7 @@ def folder_stamp(
                 rows += [
                     (name, file, *stamp)
                     for file, stamp in sorted(listing.files.items())
-                    if suffix(file) in SUFFIXES or suffix(file) == caption or why_unread(file)
+                    if suffix(file) in {*SUFFIXES, *TEXTS, caption} or why_unread(file)
                 ]
     return digest(rows)
 

@@ -30,6 +30,7 @@ from .folders import (
     unread_pictures,
 )
 from .side_files import MASK_FOLDER, SideFile, mask_owners, not_used
+from .unused_texts import unused_texts
 
 _MAX_THREADS = 8
 _AHEAD = 64  # their facts are small
@@ -152,7 +153,20 @@ def _read_folder(
             samples.append(_sample(name, folder, contents, options))
         except ValueError as error:
             problems.append(Problem(folder.path / name, str(error)))
+    problems += _unused_texts(folder, samples, contents, options)
     return tuple(samples), problems
+
+
+def _unused_texts(
+    folder: PictureFolder, samples: Sequence[Sample], contents: _Contents, options: _Options
+) -> list[Problem]:
+    """The text files of which no image makes use; those of images that cannot be read do not count."""
+    captions = {sample.caption_path.name for sample in samples}
+    unread = [name for name, _ in unread_pictures(folder.listing)]
+    used = captions | {stem(name) + options.extension for name in (*contents.pictures, *unread)}
+    captioned = len([s for s in samples if s.caption_path.name in contents.names])
+    said = unused_texts(contents.names, used, options.extension, len(samples), captioned)
+    return [Problem(folder.path, reason) for reason in said]
 
 
 def _contents(folder: PictureFolder, options: _Options) -> _Contents:

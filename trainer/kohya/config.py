@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...base.config import Problems
@@ -21,16 +20,9 @@ from .arguments import HONOURED
 from .dataset import FolderPlan, plan_folders
 from .network import network_settings
 from .optimiser import optimiser_settings
-from .prompt_files import prompt_lines
-from .prompt_lines import SAMPLERS
+from .previews import preview_settings
 from .report import report
-from .toml import KohyaFile, checked, parse, read_text
-
-Locate = Callable[[str, str], Path]
-"""A path that a config names, and what it is, to the file or folder; ValueError where it may not be."""
-
-PREVIEW = {"width": 512, "height": 512, "steps": 30, "cfg": 7.5}
-"""What a preview prompt has without options of its own, in kohya."""
+from .toml import KohyaFile, Locate, checked, parse, read_text
 
 MODELSPEC = ("usage_hint", "thumbnail", "merged_from", "preprocessor", "is_negative_embedding")
 """kohya's metadata_* that have no meaning here, and are written as they are."""
@@ -93,7 +85,7 @@ def import_config(source: Source, locate: Locate) -> KohyaConfig:
     values["caption_extension"] = values["caption_extention"] or values["caption_extension"]
     tables = _dataset_tables(source, file, values, locate)
     try:
-        folders = plan_folders(values, tables)
+        folders, left_out = plan_folders(values, tables)
         settings = _settings(values, folders, locate)
         if not file.arguments:
             settings |= _untouched(settings)
@@ -110,7 +102,10 @@ def import_config(source: Source, locate: Locate) -> KohyaConfig:
         raise ValueError(f"{source.name}: {error}") from error
     cache = CacheConfig(texts=TextConfig(**settings["texts"]), **settings["cache"])
     files = Files(about=About(**settings["about"]), **settings["files"])
-    trigger, said = values["metadata_trigger_phrase"], report(file.arguments, values, folders)
+    trigger, said = (
+        values["metadata_trigger_phrase"],
+        report(file.arguments, values, folders, left_out),
+    )
     return KohyaConfig(
         train, cache, folders, settings["previews"], checkpoints, files, trigger, said
     )
@@ -165,10 +160,11 @@ def _settings(
     found["train"] |= {
         "batch_size": _alike(folders, "batch_size", "batch sizes"),
         "seed": values["seed"] or 0,
+        **({"steps": 1} if values["max_train_epochs"] and not values["max_train_steps"] else {}),
         "checkpointing": "full" if values["gradient_checkpointing"] else "auto",
     }
     found["validation"] = _validation(found["validation"], folders)
-    found["previews"] |= _previews(values, locate)
+    found["previews"] |= preview_settings(values, locate)
     strengths = values["base_weights_multiplier"]
     missing = len(values["base_weights"]) - len(strengths)
     found["files"]["words"] = {
@@ -186,21 +182,6 @@ def _untouched(settings: Mapping[str, Any]) -> dict[str, Any]:
     train = {"batch_size": settings["train"]["batch_size"]}
     loss = {"masked": settings["loss"]["masked"]}
     return {"train": train, "loss": loss, "lora": {}, "optimiser": {}, "texts": {}}
-
-
-def _previews(values: Mapping[str, Any], locate: Locate) -> dict[str, Any]:
-    """What the preview settings have beside what single arguments say."""
-    sampler = values["sample_sampler"]
-    found = {**PREVIEW, "sampler": SAMPLERS.get(sampler, sampler)}
-    if not values["sample_prompts"]:
-        return {**found, "every": 0}
-    path = locate(values["sample_prompts"], "sample_prompts")
-    prompts = prompt_lines(read_text(path), path.suffix)
-    cadence = {
-        "every": max(0, values["sample_every_n_steps"]),
-        "every_epochs": max(0, values["sample_every_n_epochs"]),
-    }
-    return {**found, **cadence, "prompts": prompts}
 
 
 def _validation(given: Mapping[str, Any], folders: tuple[FolderPlan, ...]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ..dataset.caption_files import caption_ending
 from ..dataset.dataset import Interpolation
 from ..sdxl.buckets import BucketConfig
 from .arguments import BUCKETS, CAPTIONS, HONOURED, Key
-from .toml import typed, unknown
+from .toml import KNOWN, typed, unknown
 from .unused import REFUSED
 
 RESOLUTION = 1024
@@ -35,12 +35,13 @@ _COMMAND_LINE = {"batch_size": "train_batch_size", "num_repeats": "dataset_repea
 
 _AUGMENTS = frozenset({"color_aug", "random_crop", "face_crop_aug_range"})
 _IGNORED = frozenset({"cache_info"})
+_MULTIPLIER = "network_multiplier"
 _SUBSET = frozenset({
     *CAPTIONS, "num_repeats", "custom_attributes", "flip_aug", "resize_interpolation", "caption_extension", "class_tokens",
     *_AUGMENTS, *_IGNORED,
 })  # fmt: skip
 _DATASET = _SUBSET | (BUCKETS.keys() - {"max_resolution"}) | {
-    "batch_size", "validation_split", "validation_seed",
+    "batch_size", "validation_split", "validation_seed", _MULTIPLIER,
 }  # fmt: skip
 _MASKS = frozenset({"alpha_mask", "conditioning_data_dir"})
 _ALLOWED = {
@@ -58,9 +59,12 @@ _INTERPOLATIONS: dict[str, Interpolation] = {"linear": "bilinear", "cubic": "bic
 class FolderPlan(NamedTuple):
     """One folder of images and what kohya does with it.
 
-    ``numbered``: its sub-folders named ``<repeats>_<name>`` are read (train_data_dir), else only the
-    images directly in it. ``masks`` is a folder of masks by the images' names, or "".
+    ``place`` is where the config names it. ``numbered``: its sub-folders named ``<repeats>_<name>`` are read (train_data_dir), else only the
+    images directly in it. ``masks`` is a folder of masks by the images' names, or ""; ``masked``: they,
+    or the images' alpha, have a use.
     """
+
+    place: str
 
     path: str
     is_reg: bool
@@ -75,14 +79,22 @@ class FolderPlan(NamedTuple):
     buckets: BucketConfig
     batch_size: int
     masks: str
+    masked: bool
     alpha_mask: bool
     preserves: bool
     held_out: tuple[float, int]
     """kohya's validation_split and validation_seed."""
 
 
-def plan_folders(values: Mapping[str, Any], tables: Mapping[str, Any]) -> tuple[FolderPlan, ...]:
-    """The folders of a config, in kohya's order.
+class Plans(NamedTuple):
+    """The folders of a config, in kohya's order, and a line for each that kohya leaves out with a warning."""
+
+    folders: tuple[FolderPlan, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def plan_folders(values: Mapping[str, Any], tables: Mapping[str, Any]) -> Plans:
+    """The folders of a config.
 
     ``values`` are the command line's arguments, ``tables`` those of a dataset toml, empty without one.
 
@@ -91,21 +103,26 @@ def plan_folders(values: Mapping[str, Any], tables: Mapping[str, Any]) -> tuple[
     """
     if tables:
         return _from_tables(values, tables)
-    named = [(values["train_data_dir"], False), (values["reg_data_dir"], True)]
-    plans = tuple(
-        _plan({"image_dir": path, "is_reg": is_reg}, {}, {}, values)._replace(numbered=True)
-        for path, is_reg in named
-        if path
-    )
-    if not plans or plans[0].is_reg:
+    images, regularisation = values["train_data_dir"], values["reg_data_dir"]
+    if not images:
         raise ValueError(
             "the config names no images: give train_data_dir, or dataset_config with a dataset toml"
         )
-    return plans
+    left_out = []
+    if regularisation == images:
+        left_out.append(f"reg_data_dir: {regularisation} is train_data_dir already")
+        regularisation = ""
+    named = [("train_data_dir", images, False), ("reg_data_dir", regularisation, True)]
+    plans = tuple(
+        _plan({"image_dir": path, "is_reg": is_reg}, {}, {}, values, place)._replace(numbered=True)
+        for place, path, is_reg in named
+        if path
+    )
+    return Plans(plans, tuple(left_out))
 
 
-def _from_tables(values: Mapping[str, Any], tables: Mapping[str, Any]) -> tuple[FolderPlan, ...]:
-    problems = Problems()
+def _from_tables(values: Mapping[str, Any], tables: Mapping[str, Any]) -> Plans:
+    problems, left_out = Problems(), list[str]()
     general = _checked(tables.get("general", {}), "general", "[general]", problems)
     found = []
     for number, dataset in enumerate(tables["datasets"], 1):
@@ -115,14 +132,31 @@ def _from_tables(values: Mapping[str, Any], tables: Mapping[str, Any]) -> tuple[
         if not isinstance(subsets, list) or not subsets:
             problems.append(f"{place} has no [[datasets.subsets]]")
             continue
+        taken: set[str] = set()
         for count, subset in enumerate(subsets, 1):
             where = f"{place}, subset {count}"
             inner = _checked(subset, "subsets", where, problems)
-            problems.need(bool(inner.get("image_dir")), f"{where} has no image_dir")
-            found.append((inner, outer))
-    if problems:
-        raise ValueError("; ".join(problems))
-    return tuple(_plan(inner, outer, general, values) for inner, outer in found)
+            path = inner.get("image_dir", "")
+            problems.need(bool(path), f"{where} has no image_dir")
+            try:
+                plan = _plan(inner, outer, general, values, where)
+            except ValueError as error:
+                problems.append(f"{where}: {error}".removesuffix("."))
+                continue
+            if plan.repeats < 1:
+                left_out.append(f"{where}: {path} has num_repeats {plan.repeats}, less than 1")
+            elif path in taken:
+                left_out.append(f"{where}: {path} stands in {place} already; the first one counts")
+            else:
+                found.append(plan)
+                taken.add(path)
+    alone = bool(found) and all(plan.is_reg for plan in found)
+    problems.need(
+        not alone, "there are regularisation images alone; add a subset without is_reg to train on"
+    )
+    if problems or not found:
+        raise ValueError("; ".join(problems or left_out))
+    return Plans(tuple(found), tuple(left_out))
 
 
 def _checked(table: Any, kind: str, place: str, problems: Problems) -> dict[str, Any]:
@@ -136,6 +170,9 @@ def _checked(table: Any, kind: str, place: str, problems: Problems) -> dict[str,
             problems.append(_misplaced(name, kind, place))
         elif name in _AUGMENTS:
             problems.need(not value, f"{place}: {name}: {REFUSED[name].advice}")
+        elif name == _MULTIPLIER:
+            advice = "the adapters have one strength for all images; remove it"
+            problems.need(value == 1, f"{place}: {name}: {advice}")
         elif name == "subsets":
             found[name] = value
         elif name not in _IGNORED:
@@ -152,6 +189,12 @@ def _misplaced(name: str, kind: str, place: str) -> str:
         return f"{place}: {name} belongs into {' or '.join(tables)}"
     if name == "metadata_file":
         return f"{place}: metadata_file: {REFUSED['in_json'].advice}"
+    if name in KNOWN:
+        outside = "[general]" if kind == "general" else f"[[{kind}]]"
+        return (
+            f"{place}: {name} is an argument of the trainer and belongs outside {outside}: write it in the "
+            "config itself, above its first section or in a section of another name"
+        )
     return f"{place}: {unknown(name, _ALLOWED[kind])}"
 
 
@@ -160,6 +203,7 @@ def _plan(
     dataset: Mapping[str, Any],
     general: Mapping[str, Any],
     values: Mapping[str, Any],
+    place: str,
 ) -> FolderPlan:
     def find(name: str) -> Any:
         for table in (subset, dataset, general):
@@ -171,6 +215,7 @@ def _plan(
     resolution = find("resolution") or values["max_resolution"] or (RESOLUTION, RESOLUTION)
     buckets = {_field(key): find(name) for name, key in BUCKETS.items() if key.sets}
     return FolderPlan(
+        place=place,
         path=find("image_dir"),
         is_reg=is_reg,
         numbered=False,
@@ -184,6 +229,7 @@ def _plan(
         buckets=BucketConfig(**{**buckets, "resolution": resolution}),
         batch_size=find("batch_size"),
         masks="" if is_reg else find("conditioning_data_dir"),
+        masked=values["masked_loss"] or find("alpha_mask"),
         alpha_mask=find("alpha_mask"),
         preserves=_preserves(find("custom_attributes")),
         held_out=(find("validation_split"), find("validation_seed") or values["seed"] or 0),

@@ -14,32 +14,89 @@ from ..dataset.subsets import SubsetConfig, merged, with_options
 from ..files.digests import digest
 from ..files.index import FileIndex
 from .dataset import FolderPlan
+from .toml import MissingError
 
 Find = Callable[[str], Path]
-"""A folder that a config names to the folder; ValueError where it may not be or is not there."""
+"""A folder that a config names to the folder.
+
+Raises MissingError where there is none, ValueError where it may not be.
+"""
 
 
 def read_folders(plans: Sequence[FolderPlan], find: Find, index: FileIndex) -> Dataset:
-    """The images and captions of all folders.
+    """The images and captions of all folders; one that has none is left out and listed, as in kohya.
 
     Options that are those of the first folder stay open: the settings of the training have them.
 
     Raises:
-        ValueError: a folder is missing or has no usable image.
+        ValueError: no folder has a usable image to train on, or masks that are wanted are missing.
     """
-    main, found = plans[0], []
+    main, found, left_out = plans[0], list[Dataset](), list[tuple[FolderPlan, ValueError]]()
     for plan in plans:
-        dataset = _read(plan, main, find(plan.path), index)
-        found.append(_masked(dataset, find(plan.masks), index) if plan.masks else dataset)
-    return merged(found)
+        dataset = _read_if_any(plan, main, find, index)
+        if isinstance(dataset, ValueError):
+            left_out.append((plan, dataset))
+            continue
+        found.append(_with_masks(dataset, plan, find, index) if plan.masks else dataset)
+    if all(subset.is_reg for dataset in found for subset in dataset.subsets):
+        plan, error = next((plan, error) for plan, error in left_out if not plan.is_reg)
+        more = f" {len(left_out) - 1} more folders have no usable image." if left_out[1:] else ""
+        raise ValueError(f"{plan.place}: {error}{more}")
+    dataset = merged(found)
+    problems = [
+        Problem(Path(plan.path), f"left out as in kohya ({plan.place}): {error}")
+        for plan, error in left_out
+    ]
+    return replace(dataset, problems=(*dataset.problems, *problems))
 
 
 def folders_stamp(plans: Sequence[FolderPlan], find: Find) -> str:
-    """Changes with every file of the folders that is read; opens none."""
-    masks = [folder_stamp(find(plan.masks)) for plan in plans if plan.masks]
-    return digest(
-        [*(folder_stamp(find(plan.path), None, plan.extension) for plan in plans), *masks]
-    )
+    """Changes with every file of the folders that is read, and when one comes or goes; opens none."""
+    stamps = [_stamp(plan.path, plan.extension, find) for plan in plans]
+    return digest([*stamps, *(_stamp(plan.masks, "", find) for plan in plans if plan.masks)])
+
+
+def _stamp(path: str, extension: str, find: Find) -> str:
+    try:
+        return folder_stamp(find(path), None, extension)
+    except ValueError as problem:
+        return str(problem)
+
+
+def folder_differences(plans: Sequence[FolderPlan], dataset: Dataset, find: Find) -> list[str]:
+    """What is unlike kohya in how the folders are read, a sentence each."""
+    roots = {subset.root for subset in dataset.subsets}
+    flat = [plan for plan in plans if plan.numbered and _at(plan.path, find) in roots]
+    return [
+        f"{plan.path} has no sub-folders named <repeats>_<name>, so its own images are taken, once each; "
+        + (
+            "kohya uses no regularisation images then"
+            if plan.is_reg
+            else "kohya finds no images then"
+        )
+        for plan in flat
+    ]
+
+
+def _at(path: str, find: Find) -> Path | None:
+    try:
+        return absolute(find(path))
+    except ValueError:
+        return None
+
+
+def _read_if_any(
+    plan: FolderPlan, main: FolderPlan, find: Find, index: FileIndex
+) -> Dataset | ValueError:
+    """The folder's images, or why there are none."""
+    try:
+        folder = find(plan.path)
+    except MissingError as error:
+        return error
+    try:
+        return _read(plan, main, folder, index)
+    except ValueError as error:
+        return error
 
 
 def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) -> Dataset:
@@ -65,6 +122,16 @@ def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) ->
     )
 
 
+def _with_masks(dataset: Dataset, plan: FolderPlan, find: Find, index: FileIndex) -> Dataset:
+    """The images with their masks; where masked loss is off a folder of masks may be missing."""
+    try:
+        return _masked(dataset, find(plan.masks), index)
+    except MissingError:
+        if plan.masked:
+            raise
+        return dataset
+
+
 def _masked(dataset: Dataset, folder: Path, index: FileIndex) -> Dataset:
     """Every image with the mask of its name; kohya as well stops where one is missing."""
     masks = {stem(mask.path.name): mask for _, mask in scan_folder(folder, index=index).samples()}
@@ -72,7 +139,7 @@ def _masked(dataset: Dataset, folder: Path, index: FileIndex) -> Dataset:
         sample.path.name for _, sample in dataset.samples() if stem(sample.path.name) not in masks
     ]
     if missing:
-        raise ValueError(
+        raise MissingError(
             f"conditioning_data_dir {folder} has no mask for {missing[0]}"
             + (f" and {len(missing) - 1} others." if missing[1:] else ".")
         )

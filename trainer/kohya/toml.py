@@ -5,18 +5,30 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...base.config import Problems
 from ..dataset.caption_files import decode_text
 from .arguments import HONOURED, Key
+from .formats import other_tables, other_text
+from .unheard import NEEDS, UNHEARD, meant
 from .unused import IGNORED, REFUSED
 
 KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED})
 """Every argument that a config may name."""
+
+
+class MissingError(ValueError):
+    """A file or folder that a config names is not there."""
+
+
+Locate = Callable[[str, str], Path]
+"""A path that a config names, and what it is, to the file or folder.
+
+Raises MissingError where there is none, ValueError where it may not be.
+"""
 
 DATASET_TABLES = ("general", "datasets")
 
@@ -40,18 +52,19 @@ def read_text(path: Path) -> str:
             raise ValueError(f"{path} is too large for a config file.")
         return decode_text(path.read_bytes(), path)
     except OSError as error:
-        raise ValueError(
-            f"The config file {path} cannot be read: {error.strerror or error}."
-        ) from error
+        kind = MissingError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(f"The config file {path} cannot be read: {error.strerror or error}.") from error
 
 
 def parse(text: str, name: str) -> KohyaFile:
     """The contents of a config, sections put together as kohya does.
 
     Raises:
-        ValueError: it is no toml, or an argument stands in two sections with different values.
+        ValueError: it is no toml, or of another program, or an argument stands in two sections with different values.
     """
     data = toml_tables(text, name)
+    if other := other_tables(data):
+        raise ValueError(f"{name} is {other}.")
     dataset: dict[str, Any] = {}
     if isinstance(data.get("datasets"), list):
         dataset = {table: data.pop(table) for table in DATASET_TABLES if table in data}
@@ -74,6 +87,8 @@ def toml_tables(text: str, name: str) -> dict[str, Any]:
     try:
         return toml.loads(text)
     except toml.TOMLDecodeError as error:
+        if other := other_text(text):
+            raise ValueError(f"{name} is {other}.") from error
         hint = " In paths write / or \\\\ instead of \\." if "\\" in text else ""
         raise ValueError(f"{name} is not valid toml: {error}.{hint}") from error
 
@@ -92,18 +107,23 @@ def checked(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
                 values[argument] = typed(HONOURED[argument], value)
             except ValueError as error:
                 problems.append(f"{argument} is {value!r}; {error}")
-        elif argument not in KNOWN:
-            problems.append(unknown(argument, KNOWN))
         elif refusal := REFUSED.get(argument):
-            changes = value and value != refusal.default
+            changes = value and value != refusal.default and not without_effect(argument, arguments)
             problems.need(not changes, f"{argument} = {value!r}: {refusal.advice}")
+        elif argument not in KNOWN and argument not in UNHEARD and meant(argument, KNOWN):
+            problems.append(unknown(argument, KNOWN))
     problems.finish(name)
     return values
 
 
+def without_effect(argument: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether kohya does not look at an argument, because the one that it belongs to is empty or off."""
+    return argument in NEEDS and not arguments.get(NEEDS[argument])
+
+
 def unknown(argument: str, known: frozenset[str]) -> str:
     """The complaint about an argument that nobody knows, with those that look like it."""
-    near = get_close_matches(argument, known, 3, 0.6)
+    near = meant(argument, known)
     advice = f"did you mean {' or '.join(near)}?" if near else "remove it"
     return f"{argument} is no argument of kohya's trainer for SDXL LoRAs; {advice}"
 

@@ -93,6 +93,7 @@ def _network_args(lora: LoraConfig) -> dict[str, str | float | None]:
     found: dict[str, object] = {
         "algo": lora.algorithm if is_lycoris else None,
         "factor": lora.lokr_factor if lora.algorithm == "lokr" else None,
+        "full_matrix": lora.full_matrix,
         "dora_wd": lora.dora,
         "wd_on_output": "False" if lora.dora else None,
         "conv_dim": lora.conv_rank,

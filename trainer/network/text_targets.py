@@ -54,5 +54,6 @@ def _target(prefix: str, path: str, layer: nn.Module, factor: float, config: Tra
     rank, alpha = config.lora.rank, config.lora.alpha
     if config.lora.rank_stabilised:
         alpha *= math.sqrt(rank)
-    kind = config.lora.algorithm, config.lora.dora, config.lora.lokr_factor
+    lora = config.lora
+    kind = lora.algorithm, lora.dora, lora.lokr_factor, lora.full_matrix
     return Target(path, prefix + path.replace(".", "_"), layer, rank, alpha, *kind, factor)

@@ -30,6 +30,8 @@ class Target:
     dora: bool = False
     factor: int = -1
     """LoKr's: the small factor of the layer's width; -1 for the one next to its square root."""
+    whole: bool = False
+    """LoKr's: the second matrix stays whole, whatever the rank."""
     rate: float | None = None
     """The multiplier of its learning rate, in a text encoder; in the UNet its block has one."""
 
@@ -77,5 +79,5 @@ def _target(path: str, layer: nn.Module, config: LoraConfig) -> Target | None:
     alpha = alpha or rank  # kohya: alpha 0 is no scaling
     if config.rank_stabilised:  # so that alpha / rank is alpha / sqrt(rank), in the file as well
         alpha *= math.sqrt(rank)
-    kind = config.algorithm, config.dora, config.lokr_factor
+    kind = config.algorithm, config.dora, config.lokr_factor, config.full_matrix
     return Target(path, PREFIX + path.replace(".", "_"), layer, rank, alpha, *kind)

@@ -13,8 +13,8 @@ import folder_paths
 from ....trainer.dataset.dataset import Dataset
 from ....trainer.files.digests import digest
 from ....trainer.kohya.config import KohyaConfig, Source, import_config
-from ....trainer.kohya.folders import folders_stamp, read_folders
-from ....trainer.kohya.toml import read_text
+from ....trainer.kohya.folders import folder_differences, folders_stamp, read_folders
+from ....trainer.kohya.toml import MissingError, read_text
 from ..cache_folder import file_index
 from ..folders import local_path
 from ..previews.previewer import PreviewConfig
@@ -61,8 +61,10 @@ def import_kohya(given: ConfigSource) -> Imported:
         dataset = read_folders(config.folders, find, index)
     dataset = replace(dataset, trigger=config.trigger)
     previews = PreviewConfig(**config.previews)
+    unlike = [f"  {line}" for line in folder_differences(config.folders, dataset, find)]
     images = dataset.report(config.train.loss.masked)
-    return Imported(config, dataset, previews, f"{config.report}\n{images}")
+    report = "\n".join([config.report, *unlike, images])  # what is unlike kohya stands last
+    return Imported(config, dataset, previews, report)
 
 
 def import_stamp(given: ConfigSource) -> str:
@@ -89,14 +91,14 @@ def read_config(given: ConfigSource) -> KohyaConfig:
 def locate(name: str, what: str, places: Sequence[Path]) -> Path:
     """The file or folder that a config names: the first that exists of those below `places`.
 
-    Raises ValueError for a network or device path, or when it is nowhere.
+    Raises ValueError for a network or device path, and MissingError when it is nowhere.
     """
     paths = [local_path(name.strip().strip('"'), place, what) for place in places]
     for path in paths:
         if os.path.exists(path):  # noqa: PTH110 - Path's own fails for names that cannot be
             return path
     tried = " or ".join(dict.fromkeys(map(str, paths)))
-    raise ValueError(f"The {what} {name!r} is not there: looked for {tried}.")
+    raise MissingError(f"The {what} {name!r} is not there: looked for {tried}.")
 
 
 def _contents(path: str, text: str, what: str, places: Sequence[Path]) -> tuple[str, str]:

@@ -11,25 +11,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import comfy.model_management as mm
-import comfy.sd
-import comfy.utils
 import folder_paths
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
 from ....trainer.files.atomic import write_atomically
-from ....trainer.kohya.config import Files
+from ....trainer.kohya.config import Files, KohyaConfig
 from ....trainer.lora_files.file import LoraModel, save_user_lora
 from ....trainer.runs.checkpoints import FOLDER as CHECKPOINTS
 from ....trainer.runs.start_from import Start
 from ..dataset.cache import build_cache
-from ..dataset.kohya_import import ConfigSource, Imported, import_kohya, locate
-from ..lora.load import read_kohya
+from ..dataset.kohya_import import ConfigSource, Imported, import_kohya, read_config
 from ..lora.save import file_metadata
 from ..model import unet
+from ..model.clip import check_clip
 from ..model.host_types import Clip, ModelPatcher, Vae
 from .request import Request
 from .train import train_lora
+from .weight_files import load_checkpoint, load_start, load_vae, weight_file, with_lora
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +73,14 @@ def run(job: ConfigRun) -> Path:
         InterruptProcessingException: Ctrl-C was pressed.
     """
     with torch.inference_mode(), _stop_on_ctrl_c():
+        files = read_config(job.config).files
+        output = job.output or _output(files, job.directory)
+        _take(output)
         imported = import_kohya(job.config)
         log.info("%s", imported.report)
-        files = imported.config.files
-        output = job.output or _output(files, job.directory)
-        output.mkdir(parents=True, exist_ok=True)
-        folder_paths.set_output_directory(str(output))
         loaded = load(files, job.checkpoint, job.config.places())
+        for line in model_differences(imported.config, loaded.model):
+            log.info("Unlike kohya: %s", line)
         return _train(imported, loaded, output)
 
 
@@ -88,6 +88,33 @@ def _output(files: Files, directory: Path) -> Path:
     if not files.output_dir:
         raise ValueError("The config has no output_dir: give it one, or add --output FOLDER.")
     return locate_new(files.output_dir, directory)
+
+
+def _take(output: Path) -> None:
+    """From here on everything is written below this folder, the index of the images too."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"The output folder {output} cannot be made: {error.strerror or error}. Name another one by "
+            "output_dir or --output."
+        ) from error
+    folder_paths.set_output_directory(str(output))
+
+
+def model_differences(config: KohyaConfig, model: ModelPatcher) -> Iterator[str]:
+    """What the checkpoint says of itself and the config does not, a sentence each."""
+    if not config.files.predicts_v and unet.prediction(model) == "v":
+        yield (
+            "this checkpoint predicts v and is trained so; without v_parameterization = true kohya "
+            "trains it to predict noise"
+        )
+    loss = config.train.loss
+    if loss.zero_terminal_snr != "on" and unet.schedule(model, loss).zero_terminal_snr:
+        yield (
+            "this checkpoint's noise schedule ends in pure noise and is kept; without "
+            "zero_terminal_snr = true kohya takes that of SDXL"
+        )
 
 
 def locate_new(name: str, directory: Path) -> Path:
@@ -143,25 +170,20 @@ def load(files: Files, checkpoint: str, places: Sequence[Path]) -> Loaded:
     if not named:
         raise ValueError("The config has no pretrained_model_name_or_path: give it one.")
     folders = [*places, *map(Path, folder_paths.get_folder_paths("checkpoints"))]
-    path = locate(named, "checkpoint", folders)
-    if not path.is_file():
-        raise ValueError(f"The checkpoint {path} is a folder; give a single .safetensors file.")
+    path = weight_file(named, "checkpoint", folders)
     log.info("loading %s", path)
-    embeddings = folder_paths.get_folder_paths("embeddings")
-    model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(
-        str(path), output_vae=True, output_clip=True, embedding_directory=embeddings
-    )
-    if files.vae:
-        weights = comfy.utils.load_torch_file(str(locate(files.vae, "vae", places)))
-        vae = comfy.sd.VAE(sd=weights)
-    for name, strength in zip(files.base_weights, files.base_strengths, strict=True):
-        lora = comfy.utils.load_torch_file(str(locate(name, "LoRA", places)), safe_load=True)
-        model, clip = comfy.sd.load_lora_for_models(model, clip, lora, strength, strength)
+    model, clip, vae = load_checkpoint(path, folder_paths.get_folder_paths("embeddings"))
+    unet.check_trainable(model)
+    check_clip(clip)
     if files.predicts_v and unet.prediction(model) != "v":
         (model,) = ModelSamplingDiscrete().patch(model, "v_prediction", False)
+    if files.vae:
+        vae = load_vae(weight_file(files.vae, "vae", places))
+    for name, strength in zip(files.base_weights, files.base_strengths, strict=True):
+        model, clip = with_lora(model, clip, weight_file(name, "LoRA", places), strength)
     start = None
     if files.network_weights:
-        start = Start(read_kohya(locate(files.network_weights, "LoRA", places)))
+        start = load_start(weight_file(files.network_weights, "LoRA", places))
     return Loaded(model, clip, vae, start)
 
 

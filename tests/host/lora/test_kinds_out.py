@@ -25,6 +25,8 @@ KINDS = {
     "loha": {"algorithm": "loha"},
     "lokr": {"algorithm": "lokr"},
     "lokr 2": {"algorithm": "lokr", "lokr_factor": 2},
+    "lokr whole": {"algorithm": "lokr", "lokr_factor": 2, "full_matrix": True},
+    "lokr 10000": {"algorithm": "lokr", "rank": 10000, "alpha": 10000.0, "conv_rank": 10000},
     "dora": {"dora": True},
     "dora and loha": {"algorithm": "loha", "dora": True},
     "dora and lokr": {"algorithm": "lokr", "lokr_factor": 2, "dora": True},
@@ -35,7 +37,7 @@ FOR_ALL_HOSTS = ("lokr", "dora and loha")  # their parts are the others
 def config(kind, steps=3):
     return dataclasses.replace(
         scene.config(steps),
-        lora=LoraConfig(**SIZES, **KINDS[kind]),
+        lora=LoraConfig(**{**SIZES, **KINDS[kind]}),
         optimiser=OptimiserConfig(learning_rate=3e-2),
     )
 

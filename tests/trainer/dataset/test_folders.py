@@ -131,7 +131,7 @@ def test_the_stamp_sees_every_change(root, change):
 def test_the_stamp_ignores_other_files_and_missing_folders(root, tmp_path):
     before = folder_stamp(root)
     (root / "thumbs.db").write_text("x")
-    (root / "a.caption").write_text("x")
+    (root / "a.npz").write_text("x")
     assert folder_stamp(root) == before
     assert folder_stamp(root, caption_extension=".caption") != before
     assert folder_stamp(tmp_path / "none") != folder_stamp(tmp_path / "other")

@@ -88,6 +88,7 @@ VALUES = {
     "lora.rank_stabilised": (f'{LYCORIS}network_args = ["rs_lora=True"]', True),
     "lora.algorithm": (f'{LYCORIS}network_args = ["algo=loha"]', "loha"),
     "lora.lokr_factor": (f'{LYCORIS}network_args = ["algo=lokr", "factor=8"]', 8),
+    "lora.full_matrix": (f'{LYCORIS}network_args = ["algo=lokr", "full_matrix=True"]', True),
     "lora.dora": (f'{LYCORIS}network_args = ["dora_wd=True", "wd_on_output=False"]', True),
     "optimiser.learning_rate": ("learning_rate = 1e-4", 1e-4),
     "optimiser.schedule": ('lr_scheduler = "cosine"', "cosine"),

@@ -5,6 +5,7 @@ import pytest
 from pack.tests.trainer.kohya.kohya_import import BASE, imported
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.kohya.prompt_lines import parse_prompts
+from pack.trainer.kohya.unheard import NEEDS
 from pack.trainer.kohya.unused import REFUSED
 
 LYCORIS = 'network_module = "lycoris.kohya"\n'
@@ -22,7 +23,8 @@ def test_sections_are_put_together():
     ("lines", "message"),
     [
         ("netwrk_dim = 4", r"config\.toml: netwrk_dim is no argument.*did you mean network_dim"),
-        ("zzz = 4", "zzz is no argument.*; remove it"),
+        ("lr_unet = 4", "lr_unet is no argument.*did you mean unet_lr"),
+        ("min_snr = 5", "min_snr is no argument.*did you mean min_snr_gamma"),
         ('network_dim = "4"', "network_dim is '4'; it must be a whole number"),
         ("network_dim = true", "network_dim is True; it must be a whole number"),
         ("network_dim = 4.0", "network_dim is 4.0; it must be a whole number"),
@@ -68,8 +70,9 @@ def test_everything_wrong_is_said_together():
 def test_what_cannot_be_had_is_refused_unless_it_changes_nothing(name):
     refusal = REFUSED[name]
     text = "true" if refusal.default is False else '"something"'
+    partner = f'\n{NEEDS[name]} = "given"' if name in NEEDS else ""
     with pytest.raises(ValueError, match=f"{name} = .*: ") as caught:
-        imported(f"{name} = {text}")
+        imported(f"{name} = {text}{partner}")
     assert refusal.advice in str(caught.value)
     for nothing in ("false", '""', "0", "[]"):
         assert imported(f"{name} = {nothing}").train == imported().train

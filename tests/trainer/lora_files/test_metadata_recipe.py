@@ -32,6 +32,10 @@ LYCORIS = {
         {"algorithm": "lokr", "lokr_factor": 8, "conv_rank": 4},
         {"algo": "lokr", "factor": "8", "conv_dim": "4", "conv_alpha": "1.0"},
     ),
+    "lokr whole": (
+        {"algorithm": "lokr", "full_matrix": True},
+        {"algo": "lokr", "factor": "-1", "full_matrix": "True"},
+    ),
     "dora": ({"dora": True}, {"algo": "lora", "dora_wd": "True", "wd_on_output": "False"}),
 }
 

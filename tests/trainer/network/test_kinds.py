@@ -31,6 +31,8 @@ KINDS = {
     "lokr": {"algorithm": "lokr"},
     "lokr 2": {"algorithm": "lokr", "factor": 2},
     "lokr whole": {"algorithm": "lokr", "rank": 3},
+    "lokr full matrix": {"algorithm": "lokr", "whole": True, "alpha": 0.25},
+    "lokr rank 10000": {"algorithm": "lokr", "rank": 10000, "alpha": 10000.0},
 }
 
 
@@ -102,6 +104,8 @@ SHAPES = {
     ("lokr 2", "linear"): {"lokr_w1": (2, 2), "lokr_w2_a": (9, 2), "lokr_w2_b": (2, 6)},
     ("lokr 2", "3x3"): {"lokr_w1": (2, 2), "lokr_w2_a": (9, 2), "lokr_w2_b": (2, 54)},
     ("lokr whole", "3x3"): {"lokr_w1": (3, 3), "lokr_w2": (6, 4, 3, 3)},
+    ("lokr full matrix", "linear"): {"lokr_w1": (3, 3), "lokr_w2": (6, 4)},
+    ("lokr full matrix", "3x3"): {"lokr_w1": (3, 3), "lokr_w2": (6, 4, 3, 3)},
 }
 
 

@@ -16,7 +16,8 @@ class Lokr(Rebuilt):
     """lokr_w1 [a, c]; lokr_w2_a [b, r] and lokr_w2_b [r, d * k * k], or lokr_w2 [b, d(, k, k)] itself.
 
     out = a * b and in = c * d, with a and c next to the factor that was asked for. w2 stays whole where
-    the rank would not make it smaller; as in LyCORIS and its readers nothing is scaled then.
+    the rank would not make it smaller, or where it is asked to (LyCORIS: full_matrix); as in LyCORIS and
+    its readers nothing is scaled then.
     """
 
     def __init__(self, target: Target, device: torch.device) -> None:
@@ -26,7 +27,7 @@ class Lokr(Rebuilt):
         a, b = self._maths.factorization(width, target.factor)
         c, d = self._maths.factorization(depth, target.factor)
         self.register_parameter("lokr_w1", parameter((a, c), device))
-        if target.rank >= max(b, d) / 2:
+        if target.whole or target.rank >= max(b, d) / 2:
             self.register_parameter("lokr_w2", parameter((b, d, *self._kernel), device))
             self.alpha, self.scale = float(target.rank), 1.0
         else:
