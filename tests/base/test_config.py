@@ -337,9 +337,14 @@ FREE = {
     "validation every_epochs": "when the held-out images are measured",
     "validation timesteps": "how the held-out images are measured",
     "validation max_pictures": "how many of them are measured",
-    "validation seed": "which images are held out; without any it holds none",
 }
 """Settings that cannot change the numbers of a step, each with the reason."""
+
+ONLY_IF = {
+    "validation seed": lambda config: config.validation.held_out > 0,  # which images are held out
+    "captions joining": lambda config: config.captions.separator != ",",  # else both ways are one
+}
+"""Settings that change the numbers of a step only beside others."""
 
 
 def leaves(config, path=""):
@@ -374,17 +379,18 @@ LEAVES = list(leaves(TrainConfig()))
 @pytest.mark.parametrize("name", LEAVES)
 def test_every_setting_changes_the_run_or_is_free_for_a_reason(name):
     held_out = dataclasses.replace(TrainConfig().validation, held_out=0.1)
-    for base in (TrainConfig(), TrainConfig(validation=held_out)):
+    semicolons = dataclasses.replace(TrainConfig().captions, separator=";")
+    for base in (TrainConfig(), TrainConfig(validation=held_out), TrainConfig(captions=semicolons)):
         other = changed(base, name.split(), another(base, name.split()))
         differs = other.identity() != base.identity()
-        if name == "validation seed":
-            assert differs == bool(base.validation.held_out)
+        if name in ONLY_IF:
+            assert differs == ONLY_IF[name](base), name
         else:
             assert differs == (name not in FREE), name
 
 
 def test_what_is_free_is_there():
-    assert FREE.keys() <= set(LEAVES)
+    assert FREE.keys() | ONLY_IF.keys() <= set(LEAVES)
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,8 @@ def test_long_names_that_meet_stay_within_what_a_disk_takes(tmp_path):
     dataset = merged([scan_folder(tmp_path / "x"), scan_folder(tmp_path / "y")])
     folder = export_kohya(dataset, tmp_path / "exports", "mine").folder
     assert len(list(folder.rglob("*.png"))) == len(list(folder.rglob("*.txt"))) == 2
+
+
 def renamed(dataset, **changes):
     return dataclasses.replace(
         dataset, subsets=tuple(dataclasses.replace(s, **changes) for s in dataset.subsets)
