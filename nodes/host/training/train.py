@@ -171,4 +171,7 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
     if request.config.loss.masked:
         data.masks = make_masks(cached, store, request.node_id)
     elif masks := sum(item.mask_digest is not None for item in cached.items):
-        log.info("LoRA Loop: %d image(s) with a mask, not used: masked (kohya: masked_loss) is off", masks)
+        log.info(
+            "LoRA Loop: %d image(s) with a mask, not used: masked (kohya: masked_loss) is off",
+            masks,
+        )
