@@ -23,7 +23,7 @@ _NAMES = {
     "Cosmos or Anima": r"(?:^|_)blocks_\d+_(?:self_attn|cross_attn)_(?:[qkv]|output)_proj",
     "Wan": r"(?:^|_)blocks_\d+_(?:(?:self_attn|cross_attn)_[qkvo]|ffn_\d)",
     "Stable Diffusion 1 or 2": _FIRST_TWO,
-    "a transformer model such as LTX or PixArt": r"^(?:base_model_model_|diffusion_model_)?"
+    "LTX, PixArt or another transformer model": r"^(?:base_model_model_|diffusion_model_)?"
     r"(?:lora_|lycoris_)?(?:transformer_)*transformer_blocks_\d+_",
 }
 """An architecture -> what only its layers are called, parts joined by `_`; the first that fits counts."""

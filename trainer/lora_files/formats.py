@@ -126,7 +126,7 @@ def _refusal(
     return (
         f"{len(unknown) or len(extra)} of {count} keys are of no SDXL LoRA that can be read, e.g. "
         f"{sorted(unknown or extra)[:SHOWN]}. {''.join(whose)}Known are the names of kohya, LyCORIS, "
-        "OneTrainer, ComfyUI, diffusers and peft."
+        "OneTrainer, ComfyUI, diffusers and peft; take a LoRA that fits SDXL."
     )
 
 

@@ -21,7 +21,7 @@ AdapterConfig = Mapping[str, Any]
 DIFFUSERS_METADATA = "lora_adapter_metadata"
 """Where diffusers writes the adapter configs of a file, as JSON with `unet.` and the like before keys."""
 
-SECONDS = 1.0
+SECONDS = 0.25
 """How long one pattern may take for one layer."""
 _CHANGES_THE_MODEL = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """init_lora_weights by which peft takes something away from the model's own weights."""

@@ -125,7 +125,7 @@ class Loop:
         )
         gradients = Gradients(model, network, config, self._optimiser.backward)
         self._gradients = gradients if graphs is None else graphs.around(gradients)
-        self._guard = Guard()
+        self._guard, self._remedy = Guard(), slower(config)
         self._bands = BandLosses(len(model.schedule))
         self._losses: list[float] = []
         self._good = 0
@@ -261,7 +261,7 @@ class Loop:
             applied=outcome.applied,
             seconds=seconds,
             timed=timed,
-            warning=self._guard.alarm(slower(self._config)),
+            warning=self._guard.alarm(self._remedy),
             bands=self._bands.means(),
             pixels=done.pixels,
         )
