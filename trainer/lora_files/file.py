@@ -46,8 +46,7 @@ def write_lora(
     precision: Precision = "fp16",
 ) -> Path:
     """Write a LoRA with kohya's hashes to `path`, which is replaced only once the file is whole."""
-    dtype = _DTYPES[check_precision(precision)]
-    cast = {key: value.to(dtype).contiguous() for key, value in sorted(tensors.items())}
+    cast = {key: value.contiguous() for key, value in sorted(_cast(tensors, precision).items())}
     described = {**metadata, **_hashes(cast, metadata)}
     write_atomically(path, save(cast, described))
     return path
@@ -80,7 +79,7 @@ def save_user_lora(
     Raises ValueError for a name that leaves the folder or that a file system refuses.
     """
     target = _user_path(folder, name)
-    fresh = {key: value.to(_DTYPES[check_precision(precision)]) for key, value in lora.items()}
+    fresh = _cast(lora, precision)
     candidates = [target] + [target.with_stem(f"{target.stem}-{n}") for n in range(2, 1000)]
     for path in candidates if if_exists == "number" else candidates[:1]:
         if path.exists():
@@ -97,6 +96,15 @@ def check_precision(precision: str) -> Precision:
     if precision not in get_args(Precision):
         raise ValueError(f"precision is {precision!r}; it must be one of fp16, bf16, fp32.")
     return precision  # type: ignore[return-value]
+
+
+def _cast(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
+    """In the precision; whole numbers, such as sizes, stay what they are."""
+    dtype = _DTYPES[check_precision(precision)]
+    return {
+        key: value.to(dtype) if value.is_floating_point() else value
+        for key, value in tensors.items()
+    }
 
 
 def _user_path(folder: Path, name: str) -> Path:

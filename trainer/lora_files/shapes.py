@@ -30,6 +30,8 @@ def missing_parts(parts: Parts) -> list[str]:
             needed += [half] if half in parts else [f"{half}_a", f"{half}_b"]
     if "rescale" in parts:
         needed.append("oft_blocks")
+    if "oft_blocks" in parts and parts["oft_blocks"].dim() == 4:
+        needed.append(ALPHA)  # without it ComfyUI cannot use a BOFT
     found = [part for part in needed if part not in parts]
     if not needed and not parts.keys() & {*WHOLE, *BIAS, "oft_blocks"} and parts.keys() != {ALPHA}:
         found.append(f"{DOWN} or another kind of factor")

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import comfy.sd
+import torch
 from torch import Tensor
 
 from ....trainer.lora_files.formats import by_layer, to_kohya
-from ....trainer.lora_files.names import FIRST_ENCODER, SECOND_ENCODER, UNET
+from ....trainer.lora_files.names import ALPHA, FIRST_ENCODER, SECOND_ENCODER, UNET
 from ....trainer.lora_files.shapes import misfit, missing_parts
 from ..model.host_types import Clip, ModelPatcher, Stateful
 
@@ -54,7 +55,7 @@ def apply_lora(
     named = {
         f"{known[stem].name}.{part}": tensor
         for stem, parts in fitting.items()
-        for part, tensor in parts.items()
+        for part, tensor in _without_core(parts).items()
     }
     return comfy.sd.load_lora_for_models(model, clip, named, strength, strength)
 
@@ -92,6 +93,19 @@ def _check(fitting: Mapping[str, Mapping[str, Tensor]], known: Mapping[str, _Lay
             f"{odd[first]}: it was trained on another kind of model. Connect an SDXL MODEL, or the LoRA "
             "that belongs to this one."
         )
+
+
+def _without_core(parts: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The parts with the second factor of a LoKr whole: with a core ComfyUI's loader fails on it."""
+    core = parts.get("lokr_t2")
+    if core is None:
+        return parts
+    first, second = parts["lokr_w2_a"], parts["lokr_w2_b"]
+    scale = float(parts[ALPHA]) / second.shape[0] if ALPHA in parts else 1.0
+    whole = torch.einsum("ij...,jr,ip->pr...", core.float(), second.float(), first.float()) * scale
+    gone = {"lokr_t2", "lokr_w2_a", "lokr_w2_b", ALPHA}
+    kept = {part: tensor for part, tensor in parts.items() if part not in gone}
+    return {**kept, "lokr_w2": whole.contiguous()}
 
 
 def _tell(absent: set[str], *, has_clip: bool) -> None:

@@ -24,6 +24,7 @@ from ....trainer.runs.checkpoints import FOLDER as CHECKPOINTS
 from ....trainer.runs.start_from import Start
 from ..dataset.cache import build_cache
 from ..dataset.kohya_import import ConfigSource, Imported, import_kohya, locate
+from ..lora.apply import apply_lora
 from ..lora.load import read_kohya
 from ..lora.save import file_metadata
 from ..model import unet
@@ -156,7 +157,7 @@ def load(files: Files, checkpoint: str, places: Sequence[Path]) -> Loaded:
         vae = comfy.sd.VAE(sd=weights)
     for name, strength in zip(files.base_weights, files.base_strengths, strict=True):
         lora = comfy.utils.load_torch_file(str(locate(name, "LoRA", places)), safe_load=True)
-        model, clip = comfy.sd.load_lora_for_models(model, clip, lora, strength, strength)
+        model, clip = apply_lora(model, clip, lora, strength)
     if files.predicts_v and unet.prediction(model) != "v":
         (model,) = ModelSamplingDiscrete().patch(model, "v_prediction", False)
     start = None

@@ -119,7 +119,9 @@ def test_dots_that_converters_leave_in_dora(path, ending):
 
 @pytest.mark.parametrize(("shape", "column"), [([4], [4, 1]), ([1, 4, 1, 1], [4, 1, 1, 1])])
 def test_pefts_magnitude_says_that_it_is_of_rows(shape, column, caplog):
-    found = to_kohya({f"unet.{DIFFUSERS}.to_q.lora_magnitude_vector": torch.arange(4.0).view(shape)})
+    found = to_kohya(
+        {f"unet.{DIFFUSERS}.to_q.lora_magnitude_vector": torch.arange(4.0).view(shape)}
+    )
     assert list(found[f"{LINEAR}.dora_scale"].shape) == column
     assert found[f"{LINEAR}.dora_scale"].flatten().tolist() == [0, 1, 2, 3]
     assert "DoRA of peft" in caplog.text
