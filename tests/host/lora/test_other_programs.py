@@ -348,6 +348,7 @@ def test_what_comfyuis_trainer_makes(tiny, rng, loras, algorithm):
 
 
 @pytest.mark.main_host
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["standard", "full_diff"])
 def test_what_comfyui_extracts(load_tiny, tiny_checkpoint, rng, loras, kind, tmp_path):
     tiny = load_tiny(tiny_checkpoint)
@@ -363,11 +364,13 @@ def test_what_comfyui_extracts(load_tiny, tiny_checkpoint, rng, loras, kind, tmp
     folder_paths.set_output_directory(str(tmp_path))
     model = nodes_model_merging.ModelSubtract().merge(model, tiny.model, 1.0)[0]
     clip = nodes_model_merging.CLIPSubtract().merge(clip, tiny.clip, 1.0)[0]
+    if kind == "standard":  # which would make a matrix of all tokens by all tokens
+        clip = None
     nodes_lora_extract.LoraSave.execute("loras/x", 4, kind, True, model, clip)
     [path] = (tmp_path / "loras").glob("x*.safetensors")
     lora = comfy.utils.load_torch_file(str(path))
     expected = by_comfyui(tiny, lora)
-    assert len(expected) > 300
+    assert len(expected) > 200
     assert_same(by_us(tiny, lora), expected)
     assert_same(by_us(tiny, through_a_file(lora)), expected)
 
