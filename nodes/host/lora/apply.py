@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import comfy.sd
 import torch
@@ -16,6 +16,9 @@ from ....trainer.lora_files.shapes import misfit, missing_parts
 from ..model.host_types import Clip, ModelPatcher, Stateful
 
 log = logging.getLogger(__name__)
+
+MaybeClip = TypeVar("MaybeClip", bound="Clip | None")
+"""CLIP, or None where it is not connected."""
 
 _WEIGHT = ".weight"
 _ENCODERS = {"clip_l.transformer.": FIRST_ENCODER, "clip_g.transformer.": SECOND_ENCODER}
@@ -29,8 +32,8 @@ class _Layer(NamedTuple):
 
 
 def apply_lora(
-    model: ModelPatcher, clip: Clip | None, lora: Mapping[str, Tensor], strength: float
-) -> tuple[ModelPatcher, Clip | None]:
+    model: ModelPatcher, clip: MaybeClip, lora: Mapping[str, Tensor], strength: float
+) -> tuple[ModelPatcher, MaybeClip]:
     """MODEL and CLIP with the LoRA; strength 0 gives them back untouched.
 
     Takes ours, ComfyUI's own LORA_MODEL and whatever `to_kohya` reads. The layers go to ComfyUI's loader

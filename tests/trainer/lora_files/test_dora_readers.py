@@ -84,11 +84,13 @@ def test_what_peft_calls_magnitude_is_the_length_of_a_row(layer):
         if "lora_" in name
     }
     model.load_state_dict(state, strict=False)
-    found = to_kohya({f"base_model.model.{n}": t for n, t in state.items()}, config={"lora_alpha": 3})
+    found = to_kohya(
+        {f"base_model.model.{n}": t for n, t in state.items()}, config={"lora_alpha": 3}
+    )
     parts = {name.partition(".")[2]: tensor for name, tensor in found.items()}
     up, down = parts["lora_up.weight"], parts["lora_down.weight"]
     changed = frozen + (up.flatten(1) @ down.flatten(1)).view_as(frozen) * float(parts["alpha"]) / 2
     axes = tuple(range(1, frozen.dim()))
-    expected = changed / changed.norm(dim=axes, keepdim=True) * parts[DORA]
+    expected = changed / torch.linalg.vector_norm(changed, dim=axes, keepdim=True) * parts[DORA]
     model.conv_in.merge()
     assert torch.allclose(model.conv_in.get_base_layer().weight, expected, rtol=1e-4, atol=1e-5)
