@@ -80,4 +80,5 @@ def test_where_no_single_change_is_enough_all_are_told():
 def test_a_rank_that_a_file_sets_is_not_to_be_lowered():
     """With dim_from_weights the setting has no effect."""
     config = dataclasses.replace(CONFIG, lora=LoraConfig(dim_from_weights=True))
-    assert "rank" in told(least() * 0.5) and "rank" not in told(least() * 0.5, config)
+    available = (least() - 0.2) * GIB
+    assert "rank" in told(available) and "rank" not in told(available, config)
