@@ -27,7 +27,11 @@ class ApplyLora(Node):
             search_aliases=["load lora from memory", "test lora"],
             inputs=[
                 field(io.Model, "model", "The MODEL to put it on."),
-                field(LoraModelSocket, "lora", "A LoRA from Train, or from ComfyUI's own trainer."),
+                field(
+                    LoraModelSocket,
+                    "lora",
+                    "A LoRA from Train, Load LoRA for Training, or ComfyUI's own trainer.",
+                ),
                 field(
                     io.Clip, "clip", "Only needed for LoRAs with text encoder parts.", optional=True
                 ),

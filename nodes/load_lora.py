@@ -17,8 +17,8 @@ class LoadLora(Node):
         return node(
             "LoadLora",
             display_name="Load LoRA for Training",
-            description="Reads a LoRA file of kohya, diffusers or peft, for Train's start_from (kohya's "
-            "network_weights), Apply LoRA or Save LoRA.",
+            description="Reads a LoRA file of kohya, OneTrainer, diffusers, peft and others, for Train's "
+            "start_from (kohya's network_weights), Apply LoRA or Save LoRA.",
             search_aliases=[
                 "network_weights",
                 "continue lora",

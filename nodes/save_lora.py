@@ -30,7 +30,11 @@ class SaveLora(Node):
             search_aliases=["export lora", "write lora"],
             is_output_node=True,
             inputs=[
-                field(LoraModelSocket, "lora", "A LoRA from Train."),
+                field(
+                    LoraModelSocket,
+                    "lora",
+                    "A LoRA from Train, Load LoRA for Training, or ComfyUI's own trainer.",
+                ),
                 field(
                     io.String,
                     "name",

@@ -43,7 +43,15 @@ class Run:
     """One training of the tiny UNet, ready to start."""
 
     def __init__(
-        self, cached, config=CONFIG, *, spoil=None, micro_batch=None, observer=None, start=None
+        self,
+        cached,
+        config=CONFIG,
+        *,
+        spoil=None,
+        micro_batch=None,
+        observer=None,
+        start=None,
+        damage=list,
     ):
         self.unet = make_unet()
         self.data = TrainingData(cached, FINGERPRINT)
@@ -53,7 +61,7 @@ class Run:
         self.calls = []
         model = make_model(self.unet)
         predict = self._predict if spoil is None else lambda *args: spoil(self, *args)
-        model = dataclasses.replace(model, predict=predict)
+        model = dataclasses.replace(model, predict=predict, damage=damage)
         self.config, self.model = config, model
         self.loop = Loop(model, self.network, self.data, config, micro_batch, start)
 

@@ -95,6 +95,7 @@ class LatentWriter:
                 spoilt.append(jobs[row].sample.path)
         if spoilt:
             raise ValueError(
-                f"The VAE gave NaN or infinity for {spoilt[0]}. Run the VAE in "
-                "bf16 or fp32 (ComfyUI's --bf16-vae or --fp32-vae), or use a VAE fixed for fp16."
+                f"The VAE gave NaN or infinity for {spoilt[0]}. If it runs in fp16, run it in bf16 or fp32 "
+                "(ComfyUI's --bf16-vae or --fp32-vae) or use a VAE fixed for fp16; else its weights are "
+                "damaged: load another one."
             )

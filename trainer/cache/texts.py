@@ -51,8 +51,9 @@ def finite(text: str, encoding: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     context, pooled = encoding
     if not (context.isfinite().all() and pooled.isfinite().all()):
         raise ValueError(
-            f"The text encoders gave non-finite numbers for the caption {text[:80]!r}. Start "
-            "ComfyUI with --fp32-text-enc and run again."
+            f"The text encoders gave non-finite numbers for the caption {text[:80]!r}. Either their "
+            "weights are damaged: load another checkpoint. Or they overflow in 16 bits: start ComfyUI "
+            "with --fp32-text-enc, unless it is on already."
         )
     return context.float().cpu(), pooled.float().cpu()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 FIRST = 5
@@ -23,10 +24,12 @@ SLOW = 2.5
 SCARCE = 256 * 1024**2
 """Bytes; with fewer free the card is full."""
 
+SAME_RUN = ("checkpointing full", "compact")
+"""Changes after which the run goes on."""
+CHANGES = (*SAME_RUN, "a smaller batch", "a lower rank", "smaller images")
+"""What needs less memory."""
 _MEND = (
-    "Cancel and queue again with checkpointing full, compact, a smaller batch, a lower rank or smaller "
-    "images (the run goes on if only the first two change), or close other programs that use the card. "
-    "With 'CUDA - Sysmem Fallback Policy: Prefer No Sysmem Fallback' in the NVIDIA control panel such a "
+    "Or close other programs that use the card. With 'CUDA - Sysmem Fallback Policy: Prefer No Sysmem Fallback' in the NVIDIA control panel such a "
     "step fails at once instead."
 )
 
@@ -45,9 +48,10 @@ class StepCost:
 
 
 class SpillWatch:
-    """Looks at the steps of one run, in their order."""
+    """Looks at the steps of one run, in their order. changes: those of CHANGES that it has not made."""
 
-    def __init__(self) -> None:
+    def __init__(self, changes: Sequence[str] = CHANGES) -> None:
+        self._changes = changes
         self._seen = 0
         self._calm: list[float] = []
         self._latest: deque[float] = deque(maxlen=LATEST)
@@ -74,4 +78,9 @@ class SpillWatch:
 
     def _say(self, what: str) -> str:
         self._said = True
-        return f"{what}: the driver has probably moved a part of it to RAM (shared memory). {_MEND}"
+        same = [change for change in self._changes if change in SAME_RUN]
+        goes_on = f" (with only {' and '.join(same)} changed the run goes on)" if same else ""
+        return (
+            f"{what}: the driver has probably moved a part of it to RAM (shared memory). Cancel and queue "
+            f"again with {' or '.join(self._changes)}{goes_on}. {_MEND}"
+        )

@@ -53,8 +53,7 @@ def write_lora(
 
     root: what `path` must lie below, its own folder by default. Raises OutsideError if it does not.
     """
-    dtype = _DTYPES[check_precision(precision)]
-    cast = {key: value.to(dtype).contiguous() for key, value in sorted(tensors.items())}
+    cast = {key: value.contiguous() for key, value in sorted(_cast(tensors, precision).items())}
     metadata = {  # half a character of a broken text is no UTF-8
         key: value.encode("utf-8", "replace").decode() for key, value in metadata.items()
     }
@@ -94,7 +93,7 @@ def save_user_lora(
     target = _user_path(folder, name)
     root = next((other for other in others if is_inside(target, other)), folder)
     inside(target, root)
-    fresh = {key: value.to(_DTYPES[check_precision(precision)]) for key, value in lora.items()}
+    fresh = _cast(lora, precision)
     for number in range(1, _MOST + 1):
         path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
         if path.exists():
@@ -111,6 +110,15 @@ def check_precision(precision: str) -> Precision:
     if precision not in get_args(Precision):
         raise ValueError(f"precision is {precision!r}; it must be one of fp16, bf16, fp32.")
     return precision  # type: ignore[return-value]
+
+
+def _cast(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
+    """In the precision; whole numbers, such as sizes, stay what they are."""
+    dtype = _DTYPES[check_precision(precision)]
+    return {
+        key: value.to(dtype) if value.is_floating_point() else value
+        for key, value in tensors.items()
+    }
 
 
 def _user_path(folder: Path, name: str) -> Path:

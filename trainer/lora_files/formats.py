@@ -1,55 +1,48 @@
 """LoRA files of other programs in kohya's names, and kohya's in those of diffusers and peft.
 
-Read: kohya (the checkpoint's layer names, and diffusers' ones), peft (`base_model.model.`), diffusers
-(`unet.`, `text_encoder.`, `text_encoder_2.`) with `lora_A`, `lora.down`, `lora_linear_layer` and the old
-attention processors. Values are not changed, except for what is missing: a file without alphas is scaled
-by its adapter config, or not at all.
+Read: whatever ComfyUI reads of an SDXL LoRA, and what else is met (see trainer/lora_files/names.py).
+Values are not changed, except for what is missing: a file without alphas is scaled by its adapter config,
+or not at all.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Mapping
-from typing import Any, Literal
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..sdxl.unet_names import from_diffusers, is_checkpoint_name, to_diffusers
+from ..sdxl.unet_names import to_diffusers
+from .architectures import by_metadata, by_names, by_width
+from .names import (
+    ALPHA,
+    DOWN,
+    ENCODER_LAYER,
+    FIRST_ENCODER,
+    SECOND_ENCODER,
+    UNET,
+    Key,
+    is_extra,
+    read_key,
+)
+from .peft_config import DIFFUSERS_METADATA, AdapterConfig, Scales
+
+__all__ = [
+    "DIFFUSERS_METADATA", "AdapterConfig", "LoraFormat", "by_layer", "in_format", "to_diffusers_lora",
+    "to_kohya",
+]  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 LoraFormat = Literal["kohya", "diffusers"]
 """What a LoRA can be written as."""
 
-AdapterConfig = Mapping[str, Any]
-"""What peft writes of an adapter: `r`, `lora_alpha`, `use_rslora`, `alpha_pattern`."""
+SHOWN = 3
+"""So many keys stand for all in a message."""
 
-UNET, FIRST_ENCODER, SECOND_ENCODER = "lora_unet_", "lora_te1_", "lora_te2_"
-DIFFUSERS_METADATA = "lora_adapter_metadata"
-"""Where diffusers writes the adapter configs of a file, as JSON with `unet.` and the like before keys."""
-
-_PREFIXES = {
-    "base_model.model.": "",  # peft's, before any other
-    "unet.": UNET,
-    "diffusion_model.": UNET,
-    "text_encoder_2.": SECOND_ENCODER,
-    "text_encoder.": FIRST_ENCODER,
-}
 _DIFFUSERS = {UNET: "unet.", FIRST_ENCODER: "text_encoder.", SECOND_ENCODER: "text_encoder_2."}
-
-_PARTS = {
-    "lora_down.weight": r"\.lora_down\.weight|\.lora_A(\.\w+)?\.weight|(\.|_)lora\.down\.weight|"
-    r"\.lora_linear_layer\.down\.weight",
-    "lora_up.weight": r"\.lora_up\.weight|\.lora_B(\.\w+)?\.weight|(\.|_)lora\.up\.weight|"
-    r"\.lora_linear_layer\.up\.weight",
-    "alpha": r"\.alpha",
-}
-"""kohya's name of a part -> how a key with that part ends."""
-_ENDINGS = {part: re.compile(f"(?:{ending})$") for part, ending in _PARTS.items()}
-_OLD_PROCESSOR = re.compile(r"\.processor\.(to_[qkv]|to_out)$")
-_OLD_ENCODER = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
-_ENCODER_LAYER = re.compile(r"text_model_encoder_layers_(\d+)_(self_attn|mlp)_(\w+)")
 
 
 def to_kohya(
@@ -60,37 +53,101 @@ def to_kohya(
     """The same LoRA under kohya's keys, each layer with an alpha.
 
     ``metadata`` is the file's; ``config`` is peft's adapter_config.json, where the file has one beside
-    it. A key that is kohya's already stays as it is, whatever kind of adapter it belongs to.
+    it. A key that is kohya's already stays as it is, whatever kind of adapter it belongs to. Keys of no
+    model, such as bundled embeddings, are left out, and the log names them.
 
     Raises:
-        ValueError: keys are of no layer of SDXL, or of another form; names some.
+        ValueError: keys are of no layer of SDXL, or of another form; names some, and the architecture
+            where it is known.
     """
-    found: dict[str, Tensor] = {}
-    unknown: list[str] = []
-    paths: dict[str, str] = {}
-    for name, tensor in tensors.items():
-        stem, part, path = _read(name)
-        if stem is None:
-            unknown.append(name)
-        else:
-            found[f"{stem}.{part}"] = tensor
-            paths[stem] = path
-    if unknown or not found:
+    keys = {name: read_key(name) for name in tensors}
+    extra = [name for name, key in keys.items() if not key.is_known and is_extra(name)]
+    keys = {name: key for name, key in keys.items() if name not in set(extra)}
+    unknown = [name for name, key in keys.items() if not key.is_known]
+    if unknown or not keys:
+        raise ValueError(_refusal(unknown, extra, len(tensors), metadata or {}))
+    found = _renamed(tensors, keys)
+    other = by_width(by_layer(found))
+    if other is not None:
         raise ValueError(
-            f"{len(unknown)} of {len(tensors)} keys are of no SDXL LoRA that can be read, e.g. "
-            f"{sorted(unknown)[:3]}. Known are the names of kohya, diffusers and peft."
+            f"This LoRA is for {other}, by the width of its text: it is no SDXL LoRA, whatever its keys "
+            "are called. Choose one that was trained on SDXL."
         )
-    configs = _configs(metadata or {}, config)
-    for stem, path in paths.items():
-        down = found.get(f"{stem}.lora_down.weight")
-        if down is not None and f"{stem}.alpha" not in found:
-            found[f"{stem}.alpha"] = torch.tensor(_alpha(stem, path, down.shape[0], configs))
+    _add_alphas(found, keys.values(), Scales(metadata or {}, config))
+    _tell(extra, keys)
     return found
 
 
+def by_layer(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors of kohya's keys: parts by their names, by stem."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        stem, _, part = name.partition(".")
+        layers.setdefault(stem, {})[part] = tensor
+    return layers
+
+
+def _renamed(tensors: Mapping[str, Tensor], keys: Mapping[str, Key]) -> dict[str, Tensor]:
+    """Under kohya's keys. Raises ValueError where two keys mean the same."""
+    names: dict[str, str] = {}
+    found: dict[str, Tensor] = {}
+    for name, key in keys.items():
+        ours = f"{key.stem}.{key.part}"
+        if ours in found:
+            raise ValueError(
+                f"{names[ours]} and {name} are the same part of the same layer: the file holds more than "
+                "one adapter. Save the one that is wanted in a file of its own."
+            )
+        names[ours] = name
+        found[ours] = _as_column(tensors[name]) if key.is_peft else tensors[name]
+    return found
+
+
+def _as_column(magnitude: Tensor) -> Tensor:
+    """peft's lengths of rows, [out] or [1, out, 1, 1], in the shape that says so: [out, 1(, 1, 1)]."""
+    axes = max(magnitude.dim() - 1, 1)
+    return magnitude.reshape(-1, *[1] * axes)
+
+
+def _add_alphas(found: dict[str, Tensor], keys: Iterable[Key], scales: Scales) -> None:
+    for stem, path in {key.stem: key.path for key in keys}.items():
+        down = found.get(f"{stem}.{DOWN}")
+        if down is not None and f"{stem}.{ALPHA}" not in found:
+            component = next(prefix for prefix in _DIFFUSERS if stem.startswith(prefix))
+            alpha = scales.alpha(component, path, down.shape[0])
+            found[f"{stem}.{ALPHA}"] = torch.tensor(alpha)
+
+
+def _refusal(
+    unknown: Sequence[str], extra: Sequence[str], count: int, metadata: Mapping[str, str]
+) -> str:
+    whose = [f"They are of {other}. " for other in [by_names(unknown)] if other]
+    whose += [f"The metadata say {said}. " for said in [by_metadata(metadata)] if said]
+    return (
+        f"{len(unknown) or len(extra)} of {count} keys are of no SDXL LoRA that can be read, e.g. "
+        f"{sorted(unknown or extra)[:SHOWN]}. {''.join(whose)}Known are the names of kohya, LyCORIS, "
+        "OneTrainer, ComfyUI, diffusers and peft; take a LoRA that fits SDXL."
+    )
+
+
+def _tell(extra: Sequence[str], keys: Mapping[str, Key]) -> None:
+    if extra:
+        log.warning(
+            "LoRA Loop: %d keys of the LoRA are of no model, such as embeddings, and are left out: %s%s",
+            len(extra), ", ".join(sorted(extra)[:SHOWN]), ", …" if len(extra) > SHOWN else "",
+        )  # fmt: skip
+    if any(key.is_peft for key in keys.values()):
+        log.warning(
+            "LoRA Loop: this is a DoRA of peft, which scales rows. LyCORIS reads that as peft does; "
+            "ComfyUI divides by the lengths of the rows before the change, so it gives a little more or "
+            "less."
+        )
+
+
 def in_format(tensors: Mapping[str, Tensor], form: LoraFormat) -> Mapping[str, Tensor]:
-    """A LoRA of kohya's keys in the form wanted. Raises ValueError where that form is not possible."""
-    return to_diffusers_lora(tensors) if form == "diffusers" else tensors
+    """A LoRA of any keys in the form wanted. Raises ValueError where that form is not possible."""
+    ours = to_kohya(tensors, getattr(tensors, "metadata", None))
+    return to_diffusers_lora(ours) if form == "diffusers" else ours
 
 
 def to_diffusers_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -122,39 +179,6 @@ def to_diffusers_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _read(name: str) -> tuple[str | None, str, str]:
-    """A key as (kohya's stem or None, part, the file's own path of the layer)."""
-    stem, _, part = name.partition(".")
-    if stem.startswith((FIRST_ENCODER, SECOND_ENCODER)):
-        return stem, part, stem
-    if stem.startswith(UNET):
-        layer = stem.removeprefix(UNET)
-        ours = layer if is_checkpoint_name(layer) else from_diffusers(layer)
-        return (None if ours is None else UNET + ours), part, stem
-    part = next((part for part, end in _ENDINGS.items() if end.search(name)), "")
-    path = _ENDINGS[part].sub("", name) if part else name
-    component, layer = "", path
-    for prefix, meaning in _PREFIXES.items():
-        if layer.startswith(prefix):
-            component, layer = meaning or component, layer.removeprefix(prefix)
-    if not part:
-        return None, part, path
-    if component in (FIRST_ENCODER, SECOND_ENCODER):
-        return _encoder_stem(component, layer), part, path
-    layer = _OLD_PROCESSOR.sub(lambda m: f".{m[1]}{'.0' if m[1] == 'to_out' else ''}", layer)
-    plain = layer.replace(".", "_")
-    ours = plain if is_checkpoint_name(plain) else from_diffusers(layer)
-    return (None if ours is None else UNET + ours), part, path
-
-
-def _encoder_stem(component: str, layer: str) -> str | None:
-    head, _, last = layer.rpartition(".")
-    layer = f"{head}.{_OLD_ENCODER.get(last, last)}".replace(".", "_")
-    if not layer.startswith("text_model_"):
-        layer = f"text_model_{layer}"  # the newest transformers leave it out
-    return component + layer if _ENCODER_LAYER.fullmatch(layer) else None
-
-
 def _diffusers_path(stem: str) -> str:
     """A kohya stem as diffusers' path with its component."""
     for prefix, component in _DIFFUSERS.items():
@@ -163,30 +187,7 @@ def _diffusers_path(stem: str) -> str:
             continue
         if prefix == UNET:
             return component + to_diffusers(layer)
-        found = _ENCODER_LAYER.fullmatch(layer)
+        found = ENCODER_LAYER.fullmatch(layer)
         if found is not None:
             return f"{component}text_model.encoder.layers.{found[1]}.{found[2]}.{found[3]}"
     raise ValueError(f"{stem} is no layer that has a name in diffusers.")
-
-
-def _configs(metadata: Mapping[str, str], config: AdapterConfig | None) -> dict[str, AdapterConfig]:
-    """Adapter configs by component; under "" what holds for all. Raises ValueError for broken JSON."""
-    found: dict[str, dict[str, Any]] = {"": dict(config or {})}
-    values = json.loads(metadata.get(DIFFUSERS_METADATA, "{}"))
-    if isinstance(values, dict):
-        for name, value in values.items():
-            component, _, key = name.partition(".")
-            found.setdefault(_PREFIXES.get(f"{component}.", ""), {})[key] = value
-    return dict(found)
-
-
-def _alpha(stem: str, path: str, rank: int, configs: Mapping[str, AdapterConfig]) -> float:
-    """What scales a layer whose file has no alpha for it: the config's alpha, else the rank, that is 1."""
-    prefix = next(p for p in _DIFFUSERS if stem.startswith(p))
-    config = configs.get(prefix) or configs[""]
-    alpha = config.get("lora_alpha") or rank
-    for name, own in (config.get("alpha_pattern") or {}).items():
-        name = name.removeprefix("^")
-        if path == name or path.endswith(f".{name}"):
-            alpha = own
-    return float(alpha) * (math.sqrt(rank) if config.get("use_rslora") else 1.0)

@@ -77,7 +77,8 @@ def _changes(
             yield change(f"the optimiser {EIGHT_BITS}", learned=learned(optimiser))
         except ValueError:  # bitsandbytes is not installed
             pass
-    ranks = [rank for n in range(1, 10) if (rank := need.rank >> n) >= LOWEST_RANK]
+    is_open = not config.lora.dim_from_weights  # else the ranks are those of a file
+    ranks = [rank for n in range(1, 10) if is_open and (rank := need.rank >> n) >= LOWEST_RANK]
     yield from _first_enough(
         available,
         (change(f"rank {r}", learned=need.learned * r // need.rank, rank=r) for r in ranks),

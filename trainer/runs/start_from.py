@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import torch
 from torch import Tensor, nn
 
 from ..config.train import TrainConfig
 from ..files.digests import bytes_digest
-from ..lora_files.formats import to_kohya
+from ..lora_files.formats import by_layer, to_kohya
+from ..lora_files.names import FIRST_ENCODER, SECOND_ENCODER, UNET
 from ..network.network import Network
 from ..network.text_targets import run_targets
 from ..network.unet_targets import Target
+from ..training.non_finite import not_finite
 
 _DOWN, _UP, _ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 
@@ -21,15 +23,21 @@ _DOWN, _UP, _ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 class Start:
     """A LoRA to start from, in any form that can be read (see trainer/lora_files/formats.py).
 
-    Raises ValueError for tensors that are no SDXL LoRA.
+    Raises ValueError for tensors that are no SDXL LoRA, or not finite.
     """
 
     def __init__(self, lora: Mapping[str, Tensor]) -> None:
         self.layers: dict[str, dict[str, Tensor]] = {}
         """Tensors of each adapted layer by kohya's key, then by the part's name."""
-        for name, tensor in to_kohya(lora, getattr(lora, "metadata", None)).items():
-            key, _, part = name.partition(".")
-            self.layers.setdefault(key, {})[part] = tensor
+        tensors = to_kohya(lora, getattr(lora, "metadata", None))
+        bad = not_finite(tensors.items())
+        if bad:
+            raise ValueError(
+                f"The LoRA to start from has numbers that are not finite (NaN or infinity) in {len(bad)} "
+                f"of its tensors, e.g. {bad[0]}: it is damaged, or its own training ran away. Start from "
+                "an earlier file of it, or from another LoRA."
+            )
+        self.layers.update(by_layer(tensors))
 
     def digest(self) -> str:
         """A name for the tensors, whatever file they came from."""
@@ -52,13 +60,8 @@ class Start:
             ValueError: the LoRA and the settings do not fit together; says how to fix it.
         """
         own = config.lora.dim_from_weights
-        if own:
-            every = dataclasses.replace(
-                config.lora, conv_rank=1, block_ranks=(), block_alphas=(), conv_block_ranks=(),
-                conv_block_alphas=(), block_rates=(),
-            )  # fmt: skip
-            config = dataclasses.replace(config, lora=every)
-        known = {target.key: target for target in run_targets(unet, encoders, config)}
+        every = _every_layer(config)
+        known = _by_key(unet, encoders, every if own else config)
         parts = {_part_of(key) for key in known}
         layers = {key: held for key, held in self.layers.items() if _part_of(key) in parts}
         if not layers:
@@ -66,10 +69,10 @@ class Start:
                 "The LoRA to start from has no part for what is trained: choose another, or disconnect "
                 "start_from."
             )
-        self._refuse(
-            layers.keys() - known.keys(),
-            "are not in this MODEL" if own else "are not trained under these LoRA settings",
-        )
+        others = layers.keys() - known.keys()
+        if others:
+            possible = known if own else _by_key(unet, encoders, every)
+            raise ValueError(_refusal(others, possible.keys(), _stems(unet, encoders)))
         if own:
             known = {key: _like(known[key], layers[key]) for key in known if key in layers}
         for key, held in layers.items():
@@ -108,13 +111,50 @@ class Start:
             found.append(f"{skipped} of its layers are of parts that are not trained, and left out")
         return found
 
-    def _refuse(self, keys: set[str], why: str) -> None:
-        if keys:
-            raise ValueError(
-                f"{len(keys)} layers of the LoRA to start from {why}, e.g. {min(keys)}. Connect the "
-                "kind of MODEL that it was made for, and turn on dim_from_weights to train the layers "
-                "that it has."
-            )
+
+def _every_layer(config: TrainConfig) -> TrainConfig:
+    """The config with an adapter on every layer that can have one."""
+    lora = dataclasses.replace(
+        config.lora, conv_rank=1, block_ranks=(), block_alphas=(), conv_block_ranks=(),
+        conv_block_alphas=(), block_rates=(),
+    )  # fmt: skip
+    return dataclasses.replace(config, lora=lora)
+
+
+def _by_key(
+    unet: nn.Module, encoders: Sequence[nn.Module], config: TrainConfig
+) -> dict[str, Target]:
+    return {target.key: target for target in run_targets(unet, encoders, config)}
+
+
+def _stems(unet: nn.Module, encoders: Sequence[nn.Module]) -> set[str]:
+    """kohya's stems of all modules, trained or not."""
+    models = [(UNET, unet), *zip((FIRST_ENCODER, SECOND_ENCODER), encoders, strict=False)]
+    return {
+        prefix + path.replace(".", "_")
+        for prefix, model in models
+        for path, _ in model.named_modules()
+    }
+
+
+def _refusal(others: Set[str], possible: Set[str], there: Set[str]) -> str:
+    """What to say of layers that the run would not train. possible: with dim_from_weights it would."""
+    count, untrained, strange = len(others), others & there - possible, others - there
+    if strange:
+        return (
+            f"{count} layers of the LoRA to start from are not trained: they are not in this MODEL, e.g. "
+            f"{min(strange)}. Connect the kind of MODEL that it was made for, or another LoRA."
+        )
+    if untrained:
+        return (
+            f"{count} layers of the LoRA to start from are not trained here, e.g. {min(untrained)}: of a UNet "
+            "only linear layers and convolutions of its transformers, residual blocks and samplers are. "
+            "Use it as it is, with Apply LoRA, or start from a LoRA without them."
+        )
+    return (
+        f"{count} layers of the LoRA to start from are not trained under these LoRA settings, e.g. "
+        f"{min(others)}. Turn on dim_from_weights to train the layers that it has."
+    )
 
 
 def _part_of(key: str) -> str:
@@ -124,24 +164,30 @@ def _part_of(key: str) -> str:
 
 def _like(target: Target, held: Mapping[str, Tensor]) -> Target:
     """The target at the rank and alpha of the LoRA."""
-    if _DOWN not in held:
-        raise ValueError(
-            f"dim_from_weights needs a plain LoRA, and {target.key} is of another kind: turn it off and "
-            "set the LoRA's own algorithm and rank in LoRA Settings."
-        )
+    _check_plain(target, held)
     return dataclasses.replace(target, rank=held[_DOWN].shape[0], alpha=float(held[_ALPHA]))
+
+
+def _check_plain(target: Target, held: Mapping[str, Tensor]) -> None:
+    """Refuse what is no plain LoRA, or trained as something else."""
+    if held.keys() != {_DOWN, _UP, _ALPHA}:
+        raise ValueError(
+            f"A training can start from a plain LoRA alone; {target.key} of this one has "
+            f"{', '.join(sorted(held))}. Start from a LoRA with nothing but lora_down and lora_up, or "
+            "disconnect start_from."
+        )
+    if target.dora or target.algorithm != "lora":
+        kind = f"{target.algorithm}{' with dora' if target.dora else ''}"
+        raise ValueError(
+            f"A training can start from a plain LoRA alone, as a plain LoRA, and LoRA Settings say {kind}. "
+            "Set algorithm to lora and dora off there, or disconnect start_from."
+        )
 
 
 def _check(target: Target, held: Mapping[str, Tensor]) -> None:
     """Refuse a layer of another kind, rank or size."""
     key = target.key
-    is_plain = (target.algorithm, target.dora) == ("lora", False)
-    if not is_plain or held.keys() != {_DOWN, _UP, _ALPHA}:
-        raise ValueError(
-            f"A training can start from a plain LoRA alone, as a plain LoRA; {key} has "
-            f"{', '.join(sorted(held))} and the algorithm is {target.algorithm}. Choose the algorithm "
-            "lora without dora, and a LoRA of that kind."
-        )
+    _check_plain(target, held)
     rank = held[_DOWN].shape[0]
     if rank != target.rank:
         raise ValueError(

@@ -48,12 +48,15 @@ class Guard:
         """Three non-finite steps in a row: going on would only burn time."""
         return self._bad >= MAX_BAD_STEPS
 
-    def alarm(self) -> str | None:
-        """A sentence, once, when the smoothed loss has grown to a multiple of its lowest value."""
+    def alarm(self, remedy: str = "lower the learning rate") -> str | None:
+        """A sentence, once, when the smoothed loss has grown to a multiple of its lowest value.
+
+        ``remedy``: what to do, as the end of the sentence.
+        """
         if self._alarmed or self._smooth <= ALARM_RATIO * self._lowest:
             return None
         self._alarmed = True
         return (
             f"The smoothed loss ({self._smooth:.4f}) is more than {ALARM_RATIO:.0f} times its lowest "
-            f"value ({self._lowest:.4f}): the run is diverging. Stop it and lower the learning rate."
+            f"value ({self._lowest:.4f}): the run is diverging. Stop it and {remedy}."
         )

@@ -19,9 +19,10 @@ from ..network.network import Network
 from ..optim.lr_schedule import learning_rate
 from ..optim.optimiser import Optimiser, StepOutcome
 from .cuda_graphs import Graphs
-from .divergence import MAX_BAD_STEPS, Guard
+from .divergence import Guard
 from .gradients import Gradients
 from .loss_by_timestep import BandLosses
+from .non_finite import damaged, lost, slower, useless
 from .prefetch import Ahead, PreparedBatch, prepared_batches
 from .state import State
 from .step import Model
@@ -124,11 +125,11 @@ class Loop:
         )
         gradients = Gradients(model, network, config, self._optimiser.backward)
         self._gradients = gradients if graphs is None else graphs.around(gradients)
-        self._guard = Guard()
+        self._guard, self._remedy = Guard(), slower(config)
         self._bands = BandLosses(len(model.schedule))
         self._losses: list[float] = []
         self._good = 0
-        self._is_whole = True
+        self._is_whole, self._is_checked = True, False
         if start is not None:
             self._losses, self._good = list(start.losses), start.good
             if start.optimiser:
@@ -167,7 +168,7 @@ class Loop:
     def run(self, observer: Observer) -> Outcome:
         """Train until config.steps steps are done, or until the observer stops it, or lost.
 
-        Raises ValueError when no step at all gave finite numbers.
+        Raises ValueError when no step at all gave finite numbers, at once where that is the model's fault.
         """
         config, before, busy, stopped = self._config, len(self._losses), 0.0, None
         plan = itertools.islice(self._data.steps(config, before), config.steps - before)
@@ -176,6 +177,8 @@ class Loop:
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
             done = self._compute(coming, observer.before_batch)
+            if not self._good and not math.isfinite(done.loss):
+                self._check_model()
             self._is_whole = False
             outcome = self._apply(done.loss, done.norm, rate)
             self._is_whole = True
@@ -187,10 +190,18 @@ class Loop:
         self._optimiser.finish()
         losses = tuple(self._losses)
         if not self._good:
-            raise ValueError(_useless(len(losses), config))
+            raise ValueError(useless(len(losses), self._model.dtype))
         if self._guard.lost:
-            return Outcome(losses, _lost(len(losses), config), lost=True)
+            return Outcome(losses, lost(len(losses), config), lost=True)
         return Outcome(losses, stopped if len(losses) < config.steps else None)
+
+    def _check_model(self) -> None:
+        """Raise ValueError where the model's own weights are not finite; looked at once."""
+        if not self._is_checked:
+            self._is_checked = True
+            names = self._model.damage()
+            if names:
+                raise ValueError(damaged(names))
 
     def _compute(self, coming: Ahead[PreparedBatch], before_batch: Callable[[], None]) -> _Computed:
         """Gradients of one optimiser step, clipped.
@@ -250,26 +261,7 @@ class Loop:
             applied=outcome.applied,
             seconds=seconds,
             timed=timed,
-            warning=self._guard.alarm(),
+            warning=self._guard.alarm(self._remedy),
             bands=self._bands.means(),
             pixels=done.pixels,
         )
-
-
-def _lost(done: int, config: TrainConfig) -> str:
-    return (
-        f"The loss or its gradient was not finite {MAX_BAD_STEPS} times in a row (up to step {done} "
-        f"of {config.steps}). The LoRA of the last good step is kept. {_advice(config)}"
-    )
-
-
-def _useless(done: int, config: TrainConfig) -> str:
-    return (
-        f"No step was good: the loss or its gradient was not finite in each of the {done} that were "
-        f"done. {_advice(config)}"
-    )
-
-
-def _advice(config: TrainConfig) -> str:
-    rate = config.optimiser.learning_rate
-    return f"Lower the learning rate ({rate:g}) or turn off --fast fp16_accumulation."

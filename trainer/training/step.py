@@ -29,6 +29,7 @@ class Model:
     """A UNet as the trainer sees it: a callable, its schedule, where and in what it computes.
 
     ``encode``: text encoders that are trained with it; None: encodings come from the cache.
+    ``damage``: names of the weights that are not finite; reads all of them.
     """
 
     predict: Predict
@@ -36,6 +37,7 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     encode: Encode | None = None
+    damage: Callable[[], list[str]] = list
 
     def prediction(self, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
         """What it makes of x_t [B, 4, h, w]; timesteps: [B] int64; all cast to what it computes in."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from ....trainer.config.about import About
 from ....trainer.lora_files.metadata import without_private
 from ....trainer.lora_files.modelspec import thumbnail_url
+from ....trainer.lora_files.peft_config import DIFFUSERS_METADATA
 
 
 class Hidden(Protocol):
@@ -43,7 +44,9 @@ def file_metadata(
     inputs, None outside a server. ``private``: without names of folders and tags, image and graph.
     """
     stem = name.replace("\\", "/").rpartition("/")[2].removesuffix(".safetensors")
-    metadata = {**getattr(lora, "metadata", {}), **about.keys(stem), **_graph(hidden)}
+    own = dict(getattr(lora, "metadata", {}))
+    own.pop(DIFFUSERS_METADATA, None)  # its scales are in what is written
+    metadata = {**own, **about.keys(stem), **_graph(hidden)}
     if thumbnail is not None:
         metadata["modelspec.thumbnail"] = thumbnail_url(thumbnail[0].float().cpu().numpy())
     return without_private(metadata) if private else metadata

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ....trainer.frozen.weights import Stored, WeightPair, as_they_are
+from ....trainer.training.non_finite import not_finite
 
 Fetched = tuple[Tensor, "Tensor | None", Any]
 
@@ -74,6 +75,36 @@ class ComfyWeights:
         if self._ahead is not None:
             (module, fetched), self._ahead = self._ahead, None
             _release(module, *fetched)
+
+
+def damaged_weights(
+    models: Iterable[tuple[str, nn.Module]], dtype: torch.dtype, device: torch.device
+) -> list[str]:
+    """Names of the weights that are not finite as they are computed with; reads all, one by one.
+
+    models: what stands before the paths of a model, and the model.
+    """
+    with torch.no_grad():
+        return not_finite(
+            pair for name, model in models for pair in _effective(name, model, dtype, device)
+        )
+
+
+def _effective(
+    name: str, model: nn.Module, dtype: torch.dtype, device: torch.device
+) -> Iterator[tuple[str, Tensor]]:
+    """Weights and biases by path, those of ComfyUI's layers as it gives them to a step."""
+    for path, module in model.named_modules():
+        if getattr(module, "weight", None) is None or not hasattr(module, "weight_function"):
+            yield from (
+                (f"{name}{path}.{own}", p) for own, p in module.named_parameters(recurse=False)
+            )
+            continue
+        weight, bias, stream = _fetch(module, dtype, device)
+        yield f"{name}{path}.weight", weight
+        if bias is not None:
+            yield f"{name}{path}.bias", bias
+        _release(module, weight, bias, stream)
 
 
 def _is_plain(module: nn.Module) -> bool:

@@ -25,6 +25,7 @@ from ..model.autograd_session import training_session
 from ..model.frozen_weights import frozen_weights
 from ..model.pristine import take_patches_out
 from ..model.trained_model import TrainedModel
+from ..model.weights import damaged_weights
 from ..progress import NodeProgress, check_interrupt
 from .attachment import Mounting
 from .beginning import Beginning
@@ -150,7 +151,11 @@ def _plan(
 
 def _loop_model(model: TrainedModel, data: TrainingData, config: TrainConfig) -> Model:
     """UNet and, where they are trained, text encoders for the loop."""
-    found = unet.training_model(model.patcher, config.loss)
+    parts = [("", model.unet), *zip(("CLIP-L ", "CLIP-G "), model.encoders, strict=False)]
+    found = dataclasses.replace(
+        unet.training_model(model.patcher, config.loss),
+        damage=lambda: damaged_weights(parts, model.dtype, model.device),
+    )
     if not model.trains_text:
         return found
     encode = clip_training.live_encode(model.trained_clip, data.dataset.texts)

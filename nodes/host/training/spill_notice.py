@@ -6,7 +6,8 @@ import logging
 
 import torch
 
-from ....trainer.device.spill_watch import SpillWatch, StepCost
+from ....trainer.config.train import TrainConfig
+from ....trainer.device.spill_watch import CHANGES, SpillWatch, StepCost
 from ....trainer.training.loop import StepEvent
 
 log = logging.getLogger(__name__)
@@ -21,8 +22,12 @@ class Spilling:
     notice = ""
     """Stands behind the line of every step once memory has spilled."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._watch, self._seconds = device, SpillWatch(), 0.0
+    def __init__(self, device: torch.device, config: TrainConfig | None = None) -> None:
+        self._device, self._watch, self._seconds = (
+            device,
+            SpillWatch(_changes(config or TrainConfig())),
+            0.0,
+        )
 
     def on_step(self, event: StepEvent) -> None:
         """Told after every step."""
@@ -35,3 +40,15 @@ class Spilling:
         if found:
             log.warning("LoRA Loop: %s", found)
             self.notice = " · memory has gone to RAM, see the log"
+
+
+def _changes(config: TrainConfig) -> list[str]:
+    """What this run could still do to need less memory."""
+    open_to_it = (
+        config.checkpointing != "full",
+        config.lora.is_plain and not config.compact,
+        config.batch_size > 1,
+        not config.lora.dim_from_weights,
+        True,
+    )
+    return [change for change, is_open in zip(CHANGES, open_to_it, strict=True) if is_open]

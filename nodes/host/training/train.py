@@ -103,7 +103,7 @@ def _train(
     progress = NodeProgress(config.steps, request.node_id)
     record_seen(data.training, config, request.vae, run, progress)
     metadata = Metadata(model, data.training.dataset, config, run, time.time())
-    spilling = Spilling(model.device)
+    spilling = Spilling(model.device, config)
     with TRAININGS.running(request.node_id) as stop:
         with _memory_given_back():
             everybody = [

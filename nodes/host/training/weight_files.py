@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ....trainer.runs.start_from import Start
 from ..dataset.kohya_import import locate
+from ..lora.apply import apply_lora
 from ..lora.load import read_kohya
 from ..model.host_types import Clip, ModelPatcher, Vae
 
@@ -96,15 +97,7 @@ def load_start(path: Path) -> Start:
 def with_lora(
     model: ModelPatcher, clip: Clip, path: Path, strength: float
 ) -> tuple[ModelPatcher, Clip]:
-    """Both with a LoRA merged in. ValueError where the file changes neither."""
+    """Both with a LoRA merged in. ValueError where it does not fit them."""
     lora = load_weights(path, "LoRA")
-    before = _patches(model, clip)
     with readable(path, "LoRA"):
-        model, clip = comfy.sd.load_lora_for_models(model, clip, lora, strength, strength)
-    if _patches(model, clip) == before:
-        raise ValueError(f"The LoRA {path} changes nothing of this checkpoint; is it one of SDXL?")
-    return model, clip
-
-
-def _patches(model: ModelPatcher, clip: Clip) -> int:
-    return sum(len(ones) for part in (model, clip.patcher) for ones in part.patches.values())
+        return apply_lora(model, clip, lora, strength)

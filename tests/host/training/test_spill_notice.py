@@ -1,5 +1,6 @@
 """The follower that notices spilled memory, with a stand-in for the card."""
 
+import dataclasses
 import logging
 import types
 
@@ -7,6 +8,8 @@ import pytest
 import torch
 
 from pack.nodes.host.training.spill_notice import Spilling
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.device.spill_watch import CALM, FIRST, LATEST
 
 GIB = 1024**3
@@ -56,3 +59,22 @@ def test_other_devices_are_not_asked(monkeypatch):
     monkeypatch.delattr(torch.cuda, "mem_get_info")
     run(spilling := follower("cpu"), [1.0] * FIRST + [9.0] * 60)
     assert not spilling.notice
+
+
+DONE = {
+    "checkpointing full": {"checkpointing": "full"},
+    "compact": {"compact": True},
+    "a smaller batch": {"batch_size": 1},
+    "a lower rank": {"lora": LoraConfig(dim_from_weights=True)},
+}
+
+
+@pytest.mark.parametrize("change", DONE)
+def test_what_is_already_so_is_not_advised(card, caplog, change):
+    card.reserved = 9 * GIB
+    open_to_it = TrainConfig(batch_size=2)
+    for config in (open_to_it, dataclasses.replace(open_to_it, **DONE[change])):
+        caplog.clear()
+        run(Spilling(torch.device("cuda"), config), [1.0] * (FIRST + 2))
+        assert (change in caplog.text) == (config is open_to_it)
+        assert "smaller images" in caplog.text and "Sysmem" in caplog.text

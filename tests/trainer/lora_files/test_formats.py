@@ -117,7 +117,7 @@ def test_kohya_keys_of_any_kind_stay_as_they_are():
 
 @pytest.mark.parametrize(
     "name",
-    ["transformer.single_blocks.0.attn.to_q.lora_A.weight", "unet.conv_in.lora_A.weight",
+    ["transformer.single_blocks.0.attn.to_q.lora_A.weight", "unet.conv_3.lora_A.weight",
      "base_model.model.text_model.encoder.layers.3.self_attn.q_proj.lora_A.weight",
      f"unet.{DIFFUSERS}.weight", "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight"],
 )  # fmt: skip

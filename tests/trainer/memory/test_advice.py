@@ -75,3 +75,10 @@ def test_where_no_single_change_is_enough_all_are_told():
     assert set(changes(text)) == {
         " the optimiser AdamW8bit", " rank 4", " images of 512 x 512 pixels",
     }  # fmt: skip
+
+
+def test_a_rank_that_a_file_sets_is_not_to_be_lowered():
+    """With dim_from_weights the setting has no effect."""
+    config = dataclasses.replace(CONFIG, lora=LoraConfig(dim_from_weights=True))
+    available = (least() - 0.2) * GIB
+    assert "rank" in told(available) and "rank" not in told(available, config)

@@ -140,6 +140,58 @@ def test_what_does_not_fit_is_refused(unet, change, settings, message):
         Start(lora).targets(unet, (), TrainConfig(lora=LoraConfig(**settings)))
 
 
+OUTER = "lora_unet_time_embed_0"
+ADVICE = "urn on dim_from_weights"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_layers_that_are_never_trained_are_told_as_such(unet, own):
+    """OneTrainer without a filter makes them; no setting would help."""
+    parts = {"lora_down.weight": (4, 8), "lora_up.weight": (8, 4), "alpha": ()}
+    more = {f"{OUTER}.{part}": torch.ones(shape) for part, shape in parts.items()}
+    lora = {**made(unet, LoraConfig(rank=4, alpha=2.0)), **more}
+    settings = LoraConfig(rank=4, dim_from_weights=own)
+    with pytest.raises(ValueError, match=f"not trained here, e.g. {OUTER}") as error:
+        Start(lora).targets(unet, (), TrainConfig(lora=settings))
+    assert ADVICE not in str(error.value)
+
+
+REFUSED = {
+    "another MODEL": {"lora_unet_input_blocks_8_1_proj_in.lora_up.weight": torch.ones(1)},
+    "a kind": {"lora_unet_input_blocks_3_1_proj_in.hada_w1_a": torch.ones(1)},
+    "dora": {"lora_unet_input_blocks_3_1_proj_in.dora_scale": torch.ones(1, 16)},
+    "a size": {"lora_unet_input_blocks_3_1_proj_in.lora_up.weight": torch.ones(3, 4)},
+    "a norm": {"lora_unet_input_blocks_3_1_norm.diff": torch.ones(16)},
+}
+
+
+@pytest.mark.parametrize("settings", [{"dim_from_weights": True}, {"rank": 4}])
+@pytest.mark.parametrize("why", REFUSED)
+def test_no_refusal_advises_what_is_already_so_or_would_not_help(unet, why, settings):
+    lora = {**made(unet, LoraConfig(rank=4, alpha=2.0)), **REFUSED[why]}
+    with pytest.raises(ValueError) as error:
+        Start(lora).targets(unet, (), TrainConfig(lora=LoraConfig(**settings)))
+    assert ADVICE not in str(error.value)
+    assert "Choose the algorithm lora" not in str(error.value) and "set algorithm" not in str(
+        error.value
+    )
+
+
+def test_dim_from_weights_is_advised_where_it_helps(unet):
+    config = LoraConfig(rank=4, alpha=2.0, conv_rank=3)
+    lora = made(unet, config)
+    with pytest.raises(ValueError, match=rf"not trained under these LoRA settings.*{ADVICE}"):
+        Start(lora).targets(unet, (), TrainConfig(lora=LoraConfig(rank=4)))
+    assert Start(lora).targets(unet, (), TrainConfig(lora=LoraConfig(dim_from_weights=True)))
+
+
+@pytest.mark.parametrize("settings", [{"algorithm": "loha"}, {"dora": True}])
+def test_settings_of_another_kind_are_named(unet, settings):
+    lora = made(unet, LoraConfig(rank=4, alpha=2.0))
+    with pytest.raises(ValueError, match=r"LoRA Settings say .*Set algorithm to lora"):
+        Start(lora).targets(unet, (), TrainConfig(lora=LoraConfig(rank=4, **settings)))
+
+
 def test_a_lora_without_a_part_of_what_is_trained_is_refused(unet):
     with pytest.raises(ValueError, match="no part for what is trained"):
         Start({f"{ENCODER}.alpha": torch.tensor(1.0)}).targets(unet, (), TrainConfig())

@@ -47,9 +47,27 @@ def test_every_layer_of_sdxl_has_one_name_of_each_kind(sdxl, parts, count):
     assert [from_diffusers(name.replace(".", "_")) for name in names] == ours
 
 
+def test_layers_outside_of_the_blocks_and_norms_have_names_too(sdxl):
+    names = [name for name, module in sdxl.named_modules() if hasattr(module, "weight")]
+    ours = [from_diffusers(name) for name in names]
+    assert None not in ours and len(set(ours)) == len(names) > 788
+    assert all(map(is_checkpoint_name, ours))
+    assert [to_diffusers(name) for name in ours] == names
+
+
 @pytest.mark.parametrize(
     ("diffusers", "checkpoint"),
     [
+        ("conv_in", "input_blocks_0_0"),
+        ("conv_norm_out", "out_0"),
+        ("conv_out", "out_2"),
+        ("time_embedding.linear_1", "time_embed_0"),
+        ("time_embedding.linear_2", "time_embed_2"),
+        ("add_embedding.linear_1", "label_emb_0_0"),
+        ("add_embedding.linear_2", "label_emb_0_2"),
+        ("down_blocks.0.resnets.0.norm1", "input_blocks_1_0_in_layers_0"),
+        ("up_blocks.0.resnets.1.norm2", "output_blocks_1_0_out_layers_0"),
+        ("mid_block.attentions.0.norm", "middle_block_1_norm"),
         ("down_blocks.1.attentions.0.proj_in", "input_blocks_4_1_proj_in"),
         ("down_blocks.2.attentions.1.transformer_blocks.9.attn2.to_out.0",
          "input_blocks_8_1_transformer_blocks_9_attn2_to_out_0"),
@@ -71,14 +89,31 @@ def test_names_that_kohya_and_diffusers_are_known_to_use(diffusers, checkpoint):
 
 @pytest.mark.parametrize(
     "name",
-    ["conv_in", "time_embedding.linear_1", "down_blocks.2.downsamplers.0.conv", "down_blocks.0",
-     "up_blocks.2.upsamplers.0.conv", "down_blocks.0.resnets.0.norm1", "transformer.0.attn"],
+    ["conv_in_2", "time_embedding.linear_3", "down_blocks.2.downsamplers.0.conv", "down_blocks.0",
+     "up_blocks.2.upsamplers.0.conv", "down_blocks.0.resnets.0.norm3", "transformer.0.attn",
+     "down_blocks.1.attentions.0.transformer_blocks.0.attn3.to_q", "up_blocks.0.attentions.0.conv"],
 )  # fmt: skip
 def test_other_names_have_no_translation(name):
     assert from_diffusers(name) is None
 
 
-@pytest.mark.parametrize("name", ["time_embed_0", "out_2", "input_blocks_1_0_in_layers_0"])
+STABLE_DIFFUSION_1 = {
+    "down_blocks.0.attentions.0.proj_in": "input_blocks_1_1_proj_in",
+    "down_blocks.3.resnets.0.conv1": "input_blocks_10_0_in_layers_2",
+    "down_blocks.2.downsamplers.0.conv": "input_blocks_9_0_op",
+    "up_blocks.2.attentions.1.transformer_blocks.0.ff.net.2":
+        "output_blocks_7_1_transformer_blocks_0_ff_net_2",
+    "up_blocks.3.attentions.0.norm": "output_blocks_9_1_norm",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STABLE_DIFFUSION_1)
+def test_what_only_stable_diffusion_1_and_2_have_is_no_layer_of_sdxl(name):
+    assert from_diffusers(name) is None
+    assert not is_checkpoint_name(STABLE_DIFFUSION_1[name])
+
+
+@pytest.mark.parametrize("name", ["time_embed_1", "out_1", "input_blocks_1_0_in_layers_1"])
 def test_a_layer_without_a_name_in_diffusers_is_refused(name):
     with pytest.raises(ValueError, match="has a name in diffusers"):
         to_diffusers(name)
