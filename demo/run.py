@@ -29,6 +29,7 @@ WORKFLOW = demo_base.ROOT / "example_workflows" / "train_and_preview.json"
 WORKPLACE = demo_base.ROOT / ".demo"
 TAGGER_FILES = ("model.onnx", "selected_tags.csv")
 STAND_IN = "stand_in.txt"
+ALLOWED = "LORA_LOOP_ALLOW"  # the folders that the workflow may change files in (see the README)
 PATIENCE = 10.0  # seconds in which the model host must answer
 LONGEST = 14 * 24 * 3600.0  # a real training may take days
 
@@ -59,6 +60,9 @@ Prompt = dict[str, Any]
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; 0, or 1 with the reason on the error stream."""
     options = _parse(arguments)
+    if options.allow:  # the server inherits it
+        given = filter(None, [os.environ.get(ALLOWED), *map(str, options.allow)])
+        os.environ[ALLOWED] = os.pathsep.join(given)
     start = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends with us
     try:
@@ -219,6 +223,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     for name in ("checkpoint", "images", "tagger", "output"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--workflow", type=Path, default=WORKFLOW)
+    parser.add_argument("--allow", type=Path, action="append", default=[])
     parser.add_argument("--trigger")
     parser.add_argument("--steps", type=int)
     return parser.parse_args(arguments)

@@ -55,10 +55,13 @@ def base_directory() -> Path:
 
 @pytest.fixture(autouse=True)
 def own_output(tmp_path, monkeypatch):
-    """Each test has an output directory of its own, so that none finds another's runs."""
+    """Each test has an output directory of its own, so that none finds another's runs, and may change
+    its own files."""
     from pack.nodes.host import folders
 
     monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "output")
+    monkeypatch.setattr(folders, "user_root", lambda: tmp_path / "user")
+    monkeypatch.setenv("LORA_LOOP_ALLOW", str(tmp_path))
 
 
 @pytest.fixture(scope="session")

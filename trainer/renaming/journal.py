@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ...base.shortened import in_lines
-from ..dataset.file_names import same_name, stem
+from ..dataset.file_names import same_name, stem, suffix
 from ..dataset.folders import Listing, list_folder
 from ..files.atomic import sync_folder, write_atomically
 
@@ -194,9 +194,19 @@ def _all(journals: Path) -> Iterator[Renaming]:
             if content["format"] == _FORMAT:
                 folders = [Path(folder) for folder in content["folders"]]
                 moves = [Move(folders[row[0]], *row[1:]) for row in content["files"]]
+                _check_plain(content["mark"], moves)
                 yield Renaming(path, content["stage"], content["mark"], moves)
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             log.warning("The undo file %s is of no use: %s", path, error)
+
+
+def _check_plain(mark: str, moves: Sequence[Move]) -> None:
+    """Refuse names that lead out of their folder, or change the kind of a file: we write no such journal."""
+    names = [mark, *(name for move in moves for name in (move.old, move.new))]
+    if any(name in ("", ".", "..") or not set(name).isdisjoint("/\\\0") for name in names):
+        raise ValueError("it has names that are paths")
+    if any(suffix(move.old) != suffix(move.new) for move in moves):
+        raise ValueError("it gives a file another ending")
 
 
 def _rename(source: Path, target: Path) -> None:
