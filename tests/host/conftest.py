@@ -138,3 +138,14 @@ def elsewhere(tmp_path, monkeypatch):
     from pack.nodes.host import folders
 
     return lambda: monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "elsewhere")
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """A page that questions are shown in."""
+    from pack.nodes.host import questions
+    from pack.tests.host.page import Page
+
+    page = Page()
+    monkeypatch.setattr(questions, "prompt_server", lambda: page)
+    return page

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pack.nodes.host import allowed_folders as module
-from pack.nodes.host import folders, questions
+from pack.nodes.host import folders
 from pack.nodes.host.allowed_folders import VARIABLE, allowed_file, check_allowed, is_too_wide
 from pack.nodes.host.dataset import load as loading
 from pack.nodes.host.dataset.save_captions import save_captions
@@ -17,29 +17,6 @@ from pack.nodes.host.dataset.tidy import tidy_dataset
 from pack.trainer.renaming.plan import Naming
 
 pytestmark = pytest.mark.main_host
-
-
-class Page:
-    """A server with a page that sees what is asked, and says yes when told to."""
-
-    client_id = "page"
-
-    def __init__(self):
-        self.asked = []
-
-    def send_sync(self, event, data, sid=None):
-        assert (event, sid) == (questions.EVENT, "page")
-        self.asked.append(data)
-
-    def say_yes(self):
-        return questions.QUESTIONS.answer(self.asked.pop()["id"])
-
-
-@pytest.fixture
-def page(monkeypatch):
-    page = Page()
-    monkeypatch.setattr(questions, "prompt_server", lambda: page)
-    return page
 
 
 @pytest.fixture(autouse=True)
