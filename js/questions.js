@@ -19,6 +19,8 @@ const BUTTON =
   "color:var(--input-text,#ddd);background:var(--comfy-input-bg,#222);" +
   "border:1px solid var(--border-color,#4e4e4e)";
 
+const open = new Set(); // ids: a question that is asked again is shown once
+
 function element(parent, tag, text, style = "") {
   const made = document.createElement(tag);
   made.textContent = text; // never as markup: names of folders are in it
@@ -42,6 +44,8 @@ async function answer(id) {
 }
 
 function ask({ id, title, text, items, yes }) {
+  if (open.has(id)) return;
+  open.add(id);
   const dialog = element(document.body, "dialog", "", LOOK);
   element(dialog, "h3", title, "margin:0 0 12px");
   const told = element(dialog, "p", text);
@@ -61,7 +65,10 @@ function ask({ id, title, text, items, yes }) {
     no.textContent = CLOSE;
   });
   dialog.addEventListener("keydown", (event) => event.stopPropagation()); // no shortcut of the graph
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    open.delete(id);
+    dialog.remove();
+  });
   dialog.showModal();
 }
 

@@ -50,19 +50,15 @@ class Questions:
         server = prompt_server()
         if server is None:
             return False
-        name = secrets.token_urlsafe(16)
         with self._lock:
+            same = (
+                name for name, other in self._waiting.items() if _shown(other) == _shown(question)
+            )
+            name = next(same, None) or secrets.token_urlsafe(16)
             self._waiting[name] = question
             for old in list(self._waiting)[:-MOST]:
                 del self._waiting[old]
-        shown = {
-            "id": name,
-            "title": question.title,
-            "text": question.text,
-            "items": [plain(item) for item in question.items],
-            "yes": question.yes,
-        }
-        server.send_sync(EVENT, shown, server.client_id)
+        server.send_sync(EVENT, {"id": name, **_shown(question)}, server.client_id)
         return True
 
     def answer(self, name: str) -> str | None:
@@ -73,6 +69,16 @@ class Questions:
 
 
 QUESTIONS = Questions()
+
+
+def _shown(question: Question) -> dict[str, Any]:
+    """What the page is told. The same question again has the same id, so that it is shown once."""
+    return {
+        "title": question.title,
+        "text": question.text,
+        "items": [plain(item) for item in question.items],
+        "yes": question.yes,
+    }
 
 
 def plain(text: str) -> str:

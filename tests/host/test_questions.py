@@ -25,8 +25,8 @@ def server(monkeypatch):
     return server
 
 
-def question(done):
-    return Question("title", "text", ("a\nb",), "Yes", lambda: done.append(1) or "done")
+def question(done, text="text"):
+    return Question("title", text, ("a\nb",), "Yes", lambda: done.append(1) or "done")
 
 
 def test_an_answer_does_it_once(server):
@@ -43,11 +43,22 @@ def test_an_answer_does_it_once(server):
 
 def test_ids_cannot_be_guessed_and_old_questions_are_forgotten(server):
     questions, done = Questions(), []
-    for _ in range(MOST + 1):
-        questions.ask(question(done))
+    for number in range(MOST + 1):
+        questions.ask(question(done, f"text {number}"))
     names = [shown["id"] for _, shown, _ in server.sent]
     assert len(set(names)) == MOST + 1 and all(len(name) >= 22 for name in names)
     assert questions.answer(names[0]) is None and questions.answer(names[1]) == "done"
+
+
+def test_the_same_question_again_is_one(server):
+    questions, done = Questions(), []
+    for _ in range(3):
+        questions.ask(question(done))
+    assert len({shown["id"] for _, shown, _ in server.sent}) == 1
+    assert questions.answer(server.sent[0][1]["id"]) == "done"
+    assert questions.answer(server.sent[0][1]["id"]) is None and done == [1]
+    questions.ask(question(done))
+    assert len({shown["id"] for _, shown, _ in server.sent}) == 2
 
 
 def test_without_a_server_nothing_is_asked(monkeypatch):

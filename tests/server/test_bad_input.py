@@ -12,9 +12,9 @@ BUCKETS = {"resolution": 64, "min_reso": 32, "max_reso": 128, "step": 32}
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Every case of tests/test_bad_input.py, and an image for each odd caption."""
-    folder = tmp_path / "odd 😀 folder"
+def folder(server):
+    """Every case of tests/test_bad_input.py, and an image for each odd caption; where captions may be saved."""
+    folder = server.base_directory / "input" / "odd 😀 folder"
     folder.mkdir()
     for case in (*USED, *LISTED):
         case.make(folder / case.name)

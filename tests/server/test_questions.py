@@ -10,6 +10,7 @@ from PIL import Image
 
 from pack.demo.server import NodeError
 from pack.tests.server import graphs
+from pack.tests.server.conftest import PATIENCE
 
 ANSWER, EVENT = "/lora_loop/answer", "lora_loop.question"
 ALLOWED = "user/__lora_loop/allowed_folders.json"
@@ -145,10 +146,12 @@ def test_the_dialog(server, page, object_info, program, vue):
 
     def queue():
         """As the page does."""
-        body = {"prompt": prompt, "client_id": client}
-        server.post("/prompt", body)
-        page.locator("dialog", has_text="May Save Captions change files").wait_for(timeout=120000)
-        return page.locator("dialog", has_text="May Save Captions change files")
+        sent = server.post("/prompt", {"prompt": prompt, "client_id": client})
+        dialog = page.locator("dialog", has_text="May Save Captions change files")
+        dialog.first.wait_for(timeout=PATIENCE * 1000)
+        with pytest.raises(NodeError, match="may not change files"):
+            server.wait(sent["prompt_id"], PATIENCE)
+        return dialog
 
     dialog = queue()
     assert dialog.locator("li").inner_text() == str(program)
@@ -158,7 +161,10 @@ def test_the_dialog(server, page, object_info, program, vue):
     dialog.wait_for(state="detached")
     assert snapshot(program) == before and not (server.base_directory / ALLOWED).exists()
 
+    queue()
     dialog = queue()
+    page.wait_for_timeout(300)
+    assert dialog.count() == 1  # the same question twice
     page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
     assert not (server.base_directory / ALLOWED).exists()

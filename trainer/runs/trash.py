@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -75,11 +76,11 @@ class Trash:
         """Move the folder of a run here. By renaming, so that it needs no room on the disk.
 
         Raises:
-            OSError: it stays where it is.
+            OSError, ValueError: it stays where it is.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         place = self._place(run.name)
-        run.rename(place)
+        _move(run, place)
         _Age().write(place)
         (place / lock.NAME).unlink(missing_ok=True)
 
@@ -87,13 +88,18 @@ class Trash:
         """Move the states of a run here, which stays where it is.
 
         Raises:
-            OSError: some stay where they are.
+            OSError, ValueError: some stay where they are; those that do not are here.
         """
         place = self._place(run.name)
         place.mkdir(parents=True)
-        _Age().write(place)
-        for path in states:
-            path.rename(place / path.name)
+        try:
+            for path in states:
+                _move(path, place / path.name)
+        finally:
+            if any(place.iterdir()):
+                _Age().write(place)
+            else:
+                place.rmdir()
 
     def restore(self, name: str, runs: Path) -> Trashed:
         """Give a run back to the folder ``runs``, or its states to the run; the last moved if ``name`` is "".
@@ -192,6 +198,17 @@ class _Age:
             write_atomically(folder / RECORD, data)
         except OSError as error:
             log.warning("LoRA Loop: the age of %s in the trash is not counted: %s", folder, error)
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise ValueError(
+            f"it is on another drive than the trash {target.parent}; switch for_good on to delete it"
+        ) from error
 
 
 def remove_folder(folder: Path) -> None:

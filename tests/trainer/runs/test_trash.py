@@ -246,3 +246,42 @@ def test_the_last_moved_comes_first(runs, trash, clock):
         trash.age()
     assert [int(entry.run, 16) for entry in trash.entries()] == [2, 1, 3]
     assert [path.name for path in runs.iterdir()] == [lock.LOCKS]
+
+
+@pytest.mark.parametrize("rules", [ALL, STATES], ids=["runs", "states"])
+@pytest.mark.parametrize(
+    ("number", "said"), [(18, "another drive than the trash"), (28, "full"), (13, "full")]
+)
+def test_what_cannot_be_moved_stays_and_leaves_nothing_in_the_trash(
+    runs, trash, monkeypatch, rules, number, said
+):
+    path = make(runs, 1, results=("steps-00000004",), states=(3, 4))
+    before = contents(path)
+
+    def fail(self, target):
+        raise OSError(number, "full")
+
+    chosen = rules.chosen(list_runs(runs))
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Path, "rename", fail)
+        ((_, problem),) = rules.remove(chosen, trash)
+    assert said in problem and contents(path) == before
+    assert trash.entries() == [] and list(trash.root.iterdir()) == []
+
+
+def test_states_of_which_one_cannot_be_moved_are_all_somewhere(runs, trash, monkeypatch):
+    path = make(runs, 1, results=("steps-00000004",), states=(3, 4))
+    before = contents(path)
+    rename = module.Path.rename
+
+    def fail(self, target):
+        if "-00000004-" in self.name:
+            raise PermissionError(13, "it is in use")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Path, "rename", fail)
+        ((_, problem),) = STATES.remove(STATES.chosen(list_runs(runs)), trash)
+    assert "it is in use" in problem and len(list(path.glob("state-*"))) == 1
+    trash.restore(path.name, runs)
+    assert contents(path) == before
