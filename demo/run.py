@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,7 @@ Prompt = dict[str, Any]
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; 0, or 1 with the reason on the error stream."""
     options = _parse(arguments)
-    if options.allow:  # the server inherits it
-        given = filter(None, [os.environ.get(ALLOWED), *map(str, options.allow)])
-        os.environ[ALLOWED] = os.pathsep.join(given)
+    allow(options.allow)
     start = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends with us
     try:
@@ -77,6 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
     say(f"Done in {time.monotonic() - start:.0f} s")
     say(f"LoRA: {results.lora}\nImage: {results.picture}\nLoss plot: {results.loss_plot}")
     return 0
+
+
+def allow(folders: Iterable[Path]) -> None:
+    """Let the workflow change files in these folders, too: the server inherits the variable."""
+    given = [os.environ.get(ALLOWED, ""), *map(str, folders)]
+    os.environ[ALLOWED] = os.pathsep.join(filter(None, given))
 
 
 def run(options: argparse.Namespace) -> Results:

@@ -37,6 +37,9 @@ _SHARED = (
 )  # fmt: skip
 """Never allowed as a whole; folders below them may be."""
 
+_DRIVES = ("Volumes", "media", "mnt", "run")
+"""Where drives appear. Elsewhere a mounted folder may be a dataset, as in a container."""
+
 _writing = threading.Lock()
 
 
@@ -84,6 +87,7 @@ def is_too_wide(folder: Path) -> bool:
     programs = [*filter(None, _SYSTEM), *folder_paths.get_folder_paths("custom_nodes")]
     return (
         folder == folder.parent
+        or (folder.is_mount() and folder.parts[1] in _DRIVES)
         or chain[0] is None
         or chain[0] in {_identity(path) for path in around}
         or not {_identity(Path(path)) for path in programs}.isdisjoint(chain)
@@ -114,8 +118,9 @@ def remember(allowed: Sequence[Path]) -> str:
 def _given() -> tuple[list[Path], str]:
     """What the user allowed, in the file and by the environment, and a sentence about a damaged file."""
     kept, problem = _read(allowed_file())
-    named = [text for text in os.environ.get(VARIABLE, "").split(os.pathsep) if text]
-    given = [Path(os.path.realpath(text)) for text in (*kept, *named) if Path(text).is_absolute()]
+    named = os.environ.get(VARIABLE, "").split(os.pathsep)
+    texts = [os.path.expanduser(text) for text in (*kept, *named)]  # noqa: PTH111 - ~nobody stays
+    given = [Path(os.path.realpath(text)) for text in texts if Path(text).is_absolute()]
     wide = [str(folder) for folder in given if folder.exists() and is_too_wide(folder)]
     if wide:
         log.warning("LoRA Loop: more than can be allowed, and not taken: %s", in_sentence(wide))

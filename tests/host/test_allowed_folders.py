@@ -205,6 +205,18 @@ def test_what_is_much_more_than_a_dataset_cannot_be_allowed(page, name, monkeypa
     assert page.asked == []
 
 
+@pytest.mark.parametrize(
+    ("name", "wide"),
+    [("/mnt/c", True), ("/media/me/USB", True), ("/run/media/me/USB", True), ("/Volumes/USB", True),
+     ("/data", False), ("/workspace/set", False)],
+)  # fmt: skip
+def test_a_drive_cannot_be_allowed_but_a_folder_that_a_container_mounts(monkeypatch, name, wide):
+    """Neither exists here: what is asked is whether they are mounted, and what they are."""
+    monkeypatch.setattr(Path, "is_mount", lambda self: str(self) == name)
+    monkeypatch.setattr(module, "_identity", lambda path: (1, hash(path)))
+    assert is_too_wide(Path(name)) is wide and not is_too_wide(Path(name) / "set")
+
+
 def test_nor_can_comfyui_itself_and_its_nodes(page, tmp_path):
     import folder_paths
 
@@ -266,6 +278,10 @@ def test_the_environment_allows_for_servers_without_a_browser(tmp_path, monkeypa
     check_allowed([tmp_path / "a", tmp_path / "b"], "Node")
     with pytest.raises(ValueError, match=r"\S*c until"):
         check_allowed([tmp_path / "a", tmp_path / "c"], "Node")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv(VARIABLE, "~/c")
+    check_allowed([tmp_path / "c"], "Node")
     assert not allowed_file().exists()
 
 

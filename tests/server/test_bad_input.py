@@ -1,5 +1,7 @@
 """A folder of odd and broken files, and of names that ask for trouble, through a real server."""
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -22,7 +24,8 @@ def folder(server):
         Image.new("RGB", (64, 48), (number * 20, 90, 60)).save(folder / f"caption {number}.png")
         (folder / f"caption {number}.txt").write_bytes(case.data)
     bad_files.not_utf8(folder / "a")
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
