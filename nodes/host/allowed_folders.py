@@ -15,6 +15,8 @@ from pathlib import Path
 import folder_paths
 
 from ...base.shortened import in_sentence
+from ...trainer.dataset.file_names import is_caption, is_picture
+from ...trainer.dataset.folders import list_folder
 from ...trainer.files.atomic import write_atomically
 from . import folders
 from .questions import QUESTIONS, Question, plain
@@ -149,10 +151,17 @@ def _question(asked: Sequence[Path], who: str) -> Question:
         text="Images are renamed with their captions and masks, and captions are edited, only in folders that "
         "you have allowed once, with all folders below. Say yes if it is a dataset of yours. "
         "Tidy Dataset and Save Captions ask for:",
-        items=tuple(str(folder) for folder in asked),
+        items=tuple(_described(folder) for folder in asked),
         yes="Allow",
         do=lambda: remember(asked),
     )  # fmt: skip
+
+
+def _described(folder: Path) -> str:
+    """A folder, and what in it is no part of a dataset: so that a program is seen to be one."""
+    names = sorted(list_folder(folder).files)
+    others = [name for name in names if not (is_picture(name) or is_caption(name))]
+    return f"{folder}, which also holds {in_sentence(others, 3)}" if others else str(folder)
 
 
 def _refusal(asked: Sequence[Path], who: str, is_asked: bool) -> str:

@@ -80,7 +80,7 @@ def test_elsewhere_nothing_changes_before_a_person_says_yes(tmp_path, page, chan
         said = str(told.value)
         assert "dialog of the browser" in said and VARIABLE in said and str(allowed_file()) in said
         assert said.count(". ") == 0 and snapshot(folder) == before and not allowed_file().exists()
-    assert page.asked[-1]["items"] == [str(folder)]
+    assert page.asked[-1]["items"] == [f"{folder}, which also holds logo.py"]
     assert str(allowed_file()) in page.say_yes()
     change(folder)
     after = snapshot(folder)

@@ -81,7 +81,9 @@ def test_a_shared_workflow_changes_nothing_outside_before_a_person_says_yes(
         ):
             server.run(prompt)
         (asked,) = page.asked
-    assert asked["items"] == [str(program)] and snapshot(program) == before
+    assert (
+        asked["items"] == [f"{program}, which also holds logo.py"] and snapshot(program) == before
+    )
     body = json.dumps({"question": asked["id"]})
     for headers in (
         {"Origin": None},
@@ -154,7 +156,7 @@ def test_the_dialog(server, page, object_info, program, vue):
         return dialog
 
     dialog = queue()
-    assert dialog.locator("li").inner_text() == str(program)
+    assert dialog.locator("li").inner_text() == f"{program}, which also holds logo.py"
     assert page.evaluate("window.first") == [["Not now", False], ["Allow", True]]
     assert page.evaluate("document.activeElement.textContent") == "Not now"
     page.keyboard.press("Enter")
