@@ -65,6 +65,13 @@ def main_job(arguments: list[str]) -> int:
     parser.add_argument("--steps", type=int, help="training steps")
     parser.add_argument("--output", type=_path, help="folder to put the three results in")
     parser.add_argument("--comfyui", help="the ComfyUI to use; default: the first one found")
+    parser.add_argument(
+        "--workflow", type=_file, help="a workflow of yours with the nodes of train_and_preview"
+    )
+    parser.add_argument(
+        "--allow", type=_folder, action="append", default=[],
+        help="a folder in which the workflow may edit captions and rename files; may be repeated",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     comfyui = bootstrap.find_comfyui(options.comfyui)
     needs_demo = not (options.checkpoint and options.images and options.tagger)
@@ -72,10 +79,12 @@ def main_job(arguments: list[str]) -> int:
         comfyui, DEMO_MODULES if needs_demo else (), bootstrap.DEMO if needs_demo else ()
     )
     command = [str(python), "-m", "demo.run", "--comfyui", str(comfyui)]
-    for name in ("checkpoint", "images", "trigger", "tagger", "steps", "output"):
+    for name in ("checkpoint", "images", "trigger", "tagger", "steps", "output", "workflow"):
         value = getattr(options, name)
         if value is not None:
             command += [f"--{name}", str(value)]
+    for folder in options.allow:
+        command += ["--allow", str(folder)]
     return _call(command)
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ WORKFLOW = demo_base.ROOT / "example_workflows" / "train_and_preview.json"
 WORKPLACE = demo_base.ROOT / ".demo"
 TAGGER_FILES = ("model.onnx", "selected_tags.csv")
 STAND_IN = "stand_in.txt"
+ALLOWED = "LORA_LOOP_ALLOW"  # the folders that the workflow may change files in (see the README)
 PATIENCE = 10.0  # seconds in which the model host must answer
 LONGEST = 14 * 24 * 3600.0  # a real training may take days
 
@@ -59,6 +61,7 @@ Prompt = dict[str, Any]
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; 0, or 1 with the reason on the error stream."""
     options = _parse(arguments)
+    allow(options.allow)
     start = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends with us
     try:
@@ -73,6 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
     say(f"Done in {time.monotonic() - start:.0f} s")
     say(f"LoRA: {results.lora}\nImage: {results.picture}\nLoss plot: {results.loss_plot}")
     return 0
+
+
+def allow(folders: Iterable[Path]) -> None:
+    """Let the workflow change files in these folders, too: the server inherits the variable."""
+    given = [os.environ.get(ALLOWED, ""), *map(str, folders)]
+    os.environ[ALLOWED] = os.pathsep.join(filter(None, given))
 
 
 def run(options: argparse.Namespace) -> Results:
@@ -219,6 +228,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     for name in ("checkpoint", "images", "tagger", "output"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--workflow", type=Path, default=WORKFLOW)
+    parser.add_argument("--allow", type=Path, action="append", default=[])
     parser.add_argument("--trigger")
     parser.add_argument("--steps", type=int)
     return parser.parse_args(arguments)

@@ -16,7 +16,8 @@ from .dataset_to_images import DatasetToImages
 from .detect_monochrome import DetectMonochrome
 from .export_dataset import ExportDataset
 from .filter_tags import FilterTags
-from .host.training.stop_and_keep import add_routes
+from .host import questions
+from .host.training import stop_and_keep
 from .identity_tags import IdentityTags
 from .import_kohya_config import ImportKohyaConfig
 from .load_dataset import LoadDataset
@@ -75,7 +76,8 @@ class LoraLoop(ComfyExtension):
 
     def __init__(self) -> None:
         super().__init__()
-        add_routes()
+        stop_and_keep.add_routes()
+        questions.add_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -20,16 +20,18 @@ class Runs(Node):
         return node(
             "Runs",
             display_name="Runs",
-            description="Lists all trainings with date, steps and size; removes old ones, or what they "
-            "could go on from; packs a report of one for a bug report.",
+            description="Lists all trainings with date, steps and size; moves old ones, or what they could go on "
+            "from, to a trash and back; packs a report of one for a bug report.",
             search_aliases=["training history", "delete runs", "free disk space", "bug report"],
             is_output_node=True,
             inputs=[
                 field(
                     io.Combo,
                     "action",
-                    "list: tell all runs. prune: remove old ones. report: a zip of one run with "
-                    "versions, settings, losses and log.",
+                    "list: tell all runs. prune: move old ones to a trash, where they stay for 14 "
+                    "days. report: a zip of one run with versions, settings, losses and log. restore: "
+                    "bring one back from the trash. empty trash: delete what is in it now; the "
+                    "browser asks first.",
                     options=list(ACTIONS),
                     default="list",
                 ),
@@ -57,13 +59,13 @@ class Runs(Node):
                 field(
                     io.Boolean,
                     "dry_run",
-                    "prune: only tell; nothing is removed.",
+                    "prune, empty trash: only tell; nothing is removed.",
                     default=True,
                 ),
                 field(
                     io.String,
                     "run",
-                    "report: the name of the run, as in the list. Empty: the latest.",
+                    "report, restore: the name of the run, as in the list. Empty: the latest.",
                     default="",
                     advanced=True,
                 ),
@@ -72,6 +74,15 @@ class Runs(Node):
                     "with_names",
                     "report: leave the names of folders and files in the log.",
                     default=False,
+                    advanced=True,
+                ),
+                field(
+                    io.Boolean,
+                    "for_good",
+                    "prune: delete instead of moving to the trash, which frees the disk at once. The "
+                    "browser asks first.",
+                    default=False,
+                    optional=True,
                     advanced=True,
                 ),
             ],
@@ -87,7 +98,14 @@ class Runs(Node):
 
     @classmethod
     def execute(
-        cls, action: str, dry_run: bool, run: str, with_names: bool, **rules: Any
+        cls,
+        action: str,
+        dry_run: bool,
+        run: str,
+        with_names: bool,
+        for_good: bool = False,
+        **rules: Any,
     ) -> io.NodeOutput:
-        report, path = runs(action, Pruning(**rules), dry_run=dry_run, name=run, names=with_names)
+        options = {"dry_run": dry_run, "name": run, "names": with_names, "for_good": for_good}
+        report, path = runs(action, Pruning(**rules), **options)
         return io.NodeOutput(report, str(path), ui={"text": [report]})

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..trainer.dataset.caption_files import write_captions
 from ..trainer.dataset.dataset import Dataset
-from .host import folders
+from .host.dataset.save_captions import save_captions
 from .schema import Node, field, node, output
 from .sockets import DatasetSocket
 
@@ -34,5 +33,5 @@ class SaveCaptions(Node):
 
     @classmethod
     def execute(cls, dataset: Dataset) -> io.NodeOutput:
-        report = write_captions(dataset, folders.backups_root()).text()
+        report = save_captions(dataset)
         return io.NodeOutput(dataset, report, ui={"text": [report]})

@@ -1,13 +1,17 @@
 """The stand-in tagger and images are what they claim to be."""
 
 import csv
+import importlib
+import os
+import sys
 
 import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
 
-from pack.demo import pictures, tiny_tagger
+from pack import bootstrap
+from pack.demo import pictures, run, tiny_tagger
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +51,20 @@ def test_pictures_are_mixed(tmp_path):
     assert shapes == {-1, 0, 1}
     for picture in opened:
         picture.close()
+
+
+def test_folders_that_are_allowed_on_the_command_line_reach_the_server(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bootstrap", bootstrap)  # as `python quickstart.py` finds it
+    quickstart, called = importlib.import_module("pack.quickstart"), []
+    monkeypatch.setattr(bootstrap, "find_comfyui", lambda *_: tmp_path)
+    monkeypatch.setattr(quickstart, "_python_for", lambda *_: sys.executable)
+    monkeypatch.setattr(quickstart, "_call", lambda command: called.append(command) or 0)
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    quickstart.main([part for folder in folders for part in ("--allow", str(folder))])
+    ((_, *arguments),) = called
+    for before, after in (("", []), (str(tmp_path), [tmp_path])):
+        monkeypatch.setenv(run.ALLOWED, before)
+        run.allow(run._parse(arguments[2:]).allow)
+        assert os.environ[run.ALLOWED].split(os.pathsep) == [*map(str, after), *map(str, folders)]

@@ -26,6 +26,11 @@ def runs_root() -> Path:
     return output_root() / "runs"
 
 
+def trash_root() -> Path:
+    """Where pruned runs stay for some days."""
+    return output_root() / "trash"
+
+
 def reports_root() -> Path:
     """Where reports of runs lie, for bug reports."""
     return output_root() / "reports"
@@ -49,6 +54,11 @@ def backups_root() -> Path:
 def renames_root() -> Path:
     """Where Tidy Dataset keeps what it takes to undo a renaming."""
     return output_root() / "renames"
+
+
+def user_root() -> Path:
+    """The pack's own folder below ComfyUI's user directory; its name keeps it from being served over HTTP."""
+    return Path(folder_paths.get_user_directory()) / "__lora_loop"
 
 
 def loras_folder() -> Path:

@@ -30,12 +30,17 @@ class Server(Protocol):
         """aiohttp's RouteTableDef."""
         ...
 
+    @property
+    def client_id(self) -> str | None:
+        """The page that queued the prompt that runs, or None."""
+        ...
+
     def send_progress_text(self, text: str, node_id: str) -> None:
         """Show a line of text on a node."""
         ...
 
-    def send_sync(self, event: str, data: object) -> None:
-        """Send an event to every browser; from any thread."""
+    def send_sync(self, event: str, data: object, sid: str | None = None) -> None:
+        """Send an event to one page, or to every browser; from any thread."""
         ...
 
 

@@ -55,10 +55,13 @@ def base_directory() -> Path:
 
 @pytest.fixture(autouse=True)
 def own_output(tmp_path, monkeypatch):
-    """Each test has an output directory of its own, so that none finds another's runs."""
+    """Each test has an output directory of its own, so that none finds another's runs, and may change
+    its own files."""
     from pack.nodes.host import folders
 
     monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "output")
+    monkeypatch.setattr(folders, "user_root", lambda: tmp_path / "user")
+    monkeypatch.setenv("LORA_LOOP_ALLOW", str(tmp_path))
 
 
 @pytest.fixture(scope="session")
@@ -135,3 +138,14 @@ def elsewhere(tmp_path, monkeypatch):
     from pack.nodes.host import folders
 
     return lambda: monkeypatch.setattr(folders, "output_root", lambda: tmp_path / "elsewhere")
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """A page that questions are shown in."""
+    from pack.nodes.host import questions
+    from pack.tests.host.page import Page
+
+    page = Page()
+    monkeypatch.setattr(questions, "prompt_server", lambda: page)
+    return page

@@ -5,6 +5,7 @@ wd-swinv2-tagger-v3 and input/lora_loop_example.
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,9 @@ from pack.tests.server import graphs
 if not os.environ.get("COMFYUI_PATH"):
     collect_ignore_glob = ["test_*.py"]
 
+
+CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE = 120.0
 
 # Said to the pack as it is loaded: a state after few steps, so that a test can wait for one.
 OFTEN = """
@@ -56,3 +60,31 @@ def dataset(server):
         if path.is_file():
             path.unlink()
     return pictures.write(folder)
+
+
+@pytest.fixture
+def page(server):
+    """A browser's page on the server, ready for a workflow; a function of the renderer."""
+    api = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip("no Chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM))
+
+        def opened(vue):
+            for setting, value in (
+                ("Comfy.TutorialCompleted", True),
+                ("Comfy.Workflow.Persist", False),
+                ("Comfy.VueNodes.Enabled", vue),
+            ):
+                server.post(f"/settings/{setting}", value)
+            page = browser.new_page()
+            page.goto(server.url)
+            page.wait_for_function(
+                "window.app?.vueAppReady && window.app.extensionManager", timeout=PATIENCE * 1000
+            )
+            page.wait_for_selector(".p-blockui-mask", state="hidden")
+            return page
+
+        yield opened
+        browser.close()

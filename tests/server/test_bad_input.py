@@ -1,5 +1,7 @@
 """A folder of odd and broken files, and of names that ask for trouble, through a real server."""
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -12,9 +14,9 @@ BUCKETS = {"resolution": 64, "min_reso": 32, "max_reso": 128, "step": 32}
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Every case of tests/test_bad_input.py, and an image for each odd caption."""
-    folder = tmp_path / "odd 😀 folder"
+def folder(server):
+    """Every case of tests/test_bad_input.py, and an image for each odd caption; where captions may be saved."""
+    folder = server.base_directory / "input" / "odd 😀 folder"
     folder.mkdir()
     for case in (*USED, *LISTED):
         case.make(folder / case.name)
@@ -22,7 +24,8 @@ def folder(tmp_path):
         Image.new("RGB", (64, 48), (number * 20, 90, 60)).save(folder / f"caption {number}.png")
         (folder / f"caption {number}.txt").write_bytes(case.data)
     bad_files.not_utf8(folder / "a")
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

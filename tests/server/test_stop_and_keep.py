@@ -4,7 +4,6 @@ import json
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,6 @@ from pack.tests.server import graphs
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 120.0
 
 
@@ -87,34 +85,6 @@ def test_a_request_that_another_site_could_send_is_refused(server):
         )
         with pytest.raises(urllib.error.HTTPError, match="415"):
             urllib.request.urlopen(request)
-
-
-@pytest.fixture
-def page(server):
-    """A browser's page on the server, ready for a workflow; a function of the renderer."""
-    api = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip("no Chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM))
-
-        def opened(vue):
-            for setting, value in (
-                ("Comfy.TutorialCompleted", True),
-                ("Comfy.Workflow.Persist", False),
-                ("Comfy.VueNodes.Enabled", vue),
-            ):
-                server.post(f"/settings/{setting}", value)
-            page = browser.new_page()
-            page.goto(server.url)
-            page.wait_for_function(
-                "window.app?.vueAppReady && window.app.extensionManager", timeout=PATIENCE * 1000
-            )
-            page.wait_for_selector(".p-blockui-mask", state="hidden")
-            return page
-
-        yield opened
-        browser.close()
 
 
 SET = """values => { for (const node of app.rootGraph.nodes) for (const widget of node.widgets ?? []) {

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ...base.plain_names import plain_ending
 from ...base.shortened import in_sentence
 from ..files.atomic import write_atomically
 from .dataset import Dataset
-from .file_names import NO_TEXT, stem, suffix
+from .file_names import CAPTION_SUFFIXES, NO_TEXT, is_caption, stem, suffix
 
 log = logging.getLogger(__name__)
 
@@ -119,22 +119,29 @@ def decode_text(data: bytes, path: Path) -> str:
     )
 
 
-def write_captions(dataset: Dataset, backup_dir: Path) -> CaptionReport:
+def write_captions(
+    dataset: Dataset, backup_dir: Path, check: Callable[[Collection[Path]], None] | None = None
+) -> CaptionReport:
     """Write each caption that differs from its file, as UTF-8.
 
     A caption that is the first line of its file takes the place of that line only; one of all lines
     is written line by line. A file that says the same is not touched, nor one that would be made for
     an empty caption. Before any file is replaced the bytes of all are copied to a new folder below
-    ``backup_dir``, where a table says what came from where. A file is replaced whole or not at all.
+    ``backup_dir``, where a table says what came from where. A file is replaced whole or not at all,
+    and a link stays one: the file that it leads to is written. ``check`` is given the folders of the
+    files before that, and may refuse.
 
     Raises:
         ValueError: two images share a caption file and want different texts, one would not lie
-            beside its image, or the copies cannot be made: nothing is written. Or some files cannot
-            be written: the others are.
+            beside its image, a file is no caption by its name, ``check`` refuses, or the copies
+            cannot be made: nothing is written. Or some files cannot be written: the others are.
     """
     homes = _homes(dataset)
     wanted = _wanted(dataset)
     stale = {path: data for path, data in wanted.items() if data is not None}
+    _check_names(stale)
+    if check is not None and stale:
+        check(dict.fromkeys(path.parent for path in stale))
     try:
         backups = _back_up([path for path in stale if path.is_file()], backup_dir)
     except OSError as error:
@@ -145,7 +152,7 @@ def write_captions(dataset: Dataset, backup_dir: Path) -> CaptionReport:
     failed: dict[Path, OSError] = {}
     for path, data in stale.items():
         try:
-            write_atomically(path, data, root=homes[path], durable=True)
+            write_atomically(path, data, root=homes.get(path, path.parent), durable=True)
         except OSError as error:
             failed[path] = error
     if failed:
@@ -161,7 +168,9 @@ def _homes(dataset: Dataset) -> dict[Path, Path]:
         home, path = sample.path.parent, sample.caption_path
         if (path.parent, home, subset.root) not in seen:  # links are slow to look up
             inside(sample.path, subset.root)
-            inside(path, home)
+            inside(
+                path.parent / "caption", home
+            )  # the file itself may be a link: ``check`` decides
             seen.add((path.parent, home, subset.root))
         _check_kind(path.name)
         if len(os.fsencode(path.name)) > _NAME_BYTES:
@@ -179,12 +188,29 @@ def _wanted(dataset: Dataset) -> dict[Path, bytes | None]:
     for _, sample in dataset.samples():
         lines = [line for line in _lines(sample.caption) if line]
         caption = (("\n" if sample.all_lines else " ").join(lines), sample.all_lines)
-        if wanted.setdefault(sample.caption_path, caption) != caption:
+        path = _target(sample.caption_path)
+        if wanted.setdefault(path, caption) != caption:
             raise ValueError(
-                f"Several images share the caption file {sample.caption_path} but have different "
+                f"Several images share the caption file {path} but have different "
                 "captions. Rename one of the images and queue again; nothing was written."
             )
     return {path: _new_contents(path, *caption) for path, caption in wanted.items()}
+
+
+def _target(path: Path) -> Path:
+    """The file itself, where ``path`` is a link."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _check_names(paths: Collection[Path]) -> None:
+    """Refuse to write what is no caption by its name, or a link that leads round in a circle."""
+    bad = [str(path) for path in paths if not is_caption(path.name) or path.is_symlink()]
+    if bad:
+        raise ValueError(
+            f"{in_sentence(bad)}: no caption file by its name, so nothing was written. Captions are "
+            f"written to files that end in {', '.join(sorted(CAPTION_SUFFIXES))}: choose one of them as "
+            "caption_extension of Load Dataset, and queue again."
+        )
 
 
 def _new_contents(path: Path, caption: str, all_lines: bool) -> bytes | None:

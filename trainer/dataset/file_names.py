@@ -41,6 +41,22 @@ NO_TEXT = SUFFIXES | _UNREAD | _PROGRAMS | _SETTINGS | _WEIGHTS
 """Endings that no caption file has: its text would be run, obeyed or taken for an image."""
 
 
+CAPTION_SUFFIXES = frozenset(
+    {".txt", ".caption", ".captions", ".cap", ".tags", ".tag", ".text", ".prompt"}
+)
+"""Endings of the files that are written and renamed as captions. Any may be read."""
+
+
+def is_caption(name: str) -> bool:
+    """Whether a file of this name can be a caption: a program or a table is never taken for one."""
+    return suffix(name) in CAPTION_SUFFIXES
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is an image, read or not."""
+    return suffix(name) in SUFFIXES or suffix(name) in _UNREAD
+
+
 def stem(name: str) -> str:
     """A file's name without its ending."""
     return os.path.splitext(name)[0]  # noqa: PTH122 - a Path per file is ten times slower

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from ...base.inside import inside
 from ...base.shortened import in_lines
-from ..dataset.file_names import same_name, stem
+from ..dataset.file_names import same_name, stem, suffix
 from ..dataset.folders import Listing, list_folder
 from ..files.atomic import sync_folder, write_atomically
 
@@ -201,12 +201,15 @@ def _all(journals: Path) -> Iterator[Renaming]:
 
 
 def _move(folders: Sequence[Path], place: int, old: str, new: str, size: int) -> Move:
-    """A move as it is written down; ValueError where what should be names are paths."""
+    """A move as it is written down; ValueError where we would not have written it."""
+    if suffix(old) != suffix(new):
+        raise ValueError("it gives a file another ending")
     return Move(folders[place], _one_name(old), _one_name(new), size)
 
 
 def _one_name(name: str) -> str:
-    if name in ("", "..") or Path(name).name != name:
+    """A name that does not lead out of its folder; ValueError for a path."""
+    if name in ("", ".", "..") or not set(name).isdisjoint("/\\\0") or Path(name).name != name:
         raise ValueError(f"{name!r} is no name of a file")
     return name
 

@@ -2,15 +2,15 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from ...base.plain_names import LONGEST, forbidden_letters, is_device
-from ...base.shortened import in_lines
+from ...base.shortened import in_lines, in_sentence
 from ..dataset.dataset import Dataset
-from ..dataset.file_names import same_name, stem
+from ..dataset.file_names import is_caption, is_picture, same_name, stem
 from ..dataset.folders import (
     Listing,
     PictureFolder,
@@ -80,10 +80,13 @@ def plan(dataset: Dataset, naming: Naming) -> tuple[list[Move], list[str]]:
         for home in dict.fromkeys(homes.values())
         for folder in (home, home / MASK_FOLDER)
     }
-    groups = _groups(dataset, homes, listings)
+    groups, others = _groups(dataset, homes, listings)
     groups, kept = _apart(groups)
+    if others:
+        kept.append(f"{len(others)} file(s) of other kinds keep their names: {in_sentence(others)}")
     goals = _goals(groups, naming)
     _check(goals, listings)
+    _check_links(goals)
     moves = [
         Move(*file, goal, listings[file.folder].files[file.name].size)
         for file, goal in goals.items()
@@ -106,10 +109,11 @@ def ending(name: str, picture_stem: str) -> str:
 
 def _groups(
     dataset: Dataset, homes: dict[Path, Path], listings: dict[Path, Listing]
-) -> dict[_Group, dict[File, str]]:
-    """The files of each stem, in the dataset's order, with what follows the stem in their names."""
+) -> tuple[dict[_Group, dict[File, str]], list[str]]:
+    """The images, captions and masks of each stem, in the dataset's order, with what follows the stem in
+    their names; and the names of the other files of these stems."""
     groups: dict[_Group, dict[File, str]] = {}
-    gone = []
+    gone, others = [], []
     for _, sample in dataset.samples():
         home, name = homes[sample.path.parent], sample.path.name
         files = groups.setdefault((home, stem(name)), {})
@@ -126,17 +130,26 @@ def _groups(
         for folder in (home, home / MASK_FOLDER):
             for name in sorted(listings[folder].files):
                 owner = _owner(name, stems)
-                if (home, owner) in groups:
+                if (home, owner) not in groups:
+                    continue
+                if is_picture(name) or (folder == home and is_caption(name)):
                     groups[home, owner][File(folder, name)] = name[len(owner) :]
-        beside = side_pictures(PictureFolder(home, "", "", None, listings[home]))
-        masks = picture_names(listings[home / MASK_FOLDER])
-        owners = {File(home, name): side.owner for name, side in beside.items()}
-        for name, owner in mask_owners(masks, image_names(listings[home])).items():
-            owners[File(home / MASK_FOLDER, name)] = owner
-        for file, owner in owners.items():
-            if (home, owner) in groups and file.name.startswith(owner):  # mask_a.png stays
+                elif File(folder, name) not in groups[home, owner]:
+                    others.append(name)
+        for file, owner in _side_owners(home, listings).items():
+            if (home, owner) in groups:
                 groups[home, owner][file] = file.name[len(owner) :]
-    return groups
+    return groups, others
+
+
+def _side_owners(home: Path, listings: dict[Path, Listing]) -> dict[File, str]:
+    """Masks and the like that are named in another program's way, with the stem of their image."""
+    beside = side_pictures(PictureFolder(home, "", "", None, listings[home]))
+    masks = picture_names(listings[home / MASK_FOLDER])
+    owners = {File(home, name): side.owner for name, side in beside.items()}
+    for name, owner in mask_owners(masks, image_names(listings[home])).items():
+        owners[File(home / MASK_FOLDER, name)] = owner
+    return {f: owner for f, owner in owners.items() if f.name.startswith(owner)}  # mask_a.png stays
 
 
 def _owner(name: str, stems: Collection[str]) -> str:
@@ -155,8 +168,15 @@ def _apart(
     apart, kept = {}, []
     for (home, name), files in groups.items():
         shared = [file.name for file in files if owners[file] > 1]
+        foreign = [
+            file.name for file in files if not (is_picture(file.name) or is_caption(file.name))
+        ]
         if shared:
             kept.append(f"{home / name} keeps its name: others use {', '.join(shared)}, too")
+        elif foreign:
+            kept.append(
+                f"{home / name} keeps its name: {foreign[0]} does not end like a caption file"
+            )
         else:
             apart[home, name] = files
     return apart, kept
@@ -183,15 +203,44 @@ def _check(goals: dict[File, str], listings: dict[Path, Listing]) -> None:
     taken: defaultdict[Path, set[str]] = defaultdict(set)
     for file, goal in goals.items():
         taken[file.folder].add(same_name(goal))
+        if is_picture(goal) and same_name(stem(goal)) != same_name(stem(file.name)):
+            taken[file.folder].add(same_name(stem(goal)))
+            taken[file.folder / MASK_FOLDER].add(same_name(stem(goal)))
     in_the_way = [
         str(folder / name)
         for folder, listing in listings.items()
         for name in (*listing.files, *listing.folders)
-        if same_name(name) in taken[folder] and File(folder, name) not in goals
+        if File(folder, name) not in goals and not taken[folder].isdisjoint(_parts(name))
     ]
     if in_the_way:
-        advice = "These files are in the way and are not the dataset's: move them elsewhere, or choose another prefix or start"
+        advice = (
+            "These files are in the way, or would come to stand beside another image, and are no images, "
+            "captions or masks of the dataset: move them elsewhere, or choose another prefix or start"
+        )
         raise ValueError(_listed(advice, in_the_way))
+
+
+def _parts(name: str) -> Iterator[str]:
+    """A name, and its beginnings up to each dot: of the images that it could belong to."""
+    name = same_name(name)
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+def _check_links(goals: dict[File, str]) -> None:
+    """Refuse where a file is a link to one that gets another name: it would lead nowhere, or elsewhere."""
+    moved = {str(file.folder / file.name) for file, goal in goals.items() if goal != file.name}
+    lost = []
+    for file in goals:
+        path = file.folder / file.name
+        if path.is_symlink():
+            first = file.folder / path.readlink()
+            first = Path(os.path.realpath(first.parent)) / first.name
+            if not moved.isdisjoint((str(first), os.path.realpath(path))):
+                lost.append(str(path))
+    if lost:
+        raise ValueError(_listed("These are links to files that would get other names", lost))
 
 
 def _unfit(file: File, goal: str) -> str:

@@ -1,6 +1,6 @@
 """Tidy names for the files of a dataset: told, given, and taken back; and the dataset that follows them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,24 +15,36 @@ Mode = Literal["dry run", "rename", "undo"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
-def tidy(dataset: Dataset, naming: Naming, mode: Mode, journals: Path) -> tuple[Dataset, str]:
+def tidy(
+    dataset: Dataset,
+    naming: Naming,
+    mode: Mode,
+    journals: Path,
+    check: Callable[[Collection[Path]], None] | None = None,
+) -> tuple[Dataset, str]:
     """Rename a dataset's files, or tell how, or undo the last renaming; the dataset then, and a report.
 
-    Folder by folder, in the dataset's order: images with their captions, masks, and every other
-    file of the same stem; images that share a stem keep sharing one. Nothing is overwritten. What
-    it takes to undo is in the folder ``journals`` before the first file is renamed.
+    Folder by folder, in the dataset's order: images with their captions and masks, and no other
+    files; images that share a stem keep sharing one. Nothing is overwritten. What it takes to undo
+    is in the folder ``journals`` before the first file is renamed. ``check`` is given the folders of
+    the files before that, and may refuse.
 
     Raises:
-        ValueError: a name will not do; a file is gone, changed or in the way; a file could not be
-            renamed, and all have their old names again; or an interrupted renaming was ended.
+        ValueError: a name will not do; a file is gone, changed or in the way; ``check`` refuses; a
+            file could not be renamed, and all have their old names again; or an interrupted renaming
+            was ended.
     """
     homes = real_folders(dataset).values()
     last = last_renaming(journals, [*homes, *(home / MASK_FOLDER for home in homes)])
     if last is not None and last.is_interrupted:
+        if check is not None and mode != "dry run":
+            check(last.folders)
         return dataset, _mend(last, mode)
     if mode == "undo":
         if last is None or last.stage == "undone":
             return dataset, "there is no renaming to undo here"
+        if check is not None:
+            check(last.folders)
         _do(last, back=True)
         names = {File(move.folder, move.new): move.old for move in last.moves}
         return _follow(dataset, names), _report("renamed back", names)
@@ -41,6 +53,8 @@ def tidy(dataset: Dataset, naming: Naming, mode: Mode, journals: Path) -> tuple[
     if mode == "dry run":
         return dataset, _report("would be renamed", names, kept)
     if moves:
+        if check is not None:
+            check(dict.fromkeys(move.folder for move in moves))
         _rename(journals, moves)
     return _follow(dataset, names), _report("renamed", names, kept)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from ..files.lock import folder_lock, owner
 from .similar_run import DESCRIPTION, read_description
 from .state_files import NAME as STATE
+from .trash import Trash, remove_folder
 
 _NAME = re.compile(r"[0-9a-f]{16}")
 _RESULT = re.compile(r"(steps|kept|stopped)-(\d{8,})\.safetensors")
@@ -130,26 +129,29 @@ class Pruning:
         """Bytes that go with a chosen run."""
         return sum(path.stat().st_size for path in run.states) if self.only_states else run.size
 
-    def remove(self, chosen: Sequence[Run]) -> Iterator[tuple[Run, str | None]]:
-        """Remove what goes of the chosen runs; each with None, or with the reason why it stays."""
+    def remove(
+        self, chosen: Sequence[Run], trash: Trash | None = None
+    ) -> Iterator[tuple[Run, str | None]]:
+        """Move what goes of the chosen runs to the trash; each with None, or with the reason why it stays.
+
+        Without a ``trash`` it is deleted for good.
+        """
         for run in chosen:
             try:
                 with folder_lock(run.path):  # who begins to train in it now is told to wait
-                    if self.only_states:
-                        for path in run.states:
-                            path.unlink(missing_ok=True)
-                    else:
-                        _remove(run.path)
+                    self._remove(run, trash)
                 yield run, None
             except (OSError, ValueError) as problem:
                 yield run, str(problem)
 
-
-def _remove(folder: Path) -> None:
-    """All of a run or, where a file is in use, nothing that could be taken for a whole one."""
-    doomed = folder.with_name(f".removed-{secrets.token_hex(8)}")
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
+    def _remove(self, run: Run, trash: Trash | None) -> None:
+        if trash is not None:
+            trash.take_states(run.path, run.states) if self.only_states else trash.take(run.path)
+        elif self.only_states:
+            for path in run.states:
+                path.unlink(missing_ok=True)
+        else:
+            remove_folder(run.path)
 
 
 def _matching(folder: Path, pattern: re.Pattern[str]) -> tuple[Path, ...]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+
 from ....trainer.dataset.dataset import Dataset
 from ....trainer.files.digests import digest
 from ....trainer.renaming.plan import Naming
 from ....trainer.renaming.tidy import Mode, tidy
+from ..allowed_folders import check_allowed
 from ..cache_folder import file_index
 from ..folders import renames_root
+
+_NODE = "Tidy Dataset"
 
 
 def naming_problem(prefix: str | None, start: int | None, digits: int | None) -> str:
@@ -27,8 +33,16 @@ def renaming_state() -> str:
 
 
 def tidy_dataset(dataset: Dataset, naming: Naming, mode: Mode) -> tuple[Dataset, str]:
-    """Rename, tell or undo; no image is read again because of its new name."""
-    tidied, report = tidy(dataset, naming, mode, renames_root())
+    """Rename, tell or undo, in folders that the user allowed; no image is read again because of its name.
+
+    Raises:
+        ValueError: as `tidy` says, or a folder is not allowed: nothing is renamed.
+    """
+
+    def check(folders: Collection[Path]) -> None:
+        check_allowed(folders, _NODE)
+
+    tidied, report = tidy(dataset, naming, mode, renames_root(), check)
     names = {}
     for (_, old), (_, new) in zip(dataset.samples(), tidied.samples(), strict=True):
         names[old.path] = new.path

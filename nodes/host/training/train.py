@@ -15,6 +15,7 @@ from ....trainer.files.store import Store
 from ....trainer.lora_files.file import LoraModel
 from ....trainer.runs.continue_from import Origin
 from ....trainer.runs.run_folder import Inputs, Result, RunFolder
+from ....trainer.runs.trash import Trash
 from ....trainer.validation.book import ValidationBook
 from ....trainer.validation.split import Parts, split
 from .. import folders
@@ -61,6 +62,7 @@ def train_lora(request: Request, *joins: Join) -> tuple[Result, PreviewBook]:
         return found, book
     for note in request.notes():
         log.warning("LoRA Loop: %s", note)
+    Trash(folders.trash_root()).age()
     nearest = folder.nearest(request.config, request.cached.needs_horizon)
     with folder.open(request.config), cache_store(request.cached.store_root) as store:
         REGISTRY.release()

@@ -308,3 +308,93 @@ def test_a_name_that_is_too_long_is_told(tmp_path):
     dataset = scan_folder(tmp_path, caption_extension=".caption").with_captions(lambda _: "new")
     with pytest.raises(ValueError, match=r"too long for the name of a caption file.*nothing was"):
         write_captions(dataset, tmp_path / "backup")
+
+
+def test_a_caption_that_is_a_link_stays_one_and_its_target_is_written(folder, tmp_path):
+    target = tmp_path / "elsewhere" / "shared.txt"
+    target.parent.mkdir()
+    target.write_text("old")
+    (folder / "a.txt").unlink()
+    (folder / "a.txt").symlink_to("../elsewhere/shared.txt")
+    asked = []
+    dataset = scan_folder(folder).with_captions(lambda s: f"new {s.path.stem}")
+    (folder / "c.txt").symlink_to(tmp_path / "elsewhere" / "new.txt")  # not there yet
+    report = write_captions(dataset, tmp_path / "backup", asked.append)
+    assert (folder / "a.txt").is_symlink() and (folder / "c.txt").is_symlink()
+    assert (folder / "a.txt").readlink() == Path("../elsewhere/shared.txt")
+    assert target.read_text() == "new a\n" and target.with_name("new.txt").read_text() == "new c\n"
+    assert [list(folders) for folders in asked] == [[target.parent, folder]]
+    assert b"old" in {kept.read_bytes() for kept in report.backups}
+
+
+@pytest.mark.parametrize("name", ["main.py", "settings.json", "run.bat", "x", "a.txt.exe"])
+def test_a_link_to_what_is_no_caption_is_refused(folder, tmp_path, name):
+    (tmp_path / name).write_text("a program")
+    (folder / "c.txt").symlink_to(tmp_path / name)
+    dataset = scan_folder(folder).with_captions(lambda _: "new")
+    with pytest.raises(ValueError, match=rf"{name}: no caption file by its name, so nothing was"):
+        write_captions(dataset, tmp_path / "backup")
+    assert (tmp_path / name).read_text() == "a program" and (folder / "c.txt").is_symlink()
+    assert read_caption(folder / "a.txt") == "old a" and not (tmp_path / "backup").exists()
+
+
+def test_a_link_that_leads_round_in_a_circle_is_refused(folder, tmp_path):
+    dataset = scan_folder(folder).with_captions(lambda _: "new")
+    (folder / "c.txt").symlink_to("c.txt")
+    with pytest.raises(ValueError, match=r"c\.txt: no caption file"):
+        write_captions(dataset, tmp_path / "backup")
+    assert (folder / "c.txt").is_symlink()
+
+
+def test_two_links_to_one_file_must_agree(folder, tmp_path):
+    (folder / "c.txt").symlink_to("a.txt")
+    with pytest.raises(ValueError, match=r"share the caption file .*a\.txt"):
+        write_captions(
+            scan_folder(folder).with_captions(lambda s: s.path.name), tmp_path / "backup"
+        )
+    write_captions(scan_folder(folder).with_captions(lambda s: "one"), tmp_path / "backup")
+    assert read_caption(folder / "a.txt") == "one" and (folder / "c.txt").is_symlink()
+
+
+def test_an_image_and_a_folder_that_are_links_have_their_captions_beside_the_link(folder, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(folder, target_is_directory=True)
+    (tmp_path / "d.png").write_bytes((folder / "a.png").read_bytes())
+    (folder / "d.png").symlink_to(tmp_path / "d.png")
+    asked = []
+    dataset = scan_folder(link).with_captions(lambda _: "new")
+    write_captions(dataset, tmp_path / "backup", asked.append)
+    assert (folder / "d.txt").read_text() == "new\n" and not (tmp_path / "d.txt").exists()
+    assert [list(folders) for folders in asked] == [[link]] and link.is_symlink()
+
+
+def test_another_name_of_the_same_file_keeps_its_text(folder, tmp_path):
+    os.link(folder / "a.txt", tmp_path / "other.txt")
+    write_captions(scan_folder(folder).with_captions(lambda _: "new"), tmp_path / "backup")
+    assert (tmp_path / "other.txt").read_text() == "old a\nsecond line of a\n"
+
+
+@pytest.mark.parametrize("extension", [".py", ".json", ".js", ".bat", ".toml", ".txt.sh", "."])
+def test_only_captions_are_written_whatever_is_read_as_one(folder, tmp_path, extension):
+    (folder / f"a{extension}").write_text("a program")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    told = r"no caption file by its name.*caption_extension|cannot be the ending of caption files"
+    with pytest.raises(ValueError, match=told):
+        dataset = scan_folder(folder, caption_extension=extension)
+        write_captions(dataset.with_captions(lambda _: "new"), tmp_path / "backup")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_who_refuses_is_asked_before_anything_is_written(folder, tmp_path):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+
+    def refuse(folders):
+        assert list(folders) == [folder]
+        raise ValueError("not there")
+
+    dataset = scan_folder(folder)
+    assert write_captions(dataset, tmp_path / "backup", refuse).written == ()  # nothing to write
+    with pytest.raises(ValueError, match="not there"):
+        write_captions(dataset.with_captions(lambda _: "new"), tmp_path / "backup", refuse)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert not (tmp_path / "backup").exists()

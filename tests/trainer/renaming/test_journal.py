@@ -304,3 +304,24 @@ def test_a_journal_whose_names_are_paths_is_passed_over(folder, name, place):
     (content if place == "mark" else content["files"][0])[place] = name
     path.write_text(json.dumps(content))
     assert found(folder) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *((place, value) for place in (1, 2) for value in ("../out.png", "/out.png", "..", "", "a\\b.png", "a\0.png")),
+        *((2, value) for value in ("y.py", "y", "y.txt", "y.png.exe")),
+        ("mark", "../"),
+    ],
+)  # fmt: skip
+def test_a_journal_that_we_would_not_write_is_of_no_use(folder, place, value):
+    """Whoever can put a file into the output folder must not rename by it what he likes."""
+    renaming = begin(folder)
+    content = json.loads(renaming.journal.read_text())
+    if place == "mark":
+        content["mark"] = value
+    else:
+        (row,) = (row for row in content["files"] if row[1] == "x.png")
+        row[place] = value
+    renaming.journal.write_text(json.dumps(content))
+    assert found(folder) is None

@@ -28,19 +28,89 @@ def planned(root, naming=None, dataset=None, **options):
     return names if not kept else (names, kept)
 
 
-def test_all_files_of_a_stem_go_together_in_natural_order(tmp_path):
+def test_images_captions_and_masks_of_a_stem_go_together_in_natural_order(tmp_path):
     make(tmp_path, "img10.PNG", "img2.jpg", "img2.txt", "img2.caption", "img10.npz", "img10.json")
-    make(tmp_path, "masks/img2.png", "masks/img10.npz", "notes.txt", "img.txt")
-    assert planned(tmp_path, Naming("cat ", 9, 2)) == {
+    make(tmp_path, "masks/img2.png", "masks/img10.npz", "notes.txt", "img.txt", "img10.tif")
+    names, kept = planned(tmp_path, Naming("cat ", 9, 2))
+    assert names == {
         "img2.jpg": "cat 09.jpg",
         "img2.txt": "cat 09.txt",
         "img2.caption": "cat 09.caption",
         "masks/img2.png": "cat 09.png",
         "img10.PNG": "cat 10.PNG",
-        "img10.npz": "cat 10.npz",
-        "img10.json": "cat 10.json",
-        "masks/img10.npz": "cat 10.npz",
+        "img10.tif": "cat 10.tif",
     }
+    assert kept == ["3 file(s) of other kinds keep their names: img10.json; img10.npz; img10.npz"]
+
+
+OF_A_PROGRAM = [
+    *("logo.py", "logo.json", "logo.exe", "logo.dll", "logo.js", "logo.sh", "logo.bat", "logo.toml"),
+    *("logo.yaml", "logo.html", "logo.md", "logo.ini", "logo.csv", "logo.c", "logo.safetensors"),
+    *("logo.png.json", "logo.txt.py", "logo.npz", "logo", "readme.txt", "masks/logo.txt", "masks/logo.py"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("other", OF_A_PROGRAM)
+def test_a_program_beside_an_image_keeps_its_names(tmp_path, other):
+    make(tmp_path, "logo.png", "logo.txt", other)
+    names = planned(tmp_path)
+    moved = names[0] if isinstance(names, tuple) else names
+    assert moved == {"logo.png": "0001.png", "logo.txt": "0001.txt"}
+
+
+@pytest.mark.parametrize("extension", [".json", ".tags.json", ".wd14"])
+def test_what_is_read_as_a_caption_but_ends_otherwise_keeps_its_name_and_its_image(
+    tmp_path, extension
+):
+    make(tmp_path, "a.png", "b.png")
+    (tmp_path / f"a{extension}").write_text("a")
+    names, kept = planned(tmp_path, caption_extension=extension)
+    assert names == {"b.png": "0001.png"} and "does not end like a caption file" in kept[0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["0001.npz", "0001.json", "0001.txt", "0001.tags.txt", "masks/0001.png", "masks/0001.npz", "0001"],
+)  # fmt: skip
+def test_what_stays_never_comes_to_stand_beside_another_image(tmp_path, other):
+    """An image of the same name would take it for its caption, its mask or its cached latents."""
+    make(tmp_path, "a.png", other)
+    with pytest.raises(ValueError, match=rf"stand beside another image.*\n.*{other}$"):
+        planned(tmp_path)
+
+
+def test_an_image_that_keeps_its_name_keeps_what_stands_beside_it(tmp_path):
+    make(tmp_path, "0001.png", "0001.npz", "0002.json", "x.png", "0002.png")
+    names, kept = planned(tmp_path)
+    assert names == {"x.png": "0003.png"} and len(kept) == 1
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("a.txt", "b.txt"),
+        ("a.txt", "../set/b.txt"),
+        ("a.txt", "masks/../b.txt"),
+        ("c.png", "b.png"),
+        ("masks/a.png", "x.png"),
+        ("masks/a.png", "../b.png"),
+        ("a.txt", "../away.txt"),
+    ],
+)
+def test_a_link_to_a_file_that_is_renamed_is_named(tmp_path, link, target):
+    root = make(tmp_path / "set", "b.png", "b.txt", "a.png", "x.png", "masks/x.png")
+    (tmp_path / "away.txt").symlink_to(root / "b.txt")
+    (root / link).symlink_to(target)
+    with pytest.raises(ValueError, match=rf"links to files that would get other.*\n.*{link}$"):
+        planned(root)
+
+
+def test_a_link_to_a_file_elsewhere_is_renamed_as_a_link(tmp_path):
+    make(tmp_path, "elsewhere/a.png", "elsewhere/b.txt")
+    root = make(tmp_path / "set", "x.png")
+    (root / "a.png").symlink_to("../elsewhere/a.png")
+    (root / "a.txt").symlink_to(tmp_path / "elsewhere" / "b.txt")
+    assert planned(root) == {"a.png": "0001.png", "a.txt": "0001.txt", "x.png": "0002.png"}
 
 
 def test_every_folder_counts_for_itself_and_repeats_stay(tmp_path):
@@ -64,13 +134,13 @@ def test_pictures_of_one_stem_keep_sharing_it(tmp_path):
 
 
 def test_the_longest_stem_owns_a_file(tmp_path):
-    make(tmp_path, "a.png", "a.b.png", "a.b.txt", "a.tags.json", "a.png.txt", "a.c.txt", "a.b.c.d")
-    assert planned(tmp_path, caption_extension=".tags.json") == {
+    make(tmp_path, "a.png", "a.b.png", "a.b.txt", "a.tags.cap", "a.png.txt", "a.c.txt", "a.b.c.tag")
+    assert planned(tmp_path, caption_extension=".tags.cap") == {
         "a.b.png": "0001.png",
         "a.b.txt": "0001.txt",
-        "a.b.c.d": "0001.c.d",
+        "a.b.c.tag": "0001.c.tag",
         "a.png": "0002.png",
-        "a.tags.json": "0002.tags.json",
+        "a.tags.cap": "0002.tags.cap",
         "a.png.txt": "0002.png.txt",
         "a.c.txt": "0002.c.txt",
     }
