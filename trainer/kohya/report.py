@@ -20,7 +20,7 @@ from .network import ignored_arguments
 from .previews import CADENCE, are_wanted
 from .toml import KNOWN, without_effect
 from .unheard import NEEDS, why_unheard
-from .unused import IGNORED, REPLACED
+from .unused import IGNORED, REFUSED, REPLACED
 
 _OURS = {
     "lora": LoraConfig, "optimiser": OptimiserConfig, "loss": LossConfig, "train": TrainConfig, "validation": ValidationConfig,
@@ -81,6 +81,8 @@ def _ignored(
             yield name, why_unheard(name)
         elif value and without_effect(name, arguments):
             yield name, f"kohya takes no notice of it while {NEEDS[name]} is empty or off"
+        elif name in REFUSED:
+            yield name, f"{_shown(value)} changes nothing"
     yield from ignored_arguments(values)
 
 

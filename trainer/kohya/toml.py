@@ -13,7 +13,7 @@ from ...base.config import Problems
 from ..dataset.caption_files import decode_text
 from .arguments import HONOURED, Key
 from .formats import other_tables, other_text
-from .unheard import NEEDS, UNHEARD, meant
+from .unheard import NEEDS, NEWER, UNHEARD, meant
 from .unused import IGNORED, REFUSED
 
 KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED})
@@ -110,6 +110,8 @@ def checked(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
         elif refusal := REFUSED.get(argument):
             changes = value and value != refusal.default and not without_effect(argument, arguments)
             problems.need(not changes, f"{argument} = {value!r}: {refusal.advice}")
+        elif argument in NEWER:
+            problems.need(not value, f"{argument} = {value!r}: {NEWER[argument]}")
         elif argument not in KNOWN and argument not in UNHEARD and meant(argument, KNOWN):
             problems.append(unknown(argument, KNOWN))
     problems.finish(name)

@@ -87,12 +87,17 @@ NEEDS: dict[str, str] = {
 }
 """Arguments without effect in kohya while another one is empty or off."""
 
+NEWER: dict[str, str] = {
+    "train_inpainting": "inpainting models cannot be trained here; train their base model instead",
+}
+"""Arguments of newer versions of kohya's trainer that are refused when they are on, and why."""
+
 _ALIKE = 0.75
 
 
 def why_unheard(name: str) -> str:
     """Why a name that is no argument of kohya's has no effect, for the report."""
-    return UNHEARD.get(name, NO_ARGUMENT)
+    return "it is off" if name in NEWER else UNHEARD.get(name, NO_ARGUMENT)
 
 
 def meant(name: str, known: Collection[str]) -> list[str]:

@@ -8,12 +8,14 @@ import math
 from torch import nn
 
 from ....trainer.cache.latents import CachedDataset
+from ....trainer.config.lora import LARGEST_RANK
 from ....trainer.config.train import TrainConfig
 from ....trainer.layers.recompute import find_blocks
 from ....trainer.memory.advice import advice
 from ....trainer.memory.optimiser_bytes import learned_bytes
 from ....trainer.memory.plan import MemoryPlan, Need, plan_memory
 from ....trainer.network.network import Network
+from ....trainer.network.unet_targets import Target
 from ..model import clip_training, frozen_weights, memory
 from ..model.trained_model import TrainedModel
 
@@ -45,8 +47,8 @@ def _need(
     model: TrainedModel, cached: CachedDataset, config: TrainConfig, network: Network
 ) -> Need:
     """What the training asks for, whatever the plan."""
-    convolutions = [t.rank for t in network.targets if isinstance(t.module, nn.Conv2d)]
-    others = [t.rank for t in network.targets if not isinstance(t.module, nn.Conv2d)]
+    convolutions = [inner_rank(t) for t in network.targets if isinstance(t.module, nn.Conv2d)]
+    others = [inner_rank(t) for t in network.targets if not isinstance(t.module, nn.Conv2d)]
     chunks = 0
     if model.trains_text:
         chunks = clip_training.chunks_of_longest(model.trained_clip, cached)
@@ -59,3 +61,8 @@ def _need(
         conv_rank=max(convolutions, default=0),
         chunks=chunks,
     )
+
+
+def inner_rank(target: Target) -> int:
+    """The rank of what lies between an adapter's factors: none where LoKr's second matrix is whole."""
+    return 0 if target.whole or target.rank > LARGEST_RANK else target.rank

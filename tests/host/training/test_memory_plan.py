@@ -8,6 +8,7 @@ from pack.nodes.host.model import memory
 from pack.nodes.host.model.trained_model import TrainedModel
 from pack.nodes.host.training import memory_plan
 from pack.tests.host import scene
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.layers.recompute import Again
 from pack.trainer.memory.plan import GIB
 from pack.trainer.network.network import Network
@@ -42,3 +43,14 @@ def test_what_does_not_fit_is_said_with_what_would(tiny, cached, monkeypatch, ca
     assert all(level is Again.ALL for level in found.levels.values())
     assert "needs 0." in caplog.text and "0.0 GiB free" in caplog.text
     assert "stream_weights" in caplog.text
+
+
+def test_a_whole_second_matrix_counts_no_rank(tiny):
+    def ranks(**settings):
+        targets = find_targets(
+            TrainedModel(tiny.model).unet, LoraConfig(algorithm="lokr", **settings)
+        )
+        return {memory_plan.inner_rank(target) for target in targets}
+
+    assert ranks(rank=8) == {8}
+    assert ranks(rank=10000, conv_rank=10000) == ranks(rank=512, full_matrix=True) == {0}

@@ -7,7 +7,7 @@ import pytest
 from pack.tests.trainer.kohya.kohya_arguments import NAMES
 from pack.tests.trainer.kohya.kohya_import import imported
 from pack.trainer.kohya.toml import KNOWN
-from pack.trainer.kohya.unheard import NEEDS, NO_ARGUMENT, UNHEARD
+from pack.trainer.kohya.unheard import NEEDS, NEWER, NO_ARGUMENT, UNHEARD
 from pack.trainer.kohya.unused import REFUSED
 
 LYCORIS = 'network_module = "lycoris.kohya"\n'
@@ -159,3 +159,18 @@ def test_decompose_both_is_told_where_lycoris_takes_its_false_for_yes():
     assert "decompose_both" in imported(lines).report.split("Unlike kohya")[1]
     whole = lines.replace("= 8", "= 10000")
     assert "decompose_both" not in imported(whole).report.split("Unlike kohya")[1]
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_arguments_of_newer_versions_are_refused_when_they_are_on(name):
+    assert ignored(imported(f"{name} = false").report)[name] == "it is off"
+    with pytest.raises(ValueError, match=f"{name} = True: {NEWER[name]}"):
+        imported(f"{name} = true")
+
+
+@pytest.mark.parametrize(
+    "line", ["v2 = false", 'log_with = "tensorboard"', 'huggingface_repo_id = ""']
+)
+def test_what_is_as_it_is_here_anyway_is_told(line):
+    name, value = line.split(" = ")
+    assert ignored(imported(line).report)[name] == f"{value} changes nothing"

@@ -119,6 +119,11 @@ def test_names_and_shapes_are_lycoris(kind, layer):
     assert adapter.alpha == (rank if "lokr_w2" in shapes else 1.5)
 
 
+def test_the_alpha_of_a_whole_matrix_fits_fp16():
+    adapter, _, _ = make("lokr", rank=100_000)
+    assert adapter.scale == 1.0 and 0 < torch.tensor(adapter.alpha).half() < math.inf
+
+
 def test_the_settings_reach_the_layers():
     config = LoraConfig(2, 1.0, 3, 1.5, algorithm="lokr", lokr_factor=2)
     state = Network(find_targets(make_unet(), config)).state_dict()

@@ -11,6 +11,9 @@ from ..unet_targets import Target
 from .base import draw_uniform, parameter
 from .rebuilt import Rebuilt, lycoris
 
+_LARGEST_ALPHA = 2.0**15
+"""No reader looks at the alpha of whole matrices, and fp16 holds this one."""
+
 
 class Lokr(Rebuilt):
     """lokr_w1 [a, c]; lokr_w2_a [b, r] and lokr_w2_b [r, d * k * k], or lokr_w2 [b, d(, k, k)] itself.
@@ -29,7 +32,7 @@ class Lokr(Rebuilt):
         self.register_parameter("lokr_w1", parameter((a, c), device))
         if target.whole or target.rank >= max(b, d) / 2:
             self.register_parameter("lokr_w2", parameter((b, d, *self._kernel), device))
-            self.alpha, self.scale = float(target.rank), 1.0
+            self.alpha, self.scale = min(float(target.rank), _LARGEST_ALPHA), 1.0
         else:
             inner = d * torch.Size(self._kernel).numel()
             self.register_parameter("lokr_w2_a", parameter((b, target.rank), device))
