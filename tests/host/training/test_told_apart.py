@@ -45,7 +45,9 @@ def test_two_models_of_one_file_are_two_runs(tiny, cached, change, tiny_checkpoi
     assert [result.losses for result in again] == [plain.losses, other.losses]
 
 
-def test_an_interrupted_run_on_a_changed_model_goes_on(tiny, cached, caplog, elsewhere):
+@pytest.mark.parametrize("between", [False, True])
+def test_an_interrupted_run_on_a_changed_model_goes_on(tiny, cached, caplog, elsewhere, between):
+    """``between``: the plain MODEL is trained in between, else the changed one is still loaded."""
     caplog.set_level("INFO")
     recipe = scene.config(steps=4)
 
@@ -55,7 +57,8 @@ def test_an_interrupted_run_on_a_changed_model_goes_on(tiny, cached, caplog, els
 
     with pytest.raises(mm.InterruptProcessingException):
         train(tiny, cached, v_prediction(tiny.model), recipe, scene.told(cancel))
-    train(tiny, cached)  # the plain one is loaded meanwhile
+    if between:
+        train(tiny, cached)
     result = train(tiny, cached, v_prediction(tiny.model), recipe)
     assert "goes on after step 2" in caplog.text
     elsewhere()
