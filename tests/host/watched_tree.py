@@ -1,7 +1,6 @@
 """A ComfyUI's folders in a tree of their own, looked at before and after: what was written where."""
 
 import os
-import shutil
 from pathlib import Path
 from stat import S_ISREG
 from types import SimpleNamespace
@@ -104,20 +103,6 @@ class Tree:
             and path.suffix.lower() not in NO_TEXT
             and not why_not_plain(path.name)
         )
-
-    def restore(self, before: dict[str, tuple[int, ...]]) -> None:
-        """Take away what was made, and give captions their text again."""
-        for path in (self.root / "output/lora_loop").iterdir():
-            if path.name != "cache":  # what is measured is measured once
-                shutil.rmtree(path)
-        lost = self.root / "models", self.root / "input"
-        for path in [path for home in lost for path in home.rglob("*")]:
-            if path.relative_to(self.root).as_posix() in before:
-                continue
-            if path.is_file():
-                path.unlink()
-        for number in range(2):
-            (self.pictures / f"{number}.txt").write_text("old")
 
 
 def run(node, inputs):
