@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from pack.base.plain_names import why_not_plain
 from pack.nodes import cache_latents
 from pack.nodes.dataset_from_images import DatasetFromImages
 from pack.nodes.export_dataset import ExportDataset
@@ -19,8 +20,10 @@ from pack.nodes.extension import NODES
 from pack.nodes.host import folders
 from pack.nodes.host.dataset.tagger_session import REGISTRY
 from pack.nodes.import_kohya_config import ImportKohyaConfig
+from pack.nodes.load_dataset import LoadDataset
 from pack.nodes.save_captions import SaveCaptions
 from pack.nodes.save_lora import SaveLora
+from pack.nodes.tidy_dataset import TidyDataset
 from pack.nodes.train import Train
 from pack.tests.host import watched_tree
 from pack.trainer.config.checkpoints import CheckpointConfig
@@ -84,6 +87,8 @@ def _given(node, tree):
         if default is None and isinstance(choices, list):
             default = choices[0]
         given[name] = things[kind] if isinstance(kind, str) and kind in things else default
+    if node is LoadDataset:
+        given["folder"] = "set"
     if node in LISTS:
         given = {
             name: value if isinstance(value, list) else [value] for name, value in given.items()
@@ -117,7 +122,8 @@ def _write_all(found, tree, seen):
         if isinstance(thing, Dataset):
             changed = thing.with_captions(lambda sample: f"newer {sample.caption}")
             watched_tree.run(SaveCaptions, {"dataset": changed})
-            watched_tree.run(ExportDataset, {"dataset": thing, "name": "out"})
+            name = f"out {len(seen)}"  # what was exported before is not written again
+            watched_tree.run(ExportDataset, {"dataset": thing, "name": name})
         elif isinstance(thing, CheckpointConfig):
             run = tree.root / "output" / "lora_loop" / "runs" / "0" / "checkpoints"
             loop = SimpleNamespace(tensors=lambda: LORA)
@@ -126,6 +132,14 @@ def _write_all(found, tree, seen):
                 watched_tree.run(
                     SaveLora, {**_given(SaveLora, tree), "lora": LORA, "name": thing.name}
                 )
+
+
+def _renamed_and_back(inputs, tree):
+    dataset, *_ = watched_tree.run(TidyDataset, {**inputs, "mode": "rename"})
+    names = [path.name for path in tree.pictures.iterdir()]
+    watched_tree.run(TidyDataset, {**inputs, "dataset": dataset, "mode": "undo"})
+    assert not any(map(why_not_plain, names))
+    return []
 
 
 def _try(tree, attempt):
@@ -170,7 +184,10 @@ def test_a_text_of_a_node(tree, monkeypatch, node, name):
     def attempt(probe):
         if node is SaveLora:  # a name of its own each time: looking for a free one takes long
             given.update(name=f"lora {next(free)}")
-        return watched_tree.run(node, {**given, name: [probe] if node in LISTS else probe})
+        inputs = {**given, name: [probe] if node in LISTS else probe}
+        if node is TidyDataset:
+            return _renamed_and_back(inputs, tree)
+        return watched_tree.run(node, inputs)
 
     _try(tree, attempt)
 

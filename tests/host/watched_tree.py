@@ -23,12 +23,13 @@ def probes(root):
     """Texts that no path may be made of, none of them harmful: they lead around in ``root`` at most."""
     return [
         "", " ", ".", "..", "../out", "../../out", "../../../custom_nodes/out.py", "..\\..\\out", "a/../../../out",
+        *("../" * depth + "out" for depth in range(4, 10)), "a/" + "../" * 9 + "custom_nodes/out.py",
         "a/b", "a\\b", "/", "\\", "./out", "~/out", f"{root}/elsewhere/out", f"{root}/custom_nodes/out.py", "C:\\out",
         "C:out", "\\\\server\\share\\out", "//server/share/out", "\\\\?\\C:\\out", "CON", "nul", "nul.txt", "com1",
         "Com¹.x", "LPT9 .x", "CONIN$", "out.", "out ", " out", "...", ".hidden", "out:stream", "out.txt:stream", "a\nb",
         "a\r", "a\tb", "a\0b", "a\x1b[2J", "a\x7f", "a\u202eb", "\u2028", "\ud800", "x" * 250, "é" * 130, "x/" * 3000,
         "*", "a?b", "<b>", 'a"b', "a|b", "$HOME", "%TEMP%", "$(out)", "{out}", ".py", "py", ".PY", "x.pth", ".bat",
-        ".txt/../../../custom_nodes/out.py", "/../../../custom_nodes/out.py", "\\..\\..\\out.py", ".txt.", ".txt ",
+        ".txt/../../../custom_nodes/out.py", "/../../../custom_nodes/out.py", "/../../../../custom_nodes/out.py", "\\..\\..\\out.py", ".txt.", ".txt ",
         ".txt\n", ".png", ".safetensors", ".toml", ".t*t", "out", ".txt", ".tags.json", "猫 😀 é",
     ]  # fmt: skip
 
