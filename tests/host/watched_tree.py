@@ -1,7 +1,6 @@
 """A ComfyUI's folders in a tree of their own, looked at before and after: what was written where."""
 
 import os
-import shutil
 from pathlib import Path
 from stat import S_ISREG
 from types import SimpleNamespace
@@ -24,12 +23,13 @@ def probes(root):
     """Texts that no path may be made of, none of them harmful: they lead around in ``root`` at most."""
     return [
         "", " ", ".", "..", "../out", "../../out", "../../../custom_nodes/out.py", "..\\..\\out", "a/../../../out",
+        *("../" * depth + "out" for depth in range(4, 10)), "a/" + "../" * 9 + "custom_nodes/out.py",
         "a/b", "a\\b", "/", "\\", "./out", "~/out", f"{root}/elsewhere/out", f"{root}/custom_nodes/out.py", "C:\\out",
         "C:out", "\\\\server\\share\\out", "//server/share/out", "\\\\?\\C:\\out", "CON", "nul", "nul.txt", "com1",
         "Com¹.x", "LPT9 .x", "CONIN$", "out.", "out ", " out", "...", ".hidden", "out:stream", "out.txt:stream", "a\nb",
         "a\r", "a\tb", "a\0b", "a\x1b[2J", "a\x7f", "a\u202eb", "\u2028", "\ud800", "x" * 250, "é" * 130, "x/" * 3000,
         "*", "a?b", "<b>", 'a"b', "a|b", "$HOME", "%TEMP%", "$(out)", "{out}", ".py", "py", ".PY", "x.pth", ".bat",
-        ".txt/../../../custom_nodes/out.py", "/../../../custom_nodes/out.py", "\\..\\..\\out.py", ".txt.", ".txt ",
+        ".txt/../../../custom_nodes/out.py", "/../../../custom_nodes/out.py", "/../../../../custom_nodes/out.py", "\\..\\..\\out.py", ".txt.", ".txt ",
         ".txt\n", ".png", ".safetensors", ".toml", ".t*t", "out", ".txt", ".tags.json", "猫 😀 é",
     ]  # fmt: skip
 
@@ -104,20 +104,6 @@ class Tree:
             and path.suffix.lower() not in NO_TEXT
             and not why_not_plain(path.name)
         )
-
-    def restore(self, before: dict[str, tuple[int, ...]]) -> None:
-        """Take away what was made, and give captions their text again."""
-        for path in (self.root / "output/lora_loop").iterdir():
-            if path.name != "cache":  # what is measured is measured once
-                shutil.rmtree(path)
-        lost = self.root / "models", self.root / "input"
-        for path in [path for home in lost for path in home.rglob("*")]:
-            if path.relative_to(self.root).as_posix() in before:
-                continue
-            if path.is_file():
-                path.unlink()
-        for number in range(2):
-            (self.pictures / f"{number}.txt").write_text("old")
 
 
 def run(node, inputs):
