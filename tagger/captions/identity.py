@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 from ...base.config import Config, Problems
 from .identity_words import IDENTITY, NOT_IDENTITY, IdentityKind
 from .prose import is_prose
-from .tag_text import TagMatch, each_line, join_tags, split_tags, tag_key, tag_match
+from .tag_text import TagMatch, each_line, join_tags, list_problems, split_tags, tag_key, tag_match
 
 IdentityPolicy = Literal["keep", "prune", "hybrid"]
 IDENTITY_POLICIES: tuple[IdentityPolicy, ...] = get_args(IdentityPolicy)
@@ -48,6 +48,8 @@ class IdentityConfig(Config):
     """These tags are proposed as well, whatever they tell of."""
 
     def check(self, problems: Problems) -> None:
+        for name in ("exclude", "extra"):
+            problems += list_problems(name, getattr(self, name))
         problems.need(1 <= self.percent <= 100, f"percent is {self.percent}, allowed: 1 to 100")
         unknown = set(self.kinds) - set(IDENTITY_KINDS)
         problems.need(
@@ -104,10 +106,18 @@ def find_identity(
         for key, tag in {tag_key(tag): tag for tag in split_tags(caption)}.items():
             if key not in aside and kinds.get(key, "general") == "general":
                 spellings.setdefault(key, Counter())[tag] += 1
+    is_excluded, is_extra = tag_match(*config.exclude), tag_match(*config.extra)
+
+    def proposed(key: str) -> str | None:
+        if is_excluded(key):
+            return None
+        kind = "extra" if is_extra(key) else identity_kind(key)
+        return kind if kind in (*config.kinds, "extra") else None
+
     found = [
         IdentityTag(spelled.most_common(1)[0][0], kind, spelled.total())
         for key, spelled in sorted(spellings.items(), key=lambda item: -item[1].total())
-        if (kind := _proposed_kind(key, config))
+        if (kind := proposed(key))
     ]
     total = len(captions) - prose
     enough = [tag for tag in found if tag.captions * 100 >= config.percent * total]
@@ -121,12 +131,3 @@ def prune(caption: str, keys: Collection[str]) -> str:
     tags = split_tags(caption)
     kept = [tag for tag in tags if tag_key(tag) not in keys]
     return caption if len(kept) == len(tags) or is_prose(caption) else join_tags(kept)
-
-
-def _proposed_kind(key: str, config: IdentityConfig) -> str | None:
-    if tag_match(*config.exclude)(key):
-        return None
-    if tag_match(*config.extra)(key):
-        return "extra"
-    kind = identity_kind(key)
-    return kind if kind in config.kinds else None

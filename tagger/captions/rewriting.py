@@ -9,9 +9,10 @@ from typing import NamedTuple
 from .filter_config import FilterConfig
 from .patterns import Patterns, endless
 from .prose import is_prose
-from .tag_text import join_tags, split_tags, tag_key, tag_match
+from .tag_text import TagTable, join_tags, split_tags, tag_key, tag_match
 
 _MOST_ROUNDS = 10  # of rules on the result of rules, until nothing changes any more
+_MOST_TAGS = 1000  # that may come of one, those in between included
 
 
 class Kept(NamedTuple):
@@ -29,8 +30,9 @@ class Rewriter:
         self.places = _places(config.keep_first)
         self._config = config
         self._trigger_keys = [tag_key(tag) for tag in self.trigger]
-        self._replaced = [(tag_match(old), new.strip()) for old, new in config.replace]
+        self._replaced = TagTable((old, new.strip()) for old, new in config.replace)
         self._patterns = Patterns(config.patterns)
+        self.start_caption = self._patterns.start_caption
         self._is_removed = tag_match(*config.remove)
         self._known: dict[str, tuple[str, ...]] = {}
 
@@ -39,7 +41,6 @@ class Rewriter:
 
         `categories` of tags by `tag_key`; a replaced tag has that of its source unless it has one.
         """
-        self._patterns.start_caption()
         kept = [
             Kept(new, tag)
             for tag in split_tags(caption, self._config.separator)
@@ -68,25 +69,33 @@ class Rewriter:
         if tag not in self._known:
             self._known[tag] = tuple(
                 new
-                for new in self._settled(tag, _MOST_ROUNDS)
+                for new in self._settled(tag)
                 if tag_key(new) not in self._trigger_keys and not self._is_removed(new)
             )
         return self._known[tag]
 
-    def _settled(self, tag: str, rounds: int) -> list[str]:
+    def _settled(self, tag: str) -> list[str]:
         """What replacements and patterns make of a tag, applied until they change nothing."""
-        result = self._once(tag)
-        if result == tag:
-            return [tag]
-        if not rounds:
-            raise endless(tag)
-        parts = split_tags(result or "", self._config.separator)
-        return [new for part in parts for new in self._settled(part, rounds - 1)]
+        settled: list[str] = []
+        waiting = [(tag, 0)]  # the next one last
+        made = 0
+        while waiting:
+            tag, rounds = waiting.pop()
+            result = self._once(tag)
+            if result == tag:
+                settled.append(tag)
+                continue
+            parts = split_tags(result or "", self._config.separator)
+            made += len(parts)
+            if rounds == _MOST_ROUNDS or made > _MOST_TAGS:
+                raise endless(tag)
+            waiting += [(part, rounds + 1) for part in reversed(parts)]
+        return settled
 
     def _once(self, tag: str) -> str | None:
         if tag_key(tag) in self._trigger_keys:
             return tag
-        target = next((new for matches, new in self._replaced if matches(tag)), tag)
+        target = self._replaced.find(tag, tag)
         return self._patterns.apply(tag) if target == tag else target
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...base.small_file import read_json
 from ..files.atomic import write_atomically
 from .dataset import Dataset, Sample, Subset
 from .folders import MASK_FOLDER
@@ -65,7 +66,7 @@ def _place(root: Path, name: str, fingerprint: str) -> tuple[Path, bool]:
     number, target = 1, root / name
     while target.exists():
         try:
-            known = json.loads((target / MANIFEST).read_bytes())
+            known = read_json(target / MANIFEST)
         except (OSError, ValueError):
             known = {}
         if known == {"fingerprint": fingerprint}:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...base.config import Problems
+from ...base.small_file import TooLargeError, read_small
 from ..dataset.caption_files import decode_text
 from .arguments import HONOURED, Key
 from .unused import IGNORED, REFUSED
@@ -21,7 +22,6 @@ KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED})
 DATASET_TABLES = ("general", "datasets")
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)%")
-_LARGEST = 1 << 20
 
 
 class KohyaFile(NamedTuple):
@@ -36,9 +36,9 @@ def read_text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():  # reading a device might never end
             raise ValueError(f"{path} is no file.")
-        if path.stat().st_size > _LARGEST:
-            raise ValueError(f"{path} is too large for a config file.")
-        return decode_text(path.read_bytes(), path)
+        return decode_text(read_small(path), path)
+    except TooLargeError as error:
+        raise ValueError(f"{path} is too large for a config file.") from error
     except OSError as error:
         raise ValueError(
             f"The config file {path} cannot be read: {error.strerror or error}."

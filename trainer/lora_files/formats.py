@@ -8,7 +8,6 @@ by its adapter config, or not at all.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ...base.small_file import parse_json
 from ..sdxl.unet_names import from_diffusers, is_checkpoint_name, to_diffusers
 
 LoraFormat = Literal["kohya", "diffusers"]
@@ -172,7 +172,7 @@ def _diffusers_path(stem: str) -> str:
 def _configs(metadata: Mapping[str, str], config: AdapterConfig | None) -> dict[str, AdapterConfig]:
     """Adapter configs by component; under "" what holds for all. Raises ValueError for broken JSON."""
     found: dict[str, dict[str, Any]] = {"": dict(config or {})}
-    values = json.loads(metadata.get(DIFFUSERS_METADATA, "{}"))
+    values = parse_json(metadata.get(DIFFUSERS_METADATA, "{}"))
     if isinstance(values, dict):
         for name, value in values.items():
             component, _, key = name.partition(".")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from ...base.small_file import read_json
 from ..files.lock import folder_lock, owner
 from .similar_run import DESCRIPTION, read_description
 from .state_files import NAME as STATE
@@ -160,7 +160,7 @@ def _matching(folder: Path, pattern: re.Pattern[str]) -> tuple[Path, ...]:
 def _asked(result: Path) -> int | None:
     """How many steps a run was asked for that came to this result."""
     try:
-        return json.loads(result.with_suffix(".json").read_text("utf-8")).get("asked")
+        return read_json(result.with_suffix(".json")).get("asked")
     except (OSError, ValueError, AttributeError):
         return None
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import folder_paths
 
+from ....base.small_file import read_json
 from ....trainer.lora_files.file import LoraModel, read_lora
 from ....trainer.lora_files.formats import to_kohya
 
@@ -31,7 +31,7 @@ def read_kohya(path: Path) -> LoraModel:
     """`load_lora` for a path."""
     found = read_lora(path)
     beside = path.with_name(_CONFIG)
-    config = json.loads(beside.read_text("utf-8")) if beside.is_file() else None
+    config = read_json(beside) if beside.is_file() else None
     return LoraModel(to_kohya(found, found.metadata, config), found.metadata)
 
 

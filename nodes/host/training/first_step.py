@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ....base.small_file import TABLE_BYTES, read_small
 from ....trainer.batches.plan import BatchItem
 from ....trainer.batches.training_data import TrainingData
 from ....trainer.cache.latents import CachedDataset
@@ -56,7 +57,7 @@ def record_seen(
 def read_seen(run: Path) -> Seen:
     """What was recorded in a run's folder."""
     captions = run / FOLDER / CAPTIONS
-    text = captions.read_text("utf-8") if captions.exists() else ""
+    text = read_small(captions, TABLE_BYTES).decode() if captions.exists() else ""
     pictures = [_open(path) for path in sorted((run / FOLDER).glob("[0-9][0-9].png"))]
     if not pictures:
         return Seen(empty_image(), text)
