@@ -56,7 +56,7 @@ from pack.trainer.kohya.prompt_lines import parse_prompts
 from pack.trainer.kohya.toml import checked, parse, toml_tables, unknown
 from pack.trainer.lora_files.formats import to_kohya
 from pack.trainer.renaming.plan import Naming
-from pack.trainer.runs.report import without_names
+from pack.trainer.runs.anonymous import without_names
 from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_weights
 from pack.trainer.sdxl.buckets import parse_resolutions
 from pack.trainer.sdxl.token_chunks import parse_weights, weighted_ids

@@ -67,13 +67,18 @@ class Run:
         return "unfinished" if self.states else "without a result"
 
     @property
-    def trigger(self) -> str:
-        """The trigger word of its latest LoRA, or ""."""
+    def metadata(self) -> dict[str, str]:
+        """What its latest LoRA says of itself."""
         try:
             with safe_open(self.results[-1], framework="pt") as file:
-                return (file.metadata() or {}).get(_TRIGGER, "")
+                return file.metadata() or {}
         except (IndexError, OSError, SafetensorError):
-            return ""
+            return {}
+
+    @property
+    def trigger(self) -> str:
+        """The trigger word of its latest LoRA, or ""."""
+        return self.metadata.get(_TRIGGER, "")
 
 
 def list_runs(root: Path) -> list[Run]:
