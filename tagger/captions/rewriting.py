@@ -32,9 +32,12 @@ class Rewriter:
         self._trigger_keys = [tag_key(tag) for tag in self.trigger]
         self._replaced = TagTable((old, new.strip()) for old, new in config.replace)
         self._patterns = Patterns(config.patterns)
-        self.start_caption = self._patterns.start_caption
         self._is_removed = tag_match(*config.remove)
         self._known: dict[str, tuple[str, ...]] = {}
+
+    def start_caption(self) -> None:
+        """Wind up the clock of the patterns."""
+        self._patterns.start_caption()
 
     def body(self, caption: str, categories: Mapping[str, str]) -> list[Kept]:
         """The tags of a caption by the rules, without the trigger.

@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 from ...base.config import Config, Problems
 
+_LONGEST = {
+    "separator": 100, "secondary_separator": 100, "keep_tokens_separator": 100, "prefix": 2000,
+    "suffix": 2000,
+}  # fmt: skip
+"""Characters that a text may have; each may come many times in a caption, or with every one."""
+
 
 @dataclass(frozen=True)
 class CaptionConfig(Config):
@@ -58,6 +64,9 @@ class CaptionConfig(Config):
             value = getattr(self, name)
             problems.need(value >= 0, f"{name} is {value}; it must be 0 or more")
         problems.need(bool(self.separator), 'separator is empty; a comma "," is usual')
+        for name, most in _LONGEST.items():
+            length = len(getattr(self, name))
+            problems.need(length <= most, f"{name} has {length} characters, allowed: {most}")
 
     @property
     def is_plain(self) -> bool:

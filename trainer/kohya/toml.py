@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...base.config import Problems
-from ...base.small_file import TooLargeError, read_small
+from ...base.shortened import remainder
+from ...base.small_file import TEXT_BYTES, TooLargeError, read_small
 from ..dataset.caption_files import decode_text
 from .arguments import HONOURED, Key
 from .unused import IGNORED, REFUSED
@@ -21,6 +22,8 @@ KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED})
 
 DATASET_TABLES = ("general", "datasets")
 
+_DEEPEST, _LONGEST_NAME = 20, 80
+_MOST_UNKNOWN = 20  # arguments that are named with what they might have been
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
@@ -71,11 +74,29 @@ def toml_tables(text: str, name: str) -> dict[str, Any]:
         raise ValueError(
             "Reading a config.toml under Python 3.10 needs the package tomli: pip install tomli."
         ) from error
+    if len(text) > TEXT_BYTES:
+        raise ValueError(f"{name} has {len(text)} characters, which is too many for a config.")
     try:
-        return toml.loads(text)
+        tables = toml.loads(text)
+        if _depth(tables) > _DEEPEST:
+            raise RecursionError
+        return tables
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deep for a config.") from error
     except toml.TOMLDecodeError as error:
         hint = " In paths write / or \\\\ instead of \\." if "\\" in text else ""
         raise ValueError(f"{name} is not valid toml: {error}.{hint}") from error
+
+
+def _depth(tables: dict[str, Any]) -> int:
+    """How deep tables and lists lie in each other; no further than one level too deep."""
+    level: list[Any] = [tables]
+    depth = 0
+    while level and depth <= _DEEPEST:
+        depth += 1
+        lists = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [inner for one in lists for inner in one if isinstance(inner, dict | list)]
+    return depth
 
 
 def checked(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -86,14 +107,16 @@ def checked(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     problems = Problems()
     values = {argument: key.default for argument, key in HONOURED.items()}
+    strange = [argument for argument in arguments if argument not in KNOWN]
+    problems += [unknown(argument, KNOWN) for argument in strange[:_MOST_UNKNOWN]]
+    if rest := remainder(len(strange), _MOST_UNKNOWN, "more that are unknown"):
+        problems.append(rest)
     for argument, value in arguments.items():
         if argument in HONOURED:
             try:
                 values[argument] = typed(HONOURED[argument], value)
             except ValueError as error:
                 problems.append(f"{argument} is {value!r}; {error}")
-        elif argument not in KNOWN:
-            problems.append(unknown(argument, KNOWN))
         elif refusal := REFUSED.get(argument):
             changes = value and value != refusal.default
             problems.need(not changes, f"{argument} = {value!r}: {refusal.advice}")
@@ -103,6 +126,7 @@ def checked(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def unknown(argument: str, known: frozenset[str]) -> str:
     """The complaint about an argument that nobody knows, with those that look like it."""
+    argument = argument if len(argument) <= _LONGEST_NAME else f"{argument[:_LONGEST_NAME]}…"
     near = get_close_matches(argument, known, 3, 0.6)
     advice = f"did you mean {' or '.join(near)}?" if near else "remove it"
     return f"{argument} is no argument of kohya's trainer for SDXL LoRAs; {advice}"
