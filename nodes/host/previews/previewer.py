@@ -25,6 +25,7 @@ from ....trainer.kohya.prompt_lines import (
 from ....trainer.sdxl.constants import LATENT_CHANNELS, LATENT_PIXELS
 from ..model.clip import conditioning
 from ..model.host_types import Clip, Conditioning, ModelPatcher, Vae
+from ..progress import check_interrupt
 
 MAX_IMAGES, MAX_PIXELS = 500, 1 << 27
 """Of all previews of one step, which are in memory together."""
@@ -209,7 +210,10 @@ class Previewer:
     def sample(
         self, at_strength: Callable[[float], AbstractContextManager[None]] = nullcontext
     ) -> list[Tensor]:
-        """IMAGEs [1, H, W, 3]: of each prompt one per strength. ``at_strength`` sets the live adapters'."""
+        """IMAGEs [1, H, W, 3]: of each prompt one per strength. ``at_strength`` sets the live adapters'.
+
+        An interrupt is raised within a step of the sampler or a decoding.
+        """
         wanted = [(number, s) for number in range(len(self._shots)) for s in self.strengths]
         latents = {}
         for strength in self.strengths:
@@ -219,16 +223,24 @@ class Previewer:
                     self._encoded = self._encode()
                 for number, _ in missing:
                     latents[number, strength] = self._latents(self._shots[number])
-        pictures = {key: self._vae.decode(value).float().cpu() for key, value in latents.items()}
+        pictures = {}
+        for key, value in latents.items():
+            check_interrupt()
+            pictures[key] = self._vae.decode(value).float().cpu()
         self._without |= {key: value for key, value in pictures.items() if key[1] == 0}
         return [(self._without | pictures)[key] for key in wanted]
 
     def _encode(self) -> dict[str, Conditioning]:
         """The conditioning of all prompts, by text."""
         texts = {text for shot in self._shots for text in (shot.text, shot.negative)}
-        return {text: conditioning(self._clip, text) for text in sorted(texts)}
+        encoded = {}
+        for text in sorted(texts):
+            check_interrupt()
+            encoded[text] = conditioning(self._clip, text)
+        return encoded
 
     def _latents(self, shot: Shot) -> Tensor:
+        check_interrupt()
         height, width = shot.height // LATENT_PIXELS, shot.width // LATENT_PIXELS
         empty = torch.zeros((1, LATENT_CHANNELS, height, width))
         noise = comfy.sample.prepare_noise(empty, shot.seed)
@@ -242,6 +254,7 @@ class Previewer:
             self._encoded[shot.text],
             self._encoded[shot.negative],
             empty,
+            callback=lambda *_: check_interrupt(),
             disable_pbar=True,
             seed=shot.seed,
         )

@@ -4,6 +4,8 @@ from enum import Enum
 from typing import Any
 
 class Input:
+    id: str
+
     def __init__(self, id: str, **arguments: Any) -> None: ...
 
 class Output:
@@ -38,9 +40,13 @@ class HiddenHolder:
     extra_pnginfo: dict[str, Any] | None
 
 class Schema:
+    inputs: list[Input]
+
     def __init__(self, **arguments: Any) -> None: ...
 
 class NodeOutput:
+    ui: dict[str, Any] | None
+
     def __init__(self, *args: Any, ui: dict[str, Any] | None = None) -> None: ...
 
 class ComfyNode:
