@@ -14,6 +14,8 @@ CATEGORIES = (
 )  # fmt: skip
 """The kinds of tags that the taggers tell apart."""
 
+_LONGEST_TRIGGER = 1000
+
 
 @dataclass(frozen=True)
 class FilterConfig(Config):
@@ -54,6 +56,10 @@ class FilterConfig(Config):
     """Captions that are written in sentences get the trigger and nothing else."""
 
     def check(self, problems: Problems) -> None:
+        problems.need(
+            len(self.trigger) <= _LONGEST_TRIGGER,
+            f"trigger has {len(self.trigger)} characters, allowed: {_LONGEST_TRIGGER}",
+        )
         for name in ("remove", "keep_first"):
             problems += list_problems(name, getattr(self, name))
         problems += separator_problems(self.separator)

@@ -22,7 +22,7 @@ KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED})
 
 DATASET_TABLES = ("general", "datasets")
 
-_DEEPEST, _LONGEST_NAME = 20, 80
+_DEEPEST, _LONGEST_NAME, _MOST_DOTS = 20, 80, 500
 _MOST_UNKNOWN = 20  # arguments that are named with what they might have been
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)%")
 
@@ -77,6 +77,8 @@ def toml_tables(text: str, name: str) -> dict[str, Any]:
     if len(text) > TEXT_BYTES:
         raise ValueError(f"{name} has {len(text)} characters, which is too many for a config.")
     try:
+        if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+            raise RecursionError  # the parser's time grows with the square of a key's parts
         tables = toml.loads(text)
         if _depth(tables) > _DEEPEST:
             raise RecursionError
