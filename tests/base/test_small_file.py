@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+import torch
 from PIL import Image
 
 from pack.base.small_file import TooLargeError, parse_json, read_json, read_small
@@ -15,6 +16,8 @@ from pack.trainer.lora_files.formats import DIFFUSERS_METADATA, to_kohya
 from pack.trainer.runs.similar_run import read_description
 
 DEEP = "[" * 100_000
+LAYER = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+LORA = {f"{LAYER}.lora_{part}.weight": torch.ones(1, 1) for part in "AB"}
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def test_deep_json_is_no_json(text, tmp_path):
     with pytest.raises(ValueError, match="nested too deep"):
         parse_json(text)
     with pytest.raises(ValueError, match="nested too deep"):
-        to_kohya({}, {DIFFUSERS_METADATA: text})
+        to_kohya(LORA, {DIFFUSERS_METADATA: text})
     path = tmp_path / "run.json"
     path.write_text(text)
     assert read_description(tmp_path) is None

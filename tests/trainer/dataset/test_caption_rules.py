@@ -96,3 +96,32 @@ def test_warm_up_shows_more_tags_from_step_to_step():
     half = {"token_warmup_steps": 0.04, "token_warmup_min": 1}  # 4 of 100 steps
     assert [tags(step, **half) for step in range(6)] == [1, 2, 3, 4, 5, 5]
     assert [tags(step, token_warmup_steps=1) for step in range(3)] == [1, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("caption", "filled"),
+    [
+        ("{a}", "a"),
+        ("{{a}}", "{a}"),
+        ("{{{a}}}", "{a}"),
+        ("{}a}", "{}a}"),
+        ("{a", "{a"),
+        ("a}", "a}"),
+        ("{{", "{"),
+        ("{ {a}", " {a"),
+        ("{⦅a⦆}", "⦅a⦆"),
+        ("⦅{{⦅⦅", "⦅{⦅⦅"),
+        ("{x{{y}z", "x{yz"),
+    ],
+)
+def test_braces_that_are_no_wildcards_stay(caption, filled):
+    options = CaptionConfig(wildcards=True)
+    assert shown_caption(caption, options, random.Random(0), epoch=1) == filled
+
+
+@pytest.mark.parametrize(
+    "name", ["separator", "secondary_separator", "keep_tokens_separator", "prefix", "suffix"]
+)
+def test_a_text_that_comes_many_times_in_a_caption_has_a_longest_length(name):
+    with pytest.raises(ValueError, match=f"{name} has 2001 characters"):
+        CaptionConfig(**{name: "x" * 2001})
