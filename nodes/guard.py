@@ -10,6 +10,9 @@ from comfy_api.latest import io
 
 from .host.progress import page_text
 
+_LONGEST = 10_000
+"""Characters of a sentence about an error, which may repeat what was typed."""
+
 
 def guard(kind: type[io.ComfyNode]) -> None:
     """Let a node refuse numbers beyond the bounds of its inputs, and say nothing that is markup.
@@ -33,9 +36,11 @@ def guard(kind: type[io.ComfyNode]) -> None:
             _check(bounds(), values)
             result = execute(cls, **values)
         except ValueError as error:
-            if page_text(str(error)) == str(error):
+            said = page_text(str(error))
+            said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"
+            if said == str(error):
                 raise
-            raise ValueError(page_text(str(error))) from error
+            raise ValueError(said) from error
         if result.ui and "text" in result.ui:
             result.ui = {**result.ui, "text": [page_text(text) for text in result.ui["text"]]}
         return result

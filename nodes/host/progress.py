@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 PREVIEW_PIXELS = 768
 LOG_STEPS = 100
+LONGEST_LINE = 500
 
 _ALIKE = {"<": "\u2039", "&": "\uff06"}
 _MARKUP = re.compile(r"<(?![ \d=-])|&(?=#?\w{1,31};)")
@@ -62,7 +63,7 @@ class NodeProgress:
     def say(self, text: str) -> None:
         """Show a line of text on the node."""
         server = prompt_server()
-        shown = page_text(text)
+        shown = page_text(text)[:LONGEST_LINE]
         if server is not None and self._node_id is not None:
             server.send_progress_text(shown, self._node_id)
         else:

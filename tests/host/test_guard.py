@@ -85,6 +85,15 @@ def test_progress_is_no_markup(page):
     assert len(page.sent) == 2 and not [text for text in page.sent if "<" in text or "&lt" in text]
 
 
+def test_what_is_typed_comes_back_shortened(page):
+    nodes = {node.__name__: node for node in NODES}
+    with pytest.raises(ValueError, match="step_rules is") as caught:
+        nodes["OptimiserSettings"].execute(schedule="piecewise_constant", step_rules="x" * 200_000)
+    assert len(str(caught.value)) < 10_100
+    NodeProgress(1, "1").say("x" * 5000)
+    assert page.sent == ["x" * 500]
+
+
 def test_names_reach_the_page_through_two_functions_only(root):
     """Whatever is sent lies in the two modules above, and the page's own code makes no HTML of texts."""
     senders = set()
