@@ -105,7 +105,10 @@ def read_labels(path: str | Path) -> Labels:
 
 
 def _read_csv(text: str, path: Path) -> tuple[Label, ...]:
-    rows = list(csv.reader(text.splitlines()))
+    try:
+        rows = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise ValueError(f"{path} is no tag list: {error}; download it again") from error
     if not rows or "name" not in rows[0] or "category" not in rows[0]:
         raise ValueError(
             f"{path} is no WD14 tag list: its first line must name the columns name and category, "

@@ -95,16 +95,21 @@ def without_names(text: str, names: Iterable[str] = ()) -> str:
     ``names`` are looked for first, as whole words in any case, though the pack may know the word. Names
     of the pack's Python files, as in tracebacks, stay. Takes time in proportion to the length.
     """
-    known = sorted({name for name in names if len(name) >= _SHORTEST}, key=len, reverse=True)
     home = str(Path.home())
     text = text.replace(home, "~") if len(home) > 1 else text
     text = text.replace("\\\\", "\\").replace("\\/", "/")  # as JSON writes them
-    if known:
-        alternatives = "|".join(map(re.escape, known))
-        text = re.sub(rf"(?<![^\W_])(?:{alternatives})(?![^\W_])", NAME, text, flags=re.IGNORECASE)
-    text = _PATH.sub(_hidden, text)
+    text = _PATH.sub(_hidden, without_given(text, names))
     lines = (_without_files(line) for line in text.split("\n"))
     return _without_words(_QUOTED.sub(_unquoted, "\n".join(lines)))
+
+
+def without_given(text: str, names: Iterable[str]) -> str:
+    """The text with these names replaced, as whole words in any case."""
+    known = sorted({name for name in names if len(name) >= _SHORTEST}, key=len, reverse=True)
+    if not known:
+        return text
+    alternatives = "|".join(map(re.escape, known))
+    return re.sub(rf"(?<![^\W_])(?:{alternatives})(?![^\W_])", NAME, text, flags=re.IGNORECASE)
 
 
 def without_values(value: Any, names: Iterable[str] = ()) -> Any:

@@ -18,7 +18,7 @@ from ...base.small_file import TABLE_BYTES, parse_json
 from ..files.atomic import write_atomically
 from ..files.lock import NAME as LOCK
 from ..lora_files.metadata import VERSION
-from .anonymous import own_names, without_names, without_values
+from .anonymous import own_names, without_given, without_names, without_values
 from .run_list import Run
 
 LIBRARIES = ("torch", "numpy", "safetensors", "pillow", "transformers", "onnxruntime", "filelock")
@@ -46,6 +46,7 @@ def write_report(run: Run, path: Path, versions: Mapping[str, str], *, names: bo
     secret = () if names else {*own_names(), *_names_of(run)}
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         found = {**_versions(), **versions, "run": run.name, "status": run.status}
+        found = {key: without_given(value, secret) for key, value in found.items()}
         archive.writestr("versions.json", json.dumps(found, indent=1))
         files = [file for file in _own_files(run) if names or _OURS.fullmatch(file.name)]
         archive.writestr(

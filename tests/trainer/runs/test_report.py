@@ -174,6 +174,7 @@ def test_of_a_packed_run_no_file_holds_a_name(run, tmp_path, monkeypatch):
     """Names of every origin, put into every file of the run and into the names of files."""
     monkeypatch.setenv("LOGNAME", "train")
     monkeypatch.setattr("socket.gethostname", lambda: "cache-7.step.example")
+    monkeypatch.setattr("platform.platform", lambda: "Linux-6.1-cache-7-x86_64")
     (run.path / "zenobia.json").write_text('{"a": 1}')
     (run.path / "zenobia.png").write_bytes(b"")
     said = "of train at cache-7: Zenobia quillfeather.png in D:\\Zenobia\\Quillfeather"
