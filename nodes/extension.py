@@ -16,6 +16,7 @@ from .dataset_to_images import DatasetToImages
 from .detect_monochrome import DetectMonochrome
 from .export_dataset import ExportDataset
 from .filter_tags import FilterTags
+from .guard import guard
 from .host import questions
 from .host.training import stop_and_keep
 from .identity_tags import IdentityTags
@@ -69,6 +70,10 @@ NODES: list[type[io.ComfyNode]] = [
     PlotLoss,
     Runs,
 ]
+
+
+for _node in NODES:
+    guard(_node)
 
 
 class LoraLoop(ComfyExtension):

@@ -91,7 +91,7 @@ def vanishes_while_reading(folder: Path, patch: pytest.MonkeyPatch) -> str:
 
 
 def caption_vanishes(folder: Path, patch: pytest.MonkeyPatch) -> str:
-    _fail(patch, "read_bytes", FileNotFoundError(2, "No such file or directory"), "b.txt")
+    _fail(patch, "open", FileNotFoundError(2, "No such file or directory"), "b.txt")
     return _left_out(scan_folder(folder))
 
 

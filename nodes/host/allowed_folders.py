@@ -15,6 +15,7 @@ from pathlib import Path
 import folder_paths
 
 from ...base.shortened import in_sentence
+from ...base.small_file import read_json
 from ...trainer.dataset.file_names import is_caption, is_picture
 from ...trainer.dataset.folders import list_folder
 from ...trainer.files.atomic import write_atomically
@@ -133,14 +134,14 @@ def _given() -> tuple[list[Path], str]:
 def _read(file: Path) -> tuple[list[str], str]:
     """The folders in the file; none and a sentence about it where it is damaged."""
     try:
-        kept = json.loads(file.read_text("utf-8"))["folders"]
+        kept = read_json(file)["folders"]
         if not isinstance(kept, list) or not all(
             isinstance(text, str) and "\0" not in text for text in kept
         ):
             raise ValueError("it is no list of paths")
     except FileNotFoundError:
         return [], ""
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         log.warning("LoRA Loop: %s is damaged, so nothing that it allows counts: %s", file, error)
         return [], f" The file {file} is damaged ({error}), so nothing that it allows counts."
     return kept, ""

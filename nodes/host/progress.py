@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any, Protocol
 
@@ -17,6 +18,11 @@ log = logging.getLogger(__name__)
 
 PREVIEW_PIXELS = 768
 LOG_STEPS = 100
+LONGEST_LINE = 500
+
+_ALIKE = {"<": "\u2039", "&": "\uff06"}
+_MARKUP = re.compile(r"<(?![ \d=-])|&(?=#?\w{1,31};)")
+"""What begins a tag or a comment, and what stands for another character."""
 
 line = logging.getLogger(f"{__name__}.line")
 """Told what a node would show when there is no browser to show it in."""
@@ -62,11 +68,21 @@ class NodeProgress:
     def say(self, text: str) -> None:
         """Show a line of text on the node."""
         server = prompt_server()
-        shown = text.encode("utf-8", "replace").decode()  # a file's name may be no text
+        shown = page_text(text)[:LONGEST_LINE]
         if server is not None and self._node_id is not None:
             server.send_progress_text(shown, self._node_id)
         else:
             line.info(shown)
+
+
+def page_text(text: str) -> str:
+    """A text with names of files in it for the page: nothing in it can be taken for markup.
+
+    Some frontends put it into the page as it is, others escape it, so the signs are exchanged for ones
+    that look alike.
+    """
+    shown = text.encode("utf-8", "replace").decode()  # a file's name may be no text
+    return _MARKUP.sub(lambda found: _ALIKE[found[0]], shown)
 
 
 def prompt_server() -> Server | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from .json_request import read_object, short_text
 from .progress import prompt_server
 
 ANSWER = "/lora_loop/answer"
@@ -118,9 +119,9 @@ def add_routes() -> None:
         if request.content_type != "application/json":
             return refused("Send JSON.", 415)
         try:
-            name = str((await request.json())["question"])
-        except (ValueError, LookupError, TypeError, RecursionError):
-            return refused('Send {"question": id}.', 400)
+            name = short_text(await read_object(request), "question")
+        except ValueError as error:
+            return refused(str(error), 400)
         loop = asyncio.get_running_loop()
         try:
             done = await loop.run_in_executor(None, QUESTIONS.answer, name)

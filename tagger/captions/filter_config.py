@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...base.config import Config, Problems
-from .patterns import PatternRule, pattern_problem
-from .tag_text import SEPARATOR, list_problems, split_tags, tag_match
+from .patterns import PatternRule, pattern_problems
+from .tag_text import SEPARATOR, TagTable, list_problems, separator_problems, split_tags
 
 CATEGORIES = (
     "general", "character", "copyright", "artist", "meta", "model", "quality", "rating",
 )  # fmt: skip
 """The kinds of tags that the taggers tell apart."""
+
+_LONGEST_TRIGGER = 1000
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,13 @@ class FilterConfig(Config):
     """Captions that are written in sentences get the trigger and nothing else."""
 
     def check(self, problems: Problems) -> None:
+        problems.need(
+            len(self.trigger) <= _LONGEST_TRIGGER,
+            f"trigger has {len(self.trigger)} characters, allowed: {_LONGEST_TRIGGER}",
+        )
         for name in ("remove", "keep_first"):
             problems += list_problems(name, getattr(self, name))
-        problems.need(bool(self.separator), 'separator is empty, give one such as ", "')
+        problems += separator_problems(self.separator)
         if self.separator:
             problems += _replace_problems(self.replace, self.separator)
         problems.need(
@@ -68,7 +74,7 @@ class FilterConfig(Config):
             self.maximum_tags is None or self.maximum_tags >= least,
             f"maximum_tags is {self.maximum_tags}, allowed: {least} or more, or None",
         )
-        problems += [found for rule in self.patterns if (found := pattern_problem(rule))]
+        problems += pattern_problems(self.patterns)
         problems += [
             f"category {name!r} is not known, allowed: {', '.join(CATEGORIES)}"
             for name in self.drop_categories
@@ -78,17 +84,18 @@ class FilterConfig(Config):
 
 def _replace_problems(pairs: Sequence[tuple[str, str]], separator: str) -> list[str]:
     """Pairs that are no pairs, and chains, whose second run would not equal the first."""
-    problems = []
-    sound: list[tuple[Callable[[str], bool], str, str]] = []
+    problems = list_problems("replace", [side for pair in pairs for side in pair if side.strip()])
+    sound: list[tuple[str, str]] = []
     for pair in pairs:
         if len(pair) != 2 or not pair[0].strip() or len(split_tags(pair[1], separator)) != 1:
             problems.append(
                 f"replace {pair} needs a tag and one tag to put there; use remove to drop"
             )
         else:
-            sound.append((tag_match(pair[0]), *pair))
-    for _, source, target in sound:
-        again = next((other for matches, _, other in sound if matches(target)), target)
+            sound.append(pair)
+    table = TagTable(sound)
+    for source, target in sound if not problems else ():
+        again = table.find(target, target)
         if again != target:
             problems.append(
                 f"replace {source!r} by {target!r}, which another rule replaces by {again!r}; "

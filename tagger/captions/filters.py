@@ -49,6 +49,7 @@ def filter_captions(
     for owner, caption in enumerate(captions):
         if on_caption is not None:
             on_caption()
+        rewriter.start_caption()
         for line in caption.split("\n"):
             text = rewriter.prose(line) if config.spare_prose else None
             if text is None:

@@ -14,7 +14,15 @@ from ...base.caption_reader import caption_tags, read_line
 from ...base.config import Config, Problems
 from .identity_words import IDENTITY, NOT_IDENTITY, IdentityKind
 from .prose import is_prose
-from .tag_text import SEPARATOR, TagMatch, each_line, split_tags, tag_key, tag_match
+from .tag_text import (
+    SEPARATOR,
+    TagMatch,
+    each_line,
+    list_problems,
+    split_tags,
+    tag_key,
+    tag_match,
+)
 
 IdentityPolicy = Literal["keep", "prune", "hybrid"]
 IDENTITY_POLICIES: tuple[IdentityPolicy, ...] = get_args(IdentityPolicy)
@@ -49,6 +57,8 @@ class IdentityConfig(Config):
     """These tags are proposed as well, whatever they tell of."""
 
     def check(self, problems: Problems) -> None:
+        for name in ("exclude", "extra"):
+            problems += list_problems(name, getattr(self, name))
         problems.need(1 <= self.percent <= 100, f"percent is {self.percent}, allowed: 1 to 100")
         unknown = set(self.kinds) - set(IDENTITY_KINDS)
         problems.need(
@@ -105,10 +115,18 @@ def find_identity(
         for key, tag in {tag_key(tag): tag for tag in caption_tags(caption)}.items():
             if key not in aside and kinds.get(key, "general") == "general":
                 spellings.setdefault(key, Counter())[tag] += 1
+    is_excluded, is_extra = tag_match(*config.exclude), tag_match(*config.extra)
+
+    def proposed(key: str) -> str | None:
+        if is_excluded(key):
+            return None
+        kind = "extra" if is_extra(key) else identity_kind(key)
+        return kind if kind in (*config.kinds, "extra") else None
+
     found = [
         IdentityTag(spelled.most_common(1)[0][0], kind, spelled.total())
         for key, spelled in sorted(spellings.items(), key=lambda item: -item[1].total())
-        if (kind := _proposed_kind(key, config))
+        if (kind := proposed(key))
     ]
     total = len(captions) - prose
     enough = [tag for tag in found if tag.captions * 100 >= config.percent * total]
@@ -122,12 +140,3 @@ def prune(caption: str, keys: Collection[str]) -> str:
     line = read_line(caption, SEPARATOR)
     kept = [(tag, place) for place, tag in enumerate(line.tags) if tag_key(tag) not in keys]
     return caption if len(kept) == len(line.tags) or is_prose(caption) else line.write(kept)
-
-
-def _proposed_kind(key: str, config: IdentityConfig) -> str | None:
-    if tag_match(*config.exclude)(key):
-        return None
-    if tag_match(*config.extra)(key):
-        return "extra"
-    kind = identity_kind(key)
-    return kind if kind in config.kinds else None

@@ -5,18 +5,19 @@ A workflow may come from anywhere, so a pattern may take neither the machine's t
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import regex
+
+from .tag_text import LONGEST_TAG
 
 SECONDS_PER_CAPTION = 0.5
 ARROW = "=>"
 
 _LONGEST_PATTERN = 500
-_LONGEST_TAG = 2000  # a replacement that grows without end stops here
+_MOST_PATTERNS = 200
 _MOST_REPEATS = 1000  # counted repeats are unrolled when compiled: nested ones fill the memory
 _BRACES = regex.compile(r"\{([^}]*)")
 _FLAGS = regex.IGNORECASE
@@ -48,6 +49,11 @@ def pattern_problem(rule: PatternRule) -> str | None:
             f"pattern {shown} has {len(rule.pattern)} characters, allowed: {_LONGEST_PATTERN}; "
             "write several, one a line"
         )
+    if len(rule.replacement or "") > _LONGEST_PATTERN:
+        return (
+            f"the replacement of pattern {shown} has {len(rule.replacement or '')} characters, allowed: "
+            f"{_LONGEST_PATTERN}"
+        )
     repeats = _unrolled(rule.pattern)
     if repeats > _MOST_REPEATS:
         return (
@@ -61,16 +67,23 @@ def pattern_problem(rule: PatternRule) -> str | None:
     return None
 
 
+def pattern_problems(rules: Sequence[PatternRule]) -> list[str]:
+    """What is wrong with rules, for the user; nothing is compiled when there are too many."""
+    if len(rules) > _MOST_PATTERNS:
+        return [f"there are {len(rules)} patterns, allowed: {_MOST_PATTERNS}; join some with |"]
+    return [found for rule in rules if (found := pattern_problem(rule))]
+
+
 class Patterns:
     """Compiled rules with a clock: all tags of one caption share `SECONDS_PER_CAPTION`."""
 
     def __init__(self, rules: Iterable[PatternRule]) -> None:
         self._rules = [(rule, regex.compile(rule.pattern, _FLAGS)) for rule in rules]
-        self._deadline = math.inf
+        self._left: float | None = None
 
     def start_caption(self) -> None:
         """Wind up the clock."""
-        self._deadline = time.monotonic() + SECONDS_PER_CAPTION
+        self._left = SECONDS_PER_CAPTION
 
     def apply(self, tag: str) -> str | None:
         """What the first rule that changes the tag makes of it; None if it is removed.
@@ -79,10 +92,7 @@ class Patterns:
         """
         for rule, compiled in self._rules:
             try:
-                left = self._deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                match = compiled.fullmatch(tag, timeout=None if math.isinf(left) else left)
+                match = self._match(compiled, tag)
             except TimeoutError:
                 raise ValueError(
                     f"the pattern '{rule.pattern}' takes longer than {SECONDS_PER_CAPTION:g} s on "
@@ -94,11 +104,22 @@ class Patterns:
             if rule.replacement is None:
                 return None
             result = match.expand(rule.replacement).strip()
-            if len(result) > _LONGEST_TAG:
+            if len(result) > LONGEST_TAG:
                 raise endless(tag, rule)
             if result != tag:
                 return result or None
         return tag
+
+    def _match(self, compiled: regex.Pattern, tag: str) -> regex.Match | None:
+        """The match of a whole tag; its time is taken from what is left. TimeoutError when nothing is."""
+        if self._left is None:
+            return compiled.fullmatch(tag)
+        if self._left <= 0:
+            raise TimeoutError
+        begun = time.monotonic()
+        match = compiled.fullmatch(tag, timeout=self._left)
+        self._left -= time.monotonic() - begun
+        return match
 
 
 def endless(tag: str, rule: PatternRule | None = None) -> ValueError:

@@ -20,7 +20,7 @@ _STRONG = frozenset(
 # Words that a long tag may have once: looking to the side, mother and daughter.
 _WEAK = frozenset(["the", "and", "with", "while", "as"])
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[A-Z])|[\r\n]+")
-_CJK_SENTENCE = re.compile(r"[。！？](?!\S*_)")
+_CJK_ENDS = "。！？"
 _SEGMENT_END = re.compile(r"[,;]|:\s")
 _WORD = re.compile(r"[^\W\d_](?:[\w'’.-]*\w)?")
 _LONGEST_TAG = 4  # words; longer pieces of a written sentence are no tags
@@ -33,12 +33,18 @@ def is_prose(caption: str) -> bool:
     """Whether the caption is written in sentences, wholly or in part; notation is no part of them."""
     caption = spoken(caption)
     sentences = [part.strip() for part in _SENTENCE_END.split(caption)]
-    if _CJK_SENTENCE.search(caption) or any(map(_is_sentence, sentences)):
+    if _has_cjk_sentence(caption) or any(map(_is_sentence, sentences)):
         return True
     pieces = [piece for sentence in sentences for piece in _SEGMENT_END.split(sentence)]
     counted = [(len(words), _weight(piece, words)) for piece in pieces if (words := _words(piece))]
     written = sum(count for count, weight in counted if weight > 1)
     return written > 0 and written / sum(count for count, _ in counted) >= _SHARE
+
+
+def _has_cjk_sentence(caption: str) -> bool:
+    """Whether a sentence ends in a word: an underscore behind it makes the word a tag."""
+    ends = ((word, max(map(word.rfind, _CJK_ENDS))) for word in caption.split())
+    return any(end >= 0 and end > word.rfind("_") for word, end in ends)
 
 
 def _is_sentence(text: str) -> bool:

@@ -44,13 +44,22 @@ _ANOTHER_THING = frozenset(
     )
 )
 
+_MOST_WORDS = (
+    20  # of a tag; longer ones are no tags, and each of their ends would be a text of its own
+)
+
 
 @lru_cache(maxsize=1 << 16)  # as tag_key
 def covered_by(tag: str) -> tuple[str, ...]:
     """The shorter tags, as `tag_key` spells them, that a caption with this tag need not say."""
     key = tag_key(tag)
-    words = key.split(" ")
-    if words[0] in _NOT_THE_THING or key in _ANOTHER_THING or not _PREPOSITIONS.isdisjoint(words):
+    words = key.split(" ", _MOST_WORDS)
+    if (
+        len(words) > _MOST_WORDS
+        or words[0] in _NOT_THE_THING
+        or key in _ANOTHER_THING
+        or not _PREPOSITIONS.isdisjoint(words)
+    ):
         return ()
     tails = (" ".join(words[start:]) for start in range(1, len(words)))
     return tuple(tail for tail in tails if tail not in _OTHER_ALONE)

@@ -11,9 +11,10 @@ from ...base.caption_reader import read_line
 from .filter_config import FilterConfig
 from .patterns import Patterns, endless
 from .prose import is_prose
-from .tag_text import join_tags, split_tags, tag_key, tag_match
+from .tag_text import TagTable, join_tags, split_tags, tag_key, tag_match
 
 _MOST_ROUNDS = 10  # of rules on the result of rules, until nothing changes any more
+_MOST_TAGS = 1000  # that may come of one, those in between included
 
 
 class Kept(NamedTuple):
@@ -63,17 +64,20 @@ class Rewriter:
         self.places = _places(config.keep_first)
         self._config = config
         self.trigger_keys = [_seen_key(tag, config.separator) for tag in self.trigger]
-        self._replaced = [(tag_match(old), new.strip()) for old, new in config.replace]
+        self._replaced = TagTable((old, new.strip()) for old, new in config.replace)
         self._patterns = Patterns(config.patterns)
         self._is_removed = tag_match(*config.remove)
         self._known: dict[str, tuple[str, ...]] = {}
+
+    def start_caption(self) -> None:
+        """Wind up the clock of the patterns."""
+        self._patterns.start_caption()
 
     def body(self, caption: str, categories: Mapping[str, str]) -> Body:
         """The tags of a line of a caption by the rules, without the trigger, seen through its notation.
 
         `categories` of tags by `tag_key`; a replaced tag has that of its source unless it has one.
         """
-        self._patterns.start_caption()
         line = read_line(caption, self._config.separator)
         becomes = [self._becomes(tag) for tag in line.tags]
         bare = {}
@@ -109,25 +113,33 @@ class Rewriter:
         if tag not in self._known:
             self._known[tag] = tuple(
                 new
-                for new in self._settled(tag, _MOST_ROUNDS)
+                for new in self._settled(tag)
                 if tag_key(new) not in self.trigger_keys and not self._is_removed(new)
             )
         return self._known[tag]
 
-    def _settled(self, tag: str, rounds: int) -> list[str]:
+    def _settled(self, tag: str) -> list[str]:
         """What replacements and patterns make of a tag, applied until they change nothing."""
-        result = self._once(tag)
-        if result == tag:
-            return [tag]
-        if not rounds:
-            raise endless(tag)
-        parts = split_tags(result or "", self._config.separator)
-        return [new for part in parts for new in self._settled(part, rounds - 1)]
+        settled: list[str] = []
+        waiting = [(tag, 0)]  # the next one last
+        made = 0
+        while waiting:
+            tag, rounds = waiting.pop()
+            result = self._once(tag)
+            if result == tag:
+                settled.append(tag)
+                continue
+            parts = split_tags(result or "", self._config.separator)
+            made += len(parts)
+            if rounds == _MOST_ROUNDS or made > _MOST_TAGS:
+                raise endless(tag)
+            waiting += [(part, rounds + 1) for part in reversed(parts)]
+        return settled
 
     def _once(self, tag: str) -> str | None:
         if tag_key(tag) in self.trigger_keys:
             return tag
-        target = next((new for matches, new in self._replaced if matches(tag)), tag)
+        target = self._replaced.find(tag, tag)
         return self._patterns.apply(tag) if target == tag else target
 
 

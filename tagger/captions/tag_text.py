@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-from typing import Literal, Protocol, get_args
+from typing import Generic, Literal, Protocol, TypeVar, get_args
 
 from ...base.caption_notation import NEW_AT_END
 from ...base.caption_reader import read_line
@@ -14,8 +13,15 @@ from ...base.caption_reader import read_line
 MergePolicy = Literal["append", "replace", "skip"]
 MERGE_POLICIES: tuple[MergePolicy, ...] = get_args(MergePolicy)
 SEPARATOR = ", "
+LONGEST_TAG = 2000
+"""Characters of a tag that a user may ask for; what is longer is no tag."""
 
+_LONGEST_SEPARATOR = 100
+_MOST_WILD = 1000  # entries with * in one list: each is tried on each tag
 _ESCAPED_PARENTHESIS = re.compile(r"\\([()])")
+
+
+Value = TypeVar("Value")
 
 
 class TagMatch(Protocol):
@@ -57,9 +63,32 @@ def tag_match(*patterns: str) -> TagMatch:
     """A test whether a whole tag is one of these; `*` stands for any text, nothing else is special."""
     wanted = [tag_key(pattern) for pattern in patterns]
     exact = frozenset(key for key in wanted if "*" not in key)
-    literal = (key.replace("[", "[[]").replace("?", "[?]") for key in wanted if "*" in key)
-    wild = re.compile("|".join(map(fnmatch.translate, literal)) or r"(?!)")
-    return partial(_fits, exact, wild)
+    return partial(_fits, exact, [key.split("*") for key in wanted if "*" in key])
+
+
+class TagTable(Generic[Value]):
+    """Rows of a tag, in which `*` stands for any text, and a value: the first row that fits counts."""
+
+    def __init__(self, rows: Iterable[tuple[str, Value]]) -> None:
+        self._exact: dict[str, tuple[int, Value]] = {}
+        self._wild: list[tuple[int, list[str], Value]] = []
+        self._rows = 0
+        for place, (tag, value) in enumerate(rows):
+            key = tag_key(tag)
+            if "*" in key:
+                self._wild.append((place, key.split("*"), value))
+            else:
+                self._exact.setdefault(key, (place, value))
+            self._rows += 1
+
+    def find(self, tag: str, otherwise: Value) -> Value:
+        """The value of the first row that a whole tag fits."""
+        key = tag_key(tag)
+        first, found = self._exact.get(key, (self._rows, otherwise))
+        wild = (
+            value for place, parts, value in self._wild if place < first and _is_like(key, parts)
+        )
+        return next(wild, found)
 
 
 def merge(
@@ -85,7 +114,8 @@ def merge(
         return existing
     if kohya:
         present = _split(existing, separator)
-        return join_tags([*present, *(tag for tag in tags if tag not in present)], separator)
+        there = set(present)
+        return join_tags([*present, *(tag for tag in tags if tag not in there)], separator)
     if "\n" in existing:
         return each_line(existing, lambda line: merge(line, tags, policy, separator))
     line = read_line(existing, separator)
@@ -107,13 +137,44 @@ def list_problems(name: str, tags: Sequence[str]) -> list[str]:
     """What is wrong with a list of whole tags that a config calls by this name."""
     if isinstance(tags, str):
         return [f"{name} is one text, a tuple of tags is needed"]
-    return [f"{name} holds an empty tag, take it out"] if any(not t.strip() for t in tags) else []
+    problems = (
+        [f"{name} holds an empty tag, take it out"] if any(not t.strip() for t in tags) else []
+    )
+    if any(len(tag) > LONGEST_TAG for tag in tags):
+        problems.append(f"{name} holds a tag of more than {LONGEST_TAG} characters, take it out")
+    wild = sum("*" in tag for tag in tags)
+    if wild > _MOST_WILD:
+        problems.append(f"{name} holds {wild} tags with *, allowed: {_MOST_WILD}")
+    return problems
+
+
+def separator_problems(separator: str) -> list[str]:
+    """What is wrong with the text between tags."""
+    if not separator:
+        return ['separator is empty, give one such as ", "']
+    if len(separator) > _LONGEST_SEPARATOR:
+        return [f"separator has {len(separator)} characters, allowed: {_LONGEST_SEPARATOR}"]
+    return []
 
 
 def _split(text: str, separator: str) -> list[str]:
     return [tag for part in text.split(separator.strip() or separator) if (tag := part.strip())]
 
 
-def _fits(exact: frozenset[str], wild: re.Pattern[str], tag: str) -> bool:
+def _fits(exact: frozenset[str], wild: Sequence[Sequence[str]], tag: str) -> bool:
     key = tag_key(tag)
-    return key in exact or wild.match(key) is not None
+    return key in exact or any(_is_like(key, parts) for parts in wild)
+
+
+def _is_like(key: str, parts: Sequence[str]) -> bool:
+    """Whether a text is made of these parts in their order, with any text between them."""
+    first, *middle, last = parts
+    place, end = len(first), len(key) - len(last)
+    if place > end or not (key.startswith(first) and key.endswith(last)):
+        return False
+    for part in middle:
+        found = key.find(part, place, end)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return True

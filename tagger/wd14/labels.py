@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+
+from ...base.small_file import parse_json, read_small
 
 Layout = Literal["csv", "json"]
 """The two families of taggers, by the file that their labels come in.
@@ -25,6 +26,7 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 # Danbooru's category numbers as SmilingWolf writes them.
 _CSV_CATEGORIES: dict[str, Category] = {"9": "rating", "0": "general", "4": "character"}
 _JSON_CATEGORIES: dict[str, Category] = {name.capitalize(): name for name in CATEGORIES}
+_MOST_BYTES = 1 << 26
 _DIGITS = 6  # of a place among the outputs: a damaged file shall not ask for gigabytes
 
 # Faces whose underscore is a mouth; the list of SmilingWolf's own demo and of the webui tagger.
@@ -90,8 +92,8 @@ def read_labels(path: str | Path) -> Labels:
     """The labels in output order, from a file of either kind; ValueError says what is wrong where."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_small(path, _MOST_BYTES).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise ValueError(f"cannot read the tag list {path}: {error}; download it again") from error
     if path.suffix.lower() == ".json":
         labels = Labels(_read_json(text, path), "json")
@@ -103,7 +105,10 @@ def read_labels(path: str | Path) -> Labels:
 
 
 def _read_csv(text: str, path: Path) -> tuple[Label, ...]:
-    rows = list(csv.reader(text.splitlines()))
+    try:
+        rows = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise ValueError(f"{path} is no tag list: {error}; download it again") from error
     if not rows or "name" not in rows[0] or "category" not in rows[0]:
         raise ValueError(
             f"{path} is no WD14 tag list: its first line must name the columns name and category, "
@@ -127,7 +132,7 @@ def _csv_label(row: list[str], name: int, category: int, place: str) -> Label:
 def _read_json(text: str, path: Path) -> tuple[Label, ...]:
     """`{"0": {"tag": ..., "category": ...}, ...}`, the keys being places among the outputs."""
     try:
-        mapping = json.loads(text)
+        mapping = parse_json(text)
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}; download it again") from error
     if not isinstance(mapping, dict):

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ...base.config import Config, Problems
-from ..captions.tag_text import SEPARATOR, list_problems, split_tags, tag_key
+from ..captions.tag_text import SEPARATOR, list_problems, separator_problems, split_tags, tag_key
 from .labels import Category, Labels, spaced
 
 Place = Literal["off", "first", "last"]
@@ -93,7 +93,7 @@ class TagConfig(Config):
         for name in ("undesired", "always_first"):
             problems += list_problems(name, getattr(self, name))
         problems += _replacement_problems(self.replacements)
-        problems.need(bool(self.separator), 'separator is empty, give one such as ", "')
+        problems += separator_problems(self.separator)
 
 
 def select(probabilities: np.ndarray, labels: Labels, config: TagConfig) -> tuple[Tag, ...]:
@@ -232,8 +232,9 @@ def _arranged(tags: list[Tag], config: TagConfig) -> list[Tag]:
 
 
 def _replacement_problems(pairs: tuple[tuple[str, str], ...]) -> list[str]:
-    return [
+    wrong = [
         f"replacement {pair} needs a source and a target; use undesired to remove a tag"
         for pair in pairs
         if len(pair) != 2 or not all(isinstance(side, str) and side.strip() for side in pair)
     ]
+    return wrong or list_problems("replacements", [target for _, target in pairs])

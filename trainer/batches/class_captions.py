@@ -8,14 +8,24 @@ from ..cache.latents import CachedDataset, CachedItem
 from ..config.loss import LossConfig
 from ..config.train import TrainConfig
 
+LONGEST_TRIGGER = 1000
+"""Characters: each of its words is looked for at each place of a caption."""
+
 
 def class_caption(caption: str, trigger: str, word: str) -> str:
     """The caption with every whole trigger replaced by ``word``, whatever its capitals.
 
     trigger: one, or several separated by commas. A tag of which nothing is left goes; a caption
     without a trigger stays as it is.
+
+    Raises:
+        ValueError: the trigger is longer than one can be.
     """
-    names = [name for part in trigger.split(",") if (name := part.strip())]
+    if len(trigger) > LONGEST_TRIGGER:
+        raise ValueError(
+            f"the trigger has {len(trigger)} characters, allowed: {LONGEST_TRIGGER}; shorten it"
+        )
+    names = dict.fromkeys(name for part in trigger.split(",") if (name := part.strip()))
     if not names:
         return caption
     alternatives = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))

@@ -12,6 +12,9 @@ from ..cache.latents import CachedDataset
 from ..config.train import TrainConfig
 from ..sdxl.buckets import Size
 
+MOST_SAMPLES = 5_000_000
+"""Of one epoch: its plan is in memory."""
+
 _FLIP_CHANCE = 0.5
 
 
@@ -111,7 +114,7 @@ def showings_by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tup
     """(item, repeat) pairs of an epoch per bucket, unshuffled, buckets sorted.
 
     Raises:
-        ValueError: there is nothing but regularisation images, or nothing at all.
+        ValueError: there is nothing but regularisation images, or nothing at all, or too many samples.
     """
     repeats = {i: item.repeats for i, item in enumerate(cached.items) if not item.is_reg}
     if not repeats:
@@ -122,6 +125,12 @@ def showings_by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tup
     reg = [(i, item.repeats) for i, item in enumerate(cached.items) if item.is_reg]
     if reg:
         repeats.update(_reg_repeats(reg, sum(repeats.values()), epoch))
+    samples = sum(repeats.values())
+    if samples > MOST_SAMPLES:
+        raise ValueError(
+            f"An epoch would have {samples} samples, allowed: {MOST_SAMPLES}. Lower the repeats of the "
+            "folders, and raise the number of epochs or steps instead."
+        )
     groups: defaultdict[Size, list[tuple[int, int]]] = defaultdict(list)
     for index, times in sorted(repeats.items()):
         groups[cached.items[index].bucket] += [(index, repeat) for repeat in range(times)]

@@ -12,6 +12,13 @@ Joining = Literal["separator", "kohya"]
 """How tags are joined again: by the separator and a space, or as sd-scripts did until June 2026, by a comma."""
 
 
+_LONGEST = {
+    "separator": 100, "secondary_separator": 100, "keep_tokens_separator": 100, "prefix": 2000,
+    "suffix": 2000,
+}  # fmt: skip
+"""Characters that a text may have; each may come many times in a caption, or with every one."""
+
+
 @dataclass(frozen=True)
 class CaptionConfig(Config):
     """kohya's caption options of a subset, by kohya's names where they are words.
@@ -66,6 +73,9 @@ class CaptionConfig(Config):
             problems.need(value >= 0, f"{name} is {value}; it must be 0 or more")
         problems.need(bool(self.separator), 'separator is empty; a comma "," is usual')
         problems.one_of("joining", self.joining, Joining)
+        for name, most in _LONGEST.items():
+            length = len(getattr(self, name))
+            problems.need(length <= most, f"{name} has {length} characters, allowed: {most}")
 
     def joined(self, tags: Iterable[str]) -> str:
         """The caption of these tags."""

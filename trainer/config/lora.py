@@ -53,11 +53,11 @@ class LoraConfig(Config):
     """The norm of each adapter's change of weights is held at or below this, 0 or more (kohya:
     scale_weight_norms); 0 turns it off."""
     block_ranks: tuple[int, ...] = ()
-    """The adapters of each of the 23 blocks have these ranks, 0 or more; empty takes ``rank`` for all."""
+    """The adapters of each of the 23 blocks have these ranks, 0 to 1024; empty takes ``rank`` for all."""
     block_alphas: tuple[float, ...] = ()
     """The adapters of each of the 23 blocks have these alphas, 0 or more; empty takes ``alpha`` for all."""
     conv_block_ranks: tuple[int, ...] = ()
-    """The adapters of 3x3 convolutions in each of the 23 blocks have these ranks, 0 or more; empty takes
+    """The adapters of 3x3 convolutions in each of the 23 blocks have these ranks, 0 to 1024; empty takes
     ``conv_rank`` for all."""
     conv_block_alphas: tuple[float, ...] = ()
     """The adapters of 3x3 convolutions in each of the 23 blocks have these alphas, 0 or more; empty
@@ -112,6 +112,9 @@ class LoraConfig(Config):
         for name in ("block_ranks", "block_rates"):
             values = getattr(self, name)
             problems.need(any(values) or not values, f"{name} are all 0: nothing would learn")
+        for name in ("block_ranks", "conv_block_ranks"):
+            highest = max(getattr(self, name), default=0)
+            problems.need(highest <= 1024, f"{name} hold {highest}; they must lie in 0..1024")
         self._check_ranks(problems)
         problems.need(self.alpha > 0, f"alpha is {self.alpha}; it must be above 0")
         problems.need(self.conv_alpha > 0, f"conv_alpha is {self.conv_alpha}; must be above 0")

@@ -81,6 +81,10 @@ class LossConfig(Config):
         problems.need(self.huber_scale > 0, f"huber_scale is {self.huber_scale}; above 0")
         problems.need(self.min_snr_gamma >= 0, f"min_snr_gamma is {self.min_snr_gamma}; 0 or more")
         problems.need(self.v_pred_like >= 0, f"v_pred_like is {self.v_pred_like}; 0 or more")
+        problems.need(
+            len(self.preservation_class) <= 200,
+            f"preservation_class has {len(self.preservation_class)} characters, allowed: 200",
+        )
         problems.need(self.preservation >= 0, f"preservation is {self.preservation}; 0 or more")
         problems.need(self.noise_offset >= 0, f"noise_offset is {self.noise_offset}; 0 or more")
         problems.need(

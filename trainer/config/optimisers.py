@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -53,6 +54,11 @@ OptimiserType = Literal[
 ]
 """Of torch.optim, left out: LBFGS asks for several losses a step, SparseAdam for sparse gradients, Muon
 takes matrices only (the adapters of convolutions are none)."""
+
+
+_LONGEST = 500
+"""Characters of an argument."""
+_SHOWN, _MOST_BRACKETS, _LARGEST = 60, 20, 1e30
 
 
 class Kind(NamedTuple):
@@ -149,13 +155,39 @@ def parse_arguments(lines: Iterable[str]) -> dict[str, Any]:
         try:
             if not mark or not key.isidentifier():
                 raise SyntaxError
-            found[key] = ast.literal_eval(value)
+            found[key] = _literal(value)
         except (SyntaxError, ValueError) as error:
+            shown = line if len(line) <= _LONGEST else f"{line[:_SHOWN]}…"
             raise ValueError(
-                f"optimiser argument {line!r} is not of the form key=value with a number, True, False, "
-                "None, a text in quotes or a tuple as value"
+                f"optimiser argument {shown!r} is not of the form key=value with a finite number, True, "
+                f"False, None, a text in quotes or a tuple as value, in {_LONGEST} characters at most"
             ) from error
     return found
+
+
+def _literal(text: str) -> Any:
+    """A Python literal. SyntaxError or ValueError for anything else, and for what no setting needs:
+    ``ast`` itself ends in a MemoryError, or worse, for long and deep ones."""
+    signs = re.sub(r"[^-+~]+", " ", text).split()
+    if (
+        len(text) > _LONGEST
+        or sum(map(text.count, "([{")) > _MOST_BRACKETS
+        or any(len(run) > 1 for run in signs)
+    ):
+        raise ValueError("it is too long or nested too deep")
+    value = ast.literal_eval(text)
+    if not _is_finite(value):
+        raise ValueError("a number is not finite")
+    return value
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers of a literal can be computed with."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, (*value, *value.values())))
+    if isinstance(value, tuple | list | set):
+        return all(map(_is_finite, value))
+    return not isinstance(value, int | float | complex) or abs(value) < _LARGEST
 
 
 def check_arguments(kind: str, arguments: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from ...base.inside import inside
 from ...base.plain_names import plain_ending
 from ...base.shortened import in_sentence
+from ...base.small_file import TooLargeError, read_small
 from ..files.atomic import write_atomically
 from .dataset import Dataset
 from .file_names import CAPTION_SUFFIXES, NO_TEXT, is_caption, stem, suffix
@@ -26,7 +27,7 @@ BACKUP_TABLE = "restore.json"
 _FACE_BOX_PARTS = 4
 _NAME_BYTES = 255  # of nearly all file systems
 _LINE_END = re.compile(r"\r\n|\r|\n")  # those of Python's text files, and no other characters
-_EDGES = re.compile(r"^[\s\ufeff]+|[\s\ufeff]+\Z")
+_EDGES = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff"
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -89,10 +90,12 @@ def read_caption(path: Path, all_lines: bool = False) -> str:
     or without a byte order mark, or UTF-16 with one.
 
     Raises:
-        ValueError: the file cannot be read or has another encoding; names it and says what to do.
+        ValueError: the file cannot be read, is too large or has another encoding; names it and says what to do.
     """
     try:
-        data = path.read_bytes()
+        data = read_small(path)
+    except TooLargeError as error:
+        raise ValueError(f"the caption file {error}; shorten it or take it away") from error
     except OSError as error:
         raise ValueError(
             f"the caption file {path.name} cannot be read: {error.strerror or error}"
@@ -216,7 +219,9 @@ def _check_names(paths: Collection[Path]) -> None:
 def _new_contents(path: Path, caption: str, all_lines: bool) -> bytes | None:
     """What the file must hold to say ``caption``; None if it does."""
     try:
-        text = decode_text(path.read_bytes() if path.is_file() else b"", path)
+        text = decode_text(read_small(path) if path.is_file() else b"", path)
+    except TooLargeError:
+        raise
     except (ValueError, OSError):  # another encoding: its bytes go to the backup
         return f"{caption}\n".encode() if caption else None
     if _caption(text, all_lines) == caption:
@@ -233,7 +238,7 @@ def _caption(text: str, all_lines: bool) -> str:
 
 def _lines(text: str) -> list[str]:
     """Lines without white space and byte order marks at their ends."""
-    return [_EDGES.sub("", line) for line in _LINE_END.split(text)]
+    return [line.strip(_EDGES) for line in _LINE_END.split(text)]
 
 
 def _not_written(failed: dict[Path, OSError], count: int, backups: list[Path]) -> str:

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 from ...base.caption_reader import read_line
 from ..config.captions import CaptionConfig
 
-_WILDCARD = re.compile(r"\{([^}]+)\}")
-_MARKS = "⦅", "⦆"
+_BRACES = re.compile(r"(\{\{|\}\}|\{|\})")
 
 
 class Draws(Protocol):
@@ -50,15 +49,26 @@ def shown_caption(
 
 
 def _filled(caption: str, draws: Draws) -> str:
-    """One line of the caption with its wildcards chosen; ``{{`` and ``}}`` stand for braces."""
+    """One line of the caption with its wildcards chosen; ``{{`` and ``}}`` stand for braces.
+
+    One pass, whatever the braces: a wildcard goes from the first that opens to the first that closes
+    behind it, unless they enclose nothing.
+    """
     if "\n" in caption:
         caption = draws.choice(caption.split("\n"))
-    left, right = _MARKS
-    while left in caption or right in caption:
-        left, right = left + _MARKS[0], right + _MARKS[1]
-    caption = caption.replace("{{", left).replace("}}", right)
-    caption = _WILDCARD.sub(lambda found: draws.choice(found[1].split("|")), caption)
-    return caption.replace(left, "{").replace(right, "}")
+    texts: list[str] = []
+    start = None  # of the wildcard that is open, in texts
+    for piece in _BRACES.split(caption):
+        if piece == "}" and start is not None and len(texts) > start + 1:
+            texts[start:] = [draws.choice("".join(texts[start + 1 :]).split("|"))]
+            start = None
+        elif piece:
+            if piece == "{":
+                start = len(texts) if start is None else start
+            elif piece == "}":
+                start = None
+            texts.append(piece[0] if piece in ("{{", "}}") else piece)
+    return "".join(texts)
 
 
 def _rearranged(caption: str, options: CaptionConfig, draws: Draws, step: int, steps: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...base.inside import inside
 from ...base.plain_names import LONGEST, nearest_plain_name, plain_name
+from ...base.small_file import read_json
 from ..files.atomic import write_atomically
 from ..files.digests import digest
 from .dataset import Dataset, Sample, Subset
@@ -68,7 +69,7 @@ def _place(root: Path, name: str, fingerprint: str) -> tuple[Path, bool]:
     number, target = 1, root / name
     while target.exists():
         try:
-            known = json.loads((target / MANIFEST).read_bytes())
+            known = read_json(target / MANIFEST)
         except (OSError, ValueError):
             known = {}
         if known == {"fingerprint": fingerprint}:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ...base.small_file import read_json
 from .atomic import write_atomically
 
 
@@ -156,7 +157,7 @@ class FileIndex:
 
 def _read(path: Path) -> dict[str, dict[str, list]]:
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
         if content["format"] != _FORMAT:
             log.info("The file index %s has another format and is rebuilt.", path)
             return {}

@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ...base.inside import inside
+from ...base.small_file import read_json
 from .atomic import write_atomically
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def _sign(folder: Path) -> None:
 
 def _holder(folder: Path) -> str:
     try:
-        holder = json.loads((folder / NAME).read_text("utf-8"))
+        holder = read_json(folder / NAME)
         return f"process {int(holder['pid'])} on {holder['host']}, since {holder['since']}"
     except (OSError, ValueError, TypeError, LookupError):  # it is just being taken
         return "which one is not known"

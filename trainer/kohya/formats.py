@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from ...base.small_file import parse_json
 
 _FRONT_END = (
     "a settings file of kohya_ss, the graphical front end. Start the training there, or let it print the "
@@ -57,7 +58,7 @@ def other_text(text: str) -> str:
     """What a text that is no toml is, and the way to one; "" where it may be toml with a slip."""
     if text.lstrip("\ufeff \t\r\n").startswith(("{", "[{")):
         try:
-            data = json.loads(text)
+            data = parse_json(text)
         except ValueError:
             return ""
         if isinstance(data, Mapping):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from ...base.small_file import parse_json
 from .toml import toml_tables
 
 _OPTIONS = {
@@ -29,7 +29,7 @@ def prompt_lines(text: str, suffix: str) -> tuple[str, ...]:
         prompts = [{**shared, **one} for one in shared.get("subset", [])]
     elif suffix == ".json":
         try:
-            prompts = json.loads(text)
+            prompts = parse_json(text)
         except ValueError as error:
             raise ValueError(f"sample_prompts is not valid json: {error}") from error
     else:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 MAX_STEPS, MIN_SIDE, SIDE_STEP = 1000, 64, 8
+_DIGITS, _SHOWN = 21, 60
+MAX_SIDE, MAX_SCALE, MAX_SEED, MAX_LETTERS = 4096, 100.0, 2**64 - 1, 10_000
 
 SAMPLERS = {
     "euler_a": "euler_ancestral", "k_euler": "euler", "k_euler_a": "euler_ancestral",
@@ -30,14 +32,19 @@ class Prompt(NamedTuple):
     sampler: str | None = None
 
 
+def _whole(text: str) -> int:
+    """The number; one of more digits than any limit here has is as good as the first that is too large."""
+    return int(text) if len(text) <= _DIGITS else 10**_DIGITS
+
+
 def _steps(text: str) -> int:
-    return max(1, min(MAX_STEPS, int(text)))
+    return max(1, min(MAX_STEPS, _whole(text)))
 
 
 _OPTIONS: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
-    (r"w (\d+)", "width", int),
-    (r"h (\d+)", "height", int),
-    (r"d (\d+)", "seed", int),
+    (r"w (\d+)", "width", _whole),
+    (r"h (\d+)", "height", _whole),
+    (r"d (\d+)", "seed", _whole),
     (r"s (\d+)", "steps", _steps),
     (r"l (\d+(?:\.\d+)?)$", "cfg", float),
     (r"n (.+)", "negative", str),
@@ -51,13 +58,34 @@ def parse_prompts(text: str, kohya: bool = False) -> tuple[Prompt, ...]:
 
     Sides are brought to multiples of 8 from 64 on, as kohya does when it samples, and samplers have
     ComfyUI's names; with ``kohya`` both stay as they are written.
+
+    Raises:
+        ValueError: a number or a text is larger than a preview may have; not with ``kohya``.
     """
     lines = (line.strip() for line in text.splitlines())
     prompts = [_parse(line) for line in lines if line and not line.startswith("#")]
     return tuple(prompts if kohya else map(_usable, prompts))
 
 
+def _check(prompt: Prompt) -> None:
+    """Refuse what would ask for more memory or time than a preview may take. kohya has no bounds."""
+    limits = (
+        ("--w", prompt.width, MAX_SIDE), ("--h", prompt.height, MAX_SIDE),
+        ("--l", prompt.cfg, MAX_SCALE), ("--d", prompt.seed, MAX_SEED),
+        ("the number of characters", len(prompt.text), MAX_LETTERS),
+        ("the number of characters of --n", len(prompt.negative or ""), MAX_LETTERS),
+    )  # fmt: skip
+    for name, value, most in limits:
+        if value is not None and value > most:
+            shown = f"{value:g}" if isinstance(value, float) or value > MAX_SEED else str(value)
+            raise ValueError(
+                f"in the preview prompt {prompt.text[:_SHOWN]!r} {name} is {shown}; allowed: up to "
+                f"{most:g}"
+            )
+
+
 def _usable(prompt: Prompt) -> Prompt:
+    _check(prompt)
     sides = {
         name: max(MIN_SIDE, value // SIDE_STEP * SIDE_STEP)
         for name, value in (("width", prompt.width), ("height", prompt.height))

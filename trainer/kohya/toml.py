@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...base.config import Problems
+from ...base.shortened import remainder
+from ...base.small_file import TEXT_BYTES, TooLargeError, read_small
 from ..dataset.caption_files import decode_text
 from .arguments import HONOURED, Key
 from .formats import other_tables, other_text
@@ -32,8 +34,9 @@ Raises MissingError where there is none, ValueError where it may not be.
 
 DATASET_TABLES = ("general", "datasets")
 
+_DEEPEST, _LONGEST_NAME, _MOST_DOTS = 20, 80, 500
+_MOST_UNKNOWN = 20  # arguments that are named with what they might have been
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)%")
-_LARGEST = 1 << 20
 
 
 class KohyaFile(NamedTuple):
@@ -48,9 +51,9 @@ def read_text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():  # reading a device might never end
             raise ValueError(f"{path} is no file.")
-        if path.stat().st_size > _LARGEST:
-            raise ValueError(f"{path} is too large for a config file.")
-        return decode_text(path.read_bytes(), path)
+        return decode_text(read_small(path), path)
+    except TooLargeError as error:
+        raise ValueError(f"{path} is too large for a config file.") from error
     except OSError as error:
         kind = MissingError if isinstance(error, FileNotFoundError) else ValueError
         raise kind(f"The config file {path} cannot be read: {error.strerror or error}.") from error
@@ -84,13 +87,33 @@ def toml_tables(text: str, name: str) -> dict[str, Any]:
         raise ValueError(
             "Reading a config.toml under Python 3.10 needs the package tomli: pip install tomli."
         ) from error
+    if len(text) > TEXT_BYTES:
+        raise ValueError(f"{name} has {len(text)} characters, which is too many for a config.")
     try:
-        return toml.loads(text)
+        if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+            raise RecursionError  # the parser's time grows with the square of a key's parts
+        tables = toml.loads(text)
+        if _depth(tables) > _DEEPEST:
+            raise RecursionError
+        return tables
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deep for a config.") from error
     except toml.TOMLDecodeError as error:
         if other := other_text(text):
             raise ValueError(f"{name} is {other}.") from error
         hint = " In paths write / or \\\\ instead of \\." if "\\" in text else ""
         raise ValueError(f"{name} is not valid toml: {error}.{hint}") from error
+
+
+def _depth(tables: dict[str, Any]) -> int:
+    """How deep tables and lists lie in each other; no further than one level too deep."""
+    level: list[Any] = [tables]
+    depth = 0
+    while level and depth <= _DEEPEST:
+        depth += 1
+        lists = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [inner for one in lists for inner in one if isinstance(inner, dict | list)]
+    return depth
 
 
 def checked(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -101,6 +124,10 @@ def checked(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     problems = Problems()
     values = {argument: key.default for argument, key in HONOURED.items()}
+    strange = [argument for argument in arguments if argument not in KNOWN]
+    problems += [unknown(argument, KNOWN) for argument in strange[:_MOST_UNKNOWN]]
+    if rest := remainder(len(strange), _MOST_UNKNOWN, "more that are unknown"):
+        problems.append(rest)
     for argument, value in arguments.items():
         if argument in HONOURED:
             try:
@@ -125,6 +152,7 @@ def without_effect(argument: str, arguments: Mapping[str, Any]) -> bool:
 
 def unknown(argument: str, known: frozenset[str]) -> str:
     """The complaint about an argument that nobody knows, with those that look like it."""
+    argument = argument if len(argument) <= _LONGEST_NAME else f"{argument[:_LONGEST_NAME]}…"
     near = meant(argument, known)
     advice = f"did you mean {' or '.join(near)}?" if near else "remove it"
     return f"{argument} is no argument of kohya's trainer for SDXL LoRAs; {advice}"

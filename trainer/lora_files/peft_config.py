@@ -6,13 +6,13 @@ the end of a layer's path from the beginning or after a dot; the first pattern t
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import regex
 
+from ...base.small_file import parse_json
 from .names import component_of
 
 AdapterConfig = Mapping[str, Any]
@@ -30,8 +30,8 @@ _CHANGES_THE_MODEL = ("pissa", "olora", "corda", "loftq", "lora_ga")
 def parse_config(text: str, source: str) -> dict[str, Any]:
     """The JSON of a config. Raises ValueError, naming ``source``, where it is no JSON object."""
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        values = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{source} is no JSON that can be read: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{source} is no JSON object, which a config of peft is.")

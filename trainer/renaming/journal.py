@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 from ...base.inside import inside
 from ...base.shortened import in_lines
+from ...base.small_file import read_json
 from ..dataset.file_names import same_name, stem, suffix
 from ..dataset.folders import Listing, list_folder
 from ..files.atomic import sync_folder, write_atomically
@@ -191,7 +192,7 @@ def _all(journals: Path) -> Iterator[Renaming]:
     """Every renaming that is written down, newest first."""
     for path in sorted(journals.glob("*.json"), reverse=True):
         try:
-            content = json.loads(path.read_bytes())
+            content = read_json(path)
             if content["format"] == _FORMAT:
                 folders = [Path(folder) for folder in content["folders"]]
                 moves = [_move(folders, *row) for row in content["files"]]

@@ -112,19 +112,7 @@ def _groups(
 ) -> tuple[dict[_Group, dict[File, str]], list[str]]:
     """The images, captions and masks of each stem, in the dataset's order, with what follows the stem in
     their names; and the names of the other files of these stems."""
-    groups: dict[_Group, dict[File, str]] = {}
-    gone, others = [], []
-    for _, sample in dataset.samples():
-        home, name = homes[sample.path.parent], sample.path.name
-        files = groups.setdefault((home, stem(name)), {})
-        if name not in listings[home].files:
-            gone.append(str(sample.path))
-        files[File(home, name)] = name[len(stem(name)) :]
-        caption = sample.caption_path.name
-        if caption in listings[home].files:
-            files[File(home, caption)] = ending(caption, stem(name))
-    if gone:
-        raise ValueError(_listed("These images are gone; queue again", gone))
+    groups, others = _own_files(dataset, homes, listings), []
     for home in dict.fromkeys(homes.values()):
         stems = {stem(name) for name in picture_names(listings[home])}
         for folder in (home, home / MASK_FOLDER):
@@ -140,6 +128,26 @@ def _groups(
             if (home, owner) in groups:
                 groups[home, owner][file] = file.name[len(owner) :]
     return groups, others
+
+
+def _own_files(
+    dataset: Dataset, homes: dict[Path, Path], listings: dict[Path, Listing]
+) -> dict[_Group, dict[File, str]]:
+    """Each image with its caption, by its folder and stem. ValueError where one is gone."""
+    groups: dict[_Group, dict[File, str]] = {}
+    gone = []
+    for _, sample in dataset.samples():
+        home, name = homes[sample.path.parent], sample.path.name
+        files = groups.setdefault((home, stem(name)), {})
+        if name not in listings[home].files:
+            gone.append(str(sample.path))
+        files[File(home, name)] = name[len(stem(name)) :]
+        caption = sample.caption_path.name
+        if caption in listings[home].files:
+            files[File(home, caption)] = ending(caption, stem(name))
+    if gone:
+        raise ValueError(_listed("These images are gone; queue again", gone))
+    return groups
 
 
 def _side_owners(home: Path, listings: dict[Path, Listing]) -> dict[File, str]:

@@ -8,31 +8,33 @@ import platform
 import re
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from ...base.small_file import TABLE_BYTES, parse_json
 from ..files.atomic import write_atomically
 from ..files.lock import NAME as LOCK
 from ..lora_files.metadata import VERSION
-from .log import NAME as LOG
+from .anonymous import own_names, without_given, without_names, without_values
 from .run_list import Run
-from .similar_run import DESCRIPTION
 
 LIBRARIES = ("torch", "numpy", "safetensors", "pillow", "transformers", "onnxruntime", "filelock")
 KINDS = (".json", ".csv", ".log")
 """Endings of a run's files that are numbers and settings: no images, no weights."""
 
-_PATH = re.compile(r"""(?<![\w.])(?:[A-Za-z]:|~)?[\\/][^"\n\r\t:*?<>|]*""")
-"""From where a path begins to where it must end: spaces belong to it."""
-_FILE = re.compile(
-    r"""(?:[^\s"'\\/]+[\\/])*[^\s"'\\/]+\.(?:png|jpe?g|webp|bmp|avif|txt|safetensors|ckpt|onnx)\b""",
-    re.IGNORECASE,
+_MOST_BYTES = {".log": 1 << 20}
+_NAMED = {"ss_sd_model_name", "ss_output_name", "modelspec.title", "modelspec.trigger_phrase"}
+
+_OURS = re.compile(
+    r"(?:run|steps|kept|stopped|best|state|validation)(?:-\d+)?(?:-[0-9a-f]{32})?\.[a-z]+"
 )
-"""A file of the user's, with the folders that are said with it."""
+"""Names of a run's own files: nothing in them is a user's."""
+
+_CELL = r"(?:-?\d+(?:\.\d+)?(?:e[-+]?\d+)?|nan|-?inf)?"
+_ROW = re.compile(rf"{_CELL}(?:,{_CELL})*")
 
 
 def write_report(run: Run, path: Path, versions: Mapping[str, str], *, names: bool) -> Path:
@@ -41,49 +43,57 @@ def write_report(run: Run, path: Path, versions: Mapping[str, str], *, names: bo
     ``names``: leave the names of folders and files in it; otherwise each is replaced.
     """
     buffer = io.BytesIO()
+    secret = () if names else {*own_names(), *_names_of(run)}
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         found = {**_versions(), **versions, "run": run.name, "status": run.status}
+        found = {key: without_given(value, secret) for key, value in found.items()}
         archive.writestr("versions.json", json.dumps(found, indent=1))
+        files = [file for file in _own_files(run) if names or _OURS.fullmatch(file.name)]
         archive.writestr(
-            "files.txt",
-            "".join(f"{path.stat().st_size:>14,}  {path.name}\n" for path in _own_files(run)),
+            "files.txt", "".join(f"{file.stat().st_size:>14,}  {file.name}\n" for file in files)
         )
-        for file in _own_files(run):
+        for file in files:
             if file.suffix in KINDS:
-                text = file.read_text("utf-8", "replace")
-                archive.writestr(file.name, text if names else _without_names(file.name, text))
+                text = _text(file)
+                archive.writestr(file.name, text if names else _anonymous(file.name, text, secret))
     write_atomically(path, buffer.getvalue(), root=path.parent)
     return path
 
 
-def without_names(text: str) -> str:
-    """The text with whatever looks like a path, or the name of an image, caption or model, replaced.
-
-    Names of Python files, as in tracebacks, stay.
-    """
-    return _FILE.sub("<file>", _PATH.sub(_hidden, text.replace(str(Path.home()), "~")))
-
-
-def _hidden(path: re.Match[str]) -> str:
-    name = re.split(r"[\\/]", path[0])[-1]
-    return f"<path>/{name}" if name.endswith(".py") else "<path>"
+def _text(file: Path) -> str:
+    """The text of a file; of a long log the end."""
+    most = _MOST_BYTES.get(file.suffix, TABLE_BYTES)
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - most))
+        return opened.read(most).decode("utf-8", "replace")
 
 
-def _without_names(name: str, text: str) -> str:
-    """Of a run's own files the log and what it says of itself can hold names; the rest is numbers."""
-    if name == LOG:
-        return without_names(text)
-    if name != DESCRIPTION:
-        return text
-    described = json.loads(text, object_hook=_private_values)
-    return json.dumps(described, indent=1)
+def _anonymous(name: str, text: str, secret: Iterable[str]) -> str:
+    """A file's text without names; one that should be JSON and is none goes as a whole."""
+    if name.endswith(".log"):
+        return without_names(text, secret)
+    if name.endswith(".csv"):
+        head, *rows = text.split("\n")
+        return "\n".join([without_names(head, secret), *filter(_ROW.fullmatch, rows)])
+    try:
+        return json.dumps(without_values(parse_json(text), secret), indent=1)
+    except ValueError as error:
+        return f"not usable: {error}"
 
 
-def _private_values(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: without_names(value) if isinstance(value, str) else value
-        for key, value in values.items()
-    }
+def _names_of(run: Run) -> Iterator[str]:
+    """Names that its LoRA's metadata hold: of folders, of the checkpoint, the trigger, the tags."""
+    metadata = run.metadata
+    for key, value in metadata.items():
+        if key in _NAMED:
+            yield from (value, Path(value).stem)
+    for key in ("ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_tag_frequency"):
+        try:
+            folders = parse_json(metadata.get(key, "{}"))
+        except ValueError:
+            continue
+        for folder in folders if isinstance(folders, dict) else ():
+            yield from (folder, folder.partition("_")[2])
 
 
 def _versions() -> dict[str, str]:

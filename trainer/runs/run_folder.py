@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...base.inside import inside
+from ...base.small_file import read_json
 from ..config.train import TrainConfig
 from ..files.atomic import write_atomically
 from ..files.digests import digest
@@ -149,7 +150,7 @@ class RunFolder:
         """A result that is whole and, if told so, of a run that was asked for so many steps."""
         path = self.path / f"{stem}.safetensors"
         try:
-            report = json.loads(path.with_suffix(".json").read_text("utf-8"))
+            report = read_json(path.with_suffix(".json"))
             if asked is not None and report["asked"] != asked:
                 return None
             losses, stopped = tuple(report["losses"]), report.get("stopped")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from ...base.small_file import read_json
 from ..files.lock import folder_lock, owner
 from .similar_run import DESCRIPTION, read_description
 from .state_files import NAME as STATE
@@ -66,13 +66,18 @@ class Run:
         return "unfinished" if self.states else "without a result"
 
     @property
-    def trigger(self) -> str:
-        """The trigger word of its latest LoRA, or ""."""
+    def metadata(self) -> dict[str, str]:
+        """What its latest LoRA says of itself."""
         try:
             with safe_open(self.results[-1], framework="pt") as file:
-                return (file.metadata() or {}).get(_TRIGGER, "")
+                return file.metadata() or {}
         except (IndexError, OSError, SafetensorError):
-            return ""
+            return {}
+
+    @property
+    def trigger(self) -> str:
+        """The trigger word of its latest LoRA, or ""."""
+        return self.metadata.get(_TRIGGER, "")
 
 
 def list_runs(root: Path) -> list[Run]:
@@ -162,7 +167,7 @@ def _matching(folder: Path, pattern: re.Pattern[str]) -> tuple[Path, ...]:
 def _asked(result: Path) -> int | None:
     """How many steps a run was asked for that came to this result."""
     try:
-        return json.loads(result.with_suffix(".json").read_text("utf-8")).get("asked")
+        return read_json(result.with_suffix(".json")).get("asked")
     except (OSError, ValueError, AttributeError):
         return None
 

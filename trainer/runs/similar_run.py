@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...base.small_file import read_json
 from ..config.optimiser import HORIZON_FREE
 from ..config.train import NOT_IN_IDENTITY, STILL_IN_IDENTITY, TrainConfig
 
@@ -51,7 +52,7 @@ def nearest_run(
 def read_description(folder: Path) -> dict[str, dict[str, Any]] | None:
     """What a run's folder says of itself, with at least `inputs` and `config`; None if it is unusable."""
     try:
-        described = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+        described = read_json(folder / DESCRIPTION)
         return {
             **described,
             "inputs": dict(described["inputs"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from ...base.small_file import TABLE_BYTES, read_small
 from ..files.atomic import write_atomically
 from ..sdxl.constants import TIMESTEPS
 from ..training.loss_by_timestep import BANDS
@@ -52,7 +53,8 @@ class StepTable:
 
 def _lines(path: Path, head: str) -> list[tuple[int, str]]:
     """(step, line) of the whole lines of a table with that head, in order and without gaps."""
-    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+    data = read_small(path, TABLE_BYTES) if path.is_file() else b""
+    text = data.decode("utf-8", "replace")
     first, *others = text.split("\n")[:-1] or [""]  # what follows the last line end is torn
     found: list[tuple[int, str]] = []
     for line in others if first == head else ():

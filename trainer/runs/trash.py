@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...base.small_file import read_json
 from ..files import lock
 from ..files.atomic import write_atomically
 from .similar_run import DESCRIPTION
@@ -175,7 +176,7 @@ class _Age:
     def read(cls, folder: Path) -> _Age:
         """What is recorded; a missing or damaged record begins to count again."""
         try:
-            record = json.loads((folder / RECORD).read_text("utf-8"))
+            record = read_json(folder / RECORD)
             days, seen = float(record["days"]), float(record["seen"])
         except (OSError, ValueError, TypeError, LookupError):
             return cls()

@@ -85,7 +85,10 @@ def _numbers(text: str, what: str) -> list[float]:
     if not text.strip():
         return []
     try:
-        return [float(part) if part.strip() else 0.0 for part in text.split(",")]
+        numbers = [float(part) if part.strip() else 0.0 for part in text.split(",")]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("a number is not finite")
+        return numbers
     except ValueError as error:
         known = ", ".join(CURVES)
         raise ValueError(

@@ -11,6 +11,9 @@ from .constants import LATENT_PIXELS
 Size = tuple[int, int]
 """(width, height) in pixels."""
 
+MAX_SIDE = 16384
+"""No image is trained with a longer side."""
+
 
 @dataclass(frozen=True)
 class BucketConfig(Config):
@@ -35,7 +38,10 @@ class BucketConfig(Config):
     """Images are never enlarged; small ones get smaller buckets (kohya: bucket_no_upscale)."""
 
     def check(self, problems: Problems) -> None:
-        if min(self.resolution) < LATENT_PIXELS:
+        largest = max(*self.resolution, self.max_reso, self.step)
+        if largest > MAX_SIDE:
+            problems.append(f"a side has {largest} pixels; allowed: {MAX_SIDE}")
+        elif min(self.resolution) < LATENT_PIXELS:
             problems.append(
                 f"resolution is {self.resolution}; give at least {LATENT_PIXELS} by {LATENT_PIXELS}"
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 BOS, EOS = 49406, 49407
@@ -18,6 +19,9 @@ CHUNK = 77
 INNER = CHUNK - 2
 ROUND, SQUARE = 1.1, 1 / 1.1
 """What a pair of brackets multiplies the weight of its text by."""
+
+DEEPEST = 32
+"""Brackets within brackets that count; those further inside weigh nothing more."""
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 _PIECE = re.compile(
@@ -88,37 +92,35 @@ def parse_weights(text: str) -> list[tuple[str, float]]:
     """Parts of a text with their weights: ``(a)`` 1.1, ``[a]`` 1/1.1, ``(a:1.3)``, nested by product.
 
     A backslash makes the bracket behind it literal; brackets that nothing closes hold to the end.
+    Of brackets within brackets ``DEEPEST`` count.
     """
     parts: list[tuple[str, float]] = []
     opened: dict[str, list[int]] = {"(": [], "[": []}
 
-    def multiply(start: int, factor: float) -> None:
-        parts[start:] = [(part, weight * factor) for part, weight in parts[start:]]
+    def multiply(starts: list[int], factor: float) -> None:
+        start = starts.pop()
+        if len(starts) < DEEPEST:
+            parts[start:] = [(part, weight * factor) for part, weight in parts[start:]]
 
     for found in _PIECE.finditer(text):
         kind, piece = found.lastgroup, found[0]
         if kind == "open":
             opened[piece].append(len(parts))
         elif kind == "weight" and opened["("]:
-            multiply(opened["("].pop(), float(found["weight"]))
+            multiply(opened["("], float(found["weight"]))
         elif kind == "close" and opened["(" if piece == ")" else "["]:
             factor = ROUND if piece == ")" else SQUARE
-            multiply(opened["(" if piece == ")" else "["].pop(), factor)
+            multiply(opened["(" if piece == ")" else "["], factor)
         else:
             is_escaped = piece.startswith("\\")
             parts.append((found["literal"] or "" if is_escaped else piece, 1.0))
     for bracket, factor in (("(", ROUND), ("[", SQUARE)):
-        for start in opened[bracket]:
-            multiply(start, factor)
+        for start in opened[bracket][:DEEPEST]:
+            multiply([start], factor)
     return _merged(parts) or [("", 1.0)]
 
 
 def _merged(parts: list[tuple[str, float]]) -> list[tuple[str, float]]:
     """The parts, neighbours of equal weight put together."""
-    merged: list[tuple[str, float]] = []
-    for part, weight in parts:
-        if merged and merged[-1][1] == weight:
-            merged[-1] = (merged[-1][0] + part, weight)
-        else:
-            merged.append((part, weight))
-    return merged
+    groups = groupby(parts, key=lambda part: part[1])
+    return [("".join(part for part, _ in group), weight) for weight, group in groups]

@@ -16,6 +16,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from ...base.small_file import read_json
 from ..batches.plan import epoch_ends
 from ..cache.latents import CachedDataset
 from ..config.train import TrainConfig
@@ -193,7 +194,7 @@ class ValidationBook:
 
     def _read(self) -> dict[int, list[float]]:
         try:
-            content = json.loads((self._folder / NAME).read_text("utf-8"))
+            content = read_json(self._folder / NAME)
             if content["settings"] != self._key():
                 return {}
             return {

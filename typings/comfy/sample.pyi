@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +15,7 @@ def sample(
     negative: list[Any],
     latent_image: Tensor,
     *,
+    callback: Callable[[int, Tensor, Tensor, int], None] | None = None,
     disable_pbar: bool = False,
     seed: int | None = None,
 ) -> Tensor: ...

@@ -10,6 +10,7 @@ import comfy.utils
 import folder_paths
 from torch import Tensor
 
+from ....base.small_file import read_small
 from ....trainer.files.digests import bytes_digest
 from ....trainer.lora_files.file import LoraModel, read_lora
 from ....trainer.lora_files.formats import to_kohya
@@ -88,7 +89,7 @@ def _config(path: Path, tensors: LoraModel) -> AdapterConfig | None:
         raise ValueError(
             f"{beside} is larger than {_LARGEST_CONFIG} bytes: it is no config of peft."
         )
-    return parse_config(beside.read_text("utf-8", "replace"), str(beside))
+    return parse_config(read_small(beside, _LARGEST_CONFIG).decode("utf-8", "replace"), str(beside))
 
 
 def _may_belong(path: Path) -> bool:

@@ -18,6 +18,9 @@ from .host_types import Clip, Conditioning, Tokens
 Run = Callable[[Tokens], tuple[Tensor, Tensor]]
 """ComfyUI's tokens -> context [1, 77 n, C] and pooled [1, P]."""
 
+MAX_LETTERS, MAX_BRACKETS = 10_000, 50
+"""Of a caption or prompt."""
+
 UNUSED = ("clip_l.transformer.text_projection.weight", "clip_l.logit_scale")
 """SDXL has these for its larger encoder only: ComfyUI leaves the first as unwritten memory."""
 
@@ -31,6 +34,7 @@ def encode_caption(
     the caption. Unless the recipe says so, no part of a caption is taken for a weight.
     ``run`` goes through the encoders in place of ComfyUI's own way of encoding a prompt.
     """
+    _check(text, literal=not recipe.weighted)
     run = run or partial(_run, clip)
     if recipe.chunks == "comfyui":
         context, pooled = run(_tokens(clip, text, literal=not recipe.weighted))
@@ -55,7 +59,21 @@ def _encode_as_kohya(clip: Clip, text: str, recipe: TextConfig, run: Run) -> tup
 
 def conditioning(clip: Clip, text: str) -> Conditioning:
     """ComfyUI's CONDITIONING of a prompt."""
+    _check(text, literal=False)
     return clip.encode_from_tokens_scheduled(_tokens(clip, text))
+
+
+def _check(text: str, *, literal: bool) -> None:
+    """Refuse what takes the tokenizer minutes or more levels of calls than Python has."""
+    depth = deepest = 0
+    for bracket in () if literal else filter("()[]".__contains__, text):
+        depth = depth + 1 if bracket in "([" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    if len(text) > MAX_LETTERS or deepest > MAX_BRACKETS:
+        raise ValueError(
+            f"The caption or prompt that begins with {text[:60]!r} has {len(text)} characters and "
+            f"brackets that are {deepest} deep; allowed: {MAX_LETTERS} characters, {MAX_BRACKETS} deep."
+        )
 
 
 def _tokens(clip: Clip, text: str, *, literal: bool = False) -> Tokens:

@@ -14,10 +14,21 @@ import torch
 from torch import Tensor
 
 from ....base.config import Config, Problems
-from ....trainer.kohya.prompt_lines import parse_prompts
+from ....trainer.kohya.prompt_lines import (
+    MAX_LETTERS,
+    MAX_SCALE,
+    MAX_SEED,
+    MAX_SIDE,
+    MAX_STEPS,
+    parse_prompts,
+)
 from ....trainer.sdxl.constants import LATENT_CHANNELS, LATENT_PIXELS
 from ..model.clip import conditioning
 from ..model.host_types import Clip, Conditioning, ModelPatcher, Vae
+from ..progress import check_interrupt
+
+MAX_IMAGES, MAX_PIXELS = 500, 1 << 27
+"""Of all previews of one step, which are in memory together."""
 
 
 def samplers() -> list[str]:
@@ -57,19 +68,19 @@ class PreviewConfig(Config):
     every: int = 250
     """Previews are made every so many optimiser steps; 0 for never."""
     width: int = 1024
-    """The previews are so many pixels wide, a multiple of 8 and at least 16."""
+    """The previews are so many pixels wide, a multiple of 8 from 16 to 4096."""
     height: int = 1024
-    """The previews are so many pixels high, a multiple of 8 and at least 16."""
+    """The previews are so many pixels high, a multiple of 8 from 16 to 4096."""
     steps: int = 20
-    """A preview takes so many sampling steps, 1 or more."""
+    """A preview takes so many sampling steps, 1 to 1000."""
     cfg: float = 6.0
-    """Classifier-free guidance has this scale."""
+    """Classifier-free guidance has this scale, 0 to 100."""
     sampler: str = "euler"
     """The previews are made by this sampler of ComfyUI's."""
     scheduler: str = "normal"
     """The noise levels are those of this scheduler of ComfyUI's."""
     seed: int = 1
-    """This number fixes the noise of each preview, the same every time."""
+    """This number, from 0 to 2^64-1, fixes the noise of each preview, the same every time."""
     at_start: bool = False
     """Previews are made before the first step as well."""
     every_epochs: int = 0
@@ -87,15 +98,46 @@ class PreviewConfig(Config):
             f"strengths are {self.strengths}; give one or more between -10 and 10",
         )
         problems.need(
-            not (self.width % 8 or self.height % 8) and min(self.width, self.height) >= 16,
-            f"size is {self.width} x {self.height}; use multiples of 8, 16 at least",
+            not (self.width % 8 or self.height % 8)
+            and min(self.width, self.height) >= 16
+            and max(self.width, self.height) <= MAX_SIDE,
+            f"size is {self.width} x {self.height}; use multiples of 8, from 16 to {MAX_SIDE}",
         )
-        problems.need(self.steps >= 1, f"steps is {self.steps}; it must be 1 or more")
-        for name in dict.fromkeys((self.sampler, *(shot.sampler for shot in self.shots()))):
-            problems.need(name in samplers(), f"this ComfyUI has no sampler called {name!r}")
+        for name, least, most in (
+            ("steps", 1, MAX_STEPS),
+            ("cfg", 0, MAX_SCALE),
+            ("seed", 0, MAX_SEED),
+        ):
+            value = getattr(self, name)
+            problems.need(
+                least <= value <= most, f"{name} is {value}; allowed: {least} to {most:g}"
+            )
+        problems.need(
+            len(self.negative) <= MAX_LETTERS,
+            f"negative has {len(self.negative)} characters, allowed: {MAX_LETTERS}",
+        )
+        self._check_shots(problems)
         problems.need(
             self.scheduler in schedulers(),
             f"this ComfyUI has no scheduler called {self.scheduler!r}",
+        )
+
+    def _check_shots(self, problems: Problems) -> None:
+        """What is wrong with the lines of prompts, and with all images together."""
+        try:
+            shots = self.shots()
+        except ValueError as error:
+            problems.append(str(error))
+            return
+        for name in dict.fromkeys((self.sampler, *(shot.sampler for shot in shots))):
+            problems.need(name in samplers(), f"this ComfyUI has no sampler called {name!r}")
+        images = len(shots) * len(self.strengths)
+        pixels = sum(shot.width * shot.height for shot in shots) * len(self.strengths)
+        problems.need(
+            images <= MAX_IMAGES and pixels <= MAX_PIXELS,
+            f"{len(shots)} prompts at {len(self.strengths)} strengths are {images} images of "
+            f"{pixels / 2**20:.0f} megapixels in all; allowed: {MAX_IMAGES} images and "
+            f"{MAX_PIXELS >> 20} megapixels",
         )
 
     @property
@@ -168,7 +210,10 @@ class Previewer:
     def sample(
         self, at_strength: Callable[[float], AbstractContextManager[None]] = nullcontext
     ) -> list[Tensor]:
-        """IMAGEs [1, H, W, 3]: of each prompt one per strength. ``at_strength`` sets the live adapters'."""
+        """IMAGEs [1, H, W, 3]: of each prompt one per strength. ``at_strength`` sets the live adapters'.
+
+        An interrupt is raised within a step of the sampler or a decoding.
+        """
         wanted = [(number, s) for number in range(len(self._shots)) for s in self.strengths]
         latents = {}
         for strength in self.strengths:
@@ -178,16 +223,24 @@ class Previewer:
                     self._encoded = self._encode()
                 for number, _ in missing:
                     latents[number, strength] = self._latents(self._shots[number])
-        pictures = {key: self._vae.decode(value).float().cpu() for key, value in latents.items()}
+        pictures = {}
+        for key, value in latents.items():
+            check_interrupt()
+            pictures[key] = self._vae.decode(value).float().cpu()
         self._without |= {key: value for key, value in pictures.items() if key[1] == 0}
         return [(self._without | pictures)[key] for key in wanted]
 
     def _encode(self) -> dict[str, Conditioning]:
         """The conditioning of all prompts, by text."""
         texts = {text for shot in self._shots for text in (shot.text, shot.negative)}
-        return {text: conditioning(self._clip, text) for text in sorted(texts)}
+        encoded = {}
+        for text in sorted(texts):
+            check_interrupt()
+            encoded[text] = conditioning(self._clip, text)
+        return encoded
 
     def _latents(self, shot: Shot) -> Tensor:
+        check_interrupt()
         height, width = shot.height // LATENT_PIXELS, shot.width // LATENT_PIXELS
         empty = torch.zeros((1, LATENT_CHANNELS, height, width))
         noise = comfy.sample.prepare_noise(empty, shot.seed)
@@ -201,6 +254,7 @@ class Previewer:
             self._encoded[shot.text],
             self._encoded[shot.negative],
             empty,
+            callback=lambda *_: check_interrupt(),
             disable_pbar=True,
             seed=shot.seed,
         )

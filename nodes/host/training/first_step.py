@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ....base.image_file import shown_again
+from ....base.small_file import TABLE_BYTES, read_small
 from ....trainer.batches.plan import BatchItem
 from ....trainer.batches.training_data import TrainingData
 from ....trainer.cache.latents import CachedDataset
@@ -57,7 +58,7 @@ def record_seen(
 def read_seen(run: Path) -> Seen:
     """What was recorded in a run's folder."""
     captions = run / FOLDER / CAPTIONS
-    text = captions.read_text("utf-8") if captions.exists() else ""
+    text = read_small(captions, TABLE_BYTES).decode("utf-8", "replace") if captions.exists() else ""
     pictures = list(shown_again(sorted((run / FOLDER).glob("[0-9][0-9].png"))).values())
     if not pictures:
         return Seen(empty_image(), text)

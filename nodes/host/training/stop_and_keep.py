@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ....trainer.training.loop import StepEvent
+from ..json_request import read_object, short_text
 from ..progress import prompt_server
 
 STOP, TRAINING = "/lora_loop/stop", "/lora_loop/training"
@@ -87,9 +88,9 @@ def add_routes() -> None:
         if request.content_type != "application/json":
             return web.json_response({"error": "Send JSON."}, status=415)
         try:
-            node = str((await request.json())["node"])
-        except (ValueError, LookupError, TypeError):
-            return web.json_response({"error": 'Send {"node": id}.'}, status=400)
+            node = short_text(await read_object(request), "node")
+        except ValueError as error:
+            return web.json_response({"error": str(error)}, status=400)
         if not TRAININGS.stop(node):
             return web.json_response({"error": f"Node {node} is not training."}, status=409)
         return web.json_response({"node": node})

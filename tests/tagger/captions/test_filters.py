@@ -1,3 +1,4 @@
+import itertools
 import random
 
 import pytest
@@ -269,3 +270,29 @@ def test_all_problems_are_reported_together():
         assert word in str(caught.value)
     with pytest.raises(ValueError, match="separator"):
         FilterConfig(separator="")
+
+
+def test_rules_whose_results_multiply_are_refused():
+    """Each of these words becomes many of the next: ten rounds would make a number of 20 digits."""
+    rules = "\n".join(f"{a} => {', '.join([b] * 100)}" for a, b in itertools.pairwise("abcdefghij"))
+    config = FilterConfig(patterns=parse_patterns(rules), drop_duplicates=False)
+    with pytest.raises(ValueError, match="again and again"):
+        filter_captions(["a"], config)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"patterns": parse_patterns("a\n" * 201)}, "there are 201 patterns, allowed: 200"),
+        ({"remove": ("a*",) * 1001}, "1001 tags with"),
+        ({"remove": ("a" * 2001,)}, "more than 2000 characters"),
+        ({"keep_first": ("a" * 2001,)}, "more than 2000 characters"),
+        ({"replace": (("a", "b" * 2001),)}, "more than 2000 characters"),
+        ({"separator": "," * 101}, "separator has 101 characters"),
+        ({"trigger": "a" * 1001}, "trigger has 1001 characters"),
+    ],
+)
+def test_rules_have_a_longest_length(values, said):
+    with pytest.raises(ValueError, match="Filter options") as caught:
+        FilterConfig(**values)
+    assert said in str(caught.value)

@@ -69,3 +69,8 @@ def test_nothing_is_left_to_fold():
         left = [tag for tag in tags if tag not in redundant(tags)]
         assert redundant(left) == frozenset()
         assert left or not tags
+
+
+def test_a_tag_of_very_many_words_covers_nothing():
+    assert covered_by(" ".join(["a"] * 30_000) + " hair") == ()
+    assert len(covered_by("very " * 19 + "hair")) == 19

@@ -1,6 +1,10 @@
+import fnmatch
+import random
+
 import pytest
 
 from pack.tagger import merge, split_tags, tag_key, tag_match
+from pack.tagger.captions.tag_text import TagTable
 
 
 def test_split_strips_and_drops_empty_tags():
@@ -68,3 +72,19 @@ def test_each_line_is_a_caption():
     assert merge("a\n\nb, c\n", ["b"]) == "a, b\nb, c"
     assert merge("a\nb", ["c"], "replace") == "c"
     assert merge("a\nb", ["c"], kohya=True) == "a\nb, c"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_stars_stand_for_any_text(seed):
+    """Against fnmatch, which says the same and takes much longer for long texts."""
+    rng = random.Random(seed)
+    for _ in range(2000):
+        pattern = "".join(rng.choices("ab*[?", k=rng.randrange(1, 7)))
+        tag = "".join(rng.choices("ab[?", k=rng.randrange(7)))
+        literal = pattern.replace("[", "[[]").replace("?", "[?]")
+        assert tag_match(pattern)(tag) == fnmatch.fnmatchcase(tag, literal), (pattern, tag)
+
+
+def test_the_first_row_that_fits_counts():
+    table = TagTable([("a*", 1), ("ab", 2), ("x", 3), ("X", 4), ("*b", 5)])
+    assert [table.find(tag, 0) for tag in ("ab", "x", "bb", "a", "c")] == [1, 3, 5, 1, 0]

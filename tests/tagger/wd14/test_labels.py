@@ -62,3 +62,10 @@ def test_underscores_become_spaces_but_not_in_faces(name, expected):
 def test_kohyas_rule_alone_tears_faces_apart():
     assert spaced("||_||", kohya=True) == "|| ||"
     assert spaced("^_^", kohya=True) == "^_^"
+
+
+def test_a_field_that_is_longer_than_csv_reads_is_told(tmp_path):
+    path = tmp_path / "selected_tags.csv"
+    path.write_text("name,category\n" + "a" * 200_000 + ",0\n")
+    with pytest.raises(ValueError, match="is no tag list: field larger"):
+        read_labels(path)

@@ -126,3 +126,10 @@ def test_wrong_arguments_and_nothing_to_train_are_told(cached):
         epoch_batches(cached, 0, 0, 0)
     with pytest.raises(ValueError, match="no image to train on"):
         epoch_batches(dataset(item("r", is_reg=True)), 1, 0, 0)
+
+
+def test_more_samples_than_an_epoch_can_have_are_refused():
+    with pytest.raises(
+        ValueError, match="An epoch would have 3000000000 samples, allowed: 5000000"
+    ):
+        batches_per_epoch(dataset(item("a", repeats=10**9), item("b", repeats=2 * 10**9)), 2)

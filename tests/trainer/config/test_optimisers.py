@@ -178,3 +178,35 @@ def test_averaging_changes_nothing_for_others():
 def test_a_low_rate_for_one_that_finds_its_own_is_noted(name, rate, noted):
     notes = OptimiserConfig(type=name, learning_rate=rate).notes()
     assert bool(notes) == noted and all("Set it to 1" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "(" * 20_000, "-" * 20_000 + "1", "~" * 400 + "1", "[" * 21 + "]" * 21, "- - 1", "not 1",
+        "9" * 400, "1e999", "(1, -1e999)", "{'a': 1e400}", "'" + "a" * 500 + "'", "1" * 20_000,
+        "1+" * 10_000 + "1", "{" * 20_000, "'" * 20_000, "a.b", "f()", "1j" * 300, "\0",
+    ],
+)  # fmt: skip
+def test_an_argument_that_is_too_much_is_refused_with_a_sentence(value):
+    with pytest.raises(
+        ValueError, match=r"is not of the form key=value .* 500 characters"
+    ) as caught:
+        parse_arguments([f"betas={value}"])
+    assert len(str(caught.value)) < 1000
+    with pytest.raises(ValueError, match="Optimiser settings"):
+        OptimiserConfig(arguments=(f"betas={value}",))
+
+
+def test_usual_arguments_are_read():
+    lines = [
+        "betas=(0.9, -0.99)",
+        "eps=1e-30,1e-3",
+        "a = None",
+        "b='x-y'",
+        "c=[1, 2]",
+        "d={'x': -1}",
+    ]
+    assert parse_arguments(lines) == {
+        "betas": (0.9, -0.99), "eps": (1e-30, 1e-3), "a": None, "b": "x-y", "c": [1, 2], "d": {"x": -1},
+    }  # fmt: skip

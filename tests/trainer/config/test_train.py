@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 
+from pack.trainer.batches.class_captions import class_caption
 from pack.trainer.config import train as module
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.lora import LoraConfig
@@ -13,7 +14,10 @@ from pack.trainer.config.optimiser import LrSchedule, OptimiserConfig
 from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.config.validation import ValidationConfig
+from pack.trainer.kohya.toml import checked, toml_tables
 from pack.trainer.optim.lr_schedule import learning_rate
+from pack.trainer.sdxl.blocks import parse_alphas, parse_ranks, rate_weights
+from pack.trainer.sdxl.buckets import BucketConfig
 
 KINDS = [LoraConfig, OptimiserConfig, LossConfig, TrainConfig]
 
@@ -218,3 +222,40 @@ def test_the_dict_makes_the_config_again():
     }
     again = TrainConfig(**{k: parts[k](**v) if k in parts else v for k, v in values.items()})
     assert again == config
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: BucketConfig((1_000_000, 1024)), "a side has 1000000 pixels; allowed: 16384"),
+        (lambda: BucketConfig(max_reso=10**9, step=8), "a side has 1000000000 pixels"),
+        (lambda: BucketConfig().at(10**6), "pixels; allowed: 16384"),
+        (lambda: LoraConfig(block_ranks=(1025,) * 23), "block_ranks hold 1025"),
+        (lambda: LoraConfig(conv_block_ranks=(10**9,) * 23), "conv_block_ranks hold 1000000000"),
+        (lambda: LossConfig(preservation_class="x" * 201), "has 201 characters"),
+        (lambda: parse_ranks(",".join(["1e999"] * 23), "ranks"), "write numbers between commas"),
+        (lambda: parse_alphas(",".join(["inf"] * 23), "alphas"), "write numbers between commas"),
+        (lambda: rate_weights("sine+nan", "", ""), "write numbers between commas"),
+        (lambda: class_caption("a", "b," * 501, "c"), "the trigger has 1002 characters"),
+        (lambda: toml_tables("a = " + "[" * 5000, "config"), "config is nested too deep"),
+        (lambda: toml_tables("a." * 5000 + "b = 1", "config"), "config is nested too deep"),
+        (lambda: toml_tables("a = " + "{b = " * 5000, "config"), "config is nested too deep"),
+        (lambda: toml_tables("a = " + "[" * 21 + "]" * 21, "config"), "config is nested too deep"),
+        (lambda: toml_tables("#" * (1 << 20) + "##", "config"), "too many for a config"),
+        (
+            lambda: checked({f"x{n}": 1 for n in range(5000)}, "config"),
+            "4980 more that are unknown",
+        ),
+        (lambda: checked({"x" * 5000: 1}, "config"), "x…"),
+    ],
+)
+def test_what_would_ask_for_memory_or_time_is_refused(make, said):
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        make()
+    assert len(str(caught.value)) < 5000
+
+
+def test_a_config_as_deep_as_any_is_read():
+    assert toml_tables("[a.b.c]\nd = [[1, 2], [{e = 3}]]\n", "config")["a"]["b"]["c"]["d"][1] == [
+        {"e": 3}
+    ]

@@ -123,3 +123,32 @@ def test_a_comma_is_joined_with_a_space_either_way():
         assert shown("a,b,c", keep_tokens=3, shuffle=True, joining=joining) == "a, b, c"
     with pytest.raises(ValueError, match="joining is 'x'; it must be one of separator, kohya"):
         CaptionConfig(joining="x")
+
+
+@pytest.mark.parametrize(
+    ("caption", "filled"),
+    [
+        ("{a}", "a"),
+        ("{{a}}", "{a}"),
+        ("{{{a}}}", "{a}"),
+        ("{}a}", "{}a}"),
+        ("{a", "{a"),
+        ("a}", "a}"),
+        ("{{", "{"),
+        ("{ {a}", " {a"),
+        ("{⦅a⦆}", "⦅a⦆"),
+        ("⦅{{⦅⦅", "⦅{⦅⦅"),
+        ("{x{{y}z", "x{yz"),
+    ],
+)
+def test_braces_that_are_no_wildcards_stay(caption, filled):
+    options = CaptionConfig(wildcards=True)
+    assert shown_caption(caption, options, random.Random(0), epoch=1) == filled
+
+
+@pytest.mark.parametrize(
+    "name", ["separator", "secondary_separator", "keep_tokens_separator", "prefix", "suffix"]
+)
+def test_a_text_that_comes_many_times_in_a_caption_has_a_longest_length(name):
+    with pytest.raises(ValueError, match=f"{name} has 2001 characters"):
+        CaptionConfig(**{name: "x" * 2001})

@@ -4,6 +4,7 @@ import pytest
 
 from pack.trainer.sdxl.token_chunks import (
     BOS,
+    DEEPEST,
     EOS,
     kohya_chunks,
     kohya_positions,
@@ -80,3 +81,11 @@ def test_each_token_has_the_weight_of_its_part():
     found = weighted_ids("ab (c:2) d", lambda text: [ord(letter) for letter in text])
     assert found.ids == [ord(letter) for letter in "ab c d"]
     assert found.weights == [1.0, 1.0, 1.0, 2.0, 1.0, 1.0]
+
+
+def test_brackets_within_brackets_count_up_to_a_depth():
+    (part,) = parse_weights("(" * 5000 + "a" + ")" * 5000)
+    assert part == ("a", pytest.approx(1.1**DEEPEST))
+    (part,) = parse_weights("[" * 5000 + "a")
+    assert part == ("a", pytest.approx(1.1**-DEEPEST))
+    assert parse_weights("((a)b)c")[2] == ("c", 1.0)

@@ -46,6 +46,8 @@ class Schema:
     def __init__(self, **arguments: Any) -> None: ...
 
 class NodeOutput:
+    ui: dict[str, Any] | None
+
     def __init__(self, *args: Any, ui: dict[str, Any] | None = None) -> None: ...
 
 class ComfyNode:

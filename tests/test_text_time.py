@@ -1,0 +1,269 @@
+"""Text that comes with a workflow or a dataset takes time in proportion to its length, however it is made.
+
+The public functions that take text are enumerated: each is called here, or takes no text of a user's.
+"""
+
+import contextlib
+import importlib
+import inspect
+import pkgutil
+import random
+import time
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from pack.base.small_file import parse_json
+from pack.tagger.captions.filter_config import FilterConfig
+from pack.tagger.captions.filters import filter_captions
+from pack.tagger.captions.identity import IdentityConfig, find_identity, identity_kind, prune
+from pack.tagger.captions.patterns import PatternRule, parse_patterns, pattern_problem
+from pack.tagger.captions.prose import is_prose
+from pack.tagger.captions.redundancy import covered_by, redundant
+from pack.tagger.captions.report import compare
+from pack.tagger.captions.rewriting import Rewriter
+from pack.tagger.captions.tag_text import (
+    each_line,
+    join_tags,
+    list_problems,
+    merge,
+    separator_problems,
+    split_tags,
+    tag_key,
+    tag_match,
+)
+from pack.tagger.images.monochrome import tag_kind
+from pack.tagger.wd14.labels import spaced
+from pack.tagger.wd14.models import short_name
+from pack.tagger.wd14.select_tags import (
+    TagConfig,
+    count_tags,
+    expand_character,
+    frequency_table,
+    parse_list,
+    parse_replacements,
+)
+from pack.trainer.batches.class_captions import class_caption
+from pack.trainer.config.captions import CaptionConfig
+from pack.trainer.config.checkpoints import check_name
+from pack.trainer.config.optimisers import check_arguments, find_kind, parse_arguments
+from pack.trainer.config.piecewise import parse_step_rules
+from pack.trainer.dataset.caption_files import decode_text
+from pack.trainer.dataset.caption_rules import shown_caption, without_tags
+from pack.trainer.dataset.file_names import stem, suffix, why_unread
+from pack.trainer.kohya.prompt_files import prompt_lines
+from pack.trainer.kohya.prompt_lines import parse_prompts
+from pack.trainer.kohya.toml import checked, parse, toml_tables, unknown
+from pack.trainer.lora_files.formats import to_kohya
+from pack.trainer.renaming.plan import Naming
+from pack.trainer.runs.anonymous import without_given, without_names, without_values
+from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_weights
+from pack.trainer.sdxl.buckets import parse_resolutions
+from pack.trainer.sdxl.token_chunks import parse_weights, weighted_ids
+from pack.trainer.sdxl.unet_names import from_diffusers, is_checkpoint_name, to_diffusers
+
+LENGTHS = {12_000: 0.5, 100_000: 6.0}
+"""Characters, and the seconds of CPU time that they may take on a busy machine."""
+UNMEASURED = 0.08  # seconds in which the doubling of a length says nothing
+
+UNITS = (
+    "a", "A", "1", "0.1", "é", "。", "你", "\u0301", " ", "\n", "\t", "\r", "\r\n", "\ufeff", "\\", "/",
+    "_", "-", ".", ",", ":", ";", "=", "'", '"', "(", ")", "[", "]", "{", "}", "{}", "{{", "}}", "|",
+    "{a|", "⦅", "⦅{{", "#", "*", "+", "<", "%", "--", " --", " --n a", " --w 1", "a ", "a, ", "a,b\n",
+    "a b, ", "(a", "(a:1.1)", "[a", "\\a", "\\(", "A. ", '." ', "a_b, ", "[a]\n", "a = 1\n", "a.",
+    "a,a;", "*a", "a*, ", "x.png ", "C:\\a", "/a/", "a\n",
+)  # fmt: skip
+END = "_"
+
+SHUFFLED = CaptionConfig(wildcards=True, shuffle=True, tag_dropout=0.5, keep_tokens_separator="|||")
+
+
+def shown(text: str) -> str:
+    return shown_caption(text, SHUFFLED, random.Random(0), epoch=1)
+
+
+def filtered(text: str) -> object:
+    config = FilterConfig(
+        trigger="sks", remove=("*a*b*", "c"), replace=(("d", "e"),), keep_first=("f",),
+        minimum_count=2, fold_redundant=True, spare_prose=True,
+        patterns=(PatternRule("x+y", "z"),),
+    )  # fmt: skip
+    return filter_captions([text, "a, b"], config)
+
+
+PROBES: dict[str, Callable[[str], object]] = {
+    "class_caption": lambda text: (
+        class_caption(text, "a, (", "b"), class_caption("a b", text, "c"),
+    ),
+    "check_name": check_name,
+    "find_kind": find_kind,
+    "parse_arguments": lambda text: [
+        refused(parse_arguments, [line]) for line in (text, f"a={text}", f"a=({text})")
+    ],
+    "check_arguments": lambda text: check_arguments("AdamW", [f"betas={text}"]),
+    "parse_step_rules": parse_step_rules,
+    "decode_text": lambda text: decode_text(text.encode(), Path("a.txt")),
+    "shown_caption": shown,
+    "without_tags": lambda text: without_tags(text, ["a", "b"], 0.5, random.Random(0)),
+    "stem": stem,
+    "suffix": suffix,
+    "why_unread": why_unread,
+    "prompt_lines": lambda text: (
+        prompt_lines(text, ".txt"), refused(prompt_lines, text, ".toml"), refused(prompt_lines, text, ".json"),
+    ),
+    "parse_prompts": parse_prompts,
+    "parse": lambda text: parse(text, "config"),
+    "toml_tables": lambda text: [
+        refused(toml_tables, toml, "config") for toml in (text, f"a = {text}", f"{text}b = 1")
+    ],
+    "checked": lambda text: checked(dict.fromkeys(text.split(), text[:9]), "config"),
+    "unknown": lambda text: unknown(text, frozenset(["network_dim", "network_alpha"])),
+    "without_names": without_names,
+    "without_given": lambda text: without_given(text, [text[:9], "some"]),
+    "without_values": lambda text: without_values({text: [text]}, ["some"]),
+    "parse_json": lambda text: [refused(parse_json, json) for json in (text, f"[{text}", f'{{"a":{text}')],
+    "separator_problems": separator_problems,
+    "block_of": block_of,
+    "parse_ranks": lambda text: parse_ranks(text, "ranks"),
+    "parse_alphas": lambda text: parse_alphas(text, "alphas"),
+    "rate_weights": lambda text: rate_weights(text, "", ""),
+    "parse_resolutions": parse_resolutions,
+    "weighted_ids": lambda text: weighted_ids(text, lambda part: [1] * len(part)),
+    "parse_weights": parse_weights,
+    "is_checkpoint_name": is_checkpoint_name,
+    "from_diffusers": from_diffusers,
+    "to_diffusers": to_diffusers,
+    "to_kohya": lambda text: to_kohya({text: None}),
+    "filter_captions": filtered,
+    "identity_kind": identity_kind,
+    "find_identity": lambda text: find_identity(
+        [text], IdentityConfig(exclude=("*x*",), extra=("*y*z",)), trigger=text
+    ),
+    "prune": lambda text: prune(text, {"a", "b"}),
+    "parse_patterns": parse_patterns,
+    "pattern_problem": lambda text: (
+        pattern_problem(PatternRule(text)), pattern_problem(PatternRule("a", text)),
+    ),
+    "is_prose": is_prose,
+    "covered_by": covered_by,
+    "redundant": lambda text: redundant(split_tags(text)),
+    "compare": lambda text: compare(["a"], [text], [text[1:]]).text(),
+    "split_tags": split_tags,
+    "join_tags": lambda text: join_tags(text),
+    "tag_key": tag_key,
+    "each_line": lambda text: each_line(text, str.strip),
+    "tag_match": lambda text: [tag_match(text)(text), tag_match("*a*b*c", "*" + text)(text + "x")],
+    "merge": lambda text: [
+        merge(text, split_tags(text)[-9:], kohya=kohya) for kohya in (False, True)
+    ],
+    "list_problems": lambda text: list_problems("remove", text.split(",")),
+    "tag_kind": lambda text: tag_kind(text, "monochrome"),
+    "spaced": spaced,
+    "short_name": short_name,
+    "count_tags": lambda text: count_tags([text.split(",")]),
+    "frequency_table": lambda text: frequency_table(count_tags([text.split(",")])),
+    "parse_list": parse_list,
+    "parse_replacements": lambda text: TagConfig(replacements=parse_replacements(text)),
+    "expand_character": expand_character,
+    "FilterConfig.replace": lambda text: FilterConfig(replace=parse_replacements(text)),
+    "FilterConfig.remove": lambda text: FilterConfig(remove=parse_list(text)),
+    "FilterConfig.patterns": lambda text: FilterConfig(patterns=parse_patterns(text)),
+    "Rewriter.body": lambda text: Rewriter(FilterConfig(replace=(("*a*c", "d"),))).body(text, {}),
+    "Rewriter.prose": lambda text: Rewriter(FilterConfig(trigger="a, b")).prose(text),
+    "Naming": lambda text: Naming(text),
+}  # fmt: skip
+
+NO_TEXT = {
+    "not a user's text": """remainder in_sentence in_lines in_order is_relative class_name own_defaults
+        make_optimiser check_precision unknown_run generator lycoris integer permutation prepare python_random uniform draw_normal
+        draw_uniform digest endless choose_providers fallback
+        without_private to_diffusers_lora in_format write_json leaves describe_layout""",
+    "tensors and digests": """text_key cache_texts finite write_lora check_bytes read_unchanged load""",
+    "the name of a file, which the file system bounds": """opened open_image unreadable caption_name
+        folder_stamp scan_folder export_kohya dataset_of save_user_lora same_name ending read_rgb examine
+        find_origin find_run read_labels find_local local_names locate model_at advice open_session
+        download read_caption""",
+    "passes its text to one that is called here": """lasting_texts nearest_run report plan_folders
+        network_settings optimiser_settings write_report clear beginning""",
+}
+EXEMPT = {name for names in NO_TEXT.values() for name in names.split()}
+
+
+def refused(function: Callable[..., object], *arguments: object) -> None:
+    """Call it; a sentence to the user is an answer too."""
+    with contextlib.suppress(ValueError):
+        function(*arguments)
+
+
+def public_text_functions() -> set[str]:
+    """Names of the functions of modules, not of classes, that have a parameter of text."""
+    found = set()
+    for package in ("base", "trainer", "tagger"):
+        root = importlib.import_module(f"pack.{package}")
+        for module_info in pkgutil.walk_packages(root.__path__, f"{root.__name__}."):
+            if ".kernels" in module_info.name:
+                continue
+            module = importlib.import_module(module_info.name)
+            found |= {
+                name
+                for name, function in vars(module).items()
+                if inspect.isfunction(function)
+                and function.__module__ == module.__name__
+                and not name.startswith("_")
+                and any(map(is_text, parameters(function)))
+            }
+    return found
+
+
+def parameters(function: Callable[..., object]) -> list[object]:
+    hints = typing.get_type_hints(function)
+    return [hint for name, hint in hints.items() if name != "return"]
+
+
+def is_text(hint: object) -> bool:
+    kinds = (Sequence, Iterable, Collection, Mapping, tuple, list, dict, typing.Union)
+    inner = typing.get_args(hint) if typing.get_origin(hint) in kinds or "|" in str(hint) else ()
+    return hint is str or any(map(is_text, inner))
+
+
+def seconds(function: Callable[[str], object], text: str) -> float:
+    """CPU time, the best of three where it is long enough to be measured."""
+    best = float("inf")
+    for _ in range(3):
+        begun = time.process_time()
+        refused(function, text)
+        best = min(best, time.process_time() - begun)
+        if best < UNMEASURED:
+            break
+    return best
+
+
+def text_of(unit: str, length: int) -> str:
+    """A text of one thing over and over, with another at its end."""
+    return (unit * (length // len(unit) + 1))[: length - len(END)] + END
+
+
+def test_every_function_of_text_is_measured_or_said_to_take_none():
+    found = public_text_functions()
+    assert "is_prose" in found and len(found) > 60
+    assert found - EXEMPT - PROBES.keys() == set()
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_time_goes_with_the_length(name):
+    for unit in UNITS:
+        measure(PROBES[name], unit, 12_000)
+    for unit in ("{", " ", "".join(unit * 20 for unit in UNITS)):
+        measure(PROBES[name], unit, 100_000)
+
+
+def measure(function: Callable[[str], object], unit: str, length: int) -> None:
+    """Twice the length takes less than four times as long, and no length longer than it may."""
+    spent = seconds(function, text_of(unit, length))
+    said = f"{length} characters of {unit!r}: {spent:.2f} s"
+    assert spent < LENGTHS[length], said
+    if spent > UNMEASURED:
+        half = seconds(function, text_of(unit, length // 2))
+        assert spent < 3.7 * half, f"{said}, {half:.2f} s for half of it"
