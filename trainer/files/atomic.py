@@ -3,22 +3,30 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from ...base.write_errors import writing
 
 PARTIALS = ".*.tmp"
 """Pattern of what a killed process leaves half-written in a folder."""
 
 
 @contextmanager
-def partial_file(folder: Path) -> Iterator[Path]:
-    """A path in ``folder``, which is made, to write to; rename it in the block, or it is removed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{secrets.token_hex(8)}.tmp"  # short: the name may be at the limit
-    try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
+def partial_file(folder: Path, target: Path | None = None) -> Iterator[Path]:
+    """A path in ``folder``, which is made, to write to; rename it in the block, or it is removed.
+
+    Raises:
+        CannotWrite: the folder, or ``target`` in it, cannot be written.
+    """
+    with writing(target or folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f".{secrets.token_hex(8)}.tmp"  # short: the name may be at the limit
+        try:
+            yield partial
+        finally:
+            with suppress(OSError):  # the error of the block is the one to tell
+                partial.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -28,9 +36,9 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
     leaves an empty file; for what cannot be made again.
 
     Raises:
-        OSError: the file cannot be written; what was there stays.
+        CannotWrite: the file cannot be written, in a sentence; what was there stays.
     """
-    with partial_file(path.parent) as partial:
+    with partial_file(path.parent, path) as partial:
         partial.write_bytes(data)
         if durable:
             with partial.open("rb+") as file:

@@ -12,8 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ...base.write_errors import writing
 from ..config.checkpoints import Precision, check_name
 from ..files.atomic import write_atomically
+from ..files.checksum import BLANK, KEY, file_damage, sealed
 
 IfExists = Literal["number", "replace"]
 
@@ -21,6 +23,8 @@ GRAPH_KEYS = ("prompt", "workflow")
 """The graph that made the file, as ComfyUI writes it."""
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+_BEFORE_CHECKSUMS = ("ss_", "sshs_", "modelspec.")
+"""How the metadata keys began that files of runs had then."""
 _LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
 
 
@@ -46,11 +50,34 @@ def write_lora(
     precision: Precision = "fp16",
 ) -> Path:
     """Write a LoRA with kohya's hashes to `path`, which is replaced only once the file is whole."""
-    dtype = _DTYPES[check_precision(precision)]
-    cast = {key: value.to(dtype).contiguous() for key, value in sorted(tensors.items())}
-    described = {**metadata, **_hashes(cast, metadata)}
-    write_atomically(path, save(cast, described))
+    write_atomically(path, _packed(tensors, metadata, precision))
     return path
+
+
+def write_own_lora(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    precision: Precision = "fp32",
+) -> Path:
+    """`write_lora` for a run's folder: with a checksum of the whole file, for `read_own_lora`."""
+    write_atomically(path, sealed(_packed(tensors, {**metadata, KEY: BLANK}, precision)))
+    return path
+
+
+def read_own_lora(path: Path) -> LoraModel:
+    """A LoRA of a run's folder, every bit of it as it was written.
+
+    Raises:
+        ValueError: it is missing, or a part of it has changed; names it.
+    """
+    try:
+        problem = file_damage(path)
+        if problem is not None and not _fits_older_hash(path):
+            raise ValueError(f"{path} is damaged: {problem}")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    return read_lora(path)
 
 
 def read_lora(path: Path) -> LoraModel:
@@ -58,6 +85,7 @@ def read_lora(path: Path) -> LoraModel:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            metadata.pop(KEY, None)  # true of this file alone, not of what is made of it
             return LoraModel({key: file.get_tensor(key).clone() for key in file.keys()}, metadata)  # noqa: SIM118 (no dict)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as a LoRA: {error}") from error
@@ -80,6 +108,17 @@ def save_user_lora(
     Raises ValueError for a name that leaves the folder or that a file system refuses.
     """
     target = _user_path(folder, name)
+    with writing(target):
+        return _save_as(target, lora, metadata, precision, if_exists)
+
+
+def _save_as(
+    target: Path,
+    lora: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    precision: Precision,
+    if_exists: IfExists,
+) -> Path:
     fresh = {key: value.to(_DTYPES[check_precision(precision)]) for key, value in lora.items()}
     candidates = [target] + [target.with_stem(f"{target.stem}-{n}") for n in range(2, 1000)]
     for path in candidates if if_exists == "number" else candidates[:1]:
@@ -147,6 +186,32 @@ def _keep_backup(path: Path) -> Path:
         backup = path.with_suffix(f".safetensors.{number}.bak")
         number += 1
     return path.rename(backup)
+
+
+def _packed(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], precision: Precision
+) -> bytes:
+    """A file's bytes, with kohya's hashes."""
+    dtype = _DTYPES[check_precision(precision)]
+    cast = {key: value.to(dtype).contiguous() for key, value in sorted(tensors.items())}
+    return save(cast, {**metadata, **_hashes(cast, metadata)})
+
+
+def _fits_older_hash(path: Path) -> bool:
+    """Whether a file from before there were checksums has the weights that kohya's hash is of."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+    except SafetensorError:
+        return False
+    if not all(name.startswith(_BEFORE_CHECKSUMS) for name in said):
+        return False  # a damaged name of the checksum's
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        while chunk := file.read(_LEGACY_OFFSET):
+            hasher.update(chunk)
+    return hasher.hexdigest() == said.get("sshs_model_hash")
 
 
 def _hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:

@@ -18,9 +18,9 @@ import torch
 from ..files.atomic import write_atomically
 from ..files.lock import NAME as LOCK
 from ..lora_files.metadata import VERSION
+from .description import DESCRIPTION
 from .log import NAME as LOG
 from .run_list import Run
-from .similar_run import DESCRIPTION
 
 LIBRARIES = ("torch", "numpy", "safetensors", "pillow", "transformers", "onnxruntime", "filelock")
 KINDS = (".json", ".csv", ".log")
@@ -75,8 +75,11 @@ def _without_names(name: str, text: str) -> str:
         return without_names(text)
     if name != DESCRIPTION:
         return text
-    described = json.loads(text, object_hook=_private_values)
-    return json.dumps(described, indent=1)
+    try:
+        described = json.loads(text, object_hook=_private_values)
+        return json.dumps(described, indent=1)
+    except (ValueError, RecursionError):  # damaged: maybe that is what the report is about
+        return without_names(text)
 
 
 def _private_values(values: dict[str, Any]) -> dict[str, Any]:

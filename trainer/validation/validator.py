@@ -56,10 +56,17 @@ class Validator:
         try:
             self._book.add(step, losses)
         except OSError as error:
-            log.warning("LoRA Loop: the validation could not be saved: %s", error)
+            self._note("The validation could not be saved", error)
 
     def _keep(self, step: int) -> None:
         try:
             self._book.keep(step, self._adapters(step))
         except OSError as error:
-            log.warning("LoRA Loop: the best adapters could not be saved: %s", error)
+            self._note("The best adapters could not be saved", error)
+
+    def _note(self, what: str, error: OSError) -> None:
+        """Once in the log and on the node, however often it happens."""
+        text = f"{what}: {error}"
+        if text not in self._book.notes:
+            log.warning("LoRA Loop: %s", text)
+            self._book.notes.append(text)
