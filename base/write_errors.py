@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _ROOM = "Free some space on that disk (Clear Cache and Runs show what can go) and queue again"
-_PERMISSIONS = (
-    "Check the permissions of the folder, and whether another program has the file open, and queue again"
-)
+_PERMISSIONS = "Check the permissions of the folder, and whether another program has the file open, and queue again"
 _GONE = "Check that the drive is connected and the folder is there, and queue again"
 _PATH = "Look what lies at that path, move it away, and queue again"
 

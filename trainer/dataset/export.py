@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files.atomic import write_atomically
+from ..files.record import read_record
 from .dataset import Dataset, Sample, Subset
 from .folders import MASK_FOLDER
 from .unchanged import check_unchanged
@@ -64,11 +65,8 @@ def _place(root: Path, name: str, fingerprint: str) -> tuple[Path, bool]:
     """The folder to use, and whether this very export lies there."""
     number, target = 1, root / name
     while target.exists():
-        try:
-            known = json.loads((target / MANIFEST).read_bytes())
-        except (OSError, ValueError):
-            known = {}
-        if known == {"fingerprint": fingerprint}:
+        known = read_record(target / MANIFEST, lambda part: part["fingerprint"].text())
+        if known == fingerprint:
             return target, True
         number += 1
         target = root / f"{name}_{number}"

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 1 << 28
-"""No file of ours is larger: the losses of ten million steps fit in."""
+MOST_BYTES = 1 << 27
+"""No file of ours is larger: the losses of a million steps are a fifth of it."""
 
 _MOST = 1 << 63
 _SHOWN = 40
@@ -38,11 +38,15 @@ class Part:
         """A whole number within bounds, both included."""
         if type(self.value) is int and least <= self.value <= most:  # not a bool
             return self.value
-        return self._wrong(f"a whole number from {least}" + ("" if most >= _MOST - 1 else f" to {most}"))
+        return self._wrong(
+            f"a whole number from {least}" + ("" if most >= _MOST - 1 else f" to {most}")
+        )
 
     def number(self) -> float:
         """A number, NaN and infinity included."""
-        if (type(self.value) in (int, float) and abs(self.value) < _MOST) or type(self.value) is float:
+        if (type(self.value) in (int, float) and abs(self.value) < _MOST) or type(
+            self.value
+        ) is float:
             return float(self.value)
         return self._wrong("a number")
 
@@ -52,7 +56,10 @@ class Part:
     def plain(self) -> Any:
         """A text, number, flag, null, or a list of them."""
         if isinstance(self.value, list):
-            return [part.plain() if not isinstance(part.value, list) else part._wrong("a value") for part in self]
+            return [
+                part.plain() if not isinstance(part.value, list) else part._wrong("a value")
+                for part in self
+            ]
         if self.value is None or isinstance(self.value, str | bool | float):
             return self.value
         return self.whole(-(1 << 62))
@@ -71,6 +78,11 @@ class Part:
         place = f"{self.place} " if self.place else ""
         return {name: Part(value, f"{place}{name}") for name, value in self.value.items()}
 
+    def exactly(self, count: int) -> list[Part]:
+        """The parts of a list of so many."""
+        parts = list(self)
+        return parts if len(parts) == count else self._wrong(f"a list of {count}")
+
     def __iter__(self) -> Iterator[Part]:
         """The parts of a list."""
         return iter([Part(value, f"{self.place}[{n}]") for n, value in enumerate(self._list())])
@@ -80,7 +92,9 @@ class Part:
         if isinstance(self.value, dict) and name in self.value:
             return Part(self.value[name], f"{self.place} {name}".strip())
         fields = self.fields()
-        raise ValueError(f"{name} is missing" + (f" in {self.place}" if fields and self.place else ""))
+        raise ValueError(
+            f"{name} is missing" + (f" in {self.place}" if fields and self.place else "")
+        )
 
     def get(self, name: str) -> Part | None:
         """What stands under a name; None where it is absent or null."""

@@ -6,26 +6,27 @@ journal's stage says of each file which two names it can have.
 """
 
 import json
-import logging
 import os
+import re
 import secrets
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from ...base.shortened import in_lines
 from ..dataset.file_names import same_name, stem
 from ..dataset.folders import Listing, list_folder
 from ..files.atomic import sync_folder, write_atomically
-
-log = logging.getLogger(__name__)
+from ..files.record import Part, read_record
 
 Stage = Literal["leaving", "arriving", "arrived", "undone"]
 """Old name or between; between or new name; new name; old name."""
 
 _FORMAT = 1
+_NUMBERED = re.compile(r"n([0-9]{8,})-")
 _LISTED = 10
 
 
@@ -55,9 +56,8 @@ class Renaming:
             ValueError: a file is missing, changed, or in the way.
             OSError: the journal cannot be written.
         """
-        now = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09}"
         mark = f"lora-loop-{secrets.token_hex(3)}-"
-        renaming = cls(journals / f"{now}.json", "leaving", mark, moves)
+        renaming = cls(journals / _next_name(journals), "leaving", mark, moves)
         renaming._check(to_new=True)
         renaming._enter("leaving")
         return renaming
@@ -180,23 +180,58 @@ def last_renaming(journals: Path, folders: Collection[Path]) -> Renaming | None:
 def forget_older(renaming: Renaming) -> None:
     """Delete the journals of earlier renamings in the same folders: only the last can be undone."""
     for other in _all(renaming.journal.parent):
-        if other.journal.name < renaming.journal.name and not set(other.folders).isdisjoint(
-            renaming.folders
-        ):
+        is_older = _order(other.journal) < _order(renaming.journal)
+        if is_older and not set(other.folders).isdisjoint(renaming.folders):
             other.journal.unlink(missing_ok=True)
 
 
+def _next_name(journals: Path) -> str:
+    """The name of a journal that is newer than all that are there.
+
+    It begins with a number, so that no clock decides which is the newest; behind the letter, because
+    names of old versions begin with the date. The time is for people.
+    """
+    numbers = (_NUMBERED.match(path.name) for path in journals.glob("*.json"))
+    number = 1 + max((int(match[1]) for match in numbers if match), default=0)
+    return f"n{number:08}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
+
+
 def _all(journals: Path) -> Iterator[Renaming]:
-    """Every renaming that is written down, newest first."""
-    for path in sorted(journals.glob("*.json"), reverse=True):
-        try:
-            content = json.loads(path.read_bytes())
-            if content["format"] == _FORMAT:
-                folders = [Path(folder) for folder in content["folders"]]
-                moves = [Move(folders[row[0]], *row[1:]) for row in content["files"]]
-                yield Renaming(path, content["stage"], content["mark"], moves)
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            log.warning("The undo file %s is of no use: %s", path, error)
+    """Every renaming that is written down, newest first; the damaged are named in the log."""
+    for path in sorted(journals.glob("*.json"), key=_order, reverse=True):
+        found = read_record(path, partial(_renaming, path))
+        if found is not None:
+            yield found
+
+
+def _order(journal: Path) -> tuple[int, str]:
+    """By number, and before the first of these by the names of old versions."""
+    match = _NUMBERED.match(journal.name)
+    return int(match[1]) if match else 0, journal.name
+
+
+def _renaming(path: Path, part: Part) -> Renaming | None:
+    """The renaming of a journal; None of another format."""
+    if part["format"].value != _FORMAT:
+        return None
+    stage = part["stage"].text()
+    if stage not in get_args(Stage):
+        raise ValueError(f"{stage!r} is no stage of a renaming")
+    folders = [Path(folder.text()) for folder in part["folders"]]
+    moves = []
+    for row in part["files"]:
+        place, old, new, size = row.exactly(4)
+        folder = folders[place.whole(most=len(folders) - 1)]
+        moves.append(Move(folder, _plain(old), _plain(new), size.whole()))
+    return Renaming(path, stage, _plain(part["mark"]), moves)
+
+
+def _plain(part: Part) -> str:
+    """A name in a folder, never a path."""
+    name = part.text()
+    if not name or name in (".", "..") or os.path.basename(name) != name or "\0" in name:  # noqa: PTH119
+        raise ValueError(f"{part.place} is no name of a file")
+    return name
 
 
 def _rename(source: Path, target: Path) -> None:

@@ -30,9 +30,7 @@ from .state_files import KEPT, StateFiles
 log = logging.getLogger(__name__)
 
 _KEPT = re.compile(r"kept-\d{8,}\.json")
-_STILL_THERE = (
-    "The LoRA itself is not lost: it is what this node gives, so Save LoRA can put it on another disk."
-)
+_STILL_THERE = "The LoRA itself is not lost: it is what this node gives, so Save LoRA can put it on another disk."
 
 GIB = 1 << 30
 STATE_BYTES, RESULT_BYTES = 12, 4

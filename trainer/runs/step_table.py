@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,9 @@ COLUMNS = (
     "vram_allocated", "vram_reserved", "validation_difference", "validation_error", *BAND_COLUMNS,
 )  # fmt: skip
 """Of the table. Memory in bytes; validation: mean difference to step 0 and its standard error."""
+
+_LINE = re.compile(r"[0-9]{1,12}(?:,(?:-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf)?)*")
+"""The number of a step, and numbers or nothing."""
 
 Row = Mapping[str, float | None]
 """What is known of a step, by column; None: nothing."""
@@ -52,13 +56,17 @@ class StepTable:
 
 def _lines(path: Path, head: str) -> list[tuple[int, str]]:
     """(step, line) of the whole lines of a table with that head, in order and without gaps."""
-    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except OSError:  # there is none, or none that can be read: it begins here
+        return []
     first, *others = text.split("\n")[:-1] or [""]  # what follows the last line end is torn
     found: list[tuple[int, str]] = []
     for line in others if first == head else ():
-        step = line.partition(",")[0]
-        is_next = step.isdecimal() and (not found or int(step) == found[-1][0] + 1)
-        if not is_next or line.count(",") != head.count(","):
+        if not _LINE.fullmatch(line) or line.count(",") != head.count(","):
             break
-        found.append((int(step), line))
+        step = int(line.partition(",")[0])
+        if found and step != found[-1][0] + 1:
+            break
+        found.append((step, line))
     return found

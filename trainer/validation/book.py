@@ -22,6 +22,7 @@ from ..batches.plan import epoch_ends
 from ..cache.latents import CachedDataset
 from ..config.train import TrainConfig
 from ..files.atomic import write_atomically
+from ..files.checksum import file_damage
 from ..files.record import Part, read_record
 from ..lora_files.file import LoraModel, read_own_lora, write_own_lora
 from ..runs.measurement import Measurement
@@ -131,9 +132,16 @@ class ValidationBook:
             return 0
         course = self.course()
         best = course.best
-        if self._settings.keep_best and best is not None and not self.best_path(best).exists():
+        if self._settings.keep_best and best is not None and not self.has_best(best):
             return best - 1
         return course.known - course.gave_up  # a loop ends only after a step that it does
+
+    def has_best(self, step: int) -> bool:
+        """Whether the adapters of that step are on disk, whole."""
+        try:
+            return file_damage(self.best_path(step)) is None
+        except OSError:
+            return False
 
     def best_path(self, step: int) -> Path:
         return self._folder / f"best-{step:08}.safetensors"

@@ -45,7 +45,7 @@ class Validator:
             self._write(step)
         log.info("LoRA Loop: validation after step %d: %s", step, book.measurement(step))
         is_best = book.course(step).best == step
-        if self._settings.keep_best and is_best and not book.best_path(step).exists():
+        if self._settings.keep_best and is_best and not book.has_best(step):
             self._keep(step)
         return book.verdict(step)
 
