@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...base.write_errors import writing
 from ..files.atomic import write_atomically
 from ..files.record import read_record
 from .dataset import Dataset, Sample, Subset
@@ -44,7 +45,7 @@ def export_kohya(
 
     Raises:
         ValueError: the dataset is empty, an image changed since it was read, or ``name`` is no name.
-        OSError: the folder cannot be written.
+        CannotWrite: the folder cannot be written.
     """
     if not dataset.image_count:
         raise ValueError("The dataset has no images to export.")
@@ -53,8 +54,12 @@ def export_kohya(
     check_unchanged(dataset)
     target, is_there = _place(root, name.strip(), dataset.fingerprint())
     if not is_there:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".export-") as unfinished:
+        with writing(target):
+            root.mkdir(parents=True, exist_ok=True)
+        with (
+            writing(target),
+            tempfile.TemporaryDirectory(dir=root, prefix=".export-") as unfinished,
+        ):
             made = Path(unfinished) / "export"
             _write(dataset, made, on_picture)
             made.rename(target)

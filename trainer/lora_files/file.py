@@ -50,19 +50,16 @@ def write_lora(
     precision: Precision = "fp16",
 ) -> Path:
     """Write a LoRA with kohya's hashes to `path`, which is replaced only once the file is whole."""
-    write_atomically(path, _packed(tensors, metadata, precision))
+    dtype = _DTYPES[check_precision(precision)]
+    cast = {key: value.to(dtype).contiguous() for key, value in sorted(tensors.items())}
+    data = save(cast, {**metadata, **_hashes(cast, metadata)})
+    write_atomically(path, sealed(data) if KEY in metadata else data)
     return path
 
 
-def write_own_lora(
-    path: Path,
-    tensors: Mapping[str, Tensor],
-    metadata: Mapping[str, str],
-    precision: Precision = "fp32",
-) -> Path:
-    """`write_lora` for a run's folder: with a checksum of the whole file, for `read_own_lora`."""
-    write_atomically(path, sealed(_packed(tensors, {**metadata, KEY: BLANK}, precision)))
-    return path
+def with_checksum(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata for `write_lora` in a run's folder: the file gets a checksum for `read_own_lora`."""
+    return {**metadata, KEY: BLANK}
 
 
 def read_own_lora(path: Path) -> LoraModel:
@@ -186,15 +183,6 @@ def _keep_backup(path: Path) -> Path:
         backup = path.with_suffix(f".safetensors.{number}.bak")
         number += 1
     return path.rename(backup)
-
-
-def _packed(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], precision: Precision
-) -> bytes:
-    """A file's bytes, with kohya's hashes."""
-    dtype = _DTYPES[check_precision(precision)]
-    cast = {key: value.to(dtype).contiguous() for key, value in sorted(tensors.items())}
-    return save(cast, {**metadata, **_hashes(cast, metadata)})
 
 
 def _fits_older_hash(path: Path) -> bool:

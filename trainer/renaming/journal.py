@@ -214,8 +214,8 @@ def _renaming(path: Path, part: Part) -> Renaming | None:
     """The renaming of a journal; None of another format."""
     if part["format"].value != _FORMAT:
         return None
-    stage = part["stage"].text()
-    if stage not in get_args(Stage):
+    stage, stages = part["stage"].text(), {name: name for name in get_args(Stage)}
+    if stage not in stages:
         raise ValueError(f"{stage!r} is no stage of a renaming")
     folders = [Path(folder.text()) for folder in part["folders"]]
     moves = []
@@ -223,7 +223,7 @@ def _renaming(path: Path, part: Part) -> Renaming | None:
         place, old, new, size = row.exactly(4)
         folder = folders[place.whole(most=len(folders) - 1)]
         moves.append(Move(folder, _plain(old), _plain(new), size.whole()))
-    return Renaming(path, stage, _plain(part["mark"]), moves)
+    return Renaming(path, stages[stage], _plain(part["mark"]), moves)
 
 
 def _plain(part: Part) -> str:

@@ -19,13 +19,14 @@ from ..files.atomic import write_atomically
 from ..files.digests import digest
 from ..files.lock import folder_lock
 from ..files.record import Part, load_record
-from ..lora_files.file import LoraModel, read_own_lora, write_own_lora
+from ..lora_files.file import LoraModel, read_own_lora, with_checksum, write_lora
 from ..training.loop import Outcome
 from .description import DESCRIPTION, describe, next_number
 from .log import logged
 from .measurement import Measurement
 from .similar_run import nearest_run
 from .state_files import KEPT, StateFiles
+from .troubles import Troubles
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class RunFolder:
         self.states = StateFiles(self.path)
         self.damages: list[str] = []
         """What was found damaged in it, as sentences."""
+        self.troubles = Troubles(self.path)
 
     @contextmanager
     def open(self, config: TrainConfig) -> Iterator[None]:
@@ -152,8 +154,9 @@ class RunFolder:
         path = self.path / f"{_stem(kind, outcome.steps)}.safetensors"
         report = {"losses": outcome.losses, "stopped": outcome.stopped, "asked": asked}
         written, notes = False, [f"{damage} It was made again." for damage in self.damages]
+        notes += self.troubles.notes
         try:
-            write_own_lora(path, lora, lora.metadata)
+            write_lora(path, lora, with_checksum(lora.metadata), "fp32")
             written = True
             write_json(path.with_suffix(".json"), report)
         except CannotWrite as error:

@@ -32,7 +32,7 @@ class StateFiles:
     """Files ``state-<step>-<digest of the contents>.pt`` in one folder, the newest ``KEPT`` of them."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def save(self, state: State) -> Path:
         """Write a state, then take away older ones. It has its name only once it is on the disk.
@@ -43,15 +43,15 @@ class StateFiles:
         Raises:
             CannotWrite: it cannot be written; those that were there stay.
         """
-        with partial_file(self._folder, self._folder / f"state-{state.step:08}") as partial:
+        with partial_file(self.folder, self.folder / f"state-{state.step:08}") as partial:
             with partial.open("wb") as file:
                 hashing = _Hashing(file)
                 hashing.take({"format": FORMAT, **vars(state)})
                 file.flush()
                 os.fsync(file.fileno())
-            path = self._folder / f"state-{state.step:08}-{hashing.digest()}.pt"
+            path = self.folder / f"state-{state.step:08}-{hashing.digest()}.pt"
             partial.replace(path)
-            sync_folder(self._folder)
+            sync_folder(self.folder)
         others = sorted((found for found in self._found() if found[1] != path), reverse=True)
         for _, old in others[KEPT - 1 :]:
             _remove(old)
@@ -69,11 +69,11 @@ class StateFiles:
 
     def tidy(self) -> None:
         """Take away what a killed process left half-written. Only for who holds the run's lock."""
-        for path in self._folder.glob(PARTIALS):
+        for path in self.folder.glob(PARTIALS):
             _remove(path)
 
     def _found(self) -> list[tuple[int, Path]]:
-        names = ((path, NAME.fullmatch(path.name)) for path in self._folder.glob("state-*.pt"))
+        names = ((path, NAME.fullmatch(path.name)) for path in self.folder.glob("state-*.pt"))
         return [(int(match[1]), path) for path, match in names if match]
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from ...base.write_errors import writing
 from ..files.atomic import write_atomically
 from ..sdxl.constants import TIMESTEPS
 from ..training.loss_by_timestep import BANDS
@@ -47,7 +48,7 @@ class StepTable:
         """Append the row's line."""
         cells = (row[column] for column in COLUMNS)
         line = ",".join("" if cell is None else repr(cell) for cell in cells)
-        with self._path.open("ab", buffering=0) as file:
+        with writing(self._path), self._path.open("ab", buffering=0) as file:
             file.write(f"{line}\n".encode())
 
     def close(self) -> None:

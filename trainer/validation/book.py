@@ -24,9 +24,10 @@ from ..config.train import TrainConfig
 from ..files.atomic import write_atomically
 from ..files.checksum import file_damage
 from ..files.record import Part, read_record
-from ..lora_files.file import LoraModel, read_own_lora, write_own_lora
+from ..lora_files.file import LoraModel, read_own_lora, with_checksum, write_lora
 from ..runs.measurement import Measurement
 from ..runs.run_folder import Result, RunFolder
+from ..runs.troubles import Troubles
 from ..training.loop import Outcome
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,11 @@ class ValidationBook:
         self._steps, self._settings = config.steps, config.validation
         self._losses = self._read() if self.due else {}
         self._unwritten: tuple[int, LoraModel] | None = None
-        self.notes: list[str] = []
-        """What could not be written, as sentences."""
+
+    @property
+    def troubles(self) -> Troubles:
+        """Of the run."""
+        return self._run.troubles
 
     def has(self, step: int) -> bool:
         """Whether that step was measured."""
@@ -171,7 +175,6 @@ class ValidationBook:
         if self.verdict(outcome.steps) and not outcome.lost:
             outcome = replace(outcome, stopped=None)
         result = self._run.save(lora, outcome, self._steps)
-        result = replace(result, notes=(*result.notes, *dict.fromkeys(self.notes)))
         return self._judge(result) or result
 
     def _judge(self, result: Result) -> Result | None:
@@ -203,7 +206,7 @@ class ValidationBook:
             CannotWrite: there is no room; they are then kept in memory for the result of this run.
         """
         self._unwritten = step, lora
-        write_own_lora(self.best_path(step), lora, lora.metadata)
+        write_lora(self.best_path(step), lora, with_checksum(lora.metadata), "fp32")
         self._unwritten = None
         kept = {step, *(self.course(last).best for last in self._steps_of("steps-*.json"))}
         for other in self._steps_of("best-*.safetensors"):

@@ -12,6 +12,8 @@ from .book import ValidationBook
 
 log = logging.getLogger(__name__)
 
+_MEASURED, _BEST = "the validation", "the LoRA of the best validation"
+
 
 class Validator:
     """A follower of the steps; it must be told of a step before the state of that step is saved.
@@ -55,18 +57,13 @@ class Validator:
             losses = self._measure()
         try:
             self._book.add(step, losses)
+            self._book.troubles.settle(_MEASURED)
         except OSError as error:
-            self._note("The validation could not be saved", error)
+            self._book.troubles.tell(_MEASURED, error, "saved")
 
     def _keep(self, step: int) -> None:
         try:
             self._book.keep(step, self._adapters(step))
+            self._book.troubles.settle(_BEST)
         except OSError as error:
-            self._note("The best adapters could not be saved", error)
-
-    def _note(self, what: str, error: OSError) -> None:
-        """Once in the log and on the node, however often it happens."""
-        text = f"{what}: {error}"
-        if text not in self._book.notes:
-            log.warning("LoRA Loop: %s", text)
-            self._book.notes.append(text)
+            self._book.troubles.tell(_BEST, error, "saved")

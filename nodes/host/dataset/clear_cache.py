@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ....trainer.cache import latents, masks, texts
@@ -31,7 +32,8 @@ def clear_cache(what: str, unused_days: float, dry_run: bool) -> str:
     with cache_store() as store:
         done = clear(store, CLEARABLE[what], unused_days, dry_run=dry_run)
         if done.files and not dry_run:
-            (store.root / _MARK).touch()
+            with suppress(OSError):  # the next Queue then finds out what is missing
+                (store.root / _MARK).touch()
     verb = "would be removed" if dry_run else "removed"
     lines = [f"{_amount(done.files, done.freed)} {verb}"]
     names = {kind: name for name, kinds in CLEARABLE.items() for kind in kinds or ()}

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ....trainer.batches.plan import BatchItem
@@ -17,6 +16,7 @@ from ....trainer.config.train import TrainConfig
 from ....trainer.files.atomic import write_atomically
 from ..model.vae import empty_image, to_image, to_pil, to_png
 from ..previews.grid import one_size
+from ..previews.preview_book import open_own
 from ..progress import NodeProgress, check_interrupt
 
 FOLDER, CAPTIONS = "seen", "captions.txt"
@@ -47,7 +47,7 @@ def record_seen(
         return
     for number, item in enumerate(shown):
         path = folder / f"{number:02}.png"
-        if not path.exists():
+        if not path.exists() or open_own(path) is None:
             check_interrupt()
             progress.say(f"decoding what the first step shows, {number + 1}/{len(shown)}")
             write_atomically(path, to_png(to_pil(vae.decode(data.latents(item)[None])[0])))
@@ -55,9 +55,12 @@ def record_seen(
 
 def read_seen(run: Path) -> Seen:
     """What was recorded in a run's folder."""
-    captions = run / FOLDER / CAPTIONS
-    text = captions.read_text("utf-8") if captions.exists() else ""
-    pictures = [_open(path) for path in sorted((run / FOLDER).glob("[0-9][0-9].png"))]
+    try:
+        text = (run / FOLDER / CAPTIONS).read_text("utf-8", errors="replace")
+    except OSError:  # it could not be written
+        text = ""
+    images = [open_own(path) for path in sorted((run / FOLDER).glob("[0-9][0-9].png"))]
+    pictures = [image for image in images if image is not None]
     if not pictures:
         return Seen(empty_image(), text)
     return Seen(torch.cat([to_image(np.asarray(p)) for p in one_size(pictures)]), text)
@@ -69,8 +72,3 @@ def _block(cached: CachedDataset, shown: BatchItem) -> str:
     width, height = item.bucket
     flipped = ", flipped" if shown.flipped and item.flipped_key else ""
     return f"{item.name}, bucket {width} x {height}{flipped}\n{shown.text}"
-
-
-def _open(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")

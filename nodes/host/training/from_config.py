@@ -17,9 +17,10 @@ import folder_paths
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
+from ....base.write_errors import writing
 from ....trainer.files.atomic import write_atomically
 from ....trainer.kohya.config import Files
-from ....trainer.lora_files.file import LoraModel, save_user_lora
+from ....trainer.lora_files.file import LoraModel, read_own_lora, save_user_lora
 from ....trainer.runs.checkpoints import FOLDER as CHECKPOINTS
 from ....trainer.runs.start_from import Start
 from ..dataset.cache import build_cache
@@ -78,7 +79,8 @@ def run(job: ConfigRun) -> Path:
         log.info("%s", imported.report)
         files = imported.config.files
         output = job.output or _output(files, job.directory)
-        output.mkdir(parents=True, exist_ok=True)
+        with writing(output, "The output folder"):
+            output.mkdir(parents=True, exist_ok=True)
         folder_paths.set_output_directory(str(output))
         loaded = load(files, job.checkpoint, job.config.places())
         return _train(imported, loaded, output)
@@ -134,7 +136,11 @@ def _copy_checkpoints(folder: Path, output: Path) -> None:
     """The checkpoints beside the LoRA, as kohya has them; a file of that name stays."""
     for path in sorted(folder.glob("*.safetensors")):
         if not (output / path.name).exists():
-            write_atomically(output / path.name, path.read_bytes())
+            try:
+                read_own_lora(path)
+                write_atomically(output / path.name, path.read_bytes())
+            except ValueError as problem:
+                log.warning("a checkpoint is not copied: %s", problem)
 
 
 def load(files: Files, checkpoint: str, places: Sequence[Path]) -> Loaded:

@@ -101,7 +101,11 @@ def _train(
     """Train and save the result, in the run's folder, which is held."""
     config, model, run = request.config, request.model, beginning.folder.path
     progress = NodeProgress(config.steps, request.node_id)
-    record_seen(data.training, config, request.vae, run, progress)
+    troubles = beginning.folder.troubles
+    try:
+        record_seen(data.training, config, request.vae, run, progress)
+    except OSError as error:
+        troubles.tell("what the model saw", error)
     metadata = Metadata(model, data.training.dataset, config, run, time.time())
     spilling = Spilling(model.device)
     with TRAININGS.running(request.node_id) as stop:
@@ -109,12 +113,12 @@ def _train(
             everybody = [
                 validating(validations, data.held_out, config, metadata),
                 recording(validations, metadata),
-                *checkpointing(request.checkpoints, metadata),
+                *checkpointing(request.checkpoints, metadata, troubles),
                 saving_states,
                 *map(always, (spilling, BandLog(), stop)),
                 *joins,
-                previewing(_previewer(request), book, progress),
-                always(StepLine(progress, spilling)),
+                previewing(_previewer(request), book, progress, troubles),
+                always(StepLine(progress, spilling, troubles)),
             ]
             training = model, data.training, config, beginning, progress
             outcome, lora = train_live(*training, everybody)
