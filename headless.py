@@ -78,7 +78,7 @@ def train(options: argparse.Namespace) -> int:
     except interrupt:
         print(training.GOES_ON)
         return STOPPED
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     print(path)

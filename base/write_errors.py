@@ -52,7 +52,7 @@ _FULL = ("ENOSPC", "EDQUOT")
 
 
 class CannotWrite(OSError):
-    """Says in a sentence what cannot be written, where, why, how much is free and what to do.
+    """Says what cannot be written, where, why, how much is free and what to do; a full stop may follow.
 
     ``errno`` is the system's; ``strerror`` is the reason alone, without the path.
     """
@@ -62,7 +62,7 @@ class CannotWrite(OSError):
         super().__init__(error.errno or 0, reason)
         self.original = error
         named = f"{what} {path}" if what else str(path)
-        self._sentence = f"{named} cannot be written: {reason}. {advice}."
+        self._sentence = f"{named} cannot be written: {reason}. {advice}"
 
     def __str__(self) -> str:
         return self._sentence

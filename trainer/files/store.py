@@ -158,7 +158,9 @@ class Store:
 
     def _note_use(self, kind: str, key: str, stamp: FileStamp) -> None:
         """Set the time of last use, not where the folder is read-only; the file was found whole."""
-        if time.time() - stamp.mtime_ns / 1e9 > TOUCH_AFTER_SECONDS:
+        if (
+            abs(time.time() - stamp.mtime_ns / 1e9) > TOUCH_AFTER_SECONDS
+        ):  # or the clock was set back
             place = self._place(kind, key)
             try:
                 os.utime(place)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from ...base.shortened import in_lines
+from ...base.write_errors import writing
 from ..dataset.file_names import same_name, stem
 from ..dataset.folders import Listing, list_folder
 from ..files.atomic import sync_folder, write_atomically
@@ -238,4 +239,5 @@ def _rename(source: Path, target: Path) -> None:
     """Rename a file, never over another one."""
     if os.path.lexists(target):  # POSIX would replace it
         raise FileExistsError(17, "it is in the way", os.fspath(target))
-    source.rename(target)
+    with writing(target):
+        source.rename(target)

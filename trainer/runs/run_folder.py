@@ -98,6 +98,7 @@ class RunFolder:
         self.damages: list[str] = []
         """What was found damaged in it, as sentences."""
         self.troubles = Troubles(self.path)
+        self._description = b""
 
     @contextmanager
     def open(self, config: TrainConfig) -> Iterator[None]:
@@ -109,8 +110,8 @@ class RunFolder:
         with folder_lock(self.path), logged(self.path):
             self.states.tidy()
             number = next_number(path.parent for path in self.path.parent.glob(f"*/{DESCRIPTION}"))
-            content = describe(vars(self.inputs), config, number)
-            write_atomically(self.path / DESCRIPTION, content)
+            self._description = describe(vars(self.inputs), config, number)
+            write_atomically(self.path / DESCRIPTION, self._description)
             yield
 
     def check_space(
@@ -158,10 +159,12 @@ class RunFolder:
         try:
             write_lora(path, lora, with_checksum(lora.metadata), "fp32")
             written = True
+            if self._description and not (self.path / DESCRIPTION).exists():  # deleted meanwhile
+                write_atomically(self.path / DESCRIPTION, self._description)
             write_json(path.with_suffix(".json"), report)
         except CannotWrite as error:
             log.error("LoRA Loop: the result of run %s: %s", self.path.name, error)
-            notes.append(f"{error} {_STILL_THERE}")
+            notes.append(f"{error}. {_STILL_THERE}")
         return Result(
             lora, outcome.losses, path, outcome.stopped, notes=tuple(notes), written=written
         )

@@ -23,7 +23,7 @@ class Troubles:
         log.warning("LoRA Loop: %s could not be %s: %s", what, verb, error)
         if isinstance(error, OSError) and not isinstance(error, CannotWrite):
             error = CannotWrite(self._folder, error)
-        self._told[what] = f"{what[:1].upper()}{what[1:]} could not be {verb}: {error}"
+        self._told[what] = f"{what[:1].upper()}{what[1:]} could not be {verb}: {error}."
         self._full[what] = isinstance(error, CannotWrite) and error.is_full
 
     def settle(self, what: str) -> None:

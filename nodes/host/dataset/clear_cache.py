@@ -55,10 +55,10 @@ def keep_within(limit_gb: float, cached: CachedDataset, store: Store) -> str:
     """Bring the store within a limit without touching what ``cached`` needs; a line for the report, or ""."""
     if not limit_gb:
         return ""
-    return _kept_line(prune(store, round(limit_gb * _GB), _needed(cached, store)), limit_gb)
+    return _kept_line(prune(store, round(limit_gb * _GB), needed(cached, store)), limit_gb)
 
 
-def _needed(cached: CachedDataset, store: Store) -> Iterator[Path]:
+def needed(cached: CachedDataset, store: Store) -> Iterator[Path]:
     """The files that training on ``cached`` reads."""
     for item in cached.items:
         yield store.path(latents.KIND, item.latent_key)

@@ -168,9 +168,9 @@ def _complete_cache(request: Request, data: TrainingData, store: Store) -> None:
         missing = data.missing(request.config)
     if missing:
         raise ValueError(
-            f"The cache is missing {len(missing)} images or captions (first: {missing[0]}): it was cleared "
-            "after Cache Latents ran, or Caption Settings give captions that it did not encode. "
-            "Connect VAE and CLIP to Train, or restart ComfyUI, and queue again."
+            f"The cache is missing {len(missing)} images or captions (first: {missing[0]}): files "
+            "went after Cache Latents ran, or Caption Settings give captions that it did not encode. "
+            "Queue again, and Cache Latents makes what is gone; for other captions connect CLIP to Train."
         )
     if request.config.loss.masked:
         data.masks = make_masks(cached, store, request.node_id)
