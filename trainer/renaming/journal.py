@@ -219,11 +219,15 @@ def _renaming(path: Path, part: Part) -> Renaming | None:
     if stage not in stages:
         raise ValueError(f"{stage!r} is no stage of a renaming")
     folders = [Path(folder.text()) for folder in part["folders"]]
+    if not all(folder.is_absolute() for folder in folders):
+        raise ValueError("a folder is no full path")
     moves = []
     for row in part["files"]:
         place, old, new, size = row.exactly(4)
         folder = folders[place.whole(most=len(folders) - 1)]
         moves.append(Move(folder, _plain(old), _plain(new), size.whole()))
+    if not moves:
+        raise ValueError("it names no file")
     return Renaming(path, stages[stage], _plain(part["mark"]), moves)
 
 
