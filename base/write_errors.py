@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_ROOM = "Free some space on that disk (Clear Cache and Runs show what can go) and queue again"
+_ROOM = "Free some space on its disk (Clear Cache shows what lies there), or let Runs take old runs away"
 _PERMISSIONS = "Check the permissions of the folder, and whether another program has the file open, and queue again"
 _GONE = "Check that the drive is connected and the folder is there, and queue again"
 _PATH = "Look what lies at that path, move it away, and queue again"
@@ -54,15 +54,15 @@ _FULL = ("ENOSPC", "EDQUOT")
 class CannotWrite(OSError):
     """Says what cannot be written, where, why, how much is free and what to do; a full stop may follow.
 
-    ``errno`` is the system's; ``strerror`` is the reason alone, without the path.
+    ``errno`` and ``strerror`` are the system's.
     """
 
     def __init__(self, path: Path, error: OSError, what: str = "") -> None:
-        reason, advice = _explained(path, error)
-        super().__init__(error.errno or 0, reason)
+        said, advice = _explained(path, error)
+        super().__init__(error.errno or 0, said)
         self.original = error
         named = f"{what} {path}" if what else str(path)
-        self._sentence = f"{named} cannot be written: {reason}. {advice}"
+        self._sentence = f"{named} cannot be written: {said}. {advice}"
 
     def __str__(self) -> str:
         return self._sentence
@@ -95,14 +95,14 @@ def _name(error: OSError) -> str:
 
 
 def _explained(path: Path, error: OSError) -> tuple[str, str]:
-    """Why, and what to do."""
+    """Why in the system's words; what to do, and what it means."""
     said = error.strerror or (str(error) if error.errno is None else os.strerror(error.errno))
     name = _name(error)
     if name not in _MEANING:
-        return said or type(error).__name__, f"{_PERMISSIONS}. Free space: {_free(path)}"
+        return said or type(error).__name__, f"{_PERMISSIONS}; {_free(path)} are free there"
     meaning, advice = _MEANING[name]
-    room = f" ({_free(path)} are free there)" if name in _FULL else ""
-    return f"{said}; {meaning}{room}", advice
+    room = f", with {_free(path)} free" if name in _FULL else ""
+    return said, f"{advice}: {meaning}{room}"
 
 
 def _free(path: Path) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...base.write_errors import CannotWrite
+from ...base.write_errors import CannotWrite, writing
 from ..config.train import TrainConfig
 from ..files.atomic import write_atomically
 from ..files.digests import digest
@@ -157,11 +157,13 @@ class RunFolder:
         written, notes = False, [f"{damage} It was made again." for damage in self.damages]
         notes += self.troubles.notes
         try:
-            write_lora(path, lora, with_checksum(lora.metadata), "fp32")
-            written = True
-            if self._description and not (self.path / DESCRIPTION).exists():  # deleted meanwhile
-                write_atomically(self.path / DESCRIPTION, self._description)
-            write_json(path.with_suffix(".json"), report)
+            with writing(path):
+                write_lora(path, lora, with_checksum(lora.metadata), "fp32")
+                written = True
+                described = self.path / DESCRIPTION
+                if self._description and not described.exists():  # deleted meanwhile
+                    write_atomically(described, self._description)
+                write_json(path.with_suffix(".json"), report)
         except CannotWrite as error:
             log.error("LoRA Loop: the result of run %s: %s", self.path.name, error)
             notes.append(f"{error}. {_STILL_THERE}")
