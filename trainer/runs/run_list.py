@@ -155,7 +155,9 @@ class Pruning:
     def chosen(self, runs: Sequence[Run]) -> list[Run]:
         """Those of ``runs``, the latest first, that something is removed of. None that is being trained."""
         before = time.time() - self.older_than_days * _DAY
-        old = [run for run in runs[self.keep_last :] if run.time <= before and not run.owner]
+        any_age = not self.older_than_days  # also from the future, of a clock that was set back
+        older = [run for run in runs[self.keep_last :] if any_age or run.time <= before]
+        old = [run for run in older if not run.owner]
         return [r for r in old if r.is_finished and r.states] if self.only_states else old
 
     def size(self, run: Run) -> int:

@@ -182,7 +182,7 @@ def test_the_latest_run_is_the_last_one_whatever_the_clock_says(tmp_path):
         number(make(tmp_path, place, days=days, states=(4,)), place)
     make(tmp_path, 9, days=-50)
     assert names(list_runs(tmp_path)) == [3, 2, 1, 9]
-    assert names(Pruning(keep_last=2, older_than_days=0).chosen(list_runs(tmp_path))) == [1]
+    assert names(Pruning(keep_last=2, older_than_days=0).chosen(list_runs(tmp_path))) == [1, 9]
 
 
 def test_runs_are_numbered_as_they_are_begun(tmp_path):
@@ -205,3 +205,9 @@ def test_one_run_that_cannot_be_looked_at_hides_no_other(tmp_path, monkeypatch):
             file.symlink_to(file)  # a link to itself
     (bad / f"state-00000003-{0:032}.pt").mkdir()
     assert find_run(tmp_path, good.name) in list_runs(tmp_path)
+
+
+def test_a_run_from_the_future_can_go(tmp_path):
+    make(tmp_path, 1, days=-50)
+    assert names(ALL.chosen(list_runs(tmp_path))) == [1]
+    assert Pruning(keep_last=0, older_than_days=1).chosen(list_runs(tmp_path)) == []
