@@ -33,6 +33,8 @@ _FILE = re.compile(
     re.IGNORECASE,
 )
 """A file of the user's, with the folders that are said with it."""
+_ENDLESS = re.compile(r"\S{2000,}")
+"""No word, path or name is so long; the patterns above would take minutes for it."""
 
 
 def write_report(run: Run, path: Path, versions: Mapping[str, str], *, names: bool) -> Path:
@@ -61,7 +63,8 @@ def without_names(text: str) -> str:
 
     Names of Python files, as in tracebacks, stay.
     """
-    return _FILE.sub("<file>", _PATH.sub(_hidden, text.replace(str(Path.home()), "~")))
+    text = _ENDLESS.sub("<damaged>", text.replace(str(Path.home()), "~"))
+    return _FILE.sub("<file>", _PATH.sub(_hidden, text))
 
 
 def _hidden(path: re.Match[str]) -> str:
