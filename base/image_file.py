@@ -8,10 +8,9 @@ import struct
 import textwrap
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from os import PathLike
-from pathlib import Path
 
 from PIL import Image, features
 
@@ -115,18 +114,6 @@ def decoding() -> Iterator[None]:
 
 def _room_for(image: Image.Image) -> AbstractContextManager[object]:
     return _one_large if image.size[0] * image.size[1] > _LARGE_PIXELS else nullcontext()
-
-
-def shown_again(paths: Iterable[Path]) -> dict[Path, Image.Image]:
-    """Our own images read again, mode RGB; the log names those that can be read no more."""
-    found = {}
-    for path in paths:
-        try:
-            with opened(path) as image:
-                found[path] = image.convert("RGB")
-        except ValueError as error:
-            log.warning("An image is not shown: %s", error)
-    return found
 
 
 def unreadable(path: str | PathLike[str] | None, error: Exception) -> ValueError:

@@ -11,6 +11,7 @@ from ..trainer.dataset.dataset import Dataset
 from ..trainer.sdxl.buckets import BucketConfig, parse_resolutions
 from .host.dataset.cache import build_cache
 from .host.dataset.clear_cache import last_cleared
+from .host.made import CACHED
 from .host.model.host_types import Clip, Vae
 from .schema import Node, field, node, output, setting
 from .sockets import BucketSettingsSocket, CacheSocket, DatasetSocket
@@ -161,8 +162,8 @@ class CacheLatents(Node):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **_: Any) -> int:
-        return last_cleared()
+    def fingerprint_inputs(cls, **_: Any) -> str:
+        return f"{last_cleared()} {CACHED.losses()}"
 
     @classmethod
     def execute(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..trainer.dataset.save_images import dataset_of
 from .host import folders
 from .host.dataset.exchange import arrays_of
+from .host.made import SAVED_IMAGES
 from .schema import Node, field, node, output
 from .sockets import DatasetSocket
 
@@ -50,6 +53,10 @@ class DatasetFromImages(Node):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> int:
+        return SAVED_IMAGES.losses()
+
+    @classmethod
     def execute(
         cls,
         images: list[Tensor],
@@ -59,5 +66,6 @@ class DatasetFromImages(Node):
     ) -> io.NodeOutput:
         pictures = arrays_of(images)
         dataset = dataset_of(pictures, captions or [], folders.pictures_root(), name[0], repeats[0])
+        SAVED_IMAGES.add(dataset.fingerprint(), (sample.path for _, sample in dataset.samples()))
         report = dataset.report()
         return io.NodeOutput(dataset, report, ui={"text": [report]})

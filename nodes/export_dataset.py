@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..trainer.dataset.dataset import Dataset
+from ..trainer.dataset.export import MANIFEST
 from .host.dataset.exchange import export
+from .host.made import EXPORTED
 from .schema import Node, field, node, output
 from .sockets import DatasetSocket
 
@@ -41,7 +45,12 @@ class ExportDataset(Node):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> int:
+        return EXPORTED.losses()
+
+    @classmethod
     def execute(cls, dataset: Dataset, name: str) -> io.NodeOutput:
         exported = export(dataset, name, cls.hidden.unique_id)
+        EXPORTED.add(str(exported.folder), [exported.folder / MANIFEST])
         report = exported.text()
         return io.NodeOutput(str(exported.folder), report, ui={"text": [report]})

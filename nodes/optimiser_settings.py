@@ -137,7 +137,9 @@ class OptimiserSettings(Node):
                     io.Combo,
                     "optimiser",
                     "kohya's optimizer_type. Prodigy and the DAdapt kinds find the learning rate "
-                    "themselves: set it to 1. Those that are not torch's own need a package.",
+                    "themselves: set it to 1. Those that are not torch's own need a package. bitsandbytes' "
+                    "SGDNesterov8bit is plain momentum, and its Lion8bit on a CPU moves factors "
+                    "without a gradient, too.",
                     options=list(get_args(OptimiserType)),
                     default=OptimiserConfig().type,
                 ),

@@ -252,7 +252,7 @@ class Train(Node):
         previews, seen = book.images(), read_seen(result.path.parent)
         previews = empty_image() if previews is None else previews
         best = result.lora if result.best is None else result.best
-        files = str(result.path), best
+        files = str(result.path) if result.written else "", best
         outputs = result.lora, trained, result.loss_map(), previews, *files, *seen, trained_clip
         ui = {"images": book.results(), "text": [result.summary()]}
         return io.NodeOutput(*outputs, ui=ui)

@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Protocol
 
 from ...base.inside import inside
+from ...base.write_errors import CannotWrite, writing
 from .models import (
     MODEL_FILE,
     MODEL_NAMES,
@@ -91,14 +92,22 @@ def download(
             f"put its {MODEL_FILE} and {TAGS_FILE} into {folder / name}"
         )
     partial = inside(folder / f".{name}.download", folder, follow=True)
-    partial.mkdir(parents=True, exist_ok=True)
+    with writing(partial):
+        partial.mkdir(parents=True, exist_ok=True)
     transfer = _Transfer(source or Hub(), f"{OWNER}/{name}", partial)
     transfer.start()
     _watch(transfer, progress)
     if transfer.error is not None:
+        error = transfer.error
+        if (
+            isinstance(error, OSError)
+            and error.errno is not None
+            and CannotWrite(folder, error).is_full
+        ):
+            error = CannotWrite(partial, error)
         raise ValueError(
-            f"the tagger {name} could not be downloaded: {transfer.error}. {advice([folder], name)}"
-        ) from transfer.error
+            f"the tagger {name} could not be downloaded: {error}. {advice([folder], name)}"
+        ) from error
     return _move(partial, folder, name)
 
 
@@ -126,10 +135,12 @@ def _bytes_in(folder: Path) -> int:
 
 def _move(partial: Path, folder: Path, name: str) -> ModelFiles:
     target = inside(folder / name, folder, follow=True)
-    target.mkdir(exist_ok=True)
     for file in (TAGS_FILE, MODEL_FILE):
         if not (partial / file).is_file() or not (partial / file).stat().st_size:
             raise ValueError(f"the download of {name} brought no {file}. {advice([folder], name)}")
-        (partial / file).replace(target / file)
+    with writing(target):
+        target.mkdir(exist_ok=True)
+        for file in (TAGS_FILE, MODEL_FILE):
+            (partial / file).replace(target / file)
     shutil.rmtree(partial, ignore_errors=True)
     return ModelFiles(target / MODEL_FILE, target / TAGS_FILE)

@@ -81,8 +81,11 @@ class WatchedRun:
         ):
             validator = Validator(book, self.config.validation, loop, self._losses, self._adapters)
             validator.begin()
-            history = History(self.folder.path, loop.losses, torch.device("cpu"), book.measurement)
-            self.states = StateKeeper(self.folder.states, loop, self.first)
+            troubles = self.folder.troubles
+            history = History(
+                self.folder.path, loop.losses, torch.device("cpu"), book.measurement, troubles
+            )
+            self.states = StateKeeper(self.folder.states, loop, self.first, troubles)
             self.followers = [validator, history, self.states]
             try:
                 outcome = loop.run(run.observer)

@@ -1,5 +1,6 @@
 """Making room in the cache: what was not used for long goes first, and what goes is counted."""
 
+import math
 import os
 import time
 from collections.abc import Collection, Iterable
@@ -48,9 +49,9 @@ def prune(store: Store, limit_bytes: int, keep: Iterable[Path]) -> Cleared:
     if done.left_bytes <= limit_bytes:
         return done
     kept = frozenset(map(os.fspath, keep))
-    newest = time.time() - _IN_USE_SECONDS
-    for entry in sorted(entries, key=lambda entry: entry.used):
-        if done.left_bytes <= limit_bytes or entry.used > newest:
+    now = time.time()
+    for entry in sorted(entries, key=lambda entry: -_age(entry, now)):
+        if done.left_bytes <= limit_bytes or _age(entry, now) < _IN_USE_SECONDS:
             break
         if entry.place not in kept:
             _remove(store, entry, done)
@@ -62,22 +63,31 @@ def clear(
 ) -> Cleared:
     """Remove the files of ``kinds`` (None: of all) that were not used for ``unused_days``.
 
-    What another program is just writing stays. ``dry_run`` only counts.
+    What another program is just writing stays, and with ``unused_days`` what was used in the future by a
+    clock that was set back: how long ago that was is not known. ``dry_run`` only counts.
     """
     now = time.time()
     done = Cleared()
     for entry in store.entries():
         done.left_bytes += entry.size
-        wait = unused_days * 86400
+        wait, age = unused_days * 86400, now - entry.used
         if entry.place.endswith(_PARTIAL):
-            wait = max(wait, _IN_USE_SECONDS)
+            wait, age = max(wait, _IN_USE_SECONDS), _age(entry, now)
         wanted = kinds is None or entry.kind in kinds
-        if wanted and (not wait or now - entry.used >= wait):
+        if wanted and (not wait or age >= wait):
             if dry_run:
                 done.count(entry)
             else:
                 _remove(store, entry, done)
     return done
+
+
+def _age(entry: Entry, now: float) -> float:
+    """Seconds since the last use, infinite for one in the future: the clock was set back since then.
+
+    Whatever is used after that has a time of the present, so it was used longest ago.
+    """
+    return now - entry.used if entry.used < now + _IN_USE_SECONDS else math.inf
 
 
 def _remove(store: Store, entry: Entry, done: Cleared) -> None:

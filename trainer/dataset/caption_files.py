@@ -149,7 +149,7 @@ def write_captions(
         backups = _back_up([path for path in stale if path.is_file()], backup_dir)
     except OSError as error:
         raise ValueError(
-            f"The earlier captions cannot be copied to {backup_dir}: {error}. Nothing was written. "
+            f"The earlier captions cannot be copied to {backup_dir}: {error.strerror or error}. Nothing was written. "
             "Free some space there, or check its permissions, and queue again."
         ) from error
     failed: dict[Path, OSError] = {}

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from ...base.inside import inside
 from ...base.plain_names import LONGEST, nearest_plain_name, plain_name
-from ...base.small_file import read_json
+from ...base.write_errors import writing
 from ..files.atomic import write_atomically
 from ..files.digests import digest
+from ..files.record import read_record
 from .dataset import Dataset, Sample, Subset
 from .side_files import MASK_FOLDER
 from .unchanged import check_unchanged
@@ -48,7 +49,7 @@ def export_kohya(
 
     Raises:
         ValueError: the dataset is empty, an image changed since it was read, or ``name`` is no name.
-        OSError: the folder cannot be written.
+        CannotWrite: the folder cannot be written.
     """
     if not dataset.image_count:
         raise ValueError("The dataset has no images to export.")
@@ -56,8 +57,12 @@ def export_kohya(
     check_unchanged(dataset)
     target, is_there = _place(root, name, _identity(dataset))
     if not is_there:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".export-") as unfinished:
+        with writing(target):
+            root.mkdir(parents=True, exist_ok=True)
+        with (
+            writing(target),
+            tempfile.TemporaryDirectory(dir=root, prefix=".export-") as unfinished,
+        ):
             made = Path(unfinished) / "export"
             _write(dataset, made, on_picture)
             made.rename(inside(target, root))
@@ -68,11 +73,8 @@ def _place(root: Path, name: str, fingerprint: str) -> tuple[Path, bool]:
     """The folder to use, and whether this very export lies there."""
     number, target = 1, root / name
     while target.exists():
-        try:
-            known = read_json(target / MANIFEST)
-        except (OSError, ValueError):
-            known = {}
-        if known == {"fingerprint": fingerprint}:
+        known = read_record(target / MANIFEST, lambda part: part["fingerprint"].text())
+        if known == fingerprint:
             return target, True
         number += 1
         target = root / f"{name}_{number}"

@@ -3,29 +3,33 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...base.inside import inside
+from ...base.write_errors import writing
 
 PARTIALS = ".*.tmp"
 """Pattern of what a killed process leaves half-written in a folder."""
 
 
 @contextmanager
-def partial_file(folder: Path, *, root: Path) -> Iterator[Path]:
+def partial_file(folder: Path, target: Path | None = None, *, root: Path) -> Iterator[Path]:
     """A path in ``folder``, which is made, to write to; rename it in the block, or it is removed.
 
     Raises:
+        CannotWrite: the folder, or ``target`` in it, cannot be written.
         OutsideError: ``folder``, its links resolved, does not lie below ``root``; nothing is made.
     """
     partial = folder / f".{secrets.token_hex(8)}.tmp"  # short: the name may be at the limit
     inside(partial, root)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(target or folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+        finally:
+            with suppress(OSError):  # the error of the block is the one to tell
+                partial.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes, *, root: Path, durable: bool = False) -> None:
@@ -35,11 +39,11 @@ def write_atomically(path: Path, data: bytes, *, root: Path, durable: bool = Fal
     leaves an empty file; for what cannot be made again.
 
     Raises:
-        OSError: the file cannot be written; what was there stays.
+        CannotWrite: the file cannot be written, in a sentence; what was there stays.
         OutsideError: ``path``, its links resolved, does not lie below ``root``; nothing is made.
     """
     inside(path, root)
-    with partial_file(path.parent, root=root) as partial:
+    with partial_file(path.parent, path, root=root) as partial:
         partial.write_bytes(data)
         if durable:
             with partial.open("rb+") as file:

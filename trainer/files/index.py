@@ -3,14 +3,15 @@
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ...base.small_file import read_json
 from .atomic import write_atomically
+from .record import Part, read_record
 
 
 class FileStamp(NamedTuple):
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _FORMAT = 3
 _RACY_NS = 2_000_000_000
+_DIGEST = re.compile(r"[0-9a-z ]{0,128}")
 
 
 class FileFacts(NamedTuple):
@@ -156,21 +158,24 @@ class FileIndex:
 
 
 def _read(path: Path) -> dict[str, dict[str, list]]:
-    try:
-        content = read_json(path)
-        if content["format"] != _FORMAT:
-            log.info("The file index %s has another format and is rebuilt.", path)
-            return {}
-        folders = content["folders"]
-        if all(_is_entry(entry) for entries in folders.values() for entry in entries.values()):
-            return folders
-        log.warning("The file index %s is damaged and is rebuilt.", path)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("The file index %s is damaged and is rebuilt: %s", path, error)
-    return {}
+    return read_record(path, _folders_of) or {}
+
+
+def _folders_of(part: Part) -> dict[str, dict[str, list]]:
+    if part["format"].value != _FORMAT:
+        log.info("A file index has another format and is rebuilt.")
+        return {}
+    folders = part["folders"].fields()
+    for folder in folders.values():
+        for name, entry in folder.fields().items():
+            if not _is_entry(entry.value):
+                raise ValueError(f"the entry of {name} is none")
+    return part["folders"].value
 
 
 def _is_entry(entry: object) -> bool:
-    return isinstance(entry, list) and [type(v) for v in entry] == [int, int, int, str, int, int]
+    """Size, time, inode, digest, and width and height, which are 0 of what is no image."""
+    if not isinstance(entry, list) or [type(v) for v in entry] != [int, int, int, str, int, int]:
+        return False
+    size, _, _, digest, width, height = entry
+    return size >= 0 and width >= 0 and height >= 0 and bool(_DIGEST.fullmatch(digest))

@@ -20,8 +20,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ...base.inside import inside
-from ...base.small_file import read_json
+from ...base.write_errors import CannotWrite, writing
 from .atomic import write_atomically
+from .record import Part, load_record
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +49,12 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
     Raises:
         ValueError: somebody holds it, also this very process; says who.
-        OSError: the folder cannot be written.
+        CannotWrite: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = inside(_lock_file(folder), folder.parent, follow=True)
-    path.parent.mkdir(exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
     lock = FileLock(path)  # a new one each time: one and the same can be taken twice
     try:
         lock.acquire(PATIENCE, POLL)
@@ -62,14 +64,15 @@ def folder_lock(folder: Path) -> Iterator[None]:
             "or stop it there."
         ) from None
     except (OSError, NotImplementedError) as error:
-        if not _is_unsupported(error):
-            raise
+        if isinstance(error, OSError) and not _is_unsupported(error):
+            raise CannotWrite(path, error) from error
         log.warning(
             "LoRA Loop: the drive of %s knows no file locks (%s). See to it yourself that no other "
             "ComfyUI trains the same run there.", folder, error,
         )  # fmt: skip
     try:
-        _sign(folder)
+        with suppress(OSError):  # on a full disk as well a run can be removed
+            _sign(folder)
         yield
     finally:
         with suppress(OSError):  # a name that stays means nothing without the lock
@@ -107,8 +110,11 @@ def _sign(folder: Path) -> None:
 
 
 def _holder(folder: Path) -> str:
+    def said(part: Part) -> str:
+        host, since = part["host"].text(), part["since"].text()
+        return f"process {part['pid'].whole()} on {host}, since {since}"
+
     try:
-        holder = read_json(folder / NAME)
-        return f"process {int(holder['pid'])} on {holder['host']}, since {holder['since']}"
-    except (OSError, ValueError, TypeError, LookupError):  # it is just being taken
+        return load_record(folder / NAME, said)
+    except (FileNotFoundError, ValueError):  # it is just being taken
         return "which one is not known"

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,8 +13,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from ...base.write_errors import writing
 from .atomic import write_atomically
-from .digests import bytes_digest, digest
+from .checksum import BLANK, damage, sealed
+from .digests import digest
 from .index import FileFacts, FileIndex, FileStamp
 
 __all__ = ["Entry", "Store", "digest"]
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 TOUCH_AFTER_SECONDS = 3600.0
 """A use is noted at most so often; what is in use now was touched within about this time."""
 
-_BLANK = b"0" * 32
-_CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{32})"')
 _SUFFIX = ".safetensors"
 _WHOLE = FileFacts("", 0, 0)
 
@@ -95,7 +94,7 @@ class Store:
         """Write ``tensors`` under ``key``, whole or not at all, and return the file's path.
 
         Raises:
-            OSError: the folder cannot be written; says what to do.
+            CannotWrite: the folder cannot be written; says what to do.
             OutsideError: a link in it leads elsewhere.
         """
         path = self.path(kind, key)
@@ -103,17 +102,9 @@ class Store:
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
         }
-        data = save_tensors(owned, {**(metadata or {}), "checksum": _BLANK.decode()})
-        found, digits = _checksum(data)
-        try:
-            whole = data[: digits.start] + found + data[digits.stop :]
-            write_atomically(path, whole, root=self.root)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"The cache {self.root} cannot be written: {error.strerror or error}. Free some "
-                "space on its disk (Clear Cache shows what lies there), or check its permissions",
-            ) from error
+        data = sealed(save_tensors(owned, {**(metadata or {}), "checksum": BLANK}))
+        with writing(self.root, "The cache"):
+            write_atomically(path, data, root=self.root)
         stamp = _stamp(path)
         if stamp is not None:
             self._index.remember(_known_as(kind, key), stamp, _WHOLE)
@@ -127,10 +118,12 @@ class Store:
         for kind in _folders(self.root):
             keys = []
             for group in _folders(kind.path):
-                for file in os.scandir(group.path):
+                for file in _scanned(group.path):
                     keys.append(file.name.removesuffix(_SUFFIX))
-                    stat = file.stat()
-                    yield Entry(kind.name, file.path, stat.st_size, stat.st_mtime)
+                    stamp = _stamp(file.path)
+                    if stamp is not None:  # else somebody has just removed it
+                        used = stamp.mtime_ns / 1e9
+                        yield Entry(kind.name, file.path, stamp.size, used)
             self._index.keep_only(kind.name, keys)
 
     def remove(self, kind: str, path: Path) -> bool:
@@ -149,22 +142,26 @@ class Store:
         try:
             with open(place, "rb", buffering=0) as file:  # noqa: PTH123
                 data = file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        try:
-            found, digits = _checksum(data)
-            if found == data[digits]:
+        except OSError as error:
+            log.warning("Cache file %s cannot be read and is made again: %s", place, error)
+            return None
+        reason = damage(data)
+        if reason is None:
+            try:
                 return load_tensors(data)
-            reason = "its checksum differs"
-        except (SafetensorError, ValueError) as error:
-            reason = str(error)
+            except (SafetensorError, ValueError) as error:
+                reason = str(error)
         log.warning("Cache file %s is removed and will be made again: %s", place, reason)
         self.remove(kind, Path(place))
         return None
 
     def _note_use(self, kind: str, key: str, stamp: FileStamp) -> None:
         """Set the time of last use, not where the folder is read-only; the file was found whole."""
-        if time.time() - stamp.mtime_ns / 1e9 > TOUCH_AFTER_SECONDS:
+        if (
+            abs(time.time() - stamp.mtime_ns / 1e9) > TOUCH_AFTER_SECONDS
+        ):  # or the clock was set back
             place = self._place(kind, key)
             try:
                 os.utime(place)
@@ -182,22 +179,17 @@ def _known_as(kind: str, key: str) -> str:
 def _stamp(path: Path | str) -> FileStamp | None:
     try:
         return FileStamp.of(os.stat(path))  # noqa: PTH116
-    except FileNotFoundError:
+    except OSError:  # not there, or not to be seen
         return None
 
 
 def _folders(parent: Path | str) -> list[os.DirEntry[str]]:
-    if not os.path.isdir(parent):  # noqa: PTH112
+    return [entry for entry in _scanned(parent) if entry.is_dir()]
+
+
+def _scanned(folder: Path | str) -> list[os.DirEntry[str]]:
+    """What lies in a folder; nothing where it is gone or may not be read."""
+    try:
+        return list(os.scandir(folder))
+    except OSError:
         return []
-    return [entry for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]
-
-
-def _checksum(data: bytes) -> tuple[bytes, slice]:
-    """The digest of a safetensors file, its own checksum taken as zeros; and where that stands."""
-    header = min(int.from_bytes(data[:8], "little"), len(data))
-    found = _CHECKSUM.search(data, 8, 8 + header)
-    if found is None:
-        raise ValueError("it has no checksum")
-    start, stop = found.span(1)
-    view = memoryview(data)
-    return bytes_digest(view[:start], _BLANK, view[stop:]).encode(), slice(start, stop)

@@ -13,8 +13,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ...base.inside import inside, is_inside
+from ...base.write_errors import writing
 from ..config.checkpoints import Precision, check_name
 from ..files.atomic import write_atomically
+from ..files.checksum import BLANK, KEY, file_damage, sealed
 
 IfExists = Literal["number", "replace"]
 
@@ -23,6 +25,8 @@ GRAPH_KEYS = ("prompt", "workflow")
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 _MOST = 999
+_BEFORE_CHECKSUMS = ("ss_", "sshs_", "modelspec.")
+"""How the metadata keys began that files of runs had then."""
 _LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
 
 
@@ -57,9 +61,29 @@ def write_lora(
     metadata = {  # half a character of a broken text is no UTF-8
         key: value.encode("utf-8", "replace").decode() for key, value in metadata.items()
     }
-    described = {**metadata, **_hashes(cast, metadata)}
-    write_atomically(path, save(cast, described), root=root or path.parent)
+    data = save(cast, {**metadata, **_hashes(cast, metadata)})
+    write_atomically(path, sealed(data) if KEY in metadata else data, root=root or path.parent)
     return path
+
+
+def with_checksum(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata for `write_lora` in a run's folder: the file gets a checksum for `read_own_lora`."""
+    return {**metadata, KEY: BLANK}
+
+
+def read_own_lora(path: Path) -> LoraModel:
+    """A LoRA of a run's folder, every bit of it as it was written.
+
+    Raises:
+        ValueError: it is missing, or a part of it has changed; names it.
+    """
+    try:
+        problem = file_damage(path)
+        if problem is not None and not _fits_older_hash(path):
+            raise ValueError(f"{path} is damaged: {problem}")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    return read_lora(path)
 
 
 def read_lora(path: Path) -> LoraModel:
@@ -67,6 +91,7 @@ def read_lora(path: Path) -> LoraModel:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            metadata.pop(KEY, None)  # true of this file alone, not of what is made of it
             return LoraModel({key: file.get_tensor(key).clone() for key in file.keys()}, metadata)  # noqa: SIM118 (no dict)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as a LoRA: {error}") from error
@@ -93,6 +118,18 @@ def save_user_lora(
     target = _user_path(folder, name)
     root = next((other for other in others if is_inside(target, other)), folder)
     inside(target, root)
+    with writing(target):
+        return _save_as(target, lora, metadata, precision, if_exists, root)
+
+
+def _save_as(
+    target: Path,
+    lora: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    precision: Precision,
+    if_exists: IfExists,
+    root: Path,
+) -> Path:
     fresh = _cast(lora, precision)
     for number in range(1, _MOST + 1):
         path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
@@ -173,6 +210,23 @@ def _keep_backup(path: Path) -> Path:
         backup = path.with_suffix(f".safetensors.{number}.bak")
         number += 1
     return path.rename(backup)
+
+
+def _fits_older_hash(path: Path) -> bool:
+    """Whether a file from before there were checksums has the weights that kohya's hash is of."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+    except SafetensorError:
+        return False
+    if not all(name.startswith(_BEFORE_CHECKSUMS) for name in said):
+        return False  # a damaged name of the checksum's
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        while chunk := file.read(_LEGACY_OFFSET):
+            hasher.update(chunk)
+    return hasher.hexdigest() == said.get("sshs_model_hash")
 
 
 def _hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:

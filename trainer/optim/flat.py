@@ -7,7 +7,7 @@ however many adapters there are. States keep the layout of single parameters eit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -59,6 +59,14 @@ class Single:
             for theirs, ours in zip(state["param_groups"], self.inner.param_groups, strict=True)
         ]
         self.inner.load_state_dict({**state, "param_groups": groups})
+        self._keep_dtypes(state)
+
+    def _keep_dtypes(self, state: dict[str, Any]) -> None:
+        """Give every tensor the dtype that it was saved with: torch casts them to their parameter's."""
+        parameters = [p for group in self.inner.param_groups for p in group["params"]]
+        places = [place for group in state["param_groups"] for place in group["params"]]
+        for place, parameter in zip(places, parameters, strict=True):
+            _recast(self.inner.state.get(parameter, {}), state["state"].get(place, {}))
 
 
 class Flat(Single):
@@ -183,6 +191,20 @@ class Flat(Single):
             described.append({**settings, "params": list(range(first, first + len(group)))})
             first += len(group)
         return described
+
+
+def _recast(loaded: Any, saved: Any) -> Any:
+    """What was loaded, its tensors in the dtypes of what was saved; of dicts and lists in place."""
+    if isinstance(saved, Tensor) and isinstance(loaded, Tensor):
+        return loaded if loaded.dtype == saved.dtype else saved.to(loaded.device, copy=True)
+    pairs: Iterable[Hashable] = ()
+    if isinstance(saved, dict) and isinstance(loaded, dict):
+        pairs = saved.keys() & loaded.keys()
+    elif isinstance(saved, list) and isinstance(loaded, list):
+        pairs = range(min(len(saved), len(loaded)))
+    for name in pairs:
+        loaded[name] = _recast(loaded[name], saved[name])
+    return loaded
 
 
 def _signature(state: dict[str, Any], parameter: nn.Parameter) -> Hashable:

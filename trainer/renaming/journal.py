@@ -6,28 +6,29 @@ journal's stage says of each file which two names it can have.
 """
 
 import json
-import logging
 import os
+import re
 import secrets
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from ...base.inside import inside
 from ...base.shortened import in_lines
-from ...base.small_file import read_json
+from ...base.write_errors import writing
 from ..dataset.file_names import same_name, stem, suffix
 from ..dataset.folders import Listing, list_folder
 from ..files.atomic import sync_folder, write_atomically
-
-log = logging.getLogger(__name__)
+from ..files.record import Part, read_record
 
 Stage = Literal["leaving", "arriving", "arrived", "undone"]
 """Old name or between; between or new name; new name; old name."""
 
 _FORMAT = 1
+_NUMBERED = re.compile(r"n([0-9]{8,})-")
 _LISTED = 10
 
 
@@ -57,9 +58,8 @@ class Renaming:
             ValueError: a file is missing, changed, or in the way.
             OSError: the journal cannot be written.
         """
-        now = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09}"
         mark = f"lora-loop-{secrets.token_hex(3)}-"
-        renaming = cls(journals / f"{now}.json", "leaving", mark, moves)
+        renaming = cls(journals / _next_name(journals), "leaving", mark, moves)
         renaming._check(to_new=True)
         renaming._enter("leaving")
         return renaming
@@ -182,36 +182,64 @@ def last_renaming(journals: Path, folders: Collection[Path]) -> Renaming | None:
 def forget_older(renaming: Renaming) -> None:
     """Delete the journals of earlier renamings in the same folders: only the last can be undone."""
     for other in _all(renaming.journal.parent):
-        if other.journal.name < renaming.journal.name and not set(other.folders).isdisjoint(
-            renaming.folders
-        ):
+        is_older = _order(other.journal) < _order(renaming.journal)
+        if is_older and not set(other.folders).isdisjoint(renaming.folders):
             other.journal.unlink(missing_ok=True)
 
 
+def _next_name(journals: Path) -> str:
+    """The name of a journal that is newer than all that are there.
+
+    It begins with a number, so that no clock decides which is the newest; behind the letter, because
+    names of old versions begin with the date. The time is for people.
+    """
+    numbers = (_NUMBERED.match(path.name) for path in journals.glob("*.json"))
+    number = 1 + max((int(match[1]) for match in numbers if match), default=0)
+    return f"n{number:08}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
+
+
 def _all(journals: Path) -> Iterator[Renaming]:
-    """Every renaming that is written down, newest first."""
-    for path in sorted(journals.glob("*.json"), reverse=True):
-        try:
-            content = read_json(path)
-            if content["format"] == _FORMAT:
-                folders = [Path(folder) for folder in content["folders"]]
-                moves = [_move(folders, *row) for row in content["files"]]
-                yield Renaming(path, content["stage"], _one_name(content["mark"]), moves)
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            log.warning("The undo file %s is of no use: %s", path, error)
+    """Every renaming that is written down, newest first; the damaged are named in the log."""
+    for path in sorted(journals.glob("*.json"), key=_order, reverse=True):
+        found = read_record(path, partial(_renaming, path))
+        if found is not None:
+            yield found
 
 
-def _move(folders: Sequence[Path], place: int, old: str, new: str, size: int) -> Move:
-    """A move as it is written down; ValueError where we would not have written it."""
-    if suffix(old) != suffix(new):
-        raise ValueError("it gives a file another ending")
-    return Move(folders[place], _one_name(old), _one_name(new), size)
+def _order(journal: Path) -> tuple[int, str]:
+    """By number, and before the first of these by the names of old versions."""
+    match = _NUMBERED.match(journal.name)
+    return int(match[1]) if match else 0, journal.name
 
 
-def _one_name(name: str) -> str:
-    """A name that does not lead out of its folder; ValueError for a path."""
+def _renaming(path: Path, part: Part) -> Renaming | None:
+    """The renaming of a journal; None of another format."""
+    if part["format"].value != _FORMAT:
+        return None
+    stage, stages = part["stage"].text(), {name: name for name in get_args(Stage)}
+    if stage not in stages:
+        raise ValueError(f"{stage!r} is no stage of a renaming")
+    folders = [Path(folder.text()) for folder in part["folders"]]
+    if not all(folder.is_absolute() for folder in folders):
+        raise ValueError("a folder is no full path")
+    moves = []
+    for row in part["files"]:
+        place, old, new, size = row.exactly(4)
+        folder = folders[place.whole(most=len(folders) - 1)]
+        move = Move(folder, _plain(old), _plain(new), size.whole())
+        if suffix(move.old) != suffix(move.new):
+            raise ValueError(f"{new.place} gives a file another ending")
+        moves.append(move)
+    if not moves:
+        raise ValueError("it names no file")
+    return Renaming(path, stages[stage], _plain(part["mark"]), moves)
+
+
+def _plain(part: Part) -> str:
+    """A name in a folder, never a path."""
+    name = part.text()
     if name in ("", ".", "..") or not set(name).isdisjoint("/\\\0") or Path(name).name != name:
-        raise ValueError(f"{name!r} is no name of a file")
+        raise ValueError(f"{part.place} is no name of a file")
     return name
 
 
@@ -219,4 +247,5 @@ def _rename(source: Path, target: Path) -> None:
     """Rename a file, never over another one."""
     if os.path.lexists(target):  # POSIX would replace it
         raise FileExistsError(17, "it is in the way", os.fspath(target))
-    source.rename(inside(target, source.parent))
+    with writing(target):
+        source.rename(inside(target, source.parent))

@@ -64,7 +64,7 @@ def _rename(journals: Path, moves: Sequence[Move]) -> None:
         renaming = Renaming.begin(journals, moves)
     except OSError as error:
         raise ValueError(
-            f"The undo file cannot be written to {journals}: {error}. Nothing was renamed."
+            f"The undo file cannot be written to {journals}: {error.strerror or error}. Nothing was renamed."
         ) from error
     _do(renaming)
     forget_older(renaming)

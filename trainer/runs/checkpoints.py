@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ...base.inside import OutsideError, inside
 from ..config.checkpoints import CheckpointConfig
 from ..files.atomic import PARTIALS
-from ..lora_files.file import write_lora
+from ..lora_files.file import read_own_lora, with_checksum, write_lora
 from ..training.loop import Loop, StepEvent
+from .troubles import Troubles
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ FOLDER = "checkpoints"
 class Checkpoints:
     """Writes the files that ``config`` asks for into ``folder``; follows the steps of a loop.
 
-    A file that is there stays as it is: after a resume the same step is done again. So a checkpoint
+    A file that is there, and whole, stays as it is: after a resume the same step is done again. So a checkpoint
     has to be written before the state of its step is saved.
     """
 
@@ -33,21 +35,23 @@ class Checkpoints:
         loop: Loop,
         epochs: int,
         metadata: Callable[[int], Mapping[str, str]],
+        troubles: Troubles | None = None,
     ) -> None:
         """``epochs``: of the whole run. ``metadata``: of a LoRA of that many steps."""
         self._folder, self._config, self._loop = folder, config, loop
-        self._metadata = metadata
+        self._metadata, self._troubles = metadata, troubles or Troubles(folder)
         self._epochs_between = config.epochs_between(epochs)
         self._at = time.monotonic()
         for partial in folder.glob(PARTIALS):  # of a process that was killed
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def on_step(self, event: StepEvent) -> None:
         """Write what is due after a step."""
         self.write(event.step, event.epoch if event.ends_epoch else 0, event.steps)
 
     def write(self, step: int, ended: int, steps: int) -> None:
-        """Write what is due after ``step`` of ``steps``. What cannot be written is a warning.
+        """Write what is due after ``step`` of ``steps``. What cannot be written is told.
 
         ``ended``: the epoch (from 1) that ends with this step, or 0. To be called as well for the step
         that a run goes on from: it may have been cut off there, or have been the last one.
@@ -57,7 +61,7 @@ class Checkpoints:
             if step < steps:  # kohya: the last epoch's is the result
                 self._by_epoch(step, ended)
         except (OSError, OutsideError) as error:
-            log.warning("LoRA Loop: a checkpoint could not be written: %s", error)
+            self._troubles.tell("a checkpoint", error)
 
     def _by_step(self, step: int) -> None:
         config = self._config
@@ -78,9 +82,14 @@ class Checkpoints:
         self._at = time.monotonic()
         path = self._folder / name
         if path.exists():
-            return
+            try:
+                read_own_lora(path)
+                return
+            except ValueError as problem:
+                log.warning("LoRA Loop: %s; it is written again", problem)
         inside(path, self._folder.parent)
-        write_lora(path, self._loop.tensors(), self._metadata(step), self._config.precision)
+        tensors, precision = self._loop.tensors(), self._config.precision
+        write_lora(path, tensors, with_checksum(self._metadata(step)), precision)
         log.info("LoRA Loop: checkpoint %s", name)
 
     def _remove(self, number: int | None, name: Callable[[int], str]) -> None:

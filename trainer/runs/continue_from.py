@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.train import TrainConfig
-from ..lora_files.file import read_lora
+from ..lora_files.file import read_own_lora
 from ..training.state import State
 from .run_list import Run, find_run, steps_of, unknown_run
 from .state_files import read_state
@@ -50,7 +50,7 @@ class Origin:
             ValueError: the file is damaged.
         """
         if self.path.suffix == ".safetensors":
-            return State.beginning(dict(read_lora(self.path)))
+            return State.beginning(dict(read_own_lora(self.path)))
         state = read_state(self.path)
         if state is None:
             raise ValueError(

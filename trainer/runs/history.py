@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,8 +15,7 @@ from .measurement import Measurement
 from .smoothing import Average
 from .step_table import BAND_COLUMNS, Row, StepTable
 from .tensorboard import EventFile, open_event_file
-
-log = logging.getLogger(__name__)
+from .troubles import Troubles
 
 SPAN = 100
 """Steps over which the loss is smoothed (see `Average`)."""
@@ -35,32 +34,42 @@ class History:
         losses: Sequence[float],
         device: torch.device,
         measurement: Callable[[int], Measurement | None],
+        troubles: Troubles | None = None,
     ) -> None:
         self._device, self._measurement = device, measurement
         self._average, self._seconds = Average(SPAN), 0.0
         for loss in losses:
             self._average.add(loss)
-        self._sinks: list[StepTable | EventFile] = [
-            StepTable(folder / step_table.NAME, len(losses))
-        ]
-        events = open_event_file(folder / "tensorboard", len(losses))
-        if events is not None:
-            self._sinks.append(events)
+        self._troubles = troubles or Troubles(folder)
+        self._sinks: list[StepTable | EventFile] = []
+        with self._told():
+            self._sinks.append(StepTable(folder / step_table.NAME, len(losses)))
+        with self._told():
+            events = open_event_file(folder / "tensorboard", len(losses))
+            self._sinks += [] if events is None else [events]
 
     def on_step(self, event: StepEvent) -> None:
-        """Write a row. What cannot be written is a warning, and no more is written there."""
+        """Write a row. What cannot be written is told, and no more is written there."""
         row = self._row(event)
         for sink in tuple(self._sinks):
-            try:
+            self._sinks.remove(sink)
+            with self._told():
                 sink.write(row)
-            except OSError as error:
-                log.warning("LoRA Loop: the history of the run ends here: %s", error)
-                self._sinks.remove(sink)
+                self._sinks.append(sink)
 
     def close(self) -> None:
         """No more steps."""
         for sink in self._sinks:
-            sink.close()
+            with self._told():
+                sink.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """An error in this block ends no training."""
+        try:
+            yield
+        except OSError as error:
+            self._troubles.tell("the history of the run", error)
 
     def _row(self, event: StepEvent) -> Row:
         took, self._seconds = event.seconds - self._seconds, event.seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...base.inside import inside
@@ -19,7 +19,7 @@ _PACK = logging.getLogger((__package__ or "").removesuffix(".trainer.runs"))
 def logged(folder: Path) -> Iterator[None]:
     """Add the pack's log lines, and how the block ended if by an error, to the log in ``folder``."""
     path = inside(folder / NAME, folder, follow=True)
-    handler = logging.FileHandler(path, encoding="utf-8", errors="replace", delay=True)
+    handler = _Handler(path, encoding="utf-8", errors="replace", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     _PACK.addHandler(handler)
     try:
@@ -35,4 +35,23 @@ def logged(folder: Path) -> Iterator[None]:
         raise
     finally:
         _PACK.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # what is still in its buffer
+            handler.close()
+
+
+class _Handler(logging.FileHandler):
+    """Ends with the first line that cannot be written: no log is worth a training."""
+
+    _ended = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._ended:
+            return
+        try:
+            super().emit(record)
+        except OSError:  # it could not be opened
+            self._ended = True
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Told of a line that could not be written, which logging would print with its traceback."""
+        self._ended = True

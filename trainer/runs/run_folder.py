@@ -5,27 +5,34 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...base.inside import inside
-from ...base.small_file import read_json
+from ...base.write_errors import CannotWrite, writing
 from ..config.train import TrainConfig
 from ..files.atomic import write_atomically
 from ..files.digests import digest
 from ..files.lock import folder_lock
-from ..lora_files.file import LoraModel, read_lora, write_lora
+from ..files.record import Part, load_record
+from ..lora_files.file import LoraModel, read_own_lora, with_checksum, write_lora
 from ..training.loop import Outcome
+from .description import DESCRIPTION, describe, next_number
 from .log import logged
 from .measurement import Measurement
-from .similar_run import DESCRIPTION, nearest_run
+from .similar_run import nearest_run
 from .state_files import KEPT, StateFiles
+from .troubles import Troubles
 
 log = logging.getLogger(__name__)
+
+_KEPT = re.compile(r"kept-\d{8,}\.json")
+_STILL_THERE = "The LoRA itself is not lost: it is what this node gives, so Save LoRA can put it on another disk."
 
 GIB = 1 << 30
 STATE_BYTES, RESULT_BYTES = 12, 4
@@ -62,20 +69,24 @@ class Result:
     best: LoraModel | None = None
     """The adapters of the best validation, where these are kept."""
     validations: tuple[Measurement, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the user must know of it, as sentences: a damaged file that it takes the place of, a full disk."""
+    written: bool = True
+    """False when there was no room for its file at ``path``."""
 
     def loss_map(self) -> dict[str, list[Any]]:
         """ComfyUI's LOSS_MAP: the loss of every step, and (step, difference, error) of validations."""
         return {"loss": list(self.losses), "validation": [tuple(one) for one in self.validations]}
 
     def summary(self) -> str:
-        """One line for the node."""
+        """One line for the node, and one for each note."""
         how = "trained" if self.trained else "nothing changed: the stored result of"
         text = f"{how} {len(self.losses)} steps, last loss {self.losses[-1]:.4f}, {self.path.parent.name}"
         finite = [one for one in self.validations if math.isfinite(one.difference)]
         if finite:
             best = min(finite, key=lambda one: one.difference)
             text += f"; best validation at step {best.step}: {best} against step 0"
-        return f"{text}; {self.stopped}" if self.stopped else text
+        return "\n".join([f"{text}; {self.stopped}" if self.stopped else text, *self.notes])
 
 
 class RunFolder:
@@ -85,6 +96,10 @@ class RunFolder:
         self.inputs, self.root = inputs, root
         self.path = root / inputs.identity[:16]
         self.states = StateFiles(self.path)
+        self.damages: list[str] = []
+        """What was found damaged in it, as sentences."""
+        self.troubles = Troubles(self.path)
+        self._description = b""
 
     @contextmanager
     def open(self, config: TrainConfig) -> Iterator[None]:
@@ -96,8 +111,9 @@ class RunFolder:
         inside(self.path / DESCRIPTION, self.root)
         with folder_lock(self.path), logged(self.path):
             self.states.tidy()
-            description = {"inputs": vars(self.inputs), "config": config.to_dict()}
-            write_json(self.path / DESCRIPTION, description, self.root)
+            number = next_number(path.parent for path in self.path.parent.glob(f"*/{DESCRIPTION}"))
+            self._description = describe(vars(self.inputs), config, number)
+            write_atomically(self.path / DESCRIPTION, self._description, root=self.root)
             yield
 
     def check_space(
@@ -124,7 +140,8 @@ class RunFolder:
 
     def find_kept(self, steps: int) -> Result | None:
         """What was kept when a run of exactly that many steps was stopped on purpose, the furthest."""
-        for report in sorted(self.path.glob("kept-*.json"), reverse=True):
+        reports = [path for path in self.path.glob("kept-*.json") if _KEPT.fullmatch(path.name)]
+        for report in sorted(reports, reverse=True):
             found = self._read(report.stem, asked=steps)
             if found is not None:
                 return found
@@ -133,14 +150,28 @@ class RunFolder:
     def save(self, lora: LoraModel, outcome: Outcome, asked: int) -> Result:
         """Write the result of a run that was ``asked`` for so many steps.
 
-        What was stopped on purpose can be found by `find_kept`; what was lost only lies there.
+        What was stopped on purpose can be found by `find_kept`; what was lost only lies there. What
+        cannot be written is given back all the same, with a note that says so.
         """
         kind = "stopped" if outcome.lost else "kept" if outcome.stopped else "steps"
         path = self.path / f"{_stem(kind, outcome.steps)}.safetensors"
-        write_lora(path, lora, lora.metadata, "fp32", root=self.root)
         report = {"losses": outcome.losses, "stopped": outcome.stopped, "asked": asked}
-        write_json(path.with_suffix(".json"), report, self.root)
-        return Result(lora, outcome.losses, path, outcome.stopped)
+        written, notes = False, [f"{damage} It was made again." for damage in self.damages]
+        notes += self.troubles.notes
+        try:
+            with writing(path):
+                write_lora(path, lora, with_checksum(lora.metadata), "fp32", root=self.root)
+                written = True
+                described = self.path / DESCRIPTION
+                if self._description and not described.exists():  # deleted meanwhile
+                    write_atomically(described, self._description, root=self.root)
+                write_json(path.with_suffix(".json"), report, self.root)
+        except CannotWrite as error:
+            log.error("LoRA Loop: the result of run %s: %s", self.path.name, error)
+            notes.append(f"{error}. {_STILL_THERE}")
+        return Result(
+            lora, outcome.losses, path, outcome.stopped, notes=tuple(notes), written=written
+        )
 
     def nearest(self, config: TrainConfig, needs_horizon: bool = False) -> str | None:
         """How the most similar run differs, as a sentence; None if there is none. See `nearest_run`."""
@@ -150,19 +181,47 @@ class RunFolder:
         """A result that is whole and, if told so, of a run that was asked for so many steps."""
         path = self.path / f"{stem}.safetensors"
         try:
-            report = read_json(path.with_suffix(".json"))
-            if asked is not None and report["asked"] != asked:
+            report = load_record(path.with_suffix(".json"), _report(steps_in(stem)))
+            if asked is not None and report.asked != asked:
                 return None
-            losses, stopped = tuple(report["losses"]), report.get("stopped")
-            return Result(read_lora(path), losses, path, stopped, trained=False)
-        except (OSError, ValueError, LookupError, TypeError) as problem:
-            if path.exists():
-                log.warning("LoRA Loop: the result in %s is not usable (%s)", self.path, problem)
+            lora = read_own_lora(path)
+            return Result(lora, report.losses, path, report.stopped, trained=False)
+        except FileNotFoundError:  # its report is written last
             return None
+        except ValueError as problem:
+            self.damages.append(f"{problem}.")
+            log.warning("LoRA Loop: the stored result of run %s: %s", self.path.name, problem)
+            return None
+
+
+class _Report(NamedTuple):
+    """What is known of a result beside its LoRA. asked: None in those of old versions."""
+
+    losses: tuple[float, ...]
+    stopped: str | None
+    asked: int | None
+
+
+def _report(steps: int) -> Callable[[Part], _Report]:
+    """How the report of a result of so many steps is read."""
+
+    def parse(part: Part) -> _Report:
+        losses = tuple(part["losses"].numbers())
+        if len(losses) != steps or not losses:
+            raise ValueError(f"it has {len(losses)} losses for {steps} steps")
+        stopped, asked = part.get("stopped"), part.get("asked")
+        return _Report(losses, stopped and stopped.text(), asked and asked.whole())
+
+    return parse
 
 
 def _stem(kind: str, steps: int) -> str:
     return f"{kind}-{steps:08}"
+
+
+def steps_in(stem: str) -> int:
+    """How many steps a result or a state is of, by its name."""
+    return int(stem.split("-")[1].split(".")[0])
 
 
 def write_json(path: Path, value: Mapping[str, Any], root: Path) -> None:

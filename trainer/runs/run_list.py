@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ...base.small_file import read_json
 from ..files.lock import folder_lock, owner
-from .similar_run import DESCRIPTION, read_description
+from ..files.record import Part, read_record
+from .description import DESCRIPTION, Description, load_description
+from .run_folder import steps_in
 from .state_files import NAME as STATE
 from .trash import Trash, remove_folder
 
@@ -37,6 +40,10 @@ class Run:
     config: dict[str, Any]
     owner: str | None
     """The process that trains in it."""
+    number: int = 0
+    """Its place in the order of runs (see Description)."""
+    damage: str | None = None
+    """Why it does not say what it is, as a sentence; its config is then empty."""
 
     @property
     def name(self) -> str:
@@ -50,8 +57,10 @@ class Run:
     @property
     def is_finished(self) -> bool:
         """Whether it has got as far as it was last asked to, or ended by itself, its patience over."""
-        asked = int(self.config.get("steps", 0))
         whole = [path for path in self.results if path.name.startswith("steps-")]
+        asked = self.config.get("steps")
+        if asked is None:  # its description is damaged
+            return any(_asked(path) == steps_of(path) for path in whole)
         return any(steps_of(path) >= asked or _asked(path) == asked for path in whole)
 
     @property
@@ -81,27 +90,50 @@ class Run:
 
 
 def list_runs(root: Path) -> list[Run]:
-    """The runs below ``root``, the latest first. What is no run of ours is passed over."""
+    """The runs below ``root``, the latest first: as they are numbered, those without a number by time.
+
+    What is no run of ours is passed over; a run with damaged files says so (see `Run.damage`).
+    """
     runs = [run for path in root.glob("*") if (run := find_run(root, path.name)) is not None]
-    return sorted(runs, key=lambda run: (-run.time, run.name))
+    return sorted(runs, key=lambda run: (-run.number, -run.time, run.name))
 
 
 def find_run(root: Path, name: str) -> Run | None:
     """The run of that name below ``root``; None if there is none. A name is never a path."""
     path = root / name
-    if not _NAME.fullmatch(name) or path.is_symlink() or not (path / DESCRIPTION).is_file():
+    if not _NAME.fullmatch(name) or path.is_symlink():
         return None
-    files = [(file, file.stat()) for file in path.rglob("*") if file.is_file()]
-    described = read_description(path)
+    stats = _stats(path)
+    own = [file for file in stats if file.parent == path]
+    results, states = _matching(own, _RESULT), _matching(own, STATE)
+    if path / DESCRIPTION not in stats and not (results or states):
+        return None
+    described, damage = Description({}, {}, 0), None
+    try:
+        described = load_description(path)
+    except ValueError as problem:
+        damage = str(problem)
     return Run(
         path,
-        time=max((stat.st_mtime for file, stat in files), default=0.0),
-        size=sum(stat.st_size for _, stat in files),
-        results=_matching(path, _RESULT),
-        states=_matching(path, STATE),
-        config=described["config"] if described else {},
+        time=max((stat.st_mtime for stat in stats.values()), default=0.0),
+        size=sum(stat.st_size for stat in stats.values()),
+        results=results,
+        states=states,
+        config=described.config,
         owner=owner(path),
+        number=described.number,
+        damage=damage,
     )
+
+
+def _stats(folder: Path) -> dict[Path, os.stat_result]:
+    """What is known of every file below a folder; those that vanish meanwhile are left out."""
+    found = {}
+    for home, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                found[Path(home, name)] = Path(home, name).stat()
+    return found
 
 
 def unknown_run(root: Path, name: str) -> str:
@@ -127,7 +159,9 @@ class Pruning:
     def chosen(self, runs: Sequence[Run]) -> list[Run]:
         """Those of ``runs``, the latest first, that something is removed of. None that is being trained."""
         before = time.time() - self.older_than_days * _DAY
-        old = [run for run in runs[self.keep_last :] if run.time <= before and not run.owner]
+        any_age = not self.older_than_days  # also from the future, of a clock that was set back
+        older = [run for run in runs[self.keep_last :] if any_age or run.time <= before]
+        old = [run for run in older if not run.owner]
         return [r for r in old if r.is_finished and r.states] if self.only_states else old
 
     def size(self, run: Run) -> int:
@@ -159,19 +193,21 @@ class Pruning:
             remove_folder(run.path)
 
 
-def _matching(folder: Path, pattern: re.Pattern[str]) -> tuple[Path, ...]:
-    found = [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
+def _matching(files: Iterable[Path], pattern: re.Pattern[str]) -> tuple[Path, ...]:
+    found = [path for path in files if pattern.fullmatch(path.name)]
     return tuple(sorted(found, key=lambda path: (steps_of(path), path.name)))
 
 
 def _asked(result: Path) -> int | None:
     """How many steps a run was asked for that came to this result."""
-    try:
-        return read_json(result.with_suffix(".json")).get("asked")
-    except (OSError, ValueError, AttributeError):
-        return None
+
+    def asked(part: Part) -> int | None:
+        found = part.get("asked")
+        return None if found is None else found.whole()
+
+    return read_record(result.with_suffix(".json"), asked)
 
 
 def steps_of(path: Path) -> int:
     """How many steps a result or a state of a run is of."""
-    return int(path.name.split("-")[1].split(".")[0])
+    return steps_in(path.name)

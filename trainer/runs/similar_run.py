@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...base.small_file import read_json
 from ..config.optimiser import HORIZON_FREE
 from ..config.train import NOT_IN_IDENTITY, STILL_IN_IDENTITY, TrainConfig
-
-DESCRIPTION = "run.json"
+from .description import DESCRIPTION, read_description
 
 
 class _Found(NamedTuple):
@@ -35,13 +33,11 @@ def nearest_run(
         described = read_description(path.parent)
         if described is None:
             continue
-        changed = [
-            name for name, value in inputs.items() if described["inputs"].get(name, "") != value
-        ]
+        changed = [n for n, value in inputs.items() if described.inputs.get(n, "") != value]
         settings = []
         if "recipe" in changed:
-            settings = list(_differences(config, described["config"], needs_horizon))
-        found.append(_Found(path.parent.name, changed, settings, path.stat().st_mtime))
+            settings = list(_differences(config, described.config, needs_horizon))
+        found.append(_Found(path.parent.name, changed, settings, _time(path)))
     if not found:
         return None
     best = min(found, key=lambda run: (len(run.inputs), len(run.settings), -run.time))
@@ -49,17 +45,12 @@ def nearest_run(
     return f"this run differs from {best.name} in: {', '.join(said) or 'number of steps'}"
 
 
-def read_description(folder: Path) -> dict[str, dict[str, Any]] | None:
-    """What a run's folder says of itself, with at least `inputs` and `config`; None if it is unusable."""
+def _time(path: Path) -> float:
+    """When a file was written: it decides only which of two runs that are as alike is named."""
     try:
-        described = read_json(folder / DESCRIPTION)
-        return {
-            **described,
-            "inputs": dict(described["inputs"]),
-            "config": dict(described["config"]),
-        }
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+        return path.stat().st_mtime
+    except OSError:  # it was just removed
+        return 0.0
 
 
 def _differences(config: TrainConfig, other: dict[str, Any], data_needs: bool) -> Iterator[str]:

@@ -32,24 +32,29 @@ class StateFiles:
     """Files ``state-<step>-<digest of the contents>.pt`` in one folder, the newest ``KEPT`` of them."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def save(self, state: State) -> Path:
         """Write a state, then take away older ones. It has its name only once it is on the disk.
 
+        The one just written stays, and of the others the furthest: what the clock said when they were
+        written does not count.
+
         Raises:
-            OSError: it cannot be written; those that were there stay.
+            CannotWrite: it cannot be written; those that were there stay.
         """
-        with partial_file(self._folder, root=self._folder) as partial:
+        name = self.folder / f"state-{state.step:08}"
+        with partial_file(self.folder, name, root=self.folder) as partial:
             with partial.open("wb") as file:
                 hashing = _Hashing(file)
-                torch.save({"format": FORMAT, **vars(state)}, hashing)  # type: ignore[arg-type]
+                hashing.take({"format": FORMAT, **vars(state)})
                 file.flush()
                 os.fsync(file.fileno())
-            path = self._folder / f"state-{state.step:08}-{hashing.digest()}.pt"
+            path = self.folder / f"state-{state.step:08}-{hashing.digest()}.pt"
             partial.replace(path)
-        sync_folder(self._folder)
-        for _, old in self._by_age()[KEPT:]:
+            sync_folder(self.folder)
+        others = sorted((found for found in self._found() if found[1] != path), reverse=True)
+        for _, old in others[KEPT - 1 :]:
             _remove(old)
         return path
 
@@ -65,16 +70,12 @@ class StateFiles:
 
     def tidy(self) -> None:
         """Take away what a killed process left half-written. Only for who holds the run's lock."""
-        for path in self._folder.glob(PARTIALS):
+        for path in self.folder.glob(PARTIALS):
             _remove(path)
 
     def _found(self) -> list[tuple[int, Path]]:
-        names = ((path, NAME.fullmatch(path.name)) for path in self._folder.glob("state-*.pt"))
+        names = ((path, NAME.fullmatch(path.name)) for path in self.folder.glob("state-*.pt"))
         return [(int(match[1]), path) for path, match in names if match]
-
-    def _by_age(self) -> list[tuple[int, Path]]:
-        """The latest written first."""
-        return sorted(self._found(), key=lambda found: found[1].stat().st_mtime_ns, reverse=True)
 
 
 class _Hashing:
@@ -82,10 +83,26 @@ class _Hashing:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._hasher = file, hashlib.blake2b(digest_size=16)
+        self._error: OSError | None = None
+
+    def take(self, values: dict[str, Any]) -> None:
+        """Write the values as torch does, whose own error does not say what the system's was.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        try:
+            torch.save(values, self)  # type: ignore[arg-type]
+        except RuntimeError as error:
+            raise self._error or error from None
 
     def write(self, data: Any) -> int:
         self._hasher.update(data)
-        return self._file.write(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self._error = error
+            raise
 
     def flush(self) -> None:
         self._file.flush()
@@ -104,7 +121,10 @@ def read_state(path: Path) -> State | None:
             values = torch.load(path, map_location="cpu", weights_only=True)
         if values.pop("format") != FORMAT:
             raise ValueError("another version wrote it")
-        return State(**values)
+        state = State(**values)
+        if state.step != int(match[1]):
+            raise ValueError(f"it is of step {state.step}, and its name says another")
+        return state
     except (OSError, ValueError, RuntimeError, TypeError, LookupError, pickle.UnpicklingError) as e:
         log.warning("LoRA Loop: the state %s is not usable: %s", path, e)
         return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from ...base.small_file import TABLE_BYTES, read_small
+from ...base.write_errors import writing
 from ..files.atomic import write_atomically
 from ..sdxl.constants import TIMESTEPS
 from ..training.loss_by_timestep import BANDS
@@ -23,6 +25,9 @@ COLUMNS = (
     "vram_allocated", "vram_reserved", "validation_difference", "validation_error", *BAND_COLUMNS,
 )  # fmt: skip
 """Of the table. Memory in bytes; validation: mean difference to step 0 and its standard error."""
+
+_LINE = re.compile(r"[0-9]{1,12}(?:,(?:-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf)?)*")
+"""The number of a step, and numbers or nothing."""
 
 Row = Mapping[str, float | None]
 """What is known of a step, by column; None: nothing."""
@@ -44,7 +49,7 @@ class StepTable:
         """Append the row's line."""
         cells = (row[column] for column in COLUMNS)
         line = ",".join("" if cell is None else repr(cell) for cell in cells)
-        with self._path.open("ab", buffering=0) as file:
+        with writing(self._path), self._path.open("ab", buffering=0) as file:
             file.write(f"{line}\n".encode())
 
     def close(self) -> None:
@@ -53,14 +58,17 @@ class StepTable:
 
 def _lines(path: Path, head: str) -> list[tuple[int, str]]:
     """(step, line) of the whole lines of a table with that head, in order and without gaps."""
-    data = read_small(path, TABLE_BYTES) if path.is_file() else b""
-    text = data.decode("utf-8", "replace")
+    try:
+        text = read_small(path, TABLE_BYTES).decode("utf-8", "replace")
+    except (OSError, ValueError):  # there is none, or none that can be read: it begins here
+        return []
     first, *others = text.split("\n")[:-1] or [""]  # what follows the last line end is torn
     found: list[tuple[int, str]] = []
     for line in others if first == head else ():
-        step = line.partition(",")[0]
-        is_next = step.isdecimal() and (not found or int(step) == found[-1][0] + 1)
-        if not is_next or line.count(",") != head.count(","):
+        if not _LINE.fullmatch(line) or line.count(",") != head.count(","):
             break
-        found.append((int(step), line))
+        step = int(line.partition(",")[0])
+        if found and step != found[-1][0] + 1:
+            break
+        found.append((step, line))
     return found

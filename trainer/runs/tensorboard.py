@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...base.inside import inside
+from ...base.write_errors import writing
 from .measurement import QUANTILE_95
 from .step_table import BAND_COLUMNS, SPANS, Row
 
@@ -46,14 +47,15 @@ def open_event_file(folder: Path, first: int) -> EventFile | None:
     # TensorBoard reads a folder's files by name, which begins with the second, and forgets what it
     # has read of steps from purge_step on.
     inside(folder, folder.parent, follow=True)
-    return EventFile(SummaryWriter(str(folder), purge_step=first + 1))
+    with writing(folder):
+        return EventFile(SummaryWriter(str(folder), purge_step=first + 1), folder)
 
 
 class EventFile:
     """The curves that ``writer`` draws of the rows; what is written is on the disk."""
 
-    def __init__(self, writer: SummaryWriter) -> None:
-        self._writer = writer
+    def __init__(self, writer: SummaryWriter, folder: Path) -> None:
+        self._writer, self._folder = writer, folder
 
     def write(self, row: Row) -> None:
         """A point on each curve that the row has a value for."""
@@ -64,11 +66,13 @@ class EventFile:
             values["validation/difference"] = difference
             values["validation/low"] = difference - margin
             values["validation/high"] = difference + margin
-        for tag, value in values.items():
-            if value is not None:
-                self._writer.add_scalar(tag, value, int(row["step"] or 0))
-        self._writer.flush()
+        with writing(self._folder):
+            for tag, value in values.items():
+                if value is not None:
+                    self._writer.add_scalar(tag, value, int(row["step"] or 0))
+            self._writer.flush()
 
     def close(self) -> None:
         """Write no more."""
-        self._writer.close()
+        with writing(self._folder):
+            self._writer.close()

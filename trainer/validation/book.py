@@ -10,25 +10,31 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from ...base.small_file import read_json
 from ..batches.plan import epoch_ends
 from ..cache.latents import CachedDataset
 from ..config.train import TrainConfig
 from ..files.atomic import write_atomically
-from ..lora_files.file import LoraModel, read_lora, write_lora
+from ..files.checksum import file_damage
+from ..files.record import Part, read_record
+from ..lora_files.file import LoraModel, read_own_lora, with_checksum, write_lora
 from ..runs.measurement import Measurement
 from ..runs.run_folder import Result, RunFolder
+from ..runs.troubles import Troubles
 from ..training.loop import Outcome
 
 log = logging.getLogger(__name__)
 
 NAME = "validation.json"
+
+_OF_STEPS = re.compile(r"(?:best-(\d{8,})\.safetensors|steps-(\d{8,})\.json)")
 
 
 class Course(NamedTuple):
@@ -88,6 +94,12 @@ class ValidationBook:
         self._run, self._folder = run, run.path
         self._steps, self._settings = config.steps, config.validation
         self._losses = self._read() if self.due else {}
+        self._unwritten: tuple[int, LoraModel] | None = None
+
+    @property
+    def troubles(self) -> Troubles:
+        """Of the run."""
+        return self._run.troubles
 
     def has(self, step: int) -> bool:
         """Whether that step was measured."""
@@ -125,9 +137,16 @@ class ValidationBook:
             return 0
         course = self.course()
         best = course.best
-        if self._settings.keep_best and best is not None and not self.best_path(best).exists():
+        if self._settings.keep_best and best is not None and not self.has_best(best):
             return best - 1
         return course.known - course.gave_up  # a loop ends only after a step that it does
+
+    def has_best(self, step: int) -> bool:
+        """Whether the adapters of that step are on disk, whole."""
+        try:
+            return file_damage(self.best_path(step)) is None
+        except OSError:
+            return False
 
     def best_path(self, step: int) -> Path:
         return self._folder / f"best-{step:08}.safetensors"
@@ -166,10 +185,13 @@ class ValidationBook:
         step = self.course(last).best
         if self._settings.keep_best and step is not None:
             try:
-                best = read_lora(self.best_path(step))
+                best = self._read_best(step, result.lora)
             except ValueError as problem:
                 log.warning("LoRA Loop: %s", problem)
-                self.best_path(step).unlink(missing_ok=True)
+                if not result.trained and self.best_path(step).exists():
+                    self._run.damages.append(f"{problem}.")
+                with suppress(OSError):
+                    self.best_path(step).unlink(missing_ok=True)
                 return None
         stopped = result.stopped or self.verdict(last)
         measured = (self.measurement(step) for step in self.due if step <= last)
@@ -180,28 +202,55 @@ class ValidationBook:
         """Put the adapters of the best step on disk, then take away those that they beat.
 
         The best of a shorter run whose result is here stays.
+
+        Raises:
+            CannotWrite: there is no room; they are then kept in memory for the result of this run.
         """
-        write_lora(self.best_path(step), lora, lora.metadata, "fp32", root=self._run.root)
-        ended = [int(path.stem.partition("-")[2]) for path in self._folder.glob("steps-*.json")]
-        kept = {step, *(self.course(last).best for last in ended)}
-        for path in self._folder.glob("best-*.safetensors"):
-            if int(path.stem.partition("-")[2]) not in kept:
-                path.unlink()
+        self._unwritten = step, lora
+        write_lora(
+            self.best_path(step), lora, with_checksum(lora.metadata), "fp32", root=self._run.root
+        )
+        self._unwritten = None
+        kept = {step, *(self.course(last).best for last in self._steps_of("steps-*.json"))}
+        for other in self._steps_of("best-*.safetensors"):
+            if other not in kept:
+                self.best_path(other).unlink(missing_ok=True)
+
+    def _steps_of(self, names: str) -> list[int]:
+        """The steps in the names of our own files; others that look alike are passed over."""
+        matches = (_OF_STEPS.fullmatch(path.name) for path in self._folder.glob(names))
+        return [int(match[1] or match[2]) for match in matches if match]
+
+    def _read_best(self, step: int, result: LoraModel) -> LoraModel:
+        """The adapters of the best step; ValueError if they are damaged, or of another kind of LoRA."""
+        if self._unwritten is not None and self._unwritten[0] == step:
+            return self._unwritten[1]
+        best = read_own_lora(self.best_path(step))
+        if {key: value.shape for key, value in best.items()} != {
+            key: value.shape for key, value in result.items()
+        }:
+            raise ValueError(f"{self.best_path(step)} is damaged: it is another LoRA")
+        return best
 
     def _key(self) -> list[int]:
         """What the losses depend on beside the run's identity."""
         return [self._settings.timesteps, self._settings.max_pictures]
 
     def _read(self) -> dict[int, list[float]]:
-        try:
-            content = read_json(self._folder / NAME)
-            if content["settings"] != self._key():
-                return {}
-            return {
-                int(step): list(map(float, losses)) for step, losses in content["losses"].items()
-            }
-        except FileNotFoundError:
+        return read_record(self._folder / NAME, self._parsed) or {}
+
+    def _parsed(self, part: Part) -> dict[int, list[float]]:
+        """Losses by step: as many at each as at step 0, which all are compared with, two at least."""
+        if [value.whole() for value in part["settings"]] != self._key():
             return {}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
-            log.warning("LoRA Loop: %s is not usable: %s", self._folder / NAME, problem)
-            return {}
+        losses = {_step(n): value.numbers() for n, value in part["losses"].fields().items()}
+        counts = {len(values) for values in losses.values()}
+        if losses and (0 not in losses or len(counts) != 1 or min(counts) < 2):
+            raise ValueError("its losses are not of the same images")
+        return losses
+
+
+def _step(name: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,12}", name):
+        raise ValueError(f"{name[:20]!r} is no step")
+    return int(name)

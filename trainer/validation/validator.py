@@ -12,6 +12,8 @@ from .book import ValidationBook
 
 log = logging.getLogger(__name__)
 
+_MEASURED, _BEST = "the validation", "the LoRA of the best validation"
+
 
 class Validator:
     """A follower of the steps; it must be told of a step before the state of that step is saved.
@@ -45,7 +47,7 @@ class Validator:
             self._write(step)
         log.info("LoRA Loop: validation after step %d: %s", step, book.measurement(step))
         is_best = book.course(step).best == step
-        if self._settings.keep_best and is_best and not book.best_path(step).exists():
+        if self._settings.keep_best and is_best and not book.has_best(step):
             self._keep(step)
         return book.verdict(step)
 
@@ -55,11 +57,13 @@ class Validator:
             losses = self._measure()
         try:
             self._book.add(step, losses)
+            self._book.troubles.settle(_MEASURED)
         except OSError as error:
-            log.warning("LoRA Loop: the validation could not be saved: %s", error)
+            self._book.troubles.tell(_MEASURED, error, "saved")
 
     def _keep(self, step: int) -> None:
         try:
             self._book.keep(step, self._adapters(step))
+            self._book.troubles.settle(_BEST)
         except OSError as error:
-            log.warning("LoRA Loop: the best adapters could not be saved: %s", error)
+            self._book.troubles.tell(_BEST, error, "saved")

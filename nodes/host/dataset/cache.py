@@ -15,11 +15,12 @@ from ....trainer.config.train import TrainConfig
 from ....trainer.dataset.dataset import Dataset
 from ....trainer.files.store import Store
 from ..cache_folder import cache_store
+from ..made import CACHED
 from ..model import clip as text
 from ..model import vae as images
 from ..model.host_types import Clip, Vae
 from ..progress import NodeProgress, check_interrupt
-from .clear_cache import keep_within
+from .clear_cache import keep_within, needed
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def build_cache(
             fingerprint = encode_captions(cached, clip, TrainConfig(), store, node_id)
             cached = dataclasses.replace(cached, text_fingerprint=fingerprint)
         size = keep_within(limit_gb, cached, store)
+        CACHED.add(cached.identity(), needed(cached, store))
     return cached, _report(cached) + (f"\n{size}" if size else "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ....base.inside import inside
@@ -32,7 +33,8 @@ def clear_cache(what: str, unused_days: float, dry_run: bool) -> str:
     with cache_store() as store:
         done = clear(store, CLEARABLE[what], unused_days, dry_run=dry_run)
         if done.files and not dry_run:
-            inside(store.root / _MARK, store.root, follow=True).touch()
+            with suppress(OSError):  # the next Queue then finds out what is missing
+                inside(store.root / _MARK, store.root, follow=True).touch()
     verb = "would be removed" if dry_run else "removed"
     lines = [f"{_amount(done.files, done.freed)} {verb}"]
     names = {kind: name for name, kinds in CLEARABLE.items() for kind in kinds or ()}
@@ -54,10 +56,10 @@ def keep_within(limit_gb: float, cached: CachedDataset, store: Store) -> str:
     """Bring the store within a limit without touching what ``cached`` needs; a line for the report, or ""."""
     if not limit_gb:
         return ""
-    return _kept_line(prune(store, round(limit_gb * _GB), _needed(cached, store)), limit_gb)
+    return _kept_line(prune(store, round(limit_gb * _GB), needed(cached, store)), limit_gb)
 
 
-def _needed(cached: CachedDataset, store: Store) -> Iterator[Path]:
+def needed(cached: CachedDataset, store: Store) -> Iterator[Path]:
     """The files that training on ``cached`` reads."""
     for item in cached.items:
         yield store.path(latents.KIND, item.latent_key)

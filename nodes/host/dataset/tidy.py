@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from ....trainer.dataset.dataset import Dataset
-from ....trainer.files.digests import digest
+from ....trainer.files.digests import digest, file_digest
 from ....trainer.renaming.plan import Naming
 from ....trainer.renaming.tidy import Mode, tidy
 from ..allowed_folders import check_allowed
@@ -28,8 +29,11 @@ def naming_problem(prefix: str | None, start: int | None, digits: int | None) ->
 
 def renaming_state() -> str:
     """Changes with every renaming and undo: what the node once said of the same inputs no longer holds."""
-    journals = renames_root().glob("*.json")
-    return digest(sorted([path.name, path.stat().st_mtime_ns] for path in journals))
+    found = []
+    for path in sorted(renames_root().glob("*.json")):
+        with suppress(OSError):  # just removed
+            found.append([path.name, file_digest(path)])
+    return digest(found)
 
 
 def tidy_dataset(dataset: Dataset, naming: Naming, mode: Mode) -> tuple[Dataset, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ....base.image_file import shown_again
+from ....base.image_file import opened
 from ....trainer.files.atomic import write_atomically
 from ..model.vae import to_image, to_pil, to_png
 from .grid import GREY, grid, one_size
+
+log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step(\d+)_(\d+)(?:_strength(-?\d+(?:\.\d+)?(?:e-\d+)?))?\.png")
 
@@ -49,12 +53,17 @@ class PreviewBook:
         Returns them on one sheet for the node: side by side, or a row per prompt and a column per
         strength where there are several.
         """
-        images = [to_pil(picture[0]) for picture in pictures]
-        for index, image in enumerate(images):
+        for index, picture in enumerate(pictures):
             prompt, column = divmod(index, len(strengths))
             place = Place(step, prompt, strengths[column])
-            path = self.folder / place.name
-            write_atomically(path, to_png(image), root=self.folder.parent)
+            image = to_png(to_pil(picture[0]))
+            write_atomically(self.folder / place.name, image, root=self.folder.parent)
+        return self.sheet(pictures, strengths)
+
+    @staticmethod
+    def sheet(pictures: Sequence[Tensor], strengths: Sequence[float] = (1.0,)) -> Image.Image:
+        """The images of a step on one sheet, as `add` gives it."""
+        images = [to_pil(picture[0]) for picture in pictures]
         if len(strengths) == 1:
             return _side_by_side(images)
         cells = {divmod(index, len(strengths)): image for index, image in enumerate(images)}
@@ -69,7 +78,8 @@ class PreviewBook:
         """Remove the images of later steps, which an earlier attempt made and which come again."""
         for place, path in self._found().items():
             if place.step > after:
-                path.unlink()
+                with suppress(OSError):  # it is in use; the new one takes its place
+                    path.unlink()
 
     def paths(self) -> list[Path]:
         """In order of steps, then prompts, then strengths."""
@@ -81,8 +91,8 @@ class PreviewBook:
         Where there are several strengths, one labelled sheet per prompt: a row per step, a column
         per strength. A batch has one size: the others are fitted into the largest, on grey.
         """
-        places = {path: place for place, path in sorted(self._found().items())}
-        found = {places[path]: image for path, image in shown_again(places).items()}
+        images = {place: open_own(path) for place, path in sorted(self._found().items())}
+        found = {place: image for place, image in images.items() if image is not None}
         if not found:
             return None
         several = len({place.strength for place in found}) > 1
@@ -131,3 +141,13 @@ def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:
         sheet.paste(image, (left, 0))
         left += image.width
     return sheet
+
+
+def open_own(path: Path) -> Image.Image | None:
+    """An image of a run's folder; None, with a warning, where it is damaged."""
+    try:
+        with opened(path) as image:
+            return image.convert("RGB")
+    except ValueError as problem:
+        log.warning("LoRA Loop: an image of a run is left out: %s", problem)
+        return None

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....base.image_file import shown_again
 from ....base.small_file import TABLE_BYTES, read_small
 from ....trainer.batches.plan import BatchItem
 from ....trainer.batches.training_data import TrainingData
@@ -18,6 +17,7 @@ from ....trainer.config.train import TrainConfig
 from ....trainer.files.atomic import write_atomically
 from ..model.vae import empty_image, to_image, to_pil, to_png
 from ..previews.grid import one_size
+from ..previews.preview_book import open_own
 from ..progress import NodeProgress, check_interrupt
 
 FOLDER, CAPTIONS = "seen", "captions.txt"
@@ -48,7 +48,7 @@ def record_seen(
         return
     for number, item in enumerate(shown):
         path = folder / f"{number:02}.png"
-        if not path.exists():
+        if not path.exists() or open_own(path) is None:
             check_interrupt()
             progress.say(f"decoding what the first step shows, {number + 1}/{len(shown)}")
             image = to_png(to_pil(vae.decode(data.latents(item)[None])[0]))
@@ -57,9 +57,12 @@ def record_seen(
 
 def read_seen(run: Path) -> Seen:
     """What was recorded in a run's folder."""
-    captions = run / FOLDER / CAPTIONS
-    text = read_small(captions, TABLE_BYTES).decode("utf-8", "replace") if captions.exists() else ""
-    pictures = list(shown_again(sorted((run / FOLDER).glob("[0-9][0-9].png"))).values())
+    try:
+        text = read_small(run / FOLDER / CAPTIONS, TABLE_BYTES).decode("utf-8", "replace")
+    except (OSError, ValueError):  # it could not be written
+        text = ""
+    images = [open_own(path) for path in sorted((run / FOLDER).glob("[0-9][0-9].png"))]
+    pictures = [image for image in images if image is not None]
     if not pictures:
         return Seen(empty_image(), text)
     return Seen(torch.cat([to_image(np.asarray(p)) for p in one_size(pictures)]), text)

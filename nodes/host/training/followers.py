@@ -7,6 +7,7 @@ from ....trainer.config.train import TrainConfig
 from ....trainer.lora_files.file import LoraModel
 from ....trainer.runs.history import History
 from ....trainer.runs.state_keeper import StateKeeper
+from ....trainer.runs.troubles import Troubles
 from ....trainer.training.loop import StepEvent
 from ....trainer.validation.book import ValidationBook
 from ....trainer.validation.measure import Validation
@@ -48,7 +49,7 @@ def recording(book: ValidationBook, metadata: Metadata) -> Join:
 
     def join(live: LiveTraining) -> History:
         device, losses = live.model.device, live.loop.losses
-        history = History(metadata.run, losses, device, book.measurement)
+        history = History(metadata.run, losses, device, book.measurement, book.troubles)
         live.ending.callback(history.close)
         return history
 
@@ -63,10 +64,10 @@ def saving_states(live: LiveTraining) -> StateKeeper:
 class StepLine:
     """The bar and the line of text on the node."""
 
-    def __init__(self, progress: NodeProgress, spilling: Spilling) -> None:
-        self._progress, self._spilling = progress, spilling
+    def __init__(self, progress: NodeProgress, spilling: Spilling, troubles: Troubles) -> None:
+        self._progress, self._spilling, self._troubles = progress, spilling, troubles
 
     def on_step(self, event: StepEvent) -> None:
         """Told after every step; may raise an interrupt."""
         line = event.warning or step_text(event) + self._spilling.notice
-        self._progress.update(event.step, line)
+        self._progress.update(event.step, line + self._troubles.notice)

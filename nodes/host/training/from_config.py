@@ -17,7 +17,7 @@ from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
 from ....trainer.files.atomic import write_atomically
 from ....trainer.kohya.config import Files, KohyaConfig
-from ....trainer.lora_files.file import LoraModel, save_user_lora
+from ....trainer.lora_files.file import LoraModel, read_own_lora, save_user_lora
 from ....trainer.runs.checkpoints import FOLDER as CHECKPOINTS
 from ....trainer.runs.start_from import Start
 from ..dataset.cache import build_cache
@@ -161,7 +161,11 @@ def _copy_checkpoints(folder: Path, output: Path) -> None:
     """The checkpoints beside the LoRA, as kohya has them; a file of that name stays."""
     for path in sorted(folder.glob("*.safetensors")):
         if not (output / path.name).exists():
-            write_atomically(output / path.name, path.read_bytes(), root=output)
+            try:
+                read_own_lora(path)
+                write_atomically(output / path.name, path.read_bytes(), root=output)
+            except ValueError as problem:
+                log.warning("a checkpoint is not copied: %s", problem)
 
 
 def load(files: Files, checkpoint: str, places: Sequence[Path]) -> Loaded:

@@ -118,13 +118,15 @@ def train_live(
         trained = _loop_model(model, data, config)
         loop = Loop(trained, network, data, config, plan.micro_batch, state, mounting.graphs)
         del state  # its tensors are in the network now
-        states = StateKeeper(beginning.folder.states, loop, step)
+        states = StateKeeper(beginning.folder.states, loop, step, beginning.folder.troubles)
         epoch = ended_epoch(data.dataset, config, step)
         live = LiveTraining(trained, network, loop, states, step, epoch, mounting.aside, stack)
         try:
             outcome = loop.run(_Driver(live, captions, [join(live) for join in joins]))
         except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
             states.save()
+            for note in beginning.folder.troubles.notes:
+                progress.say(note)
             raise
         return outcome, network.state_dict()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
+from ....trainer.runs.troubles import Troubles
 from ....trainer.training.loop import StepEvent
 from ..previews.preview_book import PreviewBook
 from ..previews.previewer import Previewer
@@ -11,12 +12,14 @@ from ..progress import NodeProgress
 from .live_training import Follower, Join, LiveTraining
 
 
-def previewing(previewer: Previewer | None, book: PreviewBook, progress: NodeProgress) -> Join:
+def previewing(
+    previewer: Previewer | None, book: PreviewBook, progress: NodeProgress, troubles: Troubles
+) -> Join:
     """Who samples, if anybody wants previews; those of steps that come again are taken away."""
 
     def join(live: LiveTraining) -> Follower:
         book.clear(live.step)
-        previews = Previews(live, previewer, book, progress)
+        previews = Previews(live, previewer, book, progress, troubles)
         previews.begin()
         return previews
 
@@ -32,9 +35,10 @@ class Previews:
         previewer: Previewer | None,
         book: PreviewBook,
         progress: NodeProgress,
+        troubles: Troubles,
     ) -> None:
         self._live, self._previewer = live, previewer
-        self._book, self._progress = book, progress
+        self._book, self._progress, self._troubles = book, progress, troubles
 
     def begin(self) -> None:
         """Before the first step: the previews of the start, or those that were cancelled."""
@@ -55,4 +59,8 @@ class Previews:
             return None
         with live.aside(), live.loop.averaged():
             pictures = previewer.sample(live.network.at_strength)
-        return self._book.add(step, pictures, previewer.strengths)
+        try:
+            return self._book.add(step, pictures, previewer.strengths)
+        except OSError as error:  # it is shown all the same
+            self._troubles.tell("a preview", error)
+            return self._book.sheet(pictures, previewer.strengths)

@@ -137,10 +137,19 @@ def _trashed(entry: Trashed) -> str:
 
 def _line(run: Run) -> str:
     """One run: when, how far, how large, what."""
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.time))
+    when = _when(run.time)
     asked = run.config.get("steps", "?")
     parts = [f"{run.name}  {when}  {run.status}, step {run.steps} of {asked}", _size(run.size)]
-    return ", ".join([*parts, *([f"trigger {run.trigger}"] if run.trigger else []), _recipe(run)])
+    parts += [f"trigger {run.trigger}"] if run.trigger else []
+    return ", ".join([*parts, run.damage or _recipe(run)])
+
+
+def _when(seconds: float) -> str:
+    """A time of the file system's, which a wrong clock can have set to anything."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return "at an unknown time"
 
 
 def _recipe(run: Run) -> str:

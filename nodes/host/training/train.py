@@ -103,7 +103,11 @@ def _train(
     """Train and save the result, in the run's folder, which is held."""
     config, model, run = request.config, request.model, beginning.folder.path
     progress = NodeProgress(config.steps, request.node_id)
-    record_seen(data.training, config, request.vae, run, progress)
+    troubles = beginning.folder.troubles
+    try:
+        record_seen(data.training, config, request.vae, run, progress)
+    except OSError as error:
+        troubles.tell("what the model saw", error)
     metadata = Metadata(model, data.training.dataset, config, run, time.time())
     spilling = Spilling(model.device, config)
     with TRAININGS.running(request.node_id) as stop:
@@ -111,12 +115,12 @@ def _train(
             everybody = [
                 validating(validations, data.held_out, config, metadata),
                 recording(validations, metadata),
-                *checkpointing(request.checkpoints, metadata),
+                *checkpointing(request.checkpoints, metadata, troubles),
                 saving_states,
                 *map(always, (spilling, BandLog(), stop)),
                 *joins,
-                previewing(_previewer(request), book, progress),
-                always(StepLine(progress, spilling)),
+                previewing(_previewer(request), book, progress, troubles),
+                always(StepLine(progress, spilling, troubles)),
             ]
             training = model, data.training, config, beginning, progress
             outcome, lora = train_live(*training, everybody)
@@ -166,9 +170,9 @@ def _complete_cache(request: Request, data: TrainingData, texts: str, store: Sto
         missing = data.missing(request.config)
     if missing:
         raise ValueError(
-            f"The cache is missing {len(missing)} images or captions (first: {missing[0]}): it was cleared "
-            "after Cache Latents ran, or Caption Settings give captions that it did not encode. "
-            "Connect VAE and CLIP to Train, or restart ComfyUI, and queue again."
+            f"The cache is missing {len(missing)} images or captions (first: {missing[0]}): files "
+            "went after Cache Latents ran, or Caption Settings give captions that it did not encode. "
+            "Queue again, and Cache Latents makes what is gone; for other captions connect CLIP to Train."
         )
     if request.config.loss.masked:
         data.masks = make_masks(cached, store, request.node_id)

@@ -118,3 +118,32 @@ def test_the_index_forgets_what_went(store, tmp_path):
     index.save()
     text = (tmp_path / "entries.json").read_text()
     assert "aaaa" not in text and "dddd" in text
+
+
+@pytest.fixture
+def set_back(store):
+    """The clock was set back: `a` to `d` were used in the future, `e` and `f` since then."""
+    for days, name in enumerate("abcd", 1000):
+        path = next(store.root.rglob(f"{name * 4}.safetensors"))
+        os.utime(path, (time.time() + days * DAY,) * 2)
+    for hours, name in ((5, "e"), (4, "f")):
+        path = next(store.root.rglob(f"{name * 4}.safetensors"))
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    return store
+
+
+def test_a_clock_that_was_set_back_keeps_nothing_forever(set_back):
+    """Whatever is used after it has a time of the present: so the others were used longer ago."""
+    prune(set_back, 2 * size(set_back), [])
+    assert left(set_back) == "ef"
+
+
+def test_use_after_the_clock_was_set_back_counts(set_back):
+    assert set_back.has("latents", "aaaa") and set_back.load("text", "bbbb")
+    prune(set_back, 0, [])
+    assert left(set_back) == "ab"
+
+
+def test_what_was_used_in_the_future_is_not_called_old(set_back):
+    assert clear(set_back, None, 3).files == 0
+    assert clear(set_back, None, 0).files == 6

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import io
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.optimisers import KINDS, OWN_RATE, OptimiserType, find_kind
+from pack.trainer.optim import factory
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 
 RATES = {name: 1.0 if name in OWN_RATE else 0.01 for name in get_args(OptimiserType)}
@@ -74,8 +76,19 @@ def test_a_run_cut_in_two_is_the_run_in_one_piece(name):
     whole, parts = toy(), toy()
     uncut = ours(name, whole)
     go(uncut, whole, range(7), name)
+    again, second = cut(name, parts, 3)
+    go(second, again, range(3, 7), name)
+    assert same_states(uncut, second)
+    uncut.finish()
+    second.finish()
+    for a, b in zip(whole, again, strict=True):
+        assert torch.equal(a, b)
+
+
+def cut(name, parts, steps):
+    """A run of so many steps, and one that goes on from its state: its parameters and its optimiser."""
     first = ours(name, parts)
-    go(first, parts, range(3), name)
+    go(first, parts, range(steps), name)
     file = io.BytesIO()
     torch.save({"state": first.state(), "values": [p.detach() for p in parts]}, file)
     file.seek(0)
@@ -83,11 +96,69 @@ def test_a_run_cut_in_two_is_the_run_in_one_piece(name):
     again = [nn.Parameter(value.clone()) for value in kept["values"]]
     second = ours(name, again)
     second.load(kept["state"])
-    go(second, again, range(3, 7), name)
-    uncut.finish()
-    second.finish()
-    for a, b in zip(whole, again, strict=True):
-        assert torch.equal(a, b)
+    return again, second
+
+
+def same_states(one, other):
+    """Whether the next steps of both depend on the same numbers, of the same dtypes."""
+    states = [optimiser.state()["optimiser"]["state"] for optimiser in (one, other)]
+    pairs = [(_tensors(states[0][place]), _tensors(states[1][place])) for place in states[0]]
+    return all(
+        a.dtype == b.dtype and torch.equal(a, b)
+        for ours, theirs in pairs
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+class HalfMoments(torch.optim.Optimizer):
+    """Keeps its moments in the dtype ``kept`` whatever the parameters have; ``nested``: deep in its state."""
+
+    def __init__(self, params, lr=0.01, *, kept, nested):
+        super().__init__(params, {"lr": lr})
+        self.kept, self.nested = kept, nested
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    zero = torch.zeros_like(p, dtype=self.kept)
+                    state["n"] = torch.zeros((), dtype=torch.float64)
+                    state.update({"more": {"m": [zero]}} if self.nested else {"m": zero})
+                moment = state["more"]["m"][0] if self.nested else state["m"]
+                state["n"] += 1 / 3
+                moment.mul_(0.9).add_(p.grad, alpha=0.1)
+                p -= group["lr"] * moment / state["n"]
+
+
+@pytest.mark.parametrize("kept", [torch.bfloat16, torch.float16, torch.float64, torch.float32])
+@pytest.mark.parametrize("name", ["ProdigyPlusScheduleFree", "AdamW"])
+def test_states_keep_the_dtype_that_they_were_saved_with(name, kept, monkeypatch):
+    """30 and 20 steps are 50, bit for bit; seen in one piece by one of the two names, one by one by the other."""
+    made = partial(HalfMoments, kept=kept, nested=name != "AdamW")
+    monkeypatch.setattr(factory, "optimiser_class", lambda kind: made)
+    monkeypatch.setattr(OptimiserConfig, "constructor_arguments", lambda self: {})
+    whole = toy()
+    uncut = ours(name, whole)
+    go(uncut, whole, range(50), name)
+    again, second = cut(name, toy(), 30)
+    go(second, again, range(30, 50), name)
+    assert same_states(uncut, second)
+    assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
+
+
+def test_prodigy_plus_goes_on_with_states_in_bfloat16():
+    name = "ProdigyPlusScheduleFree"
+    kind_class(name)
+    whole = toy()
+    uncut = ours(name, whole)
+    go(uncut, whole, range(50), name)
+    again, second = cut(name, toy(), 30)
+    state = second.state()["optimiser"]["state"][0]
+    assert torch.bfloat16 in {tensor.dtype for tensor in _tensors(state)}
+    go(second, again, range(30, 50), name)
+    assert same_states(uncut, second)
 
 
 @pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
@@ -106,7 +177,8 @@ def _tensors(values):
     """All tensors of a state, which bitsandbytes nests."""
     found = []
     for value in values.values():
-        found += _tensors(value) if isinstance(value, dict) else [value]
+        nested = dict(enumerate(value)) if isinstance(value, list) else value
+        found += _tensors(nested) if isinstance(nested, dict) else [value]
     return [value for value in found if isinstance(value, torch.Tensor)]
 
 

@@ -20,6 +20,9 @@ NAMES = {
 }
 
 
+real = module.time.gmtime
+
+
 class Killed(BaseException):
     """The process ends here."""
 
@@ -325,3 +328,67 @@ def test_a_journal_that_we_would_not_write_is_of_no_use(folder, place, value):
         row[place] = value
     renaming.journal.write_text(json.dumps(content))
     assert found(folder) is None
+
+
+def turn(folder, number):
+    """A renaming of one file there and back: the newest journal of ``number``."""
+    old, new = (f"n{number - 1}.png", f"n{number}.png") if number else ("other.txt", "n0.png")
+    move = Move(folder, old, new, (folder / old).stat().st_size)
+    renaming = Renaming.begin(folder.parent / "journals", [move])
+    renaming.forward()
+    return renaming
+
+
+@pytest.mark.parametrize("times", [(3, 2, 1, 0), (5, 5, 5, 5), (0, 9, 1, 8)])
+def test_the_newest_is_the_last_one_whatever_the_clock_says(folder, monkeypatch, times):
+    for number, hours in enumerate(times):
+        monkeypatch.setattr(module.time, "gmtime", lambda hours=hours: real(1e9 + 3600 * hours))
+        renaming = turn(folder, number)
+        for path in renaming.journal.parent.iterdir():
+            os.utime(path, (1e9 - number,) * 2)
+        assert found(folder).journal == renaming.journal
+        assert len(list(renaming.journal.parent.iterdir())) == number + 1
+    forget_older(found(folder))
+    assert list(renaming.journal.parent.iterdir()) == [renaming.journal]
+    found(folder).backward()
+    assert (folder / "n2.png").exists()
+
+
+def test_journals_of_old_versions_are_older(folder):
+    old = turn(folder, 0)
+    old.journal.rename(old.journal.with_name("20991231-235959-000000001.json"))
+    assert found(folder).stage == "arrived"
+    new = turn(folder, 1)
+    assert found(folder).journal == new.journal
+    forget_older(new)
+    assert len(list(new.journal.parent.iterdir())) == 1
+
+
+def broken(content, place, value):
+    copy = json.loads(json.dumps(content))
+    parent = copy
+    for name in place[:-1]:
+        parent = parent[name]
+    parent[place[-1]] = value
+    return copy
+
+
+PLACES = [
+    ("format",), ("stage",), ("mark",), ("folders",), ("folders", 0), ("files",), ("files", 0),
+    ("files", 0, 0), ("files", 0, 1), ("files", 0, 2), ("files", 0, 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], {}, "../x", -1, 1.5, 10**30, "", "a/b", [["x"]]], ids=repr
+)
+def test_a_damaged_journal_hides_no_other_and_renames_nothing(folder, value, caplog):
+    good = turn(folder, 0)
+    journal = turn(folder, 1).journal
+    content, before = json.loads(journal.read_text()), contents(folder)
+    for place in PLACES:
+        journal.write_text(json.dumps(broken(content, place, value)))
+        caplog.clear()
+        assert found(folder).journal == good.journal, place
+        assert place == ("format",) or f"{journal} is damaged" in caplog.text, place
+    assert contents(folder) == before

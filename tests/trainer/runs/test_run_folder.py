@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import shutil
 from collections import namedtuple
 
 import pytest
@@ -210,3 +211,29 @@ def test_what_is_written_under_its_own_name_follows_no_link(tmp_path, name):
         open_event_file(folder.path / "tensorboard", 0)
         pytest.skip("the package tensorboard is not installed")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("place", [9, 60, -1, -30])
+def test_a_kept_lora_with_a_flipped_bit_is_not_given_out(tmp_path, place, caplog):
+    folder, result = saved(tmp_path, stopped="Enough.", asked=9)
+    data = bytearray(result.path.read_bytes())
+    data[place] ^= 2
+    result.path.write_bytes(data)
+    assert folder.find_kept(9) is None and f"{result.path}" in caplog.text
+    again = folder.save(make_lora(), Outcome((*LOSSES, 0.05)), 4)
+    assert f"{result.path} " in again.summary() and "made again" in again.summary()
+
+
+def test_odd_names_beside_the_results_are_no_results(tmp_path):
+    folder, _ = saved(tmp_path)
+    for name in ("kept-copy.json", "kept-00000003 (2).json", "steps-x.json", "best-x.safetensors"):
+        (folder.path / name).write_text('{"losses": [1, 1, 1], "asked": 3}')
+    assert folder.find_kept(3) is None and folder.find(3).losses == LOSSES
+    assert not folder.damages
+
+
+def test_the_report_is_not_that_of_another_result(tmp_path):
+    folder, result = saved(tmp_path)
+    folder.save(make_lora(), Outcome((0.5,)), 1)
+    shutil.copyfile(folder.path / "steps-00000001.json", result.path.with_suffix(".json"))
+    assert folder.find(3) is None and "1 losses for 3 steps" in folder.damages[0]

@@ -12,6 +12,7 @@ from pack.trainer.files import lock
 from pack.trainer.files.lock import folder_lock
 from pack.trainer.lora_files.file import write_lora
 from pack.trainer.runs import run_list as module
+from pack.trainer.runs.run_folder import Inputs, RunFolder
 from pack.trainer.runs.run_list import Pruning, find_run, list_runs
 
 DAY = 86400.0
@@ -167,3 +168,46 @@ def test_what_cannot_be_removed_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(module.Path, "rename", busy)
     ((run, problem),) = ALL.remove(list_runs(tmp_path))
     assert "it is in use" in problem and find_run(tmp_path, run.name).owner is None
+
+
+def number(path, place):
+    """Give a run its place in the order of runs."""
+    content = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**content, "number": place}))
+
+
+def test_the_latest_run_is_the_last_one_whatever_the_clock_says(tmp_path):
+    """Runs 1 to 3 in this order; the clock was set back before the last; 9 is of an old version."""
+    for place, days in ((1, 0), (2, 5), (3, 400)):
+        number(make(tmp_path, place, days=days, states=(4,)), place)
+    make(tmp_path, 9, days=-50)
+    assert names(list_runs(tmp_path)) == [3, 2, 1, 9]
+    assert names(Pruning(keep_last=2, older_than_days=0).chosen(list_runs(tmp_path))) == [1, 9]
+
+
+def test_runs_are_numbered_as_they_are_begun(tmp_path):
+    made_of = [Inputs(str(n), "", "", "") for n in range(3)]
+    for n in (0, 1, 2, 1, 0):
+        folder = RunFolder(tmp_path, made_of[n])
+        with folder.open(TrainConfig()):
+            pass
+        for path in tmp_path.rglob("run.json"):
+            os.utime(path, (1e9 - n, 1e9 - n))
+        assert list_runs(tmp_path)[0].path == folder.path
+    assert [run.number for run in list_runs(tmp_path)] == [5, 4, 3]
+
+
+def test_one_run_that_cannot_be_looked_at_hides_no_other(tmp_path, monkeypatch):
+    good, bad = make(tmp_path, 1), make(tmp_path, 2, states=(3,))
+    for file in bad.glob("*"):
+        if file.is_file():
+            file.unlink()
+            file.symlink_to(file)  # a link to itself
+    (bad / f"state-00000003-{0:032}.pt").mkdir()
+    assert find_run(tmp_path, good.name) in list_runs(tmp_path)
+
+
+def test_a_run_from_the_future_can_go(tmp_path):
+    make(tmp_path, 1, days=-50)
+    assert names(ALL.chosen(list_runs(tmp_path))) == [1]
+    assert Pruning(keep_last=0, older_than_days=1).chosen(list_runs(tmp_path)) == []

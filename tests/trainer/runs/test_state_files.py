@@ -1,6 +1,7 @@
 """States on disk: whole or not there, the newest ones kept, damage seen."""
 
 import os
+import time
 
 import pytest
 import torch
@@ -84,3 +85,29 @@ def test_what_a_kill_left_is_tidied(tmp_path):
     (tmp_path / "notes.tmp").write_bytes(b"mine")
     files.tidy()
     assert [path.name for path in tmp_path.iterdir()] == ["notes.tmp"]
+
+
+@pytest.mark.parametrize("hours", [-1000, -1, 0, 1, 1000])
+def test_the_clock_does_not_say_which_states_are_kept(tmp_path, hours):
+    """Those that are there were written at another time than now: before or after, by the clock."""
+    files = StateFiles(tmp_path)
+    for step in range(1, 10):
+        written = files.save(make_state(step))
+        assert written.exists() and files.latest(99).step == step
+        for path in tmp_path.glob("state-*"):
+            os.utime(path, (time.time() - 3600 * hours,) * 2)
+    assert [int(path.name.split("-")[1]) for path in sorted(tmp_path.iterdir())] == [8, 9]
+
+
+def test_a_shorter_run_keeps_its_own_state_and_the_furthest(tmp_path):
+    files = StateFiles(tmp_path)
+    for step in (8, 10, 2, 4, 6):
+        files.save(make_state(step))
+        assert files.latest(step).step == step
+    assert files.latest(99).step == 10 and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_state_under_the_name_of_another_step_is_damaged(tmp_path, caplog):
+    path = StateFiles(tmp_path).save(make_state(3))
+    path.rename(path.with_name(path.name.replace("00000003", "00000009")))
+    assert StateFiles(tmp_path).latest(99) is None and "its name says another" in caplog.text
