@@ -15,6 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from pack.base.caption_reader import caption_tags, read_line, spoken
+from pack.base.plain_names import (
+    forbidden_letters,
+    is_device,
+    nearest_plain_name,
+    plain_ending,
+    plain_name,
+    plain_path,
+    why_not_plain,
+)
 from pack.base.small_file import parse_json
 from pack.tagger.captions.filter_config import FilterConfig
 from pack.tagger.captions.filters import filter_captions
@@ -50,13 +60,16 @@ from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.checkpoints import check_name
 from pack.trainer.config.optimisers import check_arguments, find_kind, parse_arguments
 from pack.trainer.config.piecewise import parse_step_rules
-from pack.trainer.dataset.caption_files import decode_text
+from pack.trainer.dataset.caption_files import caption_ending, decode_text
 from pack.trainer.dataset.caption_rules import shown_caption, without_tags
 from pack.trainer.dataset.file_names import stem, suffix, why_unread
+from pack.trainer.kohya.formats import other_tables, other_text
 from pack.trainer.kohya.prompt_files import prompt_lines
 from pack.trainer.kohya.prompt_lines import parse_prompts
 from pack.trainer.kohya.toml import checked, parse, toml_tables, unknown
+from pack.trainer.kohya.unheard import meant
 from pack.trainer.lora_files.formats import to_kohya
+from pack.trainer.lora_files.peft_config import parse_config
 from pack.trainer.renaming.plan import Naming
 from pack.trainer.runs.anonymous import without_given, without_names, without_values
 from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_weights
@@ -173,20 +186,39 @@ PROBES: dict[str, Callable[[str], object]] = {
     "Rewriter.body": lambda text: Rewriter(FilterConfig(replace=(("*a*c", "d"),))).body(text, {}),
     "Rewriter.prose": lambda text: Rewriter(FilterConfig(trigger="a, b")).prose(text),
     "Naming": lambda text: Naming(text),
+    "read_line": lambda text: [read_line(text, separator) for separator in (",", "|", "x")],
+    "caption_tags": caption_tags,
+    "spoken": spoken,
+    "plain_name": lambda text: [refused(plain_name, name, "be a name") for name in (text, f"a{text}a")],
+    "plain_path": lambda text: plain_path(text, "be a path"),
+    "plain_ending": lambda text: plain_ending(f".{text}", "be an ending"),
+    "nearest_plain_name": nearest_plain_name,
+    "why_not_plain": why_not_plain,
+    "forbidden_letters": forbidden_letters,
+    "is_device": is_device,
+    "caption_ending": caption_ending,
+    "meant": lambda text: meant(text, ["network_dim", "network_alpha"]),
+    "other_text": other_text,
+    "other_tables": lambda text: other_tables({text: {text: text}}),
+    "parse_config": lambda text: parse_config(f'{{"{text}": 1}}', "config"),
 }  # fmt: skip
 
 NO_TEXT = {
     "not a user's text": """remainder in_sentence in_lines in_order is_relative class_name own_defaults
         make_optimiser check_precision unknown_run generator lycoris integer permutation prepare python_random uniform draw_normal
         draw_uniform digest endless choose_providers fallback
-        without_private to_diffusers_lora in_format write_json leaves describe_layout""",
-    "tensors and digests": """text_key cache_texts finite write_lora check_bytes read_unchanged load""",
-    "the name of a file, which the file system bounds": """opened open_image unreadable caption_name
+        without_private to_diffusers_lora in_format write_json leaves describe_layout writing describe
+        steps_in with_checksum damaged missing_parts misfit known blanks_at""",
+    "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
+        component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load""",
+    "the name of a file, which the file system bounds": """is_caption is_picture mask_owners side_files
+        side_folder not_used unused_texts decoded opened open_image unreadable caption_name
         folder_stamp scan_folder export_kohya dataset_of save_user_lora same_name ending read_rgb examine
         find_origin find_run read_labels find_local local_names locate model_at advice open_session
         download read_caption""",
     "passes its text to one that is called here": """lasting_texts nearest_run report plan_folders
-        network_settings optimiser_settings write_report clear beginning""",
+        network_settings optimiser_settings write_report clear beginning differences ignored_arguments
+        network_differences preview_settings are_wanted without_effect why_unheard""",
 }
 EXEMPT = {name for names in NO_TEXT.values() for name in names.split()}
 

@@ -10,7 +10,7 @@ WRITING = {
     "copy2", "copyfile", "copytree", "hardlink_to", "link", "makedirs", "mkdir", "rename", "renames",
     "symlink", "symlink_to", "touch", "write_bytes", "write_text", "extractall", "save_file", "to_csv", "memmap",
     "hf_hub_download", "snapshot_download", "NamedTemporaryFile", "mkstemp", "mkdtemp", "TemporaryDirectory",
-    "FileHandler", "FileLock", "SummaryWriter",
+    "FileHandler", "_Handler", "FileLock", "SummaryWriter",
 }  # fmt: skip
 """Functions that make something on the disk, by their last name; `replace`, `open` and `copy` need a closer look."""
 

@@ -50,7 +50,7 @@ def filter_captions(
         if on_caption is not None:
             on_caption()
         rewriter.start_caption()
-        for line in caption.split("\n"):
+        for line in list(filter(str.strip, caption.split("\n"))) or [""]:
             text = rewriter.prose(line) if config.spare_prose else None
             if text is None:
                 read.append(rewriter.body(line, categories[owner]))

@@ -121,7 +121,8 @@ def model_at(path: str | Path) -> ModelFiles:
 
 def _told(path: Path) -> str:
     """Which files a folder has instead."""
-    names = sorted(one.name for one in path.iterdir()) if path.is_dir() else []
+    is_folder = os.path.isdir(path)  # noqa: PTH112 - Path's own fails for names that cannot be
+    names = sorted(one.name for one in path.iterdir()) if is_folder else []
     more = ", ..." if len(names) > _TOLD else ""
     return f"; seen: {', '.join(names[:_TOLD])}{more}" if names else ""
 

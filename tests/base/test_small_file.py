@@ -95,5 +95,6 @@ def test_everything_that_is_read_whole_is_read_through_one_function(root):
         ("base/small_file.py", "loads"),
         ("trainer/runs/anonymous.py", "read_text"),  # our own source
         ("trainer/runs/continue_from.py", "loads"),  # of what json.dumps gave
+        ("trainer/runs/description.py", "loads"),  # the same
         ("trainer/runs/similar_run.py", "loads"),  # the same
     }

@@ -25,7 +25,7 @@ def replay(golden, recorded, *, network=(), settings=(), **run):
     ("change", "words"),
     [
         ({"network": {"network_args": ["rank_dropout=0.1"]}}, "l2: dropout"),
-        ({"network": {"network_args": ["train_t5xxl=True"]}}, "network_args has train_t5xxl"),
+        ({"network": {"network_args": ["conv_dims=4"]}}, "network_args has conv_dims"),
         ({"settings": {"optimizer_type": "Muon"}}, "optimizer_type is 'Muon'"),
         ({"settings": {"optimizer_args": ["amsgrad"]}}, "amsgrad"),
         ({"settings": {"lr_scheduler": "piecewise_constant"}}, "step_rules"),

@@ -184,7 +184,7 @@ def _stamp(path: Path | str) -> FileStamp | None:
 
 
 def _folders(parent: Path | str) -> list[os.DirEntry[str]]:
-    return [entry for entry in _scanned(parent) if entry.is_dir()]
+    return [entry for entry in _scanned(parent) if entry.is_dir(follow_symlinks=False)]
 
 
 def _scanned(folder: Path | str) -> list[os.DirEntry[str]]:

@@ -51,7 +51,9 @@ _TOML = (
 """Keys at the top of which a toml file of that program has all."""
 
 _YAML = re.compile(r"^(job|config|meta|process|model|train|network|datasets)\s*:", re.MULTILINE)
-_COMMAND = re.compile(r"(accelerate(\.exe)?\s+launch|\b\w*train\w*\.py\b|^\s*--\w+)", re.MULTILINE)
+_COMMAND = re.compile(
+    r"(accelerate(\.exe)?\s+launch|\b\w*train\w*\.py\b|^[ \t]*--\w+)", re.MULTILINE
+)
 
 
 def other_text(text: str) -> str:
@@ -67,7 +69,7 @@ def other_text(text: str) -> str:
                 named = f"a config of SimpleTuner{_NO_WAY}"
             return named or "a JSON file; a config of kohya's trainer is toml"
         return "a JSON list; a config of kohya's trainer is toml"
-    if _COMMAND.search(text) and not re.search(r"^\s*\w+\s*=\s*\S", text, re.MULTILINE):
+    if _COMMAND.search(text) and not re.search(r"^[ \t]*\w+[ \t]*=[ \t]*\S", text, re.MULTILINE):
         return _SAVE
     if _YAML.search(text):
         return f"YAML, as ai-toolkit and others have it{_NO_WAY}"

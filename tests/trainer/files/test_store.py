@@ -183,7 +183,8 @@ def test_entries_and_their_removal(tmp_path):
     path = store.save("latents", "abcd", {"latents": torch.ones(2)})
     (tmp_path / "files.json").write_text("no entry")
     (found,) = store.entries()
-    assert found == Entry("latents", str(path), path.stat().st_size, path.stat().st_mtime)
+    stat = path.stat()
+    assert found == Entry("latents", str(path), stat.st_size, stat.st_mtime_ns / 1e9)
     assert store.remove("latents", path) and not path.exists() and not store.has("latents", "abcd")
     assert store.remove("latents", path)
 

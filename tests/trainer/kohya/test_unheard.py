@@ -48,9 +48,11 @@ def slips():
 def test_a_slip_is_an_error():
     names = sorted({*slips()} - KNOWN - UNHEARD.keys())
     assert len(names) > 400
-    with pytest.raises(ValueError, match="no argument") as caught:
-        imported("\n".join(f"{name} = 4" for name in names))
-    said = str(caught.value).split("; ")
+    said = []
+    for place in range(0, len(names), 20):  # of more the first are named
+        with pytest.raises(ValueError, match="no argument") as caught:
+            imported("\n".join(f"{name} = 4" for name in names[place : place + 20]))
+        said += str(caught.value).split("; ")
     for name in names:
         at = next(
             n

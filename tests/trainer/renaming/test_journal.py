@@ -332,7 +332,7 @@ def test_a_journal_that_we_would_not_write_is_of_no_use(folder, place, value):
 
 def turn(folder, number):
     """A renaming of one file there and back: the newest journal of ``number``."""
-    old, new = (f"n{number - 1}.png", f"n{number}.png") if number else ("other.txt", "n0.png")
+    old, new = (f"n{number - 1}.txt", f"n{number}.txt") if number else ("other.txt", "n0.txt")
     move = Move(folder, old, new, (folder / old).stat().st_size)
     renaming = Renaming.begin(folder.parent / "journals", [move])
     renaming.forward()
@@ -351,7 +351,7 @@ def test_the_newest_is_the_last_one_whatever_the_clock_says(folder, monkeypatch,
     forget_older(found(folder))
     assert list(renaming.journal.parent.iterdir()) == [renaming.journal]
     found(folder).backward()
-    assert (folder / "n2.png").exists()
+    assert (folder / "n2.txt").exists()
 
 
 def test_journals_of_old_versions_are_older(folder):
