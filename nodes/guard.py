@@ -31,10 +31,10 @@ def guard(kind: type[io.ComfyNode]) -> None:
         return {name: (least, most) for name, least, most in found if None not in (least, most)}
 
     @wraps(execute)
-    def guarded(cls: type[io.ComfyNode], **values: Any) -> io.NodeOutput:
+    def guarded(cls: type[io.ComfyNode], *others: Any, **values: Any) -> io.NodeOutput:
         try:
             _check(bounds(), values)
-            result = execute(cls, **values)
+            result = execute(cls, *others, **values)
         except ValueError as error:
             said = page_text(str(error))
             said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"

@@ -177,7 +177,7 @@ def test_clearing_counts_by_kind_and_lets_caching_run_again(build, pictures, enc
 def test_what_train_holds_is_made_again_or_it_says_what_to_do(build, pictures, tiny, encoded):
     cached, _ = build(pictures)
     clear_cache.clear_cache("all", 0, False)
-    with pytest.raises(ValueError, match=r"is missing 4 images.*Connect VAE and CLIP to Train, or"):
+    with pytest.raises(ValueError, match=r"is missing 4 images.*Queue again, and Cache"):
         train_lora(scene.request(tiny, cached))
     encoded.clear()
     train_lora(scene.request(tiny, cached, vae=tiny.vae, clip=tiny.clip))
