@@ -84,7 +84,9 @@ def test_a_given_value_overrides_the_default():
 
 @pytest.mark.main_host
 @pytest.mark.parametrize(
-    "path", (Path(__file__).parents[2] / "example_workflows").glob("*.json"), ids=lambda p: p.stem
+    "path",
+    sorted((Path(__file__).parents[2] / "example_workflows").glob("*.json")),
+    ids=lambda p: p.stem,
 )
 def test_the_example_workflows_keep_every_input_and_a_value_for_every_widget(path):
     """Other programs make prompts of them too: not all know defaults, some go by the saved inputs."""
