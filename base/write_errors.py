@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_ROOM = "Free some space on its disk (Clear Cache shows what lies there), or let Runs take old runs away"
+_ROOM = "Free some space on its disk (Clear Cache shows what lies there), or let Runs delete old runs (empty trash, or prune with for_good)"
 _PERMISSIONS = "Check the permissions of the folder, and whether another program has the file open, and queue again"
 _GONE = "Check that the drive is connected and the folder is there, and queue again"
 _PATH = "Look what lies at that path, move it away, and queue again"

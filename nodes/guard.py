@@ -35,7 +35,7 @@ def guard(kind: type[io.ComfyNode]) -> None:
         try:
             _check(bounds(), values)
             result = execute(cls, *others, **values)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             said = page_text(str(error))
             said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"
             if said == str(error):
@@ -49,8 +49,9 @@ def guard(kind: type[io.ComfyNode]) -> None:
 
 
 def _check(bounds: dict[str, tuple[Any, Any]], values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        if name in bounds and isinstance(value, int | float):
-            least, most = bounds[name]
-            if not least <= value <= most:
+    for name in values.keys() & bounds.keys():
+        least, most = bounds[name]
+        given = values[name] if isinstance(values[name], list) else [values[name]]
+        for value in given:
+            if isinstance(value, int | float) and not least <= value <= most:
                 raise ValueError(f"{name} is {value}; allowed: {least:g} to {most:g}")

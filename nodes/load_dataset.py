@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from .host.dataset.load import LoadConfig, folder_problem, folder_stamp, load_dataset
 from .host.model.vae import to_image
+from .host.progress import page_text
 from .schema import Node, node, output, setting
 from .sockets import DatasetSocket
 
@@ -87,7 +88,7 @@ class LoadDataset(Node):
 
     @classmethod
     def validate_inputs(cls, folder: str) -> bool | str:
-        return folder_problem(folder) or True
+        return page_text(folder_problem(folder) or "") or True
 
     @classmethod
     def fingerprint_inputs(cls, folder: str, **options: Any) -> str:

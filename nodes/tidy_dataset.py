@@ -10,6 +10,7 @@ from ..trainer.dataset.dataset import Dataset
 from ..trainer.renaming.plan import Naming
 from ..trainer.renaming.tidy import MODES, Mode
 from .host.dataset.tidy import naming_problem, renaming_state, tidy_dataset
+from .host.progress import page_text
 from .schema import Node, field, node, output, setting
 from .sockets import DatasetSocket
 
@@ -64,7 +65,7 @@ class TidyDataset(Node):
     def validate_inputs(
         cls, prefix: str = Naming.prefix, start: int = Naming.start, digits: int = Naming.digits
     ) -> bool | str:
-        return naming_problem(prefix, start, digits) or True
+        return page_text(naming_problem(prefix, start, digits) or "") or True
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> str:

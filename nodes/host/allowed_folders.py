@@ -111,6 +111,8 @@ def remember(allowed: Sequence[Path]) -> str:
     file = allowed_file()
     with _writing:
         known, problem = _read(file)
+        if problem and not os.access(file, os.R_OK):
+            raise PermissionError(f"{plain(str(file))} cannot be read, so nothing is added to it")
         if problem:
             file.replace(file.with_suffix(".damaged.json"))
         together = dict.fromkeys((*known, *map(str, allowed)))

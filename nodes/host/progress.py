@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import comfy.model_management as mm
@@ -39,6 +40,11 @@ class Server(Protocol):
     @property
     def client_id(self) -> str | None:
         """The page that queued the prompt that runs, or None."""
+        ...
+
+    @property
+    def sockets(self) -> Mapping[str | None, Any]:
+        """The pages that are open, by their ids."""
         ...
 
     def send_progress_text(self, text: str, node_id: str) -> None:

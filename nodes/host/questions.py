@@ -47,9 +47,9 @@ class Questions:
         self._lock = threading.Lock()
 
     def ask(self, question: Question) -> bool:
-        """Show a question in the browser; False where there is no server that could."""
+        """Show a question on the page that queued the prompt; False where there is none."""
         server = prompt_server()
-        if server is None:
+        if server is None or server.client_id not in server.sockets:
             return False
         with self._lock:
             same = (

@@ -7,6 +7,7 @@ class Page:
     """What is used of ComfyUI's PromptServer to ask a question."""
 
     client_id = "page"
+    sockets = {"page": object()}
 
     def __init__(self):
         self.asked = []

@@ -10,6 +10,7 @@ pytestmark = pytest.mark.main_host
 
 class Server:
     client_id = "page"
+    sockets = {"page": object()}
 
     def __init__(self):
         self.sent = []

@@ -21,6 +21,9 @@ LARGEST_RANK = 1024
 """Of LoRA and LoHa."""
 
 
+_MOST_LOKR = 1_000_000  # it only says that the second matrix stays whole
+
+
 @dataclass(frozen=True)
 class LoraConfig(Config):
     """Size and scale of the adapters (kohya: network_dim, network_alpha, conv_dim, conv_alpha)."""
@@ -129,7 +132,10 @@ class LoraConfig(Config):
         for name, least in (("rank", 1), ("conv_rank", 0)):
             value = getattr(self, name)
             if self.algorithm == "lokr":
-                problems.need(value >= least, f"{name} is {value}; it must be {least} or more")
+                problems.need(
+                    least <= value <= _MOST_LOKR,
+                    f"{name} is {value}; it must lie in {least}..{_MOST_LOKR}",
+                )
             else:
                 problems.need(
                     least <= value <= LARGEST_RANK,

@@ -31,6 +31,10 @@ STILL_IN_IDENTITY = ("validation held_out", "speed frozen_weights")
 Checkpointing = Literal["auto", "full", "off"]
 
 
+MOST_STEPS = 1_000_000
+"""Of a run, and of epochs."""
+
+
 @dataclass(frozen=True)
 class TrainConfig(Config):
     """A whole run. `steps` counts optimiser steps, each of batch_size x accumulation images."""
@@ -66,8 +70,8 @@ class TrainConfig(Config):
     """A step is computed in this way, with the same result apart from rounding and quantised weights."""
 
     def check(self, problems: Problems) -> None:
-        problems.need(self.steps >= 1, f"steps is {self.steps}; it must be 1 or more")
-        problems.need(self.epochs >= 0, f"epochs is {self.epochs}; it must be 0 or more")
+        problems.need(1 <= self.steps <= MOST_STEPS, f"steps is {self.steps}; 1..{MOST_STEPS}")
+        problems.need(0 <= self.epochs <= MOST_STEPS, f"epochs is {self.epochs}; 0..{MOST_STEPS}")
         problems.need(1 <= self.batch_size <= 256, f"batch_size is {self.batch_size}; 1..256")
         problems.need(
             1 <= self.accumulation <= 1024, f"accumulation is {self.accumulation}; 1..1024"

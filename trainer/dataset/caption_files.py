@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...base.inside import inside
+from ...base.inside import OutsideError, inside
 from ...base.plain_names import plain_ending
 from ...base.shortened import in_sentence
 from ...base.small_file import TooLargeError, read_small
@@ -152,11 +152,11 @@ def write_captions(
             f"The earlier captions cannot be copied to {backup_dir}: {error.strerror or error}. Nothing was written. "
             "Free some space there, or check its permissions, and queue again."
         ) from error
-    failed: dict[Path, OSError] = {}
+    failed: dict[Path, Exception] = {}
     for path, data in stale.items():
         try:
             write_atomically(path, data, root=homes.get(path, path.parent), durable=True)
-        except OSError as error:
+        except (OSError, OutsideError) as error:
             failed[path] = error
     if failed:
         raise ValueError(_not_written(failed, len(stale), backups))
@@ -241,8 +241,10 @@ def _lines(text: str) -> list[str]:
     return [line.strip(_EDGES) for line in _LINE_END.split(text)]
 
 
-def _not_written(failed: dict[Path, OSError], count: int, backups: list[Path]) -> str:
-    listed = in_sentence([f"{path}: {error.strerror or error}" for path, error in failed.items()])
+def _not_written(failed: dict[Path, Exception], count: int, backups: list[Path]) -> str:
+    listed = in_sentence(
+        [f"{path}: {getattr(error, 'strerror', None) or error}" for path, error in failed.items()]
+    )
     text = (
         f"{len(failed)} of {count} caption file(s) could not be written: {listed}. Make the "
         "folder writable, or free space on its disk, and queue again. The others are written"

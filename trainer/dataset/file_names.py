@@ -1,4 +1,4 @@
-"""Which files count as images by the ending of their names."""
+"""What a file is by the ending of its name: an image, a caption, or none of both."""
 
 import os
 import unicodedata

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 
-from .file_names import suffix
+from .file_names import CAPTION_SUFFIXES, suffix
 
-TEXTS = frozenset({".txt", ".caption", ".captions", ".cap", ".tags", ".text", ".nl"})
+TEXTS = CAPTION_SUFFIXES | {".nl"}
 """Endings of files that people keep captions in."""
 
 _LISTED = 3

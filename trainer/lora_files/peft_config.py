@@ -7,6 +7,7 @@ the end of a layer's path from the beginning or after a dot; the first pattern t
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ DIFFUSERS_METADATA = "lora_adapter_metadata"
 
 SECONDS = 0.25
 """How long one pattern may take for one layer."""
+SECONDS_IN_ALL = 5.0
+"""How long all patterns may take for all layers of a file."""
+MOST_PATTERNS, LONGEST_PATTERN = 1000, 500
 _CHANGES_THE_MODEL = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """init_lora_weights by which peft takes something away from the model's own weights."""
 
@@ -47,6 +51,7 @@ class Scales:
         Raises:
             ValueError: the metadata or the config cannot be what peft writes.
         """
+        self._clock = _Clock()
         self._configs: dict[str, dict[str, Any]] = {"": dict(config or {})}
         values = parse_config(metadata.get(DIFFUSERS_METADATA, "{}"), DIFFUSERS_METADATA)
         for name, value in values.items():
@@ -62,13 +67,13 @@ class Scales:
             ValueError: the config is of an adapter of another rank, or a pattern cannot be used.
         """
         config = self._configs.get(component) or self._configs[""]
-        expected = _of_layer(config, "rank_pattern", path, config.get("r"))
+        expected = _of_layer(config, "rank_pattern", path, config.get("r"), self._clock)
         if expected is not None and expected != rank:
             raise ValueError(
                 f"The adapter config says rank {expected} for {path}, and the file has {rank}: it "
                 "belongs to another file. Put the config of this LoRA there, or take it away."
             )
-        alpha = _of_layer(config, "alpha_pattern", path, config.get("lora_alpha"))
+        alpha = _of_layer(config, "alpha_pattern", path, config.get("lora_alpha"), self._clock)
         if alpha is None:
             return float(rank)
         return float(alpha) * (math.sqrt(rank) if config.get("use_rslora") else 1.0)
@@ -81,6 +86,11 @@ def _check(config: AdapterConfig) -> None:
         patterns = config.get(name) or {}
         if not isinstance(patterns, dict):
             raise ValueError(f"{name} of the adapter config is {patterns!r}, no JSON object.")
+        if len(patterns) > MOST_PATTERNS or max(map(len, patterns), default=0) > LONGEST_PATTERN:
+            raise ValueError(
+                f"{name} of the adapter config has more than {MOST_PATTERNS} patterns, or one of more "
+                f"than {LONGEST_PATTERN} characters: peft writes no such config."
+            )
         for key, value in patterns.items():
             _check_number(f"{name} of {key}", value)
     start = str(config.get("init_lora_weights")).lower()
@@ -97,11 +107,26 @@ def _check_number(name: str, value: object) -> None:
         raise ValueError(f"{name} of the adapter config is {value!r}, no number.")
 
 
-def _of_layer(config: AdapterConfig, name: str, path: str, otherwise: Any) -> Any:
+class _Clock:
+    """Matches patterns for a while; TimeoutError when that is over, or one takes too long by itself."""
+
+    def __init__(self) -> None:
+        self._left = SECONDS_IN_ALL
+
+    def match(self, pattern: str, path: str) -> object:
+        """What `regex.match` finds."""
+        begun = time.monotonic()
+        try:
+            return regex.match(pattern, path, timeout=max(min(SECONDS, self._left), 1e-6))
+        finally:
+            self._left -= time.monotonic() - begun
+
+
+def _of_layer(config: AdapterConfig, name: str, path: str, otherwise: Any, clock: _Clock) -> Any:
     """The value of the first pattern that matches, as peft finds it."""
     for pattern, value in (config.get(name) or {}).items():
         try:
-            found = regex.match(rf"(.*\.)?({pattern})$", path, timeout=SECONDS)
+            found = clock.match(rf"(.*\.)?({pattern})$", path)
         except regex.error as error:
             raise ValueError(
                 f"{name} of the adapter config has {pattern!r}, no regular expression: {error}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config.lora import LoraConfig
 from ..config.train import TrainConfig
 from ..lora_files.file import read_own_lora
 from ..training.state import State
@@ -90,11 +91,12 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def _check_network(run: Run, ours: dict[str, Any]) -> None:
-    theirs = run.config.get("lora", {})
+    usual = json.loads(json.dumps(LoraConfig().to_dict()))
+    theirs = usual | run.config.get("lora", {})  # what is younger than the run was as usual
     changed = [
         f"{name} is {value}, was {theirs[name]}"
         for name, value in ours.items()
-        if name not in _FREE and theirs.get(name, value) != value
+        if name not in _FREE and theirs[name] != value
     ]
     if changed:
         raise ValueError(

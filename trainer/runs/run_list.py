@@ -176,8 +176,13 @@ class Pruning:
         Without a ``trash`` it is deleted for good.
         """
         for run in chosen:
+            now = find_run(run.path.parent, run.name)
             try:
+                if now is None:
+                    raise ValueError("it is gone")
                 with folder_lock(run.path):  # who begins to train in it now is told to wait
+                    if (now.time, now.size) != (run.time, run.size):
+                        raise ValueError("it has changed since; queue again")
                     self._remove(run, trash)
                 yield run, None
             except (OSError, ValueError) as problem:

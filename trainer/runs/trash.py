@@ -16,10 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...base.small_file import read_json
 from ..files import lock
 from ..files.atomic import write_atomically
-from .similar_run import DESCRIPTION
+from ..files.record import Part, load_record
+from .state_files import NAME as STATE
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Trashed:
     @property
     def is_whole(self) -> bool:
         """Whether it is the whole run, not only what it could go on from."""
-        return (self.path / DESCRIPTION).is_file()
+        return _holds_run(self.path)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Trash:
                 + (f"The last moved there are: {known}." if known else "It is empty.")
             )
         target = runs / ours[0].run
-        is_there = (target / DESCRIPTION).is_file()
+        is_there = _holds_run(target)
         entry = next((entry for entry in ours if entry.is_whole != is_there), None)
         if entry is None:
             raise ValueError(
@@ -128,6 +128,8 @@ class Trash:
                 else f"only states of the run {target.name} are in the trash, and the run itself is gone."
             )
         if entry.is_whole:
+            if target.exists():
+                raise ValueError(f"{target} is in the way: move it away, and restore then.")
             runs.mkdir(parents=True, exist_ok=True)
             entry.path.rename(target)
             (target / RECORD).unlink(missing_ok=True)
@@ -176,11 +178,16 @@ class _Age:
     def read(cls, folder: Path) -> _Age:
         """What is recorded; a missing or damaged record begins to count again."""
         try:
-            record = read_json(folder / RECORD)
-            days, seen = float(record["days"]), float(record["seen"])
-        except (OSError, ValueError, TypeError, LookupError):
+            return load_record(folder / RECORD, cls._parsed)
+        except (OSError, ValueError):
             return cls()
-        return cls(days, seen) if math.isfinite(days) and math.isfinite(seen) else cls()
+
+    @classmethod
+    def _parsed(cls, part: Part) -> _Age:
+        days, seen = part["days"].number(), part["seen"].number()
+        if not (0 <= days < math.inf and math.isfinite(seen)):
+            raise ValueError("its days are none")
+        return cls(days, seen)
 
     def at(self, now: float) -> _Age:
         """Counted on: nothing for a clock that was set back, and little for one that was set forward."""
@@ -199,6 +206,12 @@ class _Age:
             write_atomically(folder / RECORD, data, root=folder)
         except OSError as error:
             log.warning("LoRA Loop: the age of %s in the trash is not counted: %s", folder, error)
+
+
+def _holds_run(folder: Path) -> bool:
+    """Whether a folder holds more of a run than the states that it could go on from."""
+    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    return any(name not in (RECORD, lock.NAME) and not STATE.fullmatch(name) for name in names)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import comfy.utils
 import folder_paths
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ....base.small_file import read_small
@@ -23,6 +24,12 @@ from ....trainer.lora_files.peft_config import (
 from ....trainer.training.non_finite import not_finite
 
 log = logging.getLogger(__name__)
+
+UNUSABLE = (
+    SafetensorError, pickle.UnpicklingError, OSError, RuntimeError, ValueError, KeyError, TypeError,
+    AttributeError, IndexError, EOFError,
+)  # fmt: skip
+"""What ComfyUI's loaders raise for files that are cut off, empty, or of another kind."""
 
 _CONFIG = "adapter_config.json"
 """What peft writes beside an adapter."""
@@ -67,7 +74,8 @@ def lora_state(name: str) -> str:
     path = _path(name)
     stat = path.stat()
     config = path.with_name(_CONFIG)
-    beside = bytes_digest(config.read_bytes()) if _may_belong(path) and _is_small(config) else ""
+    counts = _may_belong(path) and _is_small(config)
+    beside = bytes_digest(read_small(config, _LARGEST_CONFIG)) if counts else ""
     return f"{stat.st_size} {stat.st_mtime_ns} {beside}"
 
 
@@ -109,9 +117,10 @@ def _read(path: Path) -> LoraModel:
         return read_lora(path)
     try:
         found = comfy.utils.load_torch_file(str(path), safe_load=True)
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        tensors = {key: value for key, value in found.items() if isinstance(value, Tensor)}
+    except UNUSABLE as error:
         raise ValueError(f"{path} cannot be read as a LoRA: {error}") from error
-    return LoraModel({key: value for key, value in found.items() if isinstance(value, Tensor)}, {})
+    return LoraModel(tensors, {})
 
 
 def _path(name: str) -> Path:

@@ -164,7 +164,7 @@ def _copy_checkpoints(folder: Path, output: Path) -> None:
             try:
                 read_own_lora(path)
                 write_atomically(output / path.name, path.read_bytes(), root=output)
-            except ValueError as problem:
+            except (OSError, ValueError) as problem:
                 log.warning("a checkpoint is not copied: %s", problem)
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from ....trainer.training.loop import Loop, Outcome, StepEvent
 from ....trainer.training.step import Model
 from ..model import clip_training, unet
 from ..model.autograd_session import training_session
+from ..model.clip import UNUSED
 from ..model.frozen_weights import frozen_weights
 from ..model.pristine import take_patches_out
 from ..model.trained_model import TrainedModel
@@ -156,9 +157,16 @@ def _loop_model(model: TrainedModel, data: TrainingData, config: TrainConfig) ->
     parts = [("", model.unet), *zip(("CLIP-L ", "CLIP-G "), model.encoders, strict=False)]
     found = dataclasses.replace(
         unet.training_model(model.patcher, config.loss),
-        damage=lambda: damaged_weights(parts, model.dtype, model.device),
+        damage=lambda: _damage(parts, model),
     )
     if not model.trains_text:
         return found
     encode = clip_training.live_encode(model.trained_clip, data.dataset.texts)
     return dataclasses.replace(found, encode=encode)
+
+
+def _damage(parts: Iterable[tuple[str, Any]], model: TrainedModel) -> list[str]:
+    """Names of the weights that are not finite, without those that nothing is computed with."""
+    unused = {f"CLIP-L {name.removeprefix('clip_l.transformer.')}" for name in UNUSED}
+    found = damaged_weights(parts, model.dtype, model.device)
+    return [name for name in found if name not in unused]

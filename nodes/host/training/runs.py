@@ -64,10 +64,10 @@ def _pruned(
         return [head, *(f"  {lines[path]}" for path in gone), *stay]
 
     if dry_run or (for_good and not chosen):
-        verb = "would be deleted for good" if for_good else "would be removed to the trash"
+        verb = "would be deleted for good" if for_good else "would be moved to the trash"
         return told([(run, None) for run in chosen], verb)
     if not for_good:
-        return told(pruning.remove(chosen, trash), "removed to the trash")
+        return told(pruning.remove(chosen, trash), "moved to the trash")
     question = Question(
         title="Delete these runs for good?",
         text=f"{what}{len(chosen)} run(s), {_size(sum(sizes.values()))}. They cannot be brought back.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,20 +9,13 @@ from pathlib import Path
 import comfy.model_management as mm
 import comfy.sd
 import comfy.utils
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ....trainer.runs.start_from import Start
 from ..dataset.kohya_import import locate
 from ..lora.apply import apply_lora
-from ..lora.load import read_kohya
+from ..lora.load import UNUSABLE, read_kohya
 from ..model.host_types import Clip, ModelPatcher, Vae
-
-_UNUSABLE = (
-    SafetensorError, pickle.UnpicklingError, OSError, RuntimeError, ValueError, KeyError, TypeError,
-    AttributeError, IndexError, EOFError,
-)  # fmt: skip
-"""What loaders raise for files that are cut off, empty, or of another kind."""
 
 _VAE = "first_stage_model."
 """How a VAE's weights begin in a checkpoint."""
@@ -44,7 +36,7 @@ def readable(path: Path, what: str) -> Iterator[None]:
         yield
     except mm.OOM_EXCEPTION:
         raise
-    except _UNUSABLE as error:
+    except UNUSABLE as error:
         why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ValueError(
             f"The {what} {path} cannot be used: {why.strip().rstrip('.')}. Is it whole, and of SDXL?"

@@ -61,7 +61,7 @@ def test_every_wrong_number_is_seen(changed):
 
 def test_arguments_that_are_not_built_are_named(changed):
     def other(recorded):
-        recorded["loraplus"]["args"] = {"algo": "lokr", "loraplus_lr_ratio": "16"}
+        recorded["loraplus"]["args"] = {"loraplus_lr_ration": "16"}
 
     (missing,) = changed(other)
-    assert missing.startswith("network_misc/loraplus: network_args has algo;")
+    assert missing.startswith("network_misc/loraplus: network_args has loraplus_lr_ration;")

@@ -32,11 +32,11 @@ def ask(action, *, dry_run=False, name="", for_good=False, **rules):
 
 def test_pruned_and_restored(made, page):
     assert (
-        "would be removed" in ask("prune", dry_run=True)
+        "would be moved" in ask("prune", dry_run=True)
         and len(list_runs(folders.runs_root())) == 3
     )
     report = ask("prune")
-    assert report.startswith("3 run(s), ") and "removed to the trash" in report
+    assert report.startswith("3 run(s), ") and "moved to the trash" in report
     assert list_runs(folders.runs_root()) == [] and page.asked == []
     listed = ask("list")
     assert f"in the trash {folders.trash_root()}, for 14 days each: 3, " in listed
