@@ -79,7 +79,7 @@ from pack.trainer.sdxl.unet_names import from_diffusers, is_checkpoint_name, to_
 
 LENGTHS = {12_000: 0.5, 100_000: 6.0}
 """Characters, and the seconds of CPU time that they may take on a busy machine."""
-UNMEASURED = 0.08  # seconds in which the doubling of a length says nothing
+UNMEASURED = 0.3  # seconds; below, a busy processor doubles a time as well as the length does
 
 UNITS = (
     "a", "A", "1", "0.1", "é", "。", "你", "\u0301", " ", "\n", "\t", "\r", "\r\n", "\ufeff", "\\", "/",

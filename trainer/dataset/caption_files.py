@@ -223,12 +223,12 @@ def _new_contents(path: Path, caption: str, all_lines: bool) -> bytes | None:
     except TooLargeError:
         raise
     except (ValueError, OSError):  # another encoding: its bytes go to the backup
-        return f"{caption}\n".encode() if caption else None
+        return f"{caption}\n".encode("utf-8", "replace") if caption else None
     if _caption(text, all_lines) == caption:
         return None
     end = _LINE_END.search(text)
     rest = text[end.start() :] if end and not all_lines else "\n"
-    return (caption + rest).encode()
+    return (caption + rest).encode("utf-8", "replace")  # half a character is no text
 
 
 def _caption(text: str, all_lines: bool) -> str:

@@ -103,7 +103,8 @@ def _check(config: AdapterConfig) -> None:
 
 
 def _check_number(name: str, value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and math.isfinite(value)):
         raise ValueError(f"{name} of the adapter config is {value!r}, no number.")
 
 

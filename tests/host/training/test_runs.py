@@ -32,8 +32,7 @@ def ask(action, *, dry_run=False, name="", for_good=False, **rules):
 
 def test_pruned_and_restored(made, page):
     assert (
-        "would be moved" in ask("prune", dry_run=True)
-        and len(list_runs(folders.runs_root())) == 3
+        "would be moved" in ask("prune", dry_run=True) and len(list_runs(folders.runs_root())) == 3
     )
     report = ask("prune")
     assert report.startswith("3 run(s), ") and "moved to the trash" in report
