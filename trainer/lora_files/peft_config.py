@@ -103,8 +103,9 @@ def _check(config: AdapterConfig) -> None:
 
 
 def _check_number(name: str, value: object) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (is_number and math.isfinite(value)):
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name} of the adapter config is {value!r}, no number.")
 
 
