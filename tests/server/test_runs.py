@@ -41,7 +41,7 @@ def test_listed_reported_and_pruned(server, request, example, dataset, ask):
 
     folder = server.base_directory / "output" / "lora_loop" / "runs" / name
     rules = {"action": "prune", "keep_last": 0, "older_than_days": 0.0, "only_states": True}
-    assert "would be removed" in ask(**rules) and list(folder.glob("state-*"))
+    assert "would be moved to the trash" in ask(**rules) and list(folder.glob("state-*"))
     assert name in ask(**rules, dry_run=False)
     assert not list(folder.glob("state-*")) and (folder / "steps-00000002.safetensors").exists()
     prompt[train]["inputs"]["checkpointing"] = "off"  # asks again, for the same run
