@@ -91,6 +91,8 @@ class Need:
 class MemoryPlan:
     """What the run does with its memory; same mathematics whatever is chosen."""
 
+    compact: bool
+    """Whether blocks are compact (see trainer/layers/compact.py)."""
     levels: Levels
     """What each block computes again."""
     micro_batch: int
@@ -107,19 +109,26 @@ class MemoryPlan:
 
 
 def plan_memory(config: TrainConfig, need: Need, available: int | None) -> MemoryPlan:
-    """The fastest plan that fits into `available` bytes beside the weights (None: no limit known).
-
-    A smaller batch costs launches, computing again costs products, so the batch goes first.
-    """
+    """The fastest plan that fits into `available` bytes beside the weights (None: no limit known); the
+    smallest where none does."""
     plan = None
-    for levels, micro_batch in _choices(config, need.blocks):
-        reserve = reserve_bytes(config, need, levels, micro_batch)
-        fits = available is None or reserve <= available
-        plan = MemoryPlan(levels, micro_batch, reserve, fits)
-        if fits:
+    for plan in plans(config, need, available):
+        if plan.fits:
             break
     assert plan is not None
     return plan
+
+
+def plans(config: TrainConfig, need: Need, available: int | None) -> Iterator[MemoryPlan]:
+    """All plans for a run, from the fastest to the smallest.
+
+    A smaller batch costs launches, computing again costs products, so the batch goes first.
+    """
+    compact = config.is_compact
+    for levels, micro_batch in _choices(config, need.blocks):
+        reserve = reserve_bytes(config, need, levels, micro_batch, compact=compact)
+        fits = available is None or reserve <= available
+        yield MemoryPlan(compact, levels, micro_batch, reserve, fits)
 
 
 def _choices(
@@ -138,14 +147,16 @@ def _choices(
         yield from ((levels, 1) for levels in others)
 
 
-def reserve_bytes(config: TrainConfig, need: Need, levels: Levels, micro_batch: int) -> int:
+def reserve_bytes(
+    config: TrainConfig, need: Need, levels: Levels, micro_batch: int, *, compact: bool
+) -> int:
     """Bytes needed beside the frozen weights for adapters, optimiser and activations.
 
     Recorded micro batches share a pool as large as the largest of them; one that is not replayed, or
     is about to be recorded, computes beside that pool. So activations count twice.
     """
     scale = (need.pixels / 1024**2) * (need.itemsize / 2)
-    kept = kept_bytes(need, levels, compact=config.is_compact)
+    kept = kept_bytes(need, levels, compact=compact)
     per_sample = (kept + TRANSIENT_PER_SAMPLE) * scale
     per_sample += need.chunks * TEXT_PER_CHUNK
     if config.speed.cuda_graphs:

@@ -13,7 +13,6 @@ from ....trainer.frozen.weights import Weights
 from ....trainer.layers.attach import Attachment, Replacement, checkpoint_plan, leaf_plan
 from ....trainer.layers.compact_plan import compact_plan
 from ....trainer.layers.kernel_choice import choose_elementwise
-from ....trainer.layers.recompute import Levels
 from ....trainer.layers.text_plan import text_plan
 from ....trainer.memory.plan import MemoryPlan
 from ....trainer.network.network import Network
@@ -23,17 +22,17 @@ from .cuda_graphs import make_graphs
 
 
 def _layers(
-    model: TrainedModel, config: TrainConfig, network: Network, weights: Weights, levels: Levels
+    model: TrainedModel, config: TrainConfig, network: Network, weights: Weights, plan: MemoryPlan
 ) -> list[Replacement]:
     """What takes the place of the layers of the UNet and of trained text encoders."""
-    if config.compact:
+    if plan.compact:
         kernels = choose_elementwise(model.device, model.dtype, triton=config.speed.triton_kernels)
-        plan = compact_plan(model.unet, network, weights, levels, kernels)
+        layers = compact_plan(model.unet, network, weights, plan.levels, kernels)
     else:
-        plan = leaf_plan(model.unet, network, weights)
+        layers = leaf_plan(model.unet, network, weights)
     for encoder in model.encoders:
-        plan += text_plan(encoder, network, weights)
-    return plan
+        layers += text_plan(encoder, network, weights)
+    return layers
 
 
 class Mounting:
@@ -49,7 +48,7 @@ class Mounting:
     ) -> None:
         self._model, self._weights, self._plan = model, weights, plan
         self._leaves_card = config.speed.model_leaves_card
-        self._leaves = _layers(model, config, network, weights, plan.levels)
+        self._leaves = _layers(model, config, network, weights, plan)
         blocks = checkpoint_plan(model.unet, plan.levels)
         self._attachment = Attachment([*self._leaves, *blocks])
         modules = [leaf.module for leaf in self._leaves]

@@ -24,7 +24,8 @@ TABLES = {
 
 
 def bytes_of(levels, micro_batch=1, config=CONFIG, **parts):
-    return reserve_bytes(config, dataclasses.replace(NEED, **parts), levels, micro_batch)
+    need, compact = dataclasses.replace(NEED, **parts), config.is_compact
+    return reserve_bytes(config, need, levels, micro_batch, compact=compact)
 
 
 @pytest.fixture
@@ -84,7 +85,9 @@ def test_changes_that_are_put_together_need_room(kind, tensors):
 
 
 def test_without_a_limit_nothing_is_given_up():
-    assert plan_memory(CONFIG, NEED, None) == MemoryPlan(NOTHING, 4, bytes_of(NOTHING, 4), True)
+    assert plan_memory(CONFIG, NEED, None) == MemoryPlan(
+        False, NOTHING, 4, bytes_of(NOTHING, 4), True
+    )
 
 
 @pytest.mark.parametrize("config", [CONFIG, COMPACT])
@@ -94,12 +97,13 @@ def test_the_fastest_plan_that_fits_is_taken(config):
     order = [(NOTHING, 4), (NOTHING, 2), *((levels, 1) for levels in steps)]
     for (levels, micro_batch), following in zip(order, [*order[1:], None], strict=True):
         wanted = bytes_of(levels, micro_batch, config)
-        assert plan_memory(config, NEED, wanted) == MemoryPlan(levels, micro_batch, wanted, True)
+        plan = MemoryPlan(config.compact, levels, micro_batch, wanted, True)
+        assert plan_memory(config, NEED, wanted) == plan
         found = plan_memory(config, NEED, wanted - 1)
         if following:
             assert (found.levels, found.micro_batch, found.fits) == (*following, True)
         else:
-            assert found == MemoryPlan(ALL, 1, wanted, False)
+            assert found == MemoryPlan(config.compact, ALL, 1, wanted, False)
 
 
 @pytest.mark.parametrize(("choice", "levels"), [("off", NOTHING), ("full", ALL)])
@@ -127,6 +131,6 @@ def test_compact_layers_fit_there_with_nothing_again():
 
 
 def test_a_plan_says_what_it_does():
-    text = MemoryPlan(ALL, 2, 3 * GIB, True).describe()
+    text = MemoryPlan(False, ALL, 2, 3 * GIB, True).describe()
     assert "all blocks recomputed" in text and "2 sample(s)" in text and "3.0 GiB" in text
-    assert "no block recomputed" in MemoryPlan(NOTHING, 1, 0, True).describe()
+    assert "no block recomputed" in MemoryPlan(False, NOTHING, 1, 0, True).describe()
