@@ -68,8 +68,9 @@ def to_kohya(
     if unknown or not keys:
         raise ValueError(_refusal(unknown, extra, len(tensors), metadata or {}))
     found = _renamed(tensors, keys)
-    _check_parts(found)
-    other = by_width(by_layer(found))
+    layers = by_layer(found)
+    _check_parts(layers)
+    other = by_width(layers)
     if other is not None:
         raise ValueError(
             f"This LoRA is for {other}, by the width of its text: it is no SDXL LoRA, whatever its keys "
@@ -105,9 +106,9 @@ def _renamed(tensors: Mapping[str, Tensor], keys: Mapping[str, Key]) -> dict[str
     return found
 
 
-def _check_parts(found: Mapping[str, Tensor]) -> None:
+def _check_parts(layers: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Refuse tensors of shapes that no adapter has."""
-    for stem, parts in by_layer(found).items():
+    for stem, parts in layers.items():
         odd = malformed(parts)
         if odd is not None:
             raise ValueError(
@@ -188,9 +189,8 @@ def to_diffusers_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             rank = tensor.shape[1]
             alpha = float(tensors[f"{stem}.alpha"]) if f"{stem}.alpha" in tensors else rank
-            wide = (
-                tensor.float() if tensor.dtype.itemsize == 1 else tensor
-            )  # fp8 cannot be multiplied
+            # torch cannot multiply numbers of 8 bits
+            wide = tensor.float() if tensor.dtype.itemsize == 1 else tensor
             found[f"{path}.lora_B.weight"] = wide * (alpha / rank)
     return found
 
