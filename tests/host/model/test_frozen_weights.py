@@ -13,6 +13,7 @@ from torch import nn
 from pack.nodes.host.model import frozen_weights, memory, pinning
 from pack.nodes.host.model import unet as host_unet
 from pack.nodes.host.model.autograd_session import training_session
+from pack.nodes.host.model.weights import ComfyWeights
 from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import train as training
 from pack.nodes.train import Train
@@ -21,6 +22,7 @@ from pack.tests.host.kohya_scene import run_node
 from pack.tests.host.model.test_gradients import inputs, loaded, network
 from pack.tests.host.training.test_kohya import SDXL
 from pack.trainer.config.speed import SpeedConfig
+from pack.trainer.frozen.streaming import Streamed
 from pack.trainer.layers.attach import Attachment, leaf_plan
 
 pytestmark = pytest.mark.slow
@@ -55,20 +57,17 @@ def test_gradients_through_8_bits(tiny, name, least):
     assert torch.equal(streamed[0], output) and torch.equal(streamed[1], found)
 
 
-def test_the_widget_of_train_fetches_weights_ahead(tiny, cached, elsewhere, monkeypatch):
-    made, runs = [], []
-    lookahead = frozen_weights.Lookahead
-    monkeypatch.setattr(
-        frozen_weights, "Lookahead", lambda weights: made.append(weights) or lookahead(weights)
-    )
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_the_widget_of_train_no_longer_fetches_anything(tiny, cached, monkeypatch, caplog, dynamic):
+    """Weights are reached as without it, also where ComfyUI pages them."""
     given = {"model": tiny.model, "cache": cached, "clip": tiny.clip, "steps": 1, "batch_size": 1}
-    for prefetch in (False, True):
-        with torch.inference_mode():
-            runs.append(run_node(Train, monkeypatch, **given, prefetch_weights=prefetch))
-        assert len(made) == prefetch
-        elsewhere()
-    plain, ahead = (run[0] for run in runs)
-    assert all(torch.equal(plain[key], ahead[key]) for key in plain)
+    with torch.inference_mode():
+        run_node(Train, monkeypatch, **given, prefetch_weights=True)
+    assert "prefetch_weights no longer does anything" in caplog.text
+    monkeypatch.setattr(memory, "is_dynamic", lambda patcher: dynamic)
+    for streamed, kind in ((False, ComfyWeights), (True, Streamed)):
+        speed = SpeedConfig(prefetch_weights=True, stream_weights=streamed)
+        assert type(frozen_weights.frozen_weights(tiny.model, speed)) is kind
 
 
 def test_everything_but_training_sees_the_weights_as_loaded(tiny, cached, elsewhere):
