@@ -7,6 +7,7 @@ import comfy.ops
 import pytest
 import torch
 import torch.nn.functional as F
+from comfy.cli_args import args
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
@@ -21,6 +22,7 @@ from pack.tests.host import scene
 from pack.tests.host.kohya_scene import run_node
 from pack.tests.host.model.test_gradients import inputs, loaded, network
 from pack.tests.host.training.test_kohya import SDXL
+from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.frozen.streaming import Streamed
 from pack.trainer.layers.attach import Attachment, leaf_plan
@@ -175,6 +177,42 @@ def test_a_model_leaves_the_card_through_its_manager(sdxl, monkeypatch, dynamic)
     assert patcher.asked == ([] if dynamic else [(torch.device("cpu"), size)])
 
 
+@pytest.fixture
+def pinned_copies(monkeypatch):
+    """What is pinned as a copy by PyTorch; ComfyUI may pin a MiB and pins nothing where it is."""
+    copies = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: copies.append(t.nbytes) or t)
+    monkeypatch.setattr(mm, "MAX_PINNED_MEMORY", 1 << 20, raising=False)
+    monkeypatch.setattr(mm, "TOTAL_PINNED_MEMORY", 1 << 18, raising=False)
+    monkeypatch.setattr(mm, "pin_memory", lambda tensor: False, raising=False)
+    return copies
+
+
+def pin(count, size):
+    with pinning.pinned(torch.device("cuda")) as pin:
+        for _ in range(count):
+            pin(torch.zeros(size, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("way", ["flag", "limit"])
+def test_nothing_is_pinned_where_comfyui_may_not(tiny, monkeypatch, pinned_copies, caplog, way):
+    """`--disable-pinned-memory`, which also leaves ComfyUI's own limit below zero."""
+    if way == "flag":
+        monkeypatch.setattr(args, "disable_pinned_memory", True, raising=False)
+    else:
+        monkeypatch.setattr(mm, "MAX_PINNED_MEMORY", -1)
+    pin(8, 1 << 10)
+    assert pinned_copies == [] and "copies" not in caplog.text
+    assert not host_unet.training_model(tiny.model, LossConfig()).pins
+
+
+def test_copies_are_pinned_within_comfyuis_limit(tiny, pinned_copies, caplog):
+    pin(8, 1 << 18)
+    assert pinned_copies == [1 << 18] * 3
+    assert "not pinned" in caplog.text
+    assert host_unet.training_model(tiny.model, LossConfig()).pins
+
+
 def test_weights_are_pinned_by_comfyuis_books_and_given_back(monkeypatch, caplog):
     tensors = [torch.zeros(4) for _ in range(4)]
     pinned, able = [], tensors[:3]
@@ -185,6 +223,7 @@ def test_weights_are_pinned_by_comfyuis_books_and_given_back(monkeypatch, caplog
         raising=False,
     )
     monkeypatch.setattr(mm, "unpin_memory", lambda t: pinned.pop(), raising=False)
+    monkeypatch.setattr(mm, "MAX_PINNED_MEMORY", 1 << 20, raising=False)
     with pytest.raises(KeyboardInterrupt), pinning.pinned(torch.device("cuda")) as pin:
         assert all(pin(tensor) is tensor for tensor in tensors[:3]) and len(pinned) == 3
         assert torch.equal(pin(tensors[3]), tensors[3])

@@ -5,12 +5,14 @@ show what the clock refuses: ways of fetching that hide nothing, rings that stal
 """
 
 import itertools
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import comfy.cli_args
 import comfy.ops
 import pytest
+import torch
 
+from pack.nodes.host.model.autograd_session import current_device
 from pack.nodes.host.model.weights import ComfyWeights
 from pack.tests.host.model import stream_clock
 from pack.tests.host.model.stream_clock import CARD, Clock, Copies, make_blocks, step
@@ -154,3 +156,24 @@ def test_orders_that_are_missing_are_seen(monkeypatch, clock, blocks):
     now = clock()
     step(now, ComfyWeights(), blocks, COMPUTE_BOUND)
     assert any("still read" in found for found in now.races)
+
+
+@pytest.mark.parametrize("entered", [True, False])
+def test_a_model_on_a_card_that_is_not_the_current_one(monkeypatch, clock, blocks, entered):
+    """ComfyUI orders its copies with the current card's stream. Planted: the model's card is not made that."""
+    now, card = clock(current=1), torch.device("cuda", 0)
+
+    @contextmanager
+    def device(made_current):
+        before, now.current = now.current, made_current.index
+        yield
+        now.current = before
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    with current_device(card) if entered else nullcontext():
+        found = step(now, ComfyWeights(), blocks, COPY_BOUND)
+    assert now.current == 1
+    if entered:
+        assert now.races == [] and found.hidden > 0.99
+    else:
+        assert {"a weight was read before it had come"} <= set(now.races)
