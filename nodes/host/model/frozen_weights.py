@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from functools import partial
 
+import torch
+from comfy.cli_args import args
 from torch import nn
 
 from ....trainer.config.speed import SpeedConfig
+from ....trainer.device.copy_stream import Copies, InOrder, copies_to
 from ....trainer.frozen.forward import is_linear
 from ....trainer.frozen.quantised import Quantised, code_dtype, kept_bytes
 from ....trainer.frozen.streaming import SLOTS, Streamed, stream_units
@@ -35,7 +38,17 @@ def frozen_weights(patcher: ModelPatcher, speed: SpeedConfig) -> Weights:
     if not speed.stream_weights:
         return storage
     log.info("LoRA Loop: %s", _streamed(units, speed, pages=memory.is_dynamic(patcher)))
-    return Streamed(storage, units, device, pinning=partial(pinned, device))
+    return Streamed(storage, units, device, pinning=partial(pinned, device), copies=_copies)
+
+
+def _copies(device: torch.device) -> Copies:
+    """How blocks are brought to the device: with --disable-async-offload in turn with what computes."""
+    if not getattr(args, "disable_async_offload", False):
+        return copies_to(device)
+    log.info(
+        "LoRA Loop: stream_weights: copies take turns with computing (--disable-async-offload)."
+    )
+    return InOrder()
 
 
 def spared_bytes(patcher: ModelPatcher, speed: SpeedConfig) -> int:

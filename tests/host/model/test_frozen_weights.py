@@ -24,6 +24,7 @@ from pack.tests.host.model.test_gradients import inputs, loaded, network
 from pack.tests.host.training.test_kohya import SDXL
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.speed import SpeedConfig
+from pack.trainer.device.copy_stream import InOrder
 from pack.trainer.frozen.streaming import Streamed
 from pack.trainer.layers.attach import Attachment, leaf_plan
 
@@ -175,6 +176,19 @@ def test_a_model_leaves_the_card_through_its_manager(sdxl, monkeypatch, dynamic)
     size = patcher.model_size()
     assert loads == [{"memory_required": 5 + size}]
     assert patcher.asked == ([] if dynamic else [(torch.device("cpu"), size)])
+
+
+def test_copies_have_no_stream_of_their_own_where_comfyui_offloads_in_turn(
+    tiny, monkeypatch, caplog
+):
+    """`--disable-async-offload`; without it a card gets one."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(frozen_weights, "copies_to", lambda device: "a stream")
+    weights = frozen_weights.frozen_weights(tiny.model, SpeedConfig(stream_weights=True))
+    assert weights._make_copies(torch.device("cuda")) == "a stream"
+    monkeypatch.setattr(args, "disable_async_offload", True, raising=False)
+    assert type(weights._make_copies(torch.device("cuda"))) is InOrder
+    assert "--disable-async-offload" in caplog.text
 
 
 @pytest.fixture

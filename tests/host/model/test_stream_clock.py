@@ -103,6 +103,12 @@ def test_comfyui_hides_its_copies(monkeypatch, clock, blocks, cuda_malloc, pinne
     assert hides_all(clock(pinned=pinned), ComfyWeights(), blocks, ratio)
 
 
+@pytest.mark.parametrize("offloads", [0, 1])
+def test_what_comfyui_hides_takes_two_streams(clock, blocks, offloads):
+    """With `--disable-async-offload` or `--async-offload 1` weights in RAM cost all their time."""
+    assert step(clock(offloads=offloads), ComfyWeights(), blocks, COPY_BOUND).hidden < 0.01
+
+
 @pytest.mark.parametrize("ratio", [COPY_BOUND, COMPUTE_BOUND])
 @pytest.mark.parametrize("pinned", [True, False])
 def test_the_ring_hides_its_copies(clock, blocks, pinned, ratio):
