@@ -1,7 +1,5 @@
 """While a training computes, the card of its MODEL is the current one, and nobody else's work is done under that."""
 
-from contextlib import contextmanager
-
 import comfy.ops
 import pytest
 import torch
@@ -22,15 +20,19 @@ def made_current(monkeypatch):
     """The devices that are current, the innermost last, with a stand-in for `torch.cuda.device`."""
     made = []
 
-    @contextmanager
-    def device(given):
-        made.append(given)
-        try:
-            yield
-        finally:
+    class Device:
+        """No generator: what is forgotten and collected must not look as if it had been left."""
+
+        def __init__(self, device):
+            self.device = device
+
+        def __enter__(self):
+            made.append(self.device)
+
+        def __exit__(self, *_):
             made.pop()
 
-    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "device", Device)
     return made
 
 
