@@ -46,9 +46,7 @@ class Validation:
                 for part in range(self._config.validation.timesteps):
                     before_batch()
                     draws = self._draws(index, batch.latents, part, len(model.schedule))
-                    losses = sample_losses(
-                        model, batch.to(model.device), draws.to(model.device), self._config.loss
-                    )
+                    losses = sample_losses(model, *model.bring(batch, draws), self._config.loss)
                     found.append(float(losses))
         return found
 

@@ -17,6 +17,7 @@ from ....trainer.layers.text_plan import text_plan
 from ....trainer.memory.plan import MemoryPlan
 from ....trainer.network.network import Network
 from ..model import memory
+from ..model.autograd_session import current_device
 from ..model.trained_model import TrainedModel
 from .cuda_graphs import make_graphs
 
@@ -58,8 +59,8 @@ class Mounting:
 
     def __enter__(self) -> Mounting:
         self._make_room()
-        self._hold_weights()
         try:
+            self._hold_weights()
             self._attachment.__enter__()
         except BaseException:
             self._hold.close()
@@ -93,6 +94,7 @@ class Mounting:
             memory.make_room(patchers, reserve, first_leaves=self._leaves_card)
 
     def _hold_weights(self) -> None:
+        self._hold.enter_context(current_device(self._model.device))
         self._hold.enter_context(self._weights.hold(leaf.module for leaf in self._leaves))
         if self.graphs is not None:
             self._hold.callback(self.graphs.drop)  # before the weights may move
