@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 OOM_EXCEPTION: type[Exception]
+current_loaded_models: list[Any]
 in_training: bool
 
 def free_memory(memory_required: float, device: torch.device) -> list[Any]: ...
