@@ -71,15 +71,15 @@ class Card(TorchDispatchMode):
             (torch, "tensor", self._made),
             (torch, "as_tensor", self._made),
         ):
-            own = getattr(owner, name)
-            setattr(owner, name, watched(own))
-            self._replaced.append((owner, name, own))
+            self._replaced.append((owner, name, vars(owner).get(name)))
+            setattr(owner, name, watched(getattr(owner, name)))
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        while self._replaced:
-            setattr(*self._replaced.pop())
+        for owner, name, own in self._replaced:
+            setattr(owner, name, own) if own is not None else delattr(owner, name)
+        self._replaced.clear()
 
     def _indexed(self, own: Callable[..., Any]) -> Callable[..., Any]:
         def index(tensor: Tensor, places: Any, *value: Any) -> Any:
