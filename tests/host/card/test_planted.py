@@ -16,6 +16,8 @@ from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.training import preservation
 from pack.trainer.training.gradients import Gradients
 
+pytestmark = pytest.mark.main_host
+
 
 def table_of_the_host(patch):
     patch.setattr(Schedule, "to", lambda schedule, device: schedule)
