@@ -7,6 +7,7 @@ from torch import Tensor
 MAX_PINNED_MEMORY: float
 OOM_EXCEPTION: type[Exception]
 TOTAL_PINNED_MEMORY: int
+current_loaded_models: list[Any]
 in_training: bool
 
 def free_memory(memory_required: float, device: torch.device) -> list[Any]: ...

@@ -52,11 +52,25 @@ def _copies(device: torch.device) -> Copies:
 
 
 def spared_bytes(patcher: ModelPatcher, speed: SpeedConfig) -> int:
-    """How many bytes of a MODEL's weights do not lie on its device while training."""
+    """How many bytes of a MODEL's weights do not lie on its device while training.
+
+    Below 0 where they stay there, and what is computed with comes on top.
+    """
     if not speed.model_leaves_card:
         return 0
     units = stream_units(patcher.model.diffusion_model)
-    return patcher.model_size() - _bytes_on_device(units, speed)
+    gone = 0 if memory.stays(patcher) else patcher.model_size()
+    return gone - _bytes_on_device(units, speed)
+
+
+def notes(patcher: ModelPatcher, speed: SpeedConfig) -> list[str]:
+    """What is allowed but does not help, as sentences."""
+    if not (speed.model_leaves_card and memory.stays(patcher)):
+        return []
+    return [
+        "ComfyUI keeps this MODEL on its device (--highvram or --gpu-only), where stream_weights and "
+        "frozen_weights then need memory instead of saving it: start ComfyUI without, or turn them off."
+    ]
 
 
 def check(patcher: ModelPatcher, speed: SpeedConfig) -> None:

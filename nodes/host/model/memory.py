@@ -20,20 +20,48 @@ def available_beside(patchers: Sequence[Patcher], spared: int = 0) -> int | None
     device = patchers[0].load_device
     if mm.is_device_cpu(device):
         return None
+    if stays(patchers[0]):
+        return _available_beside_all(patchers) + spared
     taken = sum(patcher.model_size() for patcher in patchers) + mm.minimum_inference_memory()
     return int(mm.get_total_memory(device) - taken + spared)
+
+
+def stays(patcher: Patcher) -> bool:
+    """Whether ComfyUI leaves a model on the card when it is not in use, as --highvram and --gpu-only ask for."""
+    device = patcher.load_device
+    return patcher.offload_device == device and not mm.is_device_cpu(device)
+
+
+def _available_beside_all(patchers: Sequence[Patcher]) -> int:
+    """The same where these models stay, and perhaps others, even if ComfyUI's books have them unloaded."""
+    device = patchers[0].load_device
+    models = [patcher.model for patcher in patchers]
+    going = sum(
+        loaded.model_loaded_memory()
+        for loaded in mm.current_loaded_models
+        if loaded.device == device and not stays(loaded.model) and loaded.model.model not in models
+    )
+    coming = sum(patcher.model_size() - _bytes_there(patcher) for patcher in patchers)
+    free = mm.get_free_memory(device) + going - coming
+    return int(free - mm.minimum_inference_memory())
+
+
+def _bytes_there(patcher: Patcher) -> int:
+    """Bytes of the weights that lie on the device."""
+    weights = patcher.model.state_dict().values()
+    return sum(weight.nbytes for weight in weights if weight.device == patcher.load_device)
 
 
 def make_room(patchers: Sequence[Patcher], reserve: int, *, first_leaves: bool = False) -> None:
     """Load the models of one device and leave `reserve` bytes free, moving others and parts of the first.
 
-    first_leaves: the weights of the first all go to where ComfyUI keeps what is not in use. Must be
-    called in inference mode: ComfyUI moves weights here.
+    first_leaves: the weights of the first all go to where ComfyUI keeps what is not in use, if that is
+    elsewhere. Must be called in inference mode: ComfyUI moves weights here.
     """
     patcher, device = patchers[0], patchers[0].load_device
-    weights = patcher.model_size() if first_leaves else 0
+    weights = patcher.model_size() if first_leaves and not stays(patcher) else 0
     mm.load_models_gpu(list(patchers), memory_required=reserve + weights)
-    if mm.is_device_cpu(device) or is_dynamic(patcher):
+    if mm.is_device_cpu(device) or is_dynamic(patcher) or stays(patcher):
         return
     # ComfyUI up to 0.3.x does not shrink a model that is loaded already
     short = weights or reserve - mm.get_free_memory(device)

@@ -37,7 +37,10 @@ def _layers(
 
 
 class Mounting:
-    """Context manager: the adapters are on the UNet, and on the text encoders that are trained."""
+    """Context manager: the adapters are on the UNet, and on the text encoders that are trained.
+
+    They settle on the device when it is entered and there is room for them.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Mounting:
         plan: MemoryPlan,
     ) -> None:
         self._model, self._weights, self._plan = model, weights, plan
+        self._network = network
         self._leaves_card = config.speed.model_leaves_card
         self._leaves = _layers(model, config, network, weights, plan)
         blocks = checkpoint_plan(model.unet, plan.levels)
@@ -60,6 +64,7 @@ class Mounting:
     def __enter__(self) -> Mounting:
         self._make_room()
         try:
+            self._network.settle(self._model.device, self._weights)
             self._hold_weights()
             self._attachment.__enter__()
         except BaseException:

@@ -113,9 +113,10 @@ def train_live(
         )  # of a clone that is loaded: the adapters go onto the layers below
     with training_session(), ExitStack() as stack:
         weights = frozen_weights(model.patcher, config.speed)
-        network = beginning.network(model, config, weights)
+        network = beginning.network(model, config)
         plan = _plan(model, data, config, network, beginning.folder, progress)
         mounting = stack.enter_context(Mounting(model, config, network, weights, plan))
+        beginning.fill(network)
         trained = _loop_model(model, data, config)
         loop = Loop(trained, network, data, config, plan.micro_batch, state, mounting.graphs)
         del state  # its tensors are in the network now

@@ -34,7 +34,7 @@ def memory_plan(
     if not plan.fits and available is not None:
         weights = model.patcher.model_size()
         told = advice(
-            config, need, available, weights, lambda other: learned_bytes(other, parameters)
+            config, need, available, weights, lambda o: learned_bytes(o, parameters, model.device)
         )
         log.warning(
             "LoRA Loop: this training %s Parts of the model will wait in RAM, which takes longer.",
@@ -53,7 +53,7 @@ def _need(
     if model.trains_text:
         chunks = clip_training.chunks_of_longest(model.trained_clip, cached)
     return Need(
-        learned=learned_bytes(config.optimiser, network.parameters()),
+        learned=learned_bytes(config.optimiser, network.parameters(), model.device),
         pixels=max(math.prod(item.bucket) for item in cached.items),
         itemsize=model.dtype.itemsize,
         blocks=find_blocks(model.unet),
