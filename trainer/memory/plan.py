@@ -131,6 +131,11 @@ def plans(config: TrainConfig, need: Need, available: int | None) -> Iterator[Me
         yield MemoryPlan(compact, levels, micro_batch, reserve, fits)
 
 
+def smaller_plan(config: TrainConfig, need: Need, plan: MemoryPlan) -> MemoryPlan | None:
+    """The fastest plan that asks for less than this one; None where none does."""
+    return next((one for one in plans(config, need, None) if one.reserve < plan.reserve), None)
+
+
 def _choices(
     config: TrainConfig, blocks: Sequence[Block]
 ) -> Iterator[tuple[dict[Block, Again], int]]:
