@@ -53,10 +53,9 @@ class Descent:
         """Remember for the next training of the run where memory ran out; the plan to go on with, if so."""
         if not memory.is_out_of_memory(error):
             return None
-        refused = self._mounting.plan
-        plan = smaller_plan(self._config, self._need, refused)
+        plan = smaller_plan(self._config, self._need, self._mounting.plan)
         if plan is not None and self._available is not None:
-            note_unusable(self._folder, self._available - refused.reserve + 1)
+            note_unusable(self._folder, max(0, self._available - plan.reserve))
         return plan
 
     def _go_on(self, plan: MemoryPlan) -> int:
