@@ -23,7 +23,10 @@ def paged(tiny_checkpoint, filled_store, monkeypatch, tmp_path):
         pages = aimdo.Pages(steals=steals)
         put_host_on_card(monkeypatch)
         aimdo.install(monkeypatch, pages)
-        tiny = tiny_sdxl.load(tiny_checkpoint)
+        tiny = tiny_sdxl.load(tiny_checkpoint)  # written before: else half of it would be missing
+        assert all(
+            getattr(module, "weight", 0) is not None for module in tiny.model.model.modules()
+        )
         modes.append(Shapes(pages.watch).__enter__())
         cached = scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
         return SimpleNamespace(pages=pages, tiny=tiny, cached=cached)
