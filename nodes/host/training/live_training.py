@@ -130,9 +130,7 @@ def train_live(
         try:
             driver = _Driver(live, captions, [join(live) for join in joins])
             outcome = loop.run(driver, descent)
-        except (
-            BaseException
-        ) as error:  # cancelled, out of memory, whatever: no finished step is lost
+        except BaseException as error:  # cancelled, out of memory: no finished step is lost
             descent.note(error)
             states.save()
             for note in beginning.folder.troubles.notes:

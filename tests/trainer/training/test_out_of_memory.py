@@ -1,6 +1,7 @@
 """A step that runs out of memory is computed again with less at a time, as if it had been planned so."""
 
 import dataclasses
+import weakref
 
 import pytest
 import torch
@@ -20,12 +21,15 @@ class Short:
 
     def __init__(self, at, error=None):
         self.calls, self.at = 0, at
-        self.error = error or torch.OutOfMemoryError("CUDA out of memory")
+        self.error = error
+        self.activation = None
 
     def __call__(self, run, *inputs):
         self.calls += 1
         if self.calls == self.at:
-            raise self.error
+            activation = inputs[0] * 2
+            self.activation = weakref.ref(activation)
+            raise self.error or torch.OutOfMemoryError("CUDA out of memory")
         run.calls.append(len(inputs[0]))
         return run.unet(*inputs)
 
@@ -33,8 +37,8 @@ class Short:
 class Relief:
     """Asks for one sample at a time; keeps what it was told."""
 
-    def __init__(self, run):
-        self.run, self.errors = run, []
+    def __init__(self, run, short=None):
+        self.run, self.short, self.errors = run, short, []
 
     def __call__(self, error):
         self.errors.append(str(error))
@@ -44,7 +48,8 @@ class Relief:
 
     def make_room(self):
         gradients = [p.grad for p in self.run.network.parameters()]
-        assert all(g is None or not g.any() for g in gradients)  # nothing of the step is left
+        assert all(g is None or not g.any() for g in gradients)
+        assert self.short is None or self.short.activation() is None
         return 1
 
 
@@ -59,8 +64,9 @@ def test_the_numbers_are_those_of_a_run_that_was_planned_so(cached, accumulation
     config = dataclasses.replace(CONFIG, accumulation=accumulation, steps=5)
     planned = Run(cached, config, micro_batch=1)
     planned.go()
-    run = Run(cached, config, spoil=Short(at=accumulation))
-    relief = Relief(run)
+    short = Short(at=accumulation)
+    run = Run(cached, config, spoil=short)
+    relief = Relief(run, short)
     outcome = go(run, relief)
     assert relief.errors == ["CUDA out of memory"]
     assert set(run.calls[accumulation - 1 :]) == {1}
