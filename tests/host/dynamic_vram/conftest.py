@@ -1,22 +1,19 @@
 """A tiny SDXL whose weights ComfyUI pages in and out by itself, on a card without numbers."""
 
-import shutil
 from types import SimpleNamespace
 
 import pytest
 
 from pack.demo import tiny_sdxl
-from pack.tests.host import scene
 from pack.tests.host.dynamic_vram import aimdo
 from pack.tests.host.dynamic_vram.card import Shapes, put_host_on_card
 
 
 @pytest.fixture
-def paged(tiny_checkpoint, filled_store, monkeypatch, tmp_path):
+def paged(tiny_checkpoint, cached, monkeypatch):
     """A function: the scene with pages that are stolen as soon as nobody pins them, or are not."""
     import comfy.model_management as mm
 
-    shutil.copytree(filled_store, tmp_path / "cache")
     modes = []
 
     def make(*, steals):
@@ -28,7 +25,6 @@ def paged(tiny_checkpoint, filled_store, monkeypatch, tmp_path):
             getattr(module, "weight", 0) is not None for module in tiny.model.model.modules()
         )
         modes.append(Shapes(pages.watch).__enter__())
-        cached = scene.cache(tiny, scene.write_pictures(tmp_path / "set"), tmp_path / "cache")
         return SimpleNamespace(pages=pages, tiny=tiny, cached=cached)
 
     yield make
