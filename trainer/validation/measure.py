@@ -17,6 +17,7 @@ from ..batches.plan import BatchItem
 from ..batches.training_data import TrainingData
 from ..cache.latents import CachedItem
 from ..config.train import TrainConfig
+from ..device.attending import fixed_order
 from ..training.live_encoding import with_texts
 from ..training.step import Draws, Model, sample_losses
 
@@ -39,7 +40,7 @@ class Validation:
         ``before_batch`` is called before every forward and may raise.
         """
         found = []
-        with torch.no_grad():
+        with torch.no_grad(), fixed_order():
             for index in range(len(self._items)):
                 batch = self._data.load([BatchItem(index, 0, False, self._items[index].caption)])
                 batch = with_texts(model, batch)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
+import torch
+from comfy.clip_model import CLIPAttention
+from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.cache.texts import Encode
 from ....trainer.config.cache import TextConfig
+from ....trainer.device.attending import attend
+from ....trainer.layers.attach import Replacement
 from ....trainer.sdxl.token_chunks import INNER
 from .clip import encode_caption
 from .host_types import Clip, Patcher, Tokens
@@ -41,6 +48,24 @@ def check_text_training(clip: Clip | None, patcher: Patcher) -> None:
             "one device. Start ComfyUI with --gpu-only, load CLIP on the default device, or set both "
             "text encoder rates in Optimiser Settings to 0."
         )
+
+
+def attention_plan(encoder: nn.Module) -> Iterator[Replacement]:
+    """PyTorch's attention as the trainer asks for it, where ComfyUI would ask for cuDNN's.
+
+    ComfyUI's other one for text encoders is plain arithmetic, and stays.
+    """
+    for name, module in encoder.named_modules():
+        if isinstance(module, CLIPAttention):
+            yield Replacement(name, module, _attending(module.forward))
+
+
+def _attending(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def run(x: Tensor, mask: Tensor | None = None, optimized_attention: Any = None) -> Tensor:
+        trains = optimized_attention is attention_pytorch and not torch.is_inference_mode_enabled()
+        return forward(x, mask, attend if trains else optimized_attention)
+
+    return run
 
 
 def live_encode(clip: Clip, recipe: TextConfig) -> Encode:

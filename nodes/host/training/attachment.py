@@ -17,6 +17,7 @@ from ....trainer.layers.text_plan import text_plan
 from ....trainer.memory.plan import MemoryPlan
 from ....trainer.network.network import Network
 from ..model import memory
+from ..model.clip_training import attention_plan
 from ..model.trained_model import TrainedModel
 from .cuda_graphs import make_graphs
 
@@ -32,6 +33,7 @@ def _layers(
         layers = leaf_plan(model.unet, network, weights)
     for encoder in model.encoders:
         layers += text_plan(encoder, network, weights)
+        layers += attention_plan(encoder)
     return layers
 
 
