@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from .context_products import ContextProducts
 from .elementwise import EAGER, Elementwise
 from .factors import Factors, Scratches
 from .joint import Joint
+from .recognise import is_patched, is_transformer
 from .recompute import Again, Block
 
 Forward = Callable[..., Tensor]
@@ -53,7 +53,7 @@ def compact_plan(
     blocks = {
         name: (module, joints_of(module, inside.lora))
         for name, module in unet.named_modules()
-        if _is_transformer(module) and inside.is_plain(module)
+        if is_transformer(module) and inside.is_plain(module)
     }
     products = ContextProducts([joints.of_context for _, joints in blocks.values()])
     plan = []
@@ -107,51 +107,11 @@ class _Inside(NamedTuple):
 
         def forward(x: Tensor, *rest: Any, **options: Any) -> Tensor:
             is_plain = network.strength == 1.0 and network.dropout is None
-            if is_plain and not _is_patched(**options):
+            if is_plain and not is_patched(**options):
                 return compact(x, *rest, **options)
             return own(x, *rest, **options)
 
         return forward
-
-
-def _is_patched(transformer_options: Mapping[str, Any] = MappingProxyType({}), **_: Any) -> bool:
-    """Whether nodes have put something into ComfyUI's blocks, which only their own forward heeds."""
-    return any(transformer_options.get(name) for name in ("patches", "patches_replace"))
-
-
-def _is_transformer(block: nn.Module) -> bool:
-    """ComfyUI's block as SDXL has it: norm and self-attention, norm and cross-attention, norm and GEGLU."""
-    if type(block).__name__ != "BasicTransformerBlock":
-        return False
-    odd = ("ff_in", "disable_self_attn", "switch_temporal_ca_to_sa")
-    attentions = [getattr(block, name, None) for name in ("attn1", "attn2")]
-    norms = [getattr(block, name, None) for name in ("norm1", "norm2", "norm3")]
-    return (
-        not any(getattr(block, name, False) for name in odd)
-        and all(_is_attention(attention) for attention in attentions)
-        and all(isinstance(norm, nn.LayerNorm) for norm in norms)
-        and _is_geglu(getattr(block, "ff", None))
-    )
-
-
-def _is_attention(module: nn.Module | None) -> bool:
-    parts = [getattr(module, name, None) for name in ("to_q", "to_k", "to_v")]
-    out = getattr(module, "to_out", None)
-    return (
-        hasattr(module, "heads")
-        and isinstance(out, nn.Sequential)
-        and all(part is not None and is_linear(part) for part in (*parts, out[0]))
-    )
-
-
-def _is_geglu(module: nn.Module | None) -> bool:
-    net = getattr(module, "net", None)
-    return (
-        isinstance(net, nn.Sequential)
-        and len(net) == 3
-        and type(net[0]).__name__ == "GEGLU"
-        and is_linear(net[2])
-    )
 
 
 def _norm_and_silu(name: str, module: nn.Sequential, inside: _Inside) -> list[Replacement]:
