@@ -112,7 +112,7 @@ OWN_RATE = ONE_RATE | {"ProdigyPlusScheduleFree"}
 
 ELEMENTWISE = frozenset(n for n, kind in KINDS.items() if kind.module == "torch.optim") | {"Lion"}
 """Optimisers that treat every number by itself, so that it does not matter how they are cut into tensors.
-Others look at whole tensors (Adafactor), at blocks of them (8 bits), or may do so one day."""
+Others look at whole tensors (Adafactor), at blocks of them (`is_blockwise`), or may do so one day."""
 
 FUSED = frozenset({"AdamW", "Adam"})
 """Those that torch has as one kernel on CUDA."""
@@ -231,6 +231,20 @@ def is_relative(kind: str, arguments: Mapping[str, Any]) -> bool:
     return kind == "Adafactor" and bool(
         arguments.get("relative_step", True) or arguments.get("warmup_init", False)
     )
+
+
+def is_blockwise(kind: str) -> bool:
+    """Whether it is one of bitsandbytes, which looks at nothing larger than a block of a tensor.
+
+    Before 0.50 it could be told to look at whole tensors (block_wise, percentile_clipping).
+    """
+    if kind not in _BITSANDBYTES and kind != "SGDNesterov8bit":
+        return False
+    try:
+        general = optimiser_class(KINDS["AdamW8bit"])
+    except ImportError:
+        return False
+    return "block_wise" not in inspect.signature(general).parameters
 
 
 def optimiser_class(kind: Kind) -> Any:

@@ -41,6 +41,9 @@ def make_optimiser(
         values["relative_step"] = True  # warmup_init asks for it, as in kohya
         groups = [{k: v for k, v in group.items() if k != "lr"} for group in groups]
     try:
-        return cls(groups, lr=None if relative else learning_rate, **values)
+        made = cls(groups, lr=None if relative else learning_rate, **values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"The optimiser {kind} refuses its arguments: {error}") from error
+    if device.type == "cpu" and hasattr(made, "is_paged"):
+        made.is_paged = False  # there are no pages; PagedAdEMAMix8bit would ask for some
+    return made

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config.optimiser import OptimiserConfig
-from ..config.optimisers import ELEMENTWISE, is_relative
+from ..config.optimisers import ELEMENTWISE, is_blockwise, is_relative
+from .blocks import Blocks
 from .ema import MovingAverage
 from .factory import make_optimiser
 from .flat import Flat, Single
@@ -55,8 +56,7 @@ class Optimiser:
         self._groups = groups
         self._config = config
         self._device = device or torch.device("cpu")
-        seen_as = Flat if config.type in ELEMENTWISE else Single
-        self._seen = seen_as(self._make, [group.parameters for group in groups])
+        self._seen = _seen_as(config.type)(self._make, [group.parameters for group in groups])
         self._is_relative = is_relative(config.type, config.constructor_arguments())
         self._move_to("train")
         decay = config.ema_decay
@@ -174,3 +174,9 @@ class Optimiser:
     def clear(self) -> None:
         """Drop all gradients."""
         self._seen.clear()
+
+
+def _seen_as(kind: str) -> type[Single]:
+    if kind in ELEMENTWISE:
+        return Flat
+    return Blocks if is_blockwise(kind) else Single
