@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config.lora import LoraConfig
+from ..device.transfer import fetch
 from ..frozen.weights import Weights
 from ..optim.optimiser import ParameterGroup
 from ..sdxl.blocks import block_of
@@ -98,7 +99,9 @@ class Network:
 
     def state_dict(self) -> dict[str, Tensor]:
         """kohya's keys -> contiguous float32 CPU tensors, each with a storage of its own."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self._named()}
+        names, tensors = zip(*self._named(), strict=True)
+        copies = [tensor.detach().clone() for tensor in fetch(tensors)]
+        return dict(zip(names, copies, strict=True))
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the factors from kohya-format tensors; raises ValueError where keys, shapes or alphas differ."""

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..device.transfer import fetch
+
 
 class MovingAverage:
     """An average of each parameter, float32 on the parameter's device, which starts where that is now."""
@@ -39,7 +41,7 @@ class MovingAverage:
 
     def state(self) -> dict[str, Any]:
         """How many steps were taken in and what came of them, on the CPU, for `load`."""
-        return {"taken": self._taken, "values": [value.cpu().clone() for value in self._values]}
+        return {"taken": self._taken, "values": [value.clone() for value in fetch(self._values)]}
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:

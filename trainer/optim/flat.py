@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from ..device.transfer import fetch
 
 Make = Callable[[list[list[nn.Parameter]]], torch.optim.Optimizer]
 """The parameters of each group -> an optimiser over them."""
@@ -49,8 +52,13 @@ class Single:
         self.inner.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Any]:
-        """As torch's optimisers have it, by the places of the parameters."""
-        return self.inner.state_dict()
+        """As torch's optimisers have it, by the places of the parameters; on the CPU."""
+        packed = self.inner.state_dict()
+        values, form = tree_flatten(packed["state"])
+        places = [place for place, value in enumerate(values) if isinstance(value, Tensor)]
+        for place, tensor in zip(places, fetch([values[place] for place in places]), strict=True):
+            values[place] = tensor
+        return {**packed, "state": tree_unflatten(values, form)}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over a state of the same parameters; how it is computed stays as it is here."""
@@ -109,9 +117,13 @@ class Flat(Single):
             parameter.grad = None
 
     def state(self) -> dict[str, Any]:
+        return self._split(super().state())
+
+    def _split(self, packed: dict[str, Any]) -> dict[str, Any]:
+        """A state of runs as one of single parameters."""
         if not self._runs:
-            return super().state()
-        packed, places = self.inner.state_dict(), self._places()
+            return packed
+        places = self._places()
         states = {
             places[parameter]: {
                 name: self._part(name, value, parameter, run) for name, value in kept
@@ -136,7 +148,7 @@ class Flat(Single):
             self._gradients = self._values.new_zeros(-(-self._size // ROW) * ROW)
         for parameter, gradient in found.items():
             parameter.grad = self._view(self._gradients, parameter).copy_(gradient)
-        state = self.state()
+        state = self._split(self.inner.state_dict())
         self._waiting = [parameter for parameter in self._waiting if parameter not in found]
         self._arrange(state)
 
