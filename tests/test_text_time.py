@@ -59,7 +59,8 @@ from pack.tagger.wd14.select_tags import (
 from pack.trainer.batches.class_captions import class_caption
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.checkpoints import check_name
-from pack.trainer.config.optimisers import check_arguments, find_kind, parse_arguments
+from pack.trainer.config.optimiser_arguments import check_arguments, parse_arguments
+from pack.trainer.config.optimisers import find_kind
 from pack.trainer.config.piecewise import parse_step_rules
 from pack.trainer.dataset.caption_files import caption_ending, decode_text
 from pack.trainer.dataset.caption_rules import shown_caption, without_tags

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ..config.optimiser import OptimiserConfig
+from ..config.optimiser_factory import make_optimiser
 from ..config.optimisers import is_blockwise
 from ..optim.blocks import in_blocks
-from ..optim.factory import make_optimiser
 
 WEIGHT_AND_GRADIENT = 8
 """Bytes of each parameter, float32."""

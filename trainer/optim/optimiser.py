@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..config.optimiser import OptimiserConfig
+from ..config.optimiser_factory import make_optimiser
 from ..config.optimisers import ELEMENTWISE, is_blockwise, is_relative
 from .blocks import Blocks
 from .ema import MovingAverage
-from .factory import make_optimiser
 from .flat import Flat, Single
 from .loss_scale import LossScale
 
