@@ -2,8 +2,8 @@
 
 They quantise 8-bit states in blocks of 256 numbers that begin where a tensor begins, and keep float32
 states of small tensors. So every tensor begins with a block here, and large ones lie before small ones.
-What fills up a last block is 0 and stays 0, also as momentum, and the largest number of a block is the
-same with it.
+What fills up a last block has no gradient: its moments are 0, or what bitsandbytes makes of 0, and never
+the largest of the block.
 
 bitsandbytes itself calls a kernel for each tensor and waits for the device after each. To leave out
 the waits alone would be less code, but thousands of calls, gradients and norms would remain.
