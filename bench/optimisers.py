@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
+
+if TYPE_CHECKING:
+    from ..trainer.config.optimisers import OptimiserType
 
 FEW, MANY = 200, 400
 
@@ -38,7 +41,7 @@ def main() -> None:
         sys.stdout.write(f"| {' | '.join([', '.join(kinds), *numbers])} |\n")
 
 
-def counted(kind: str, tensors: int) -> tuple[int, int]:
+def counted(kind: OptimiserType, tensors: int) -> tuple[int, int]:
     """Operations of a step with so many tensors, and the numbers read in it; ValueError without its package."""
     import torch
     from torch import nn

@@ -63,7 +63,7 @@ def _copied(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def _carry(there: Sequence[Tensor], here: Sequence[Tensor]) -> None:
     """Bytes, each [n], of a device to the CPU in one copy, which is waited for."""
-    one = torch.cat(there) if len(there) > 1 else there[0]
+    one = torch.cat(list(there)) if len(there) > 1 else there[0]
     is_pinned = one.device.type == "cuda"
     staged = torch.empty(one.shape, dtype=one.dtype, pin_memory=is_pinned)
     staged.copy_(one, non_blocking=is_pinned)
