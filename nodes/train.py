@@ -145,8 +145,8 @@ class Train(Node):
                 setting(
                     SpeedConfig,
                     "prefetch_weights",
-                    "Experimental: fetch the next layer's weights while one computes, when parts "
-                    "of the model lie in RAM. The result is the same.",
+                    "No longer does anything: weights that lie in RAM come while other layers compute "
+                    "without it. It stays for saved workflows.",
                     advanced=True,
                 ),
                 setting(

@@ -65,9 +65,9 @@ def try_arguments(
 ) -> list[str]:
     """What is wrong with the arguments ``given`` beside ``others``, as a sentence: three steps are tried.
 
-    Nothing where they work on the CPU, and where the optimiser's package is not installed. Of several
-    arguments the one is named without which the others work. Some are raised only in a step, or not at
-    all: what is learned is infinite then.
+    Nothing where they work on the CPU, and where the optimiser's package is not installed or cannot step
+    there. Of several arguments the one is named without which the others work. Some are refused only in a
+    step, some never: what is learned is infinite then.
     """
     try:
         optimiser_class(KINDS[kind])
@@ -76,7 +76,7 @@ def try_arguments(
     apart = _ON_CUDA if torch.cuda.is_available() else frozenset()
     tried = {name: value for name, value in given.items() if name not in apart}
     reason = _why_not(kind, {**others, **tried}, learning_rate) if tried else None
-    if reason is None:
+    if reason is None or _why_not(kind, others, learning_rate):
         return []
     without = {
         name: {**others, **{key: value for key, value in tried.items() if key != name}}

@@ -11,9 +11,9 @@ PIECE = 2**25
 """Bytes of one copy to the host."""
 
 
-def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device. A copy to CUDA goes through pinned memory and takes its turn there."""
-    if device.type != "cuda" or tensor.device.type != "cpu":
+def send(tensor: Tensor, device: torch.device, *, pins: bool = False) -> Tensor:
+    """The tensor on the device. With ``pins`` a copy to CUDA goes through pinned memory and takes its turn there."""
+    if not pins or device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
@@ -24,19 +24,19 @@ def read(tensors: Sequence[Tensor]) -> list[list[float]]:
     return [[next(numbers) for _ in range(len(tensor))] for tensor in tensors]
 
 
-def fetch(tensors: Sequence[Tensor]) -> list[Tensor]:
+def fetch(tensors: Sequence[Tensor], *, pins: bool = False) -> list[Tensor]:
     """The tensors, of one device, on the CPU; those that are there already as they are.
 
-    They come in as few copies as `PIECE` allows, however many they are, through pinned memory from CUDA.
-    Whole storages are copied, and what shares one there shares one here.
+    They come in as few copies as `PIECE` allows, however many they are; with ``pins`` from CUDA through
+    pinned memory. Whole storages are copied, and what shares one there shares one here.
     """
     away = [tensor for tensor in tensors if tensor.device.type != "cpu"]
-    copies = iter(_copied(away))
+    copies = iter(_copied(away, pins=pins))
     return [tensor if tensor.device.type == "cpu" else next(copies) for tensor in tensors]
 
 
 @torch.no_grad()
-def _copied(tensors: Sequence[Tensor]) -> list[Tensor]:
+def _copied(tensors: Sequence[Tensor], *, pins: bool) -> list[Tensor]:
     stores: dict[int, tuple[Tensor, Tensor]] = {}
     found = []
     for tensor in tensors:
@@ -57,17 +57,14 @@ def _copied(tensors: Sequence[Tensor]) -> list[Tensor]:
             pieces[-1].append(piece)
             room -= len(piece[0])
     for piece in filter(None, pieces):
-        _carry(*zip(*piece, strict=True))
+        _carry(*zip(*piece, strict=True), pins=pins)
     return found
 
 
-def _carry(there: Sequence[Tensor], here: Sequence[Tensor]) -> None:
+def _carry(there: Sequence[Tensor], here: Sequence[Tensor], *, pins: bool) -> None:
     """Bytes, each [n], of a device to the CPU in one copy, which is waited for."""
     one = torch.cat(list(there)) if len(there) > 1 else there[0]
-    is_pinned = one.device.type == "cuda"
-    staged = torch.empty(one.shape, dtype=one.dtype, pin_memory=is_pinned)
-    staged.copy_(one, non_blocking=is_pinned)
-    if is_pinned:
-        torch.cuda.current_stream(one.device).synchronize()
+    staged = torch.empty(one.shape, dtype=one.dtype, pin_memory=pins and one.is_cuda)
+    staged.copy_(one)
     for target, part in zip(here, staged.split([len(target) for target in here]), strict=True):
         target.copy_(part)

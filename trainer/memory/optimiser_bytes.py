@@ -21,13 +21,19 @@ AVERAGE = 4
 """Bytes that a moving average adds to each."""
 
 
-def learned_bytes(config: OptimiserConfig, parameters: Sequence[nn.Parameter]) -> int:
+def learned_bytes(
+    config: OptimiserConfig,
+    parameters: Sequence[nn.Parameter],
+    device: torch.device | None = None,
+) -> int:
     """Bytes of the parameters, their gradients, the optimiser's state and a moving average.
+
+    device: where they are trained, unless that is where they lie.
 
     Raises ValueError where the optimiser is not available.
     """
     shapes = Counter(tuple(parameter.shape) for parameter in parameters)
-    states = _state_bytes(config, list(shapes), parameters[0].device)
+    states = _state_bytes(config, list(shapes), device or parameters[0].device)
     begun = in_blocks if is_blockwise(config.type) else int
     total = 0
     for shape, times in shapes.items():

@@ -39,9 +39,17 @@ class Network:
         """How far layers are adapted; see `at_strength`."""
         self.dropout: Dropout | None = None
         """What the adapters go without now; see `dropping`."""
-        self.adapters = {
-            target.key: make_adapter(target, seed, device, weights) for target in targets
-        }
+        self.adapters = {target.key: make_adapter(target, seed, device) for target in targets}
+        if weights is not None:
+            self.settle(device, weights)
+
+    def settle(self, device: torch.device, weights: Weights) -> None:
+        """Move the adapters to where they are trained, and let them measure their layers there.
+
+        To be called once, with weights here or at the beginning, before anything else is done with them.
+        """
+        for target in self.targets:
+            self.adapters[target.key].to(device).measure(target.module, weights)
 
     def parameters(self) -> list[nn.Parameter]:
         return [p for adapter in self.adapters.values() for p in adapter.factors().values()]
@@ -97,10 +105,10 @@ class Network:
         """Keep every adapter's change of weights within ``most``; their lengths before, [adapters]."""
         return torch.stack([adapter.limit_norm(most) for adapter in self.adapters.values()])
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """kohya's keys -> contiguous float32 CPU tensors, each with a storage of its own."""
+    def state_dict(self, *, pins: bool = False) -> dict[str, Tensor]:
+        """kohya's keys -> contiguous float32 CPU tensors, each with a storage of its own; ``pins``: see `fetch`."""
         names, tensors = zip(*self._named(), strict=True)
-        copies = [tensor.detach().clone() for tensor in fetch(tensors)]
+        copies = [tensor.detach().clone() for tensor in fetch(tensors, pins=pins)]
         return dict(zip(names, copies, strict=True))
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:

@@ -39,9 +39,12 @@ class MovingAverage:
         for value, parameter in zip(self._values, self._parameters, strict=True):
             parameter.copy_(value)
 
-    def state(self) -> dict[str, Any]:
+    def state(self, *, pins: bool = False) -> dict[str, Any]:
         """How many steps were taken in and what came of them, on the CPU, for `load`."""
-        return {"taken": self._taken, "values": [value.clone() for value in fetch(self._values)]}
+        return {
+            "taken": self._taken,
+            "values": [value.clone() for value in fetch(self._values, pins=pins)],
+        }
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:

@@ -51,12 +51,13 @@ class Single:
         """Drop all gradients."""
         self.inner.zero_grad(set_to_none=True)
 
-    def state(self) -> dict[str, Any]:
-        """As torch's optimisers have it, by the places of the parameters; on the CPU."""
+    def state(self, *, pins: bool) -> dict[str, Any]:
+        """As torch's optimisers have it, by the places of the parameters; on the CPU (see `fetch`)."""
         packed = self.inner.state_dict()
         values, form = tree_flatten(packed["state"])
         places = [place for place, value in enumerate(values) if isinstance(value, Tensor)]
-        for place, tensor in zip(places, fetch([values[place] for place in places]), strict=True):
+        found = fetch([values[place] for place in places], pins=pins)
+        for place, tensor in zip(places, found, strict=True):
             values[place] = tensor
         return {**packed, "state": tree_unflatten(values, form)}
 
@@ -116,8 +117,8 @@ class Flat(Single):
         for parameter in self._waiting:
             parameter.grad = None
 
-    def state(self) -> dict[str, Any]:
-        return self._split(super().state())
+    def state(self, *, pins: bool) -> dict[str, Any]:
+        return self._split(super().state(pins=pins))
 
     def _split(self, packed: dict[str, Any]) -> dict[str, Any]:
         """A state of runs as one of single parameters."""

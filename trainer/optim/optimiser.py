@@ -131,11 +131,11 @@ class Optimiser:
                 for parameter, value in zip(self._parameters, trained, strict=True):
                     parameter.copy_(value)
 
-    def state(self) -> dict[str, Any]:
-        """What the next step depends on beside the parameters, for `load`."""
-        state = {"optimiser": self._seen.state(), "scaler": self._scale.state()}
+    def state(self, *, pins: bool = False) -> dict[str, Any]:
+        """What the next step depends on beside the parameters, for `load`; on the CPU (see `fetch`)."""
+        state = {"optimiser": self._seen.state(pins=pins), "scaler": self._scale.state()}
         if self._average is not None:
-            state["average"] = self._average.state()
+            state["average"] = self._average.state(pins=pins)
         return state
 
     def load(self, state: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from ....trainer.sdxl.schedule import Prediction, Schedule
 from ....trainer.training.step import Model
 from .accounts import OTHER_PARTS
 from .host_types import Layered, ModelPatcher, Patcher, Sampling
+from .pinning import may_pin
 from .pristine import own_part
 
 UNET = "diffusion_model"
@@ -164,4 +165,5 @@ def training_model(patcher: ModelPatcher, config: LossConfig) -> Model:
         schedule=schedule(patcher, config).to(device),
         device=device,
         dtype=compute_dtype(patcher),
+        pins=may_pin(),
     )

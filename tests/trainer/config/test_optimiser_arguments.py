@@ -140,6 +140,16 @@ def test_trying_leaves_no_trace(recwarn):
     assert torch.equal(torch.get_rng_state(), before) and not recwarn.list
 
 
+def test_an_optimiser_that_steps_on_cards_alone_is_not_tried(monkeypatch):
+    """As older versions of bitsandbytes: an error without arguments says nothing of them."""
+
+    def step(self):
+        raise NotImplementedError("no kernel for the CPU")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    assert OptimiserConfig(arguments=("amsgrad=True",)).arguments
+
+
 def test_what_only_a_card_can_do_is_not_tried_on_the_cpu(monkeypatch):
     """Lion's kernels in Triton: refused where there is no card, left to the run where there is one."""
     assert "use_triton=True" in refusal("Lion", "use_triton=True")

@@ -1,20 +1,26 @@
 """What comes back from the card: the numbers that lie there, in few copies however many tensors they are."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pack.tests.trainer.tiny_unet import make_unet
+from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
+from pack.tests.trainer.tiny_unet import make_model, make_unet
+from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.device import transfer
 from pack.trainer.device.transfer import fetch
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 from pack.trainer.optim import ema, flat
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
+from pack.trainer.training.loop import Loop
 
 MOST = 2
 """Copies of parameters, or of moments, or of averages: each is less than one piece here."""
@@ -52,11 +58,15 @@ def on_the_card(kind, many=50):
     average = 0.0 if "Free" in kind else 0.9
     config = OptimiserConfig(type=kind, learning_rate=1.0, ema_decay=average)
     optimiser = Optimiser([ParameterGroup(parameters)], config)
+    apply_gradients(optimiser, parameters)
+    return optimiser
+
+
+def apply_gradients(optimiser, parameters):
     for parameter in parameters:
         parameter.grad = torch.empty_like(parameter)
     optimiser.clip()
     optimiser._seen.step()
-    return optimiser
 
 
 @pytest.mark.parametrize("kind", ["AdamW", "SGDNesterov", "Lion", "AdamWScheduleFree"])
@@ -75,7 +85,9 @@ def test_one_copy_for_each_tensor_is_refused(kind, monkeypatch):
     """The planted fault: everything is taken to the CPU by itself."""
     optimiser = on_the_card(kind)
     for module in (ema, flat):
-        monkeypatch.setattr(module, "fetch", lambda tensors: [tensor.cpu() for tensor in tensors])
+        monkeypatch.setattr(
+            module, "fetch", lambda tensors, pins: [tensor.cpu() for tensor in tensors]
+        )
     with pytest.raises(Refused), Card(MOST):
         optimiser.state()
 
@@ -94,6 +106,28 @@ def test_the_adapters_come_in_one_copy(network):
     assert card.copies == 1 and card.bytes == 4 * sum(p.numel() for p in network.parameters())
     stores = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}
     assert len(stores) == len(tensors)
+
+
+@pytest.mark.parametrize("pins", [False, True])
+def test_states_and_adapters_are_pinned_only_where_the_model_may(tmp_path, monkeypatch, pins):
+    """What is asked for is written down, with meta as the card, as there is none."""
+    model = dataclasses.replace(make_model(None), device=torch.device("meta"), pins=pins)
+    config = TrainConfig(optimiser=OptimiserConfig(ema_decay=0.9))
+    network = Network(find_targets(make_unet(), config.lora), device=model.device)
+    data = TrainingData(make_cache(tmp_path, make_item(0)), FINGERPRINT)
+    loop = Loop(model, network, data, config)
+    apply_gradients(loop._optimiser, network.parameters())
+    asked, empty = [], torch.empty
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda t: t.is_meta))
+
+    def write_down(*args, pin_memory=False, **kwargs):
+        asked.append(pin_memory)
+        return empty(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "empty", write_down)
+    with Card(3) as card:
+        assert loop.state() is not None
+    assert card.copies == 3 and sum(asked) == (3 if pins else 0)
 
 
 def values():
@@ -119,7 +153,7 @@ def test_the_numbers_are_those_of_the_device(piece, monkeypatch):
     """Cut into pieces and put together, layout and shared storages included."""
     monkeypatch.setattr(transfer, "PIECE", piece)
     before = values()
-    after = transfer._copied(before)
+    after = transfer._copied(before, pins=False)
     for one, other in zip(before, after, strict=True):
         assert torch.equal(one, other) and one.dtype == other.dtype
         assert one.stride() == other.stride() and not other.requires_grad
