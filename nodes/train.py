@@ -115,7 +115,7 @@ class Train(Node):
                     TrainConfig,
                     "batch_size",
                     "Images per batch. When the memory does not hold them the batch is split into "
-                    "smaller parts, with the same result.",
+                    "smaller parts, with the same result apart from rounding.",
                     min=1,
                     max=256,
                 ),

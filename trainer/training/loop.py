@@ -101,7 +101,8 @@ class _Computed(NamedTuple):
 class Loop:
     """One run. The adapters of `network` must be attached to the model while `run` is under way.
 
-    With `start` it goes on after the step of that state, bit for bit as if it had never stopped.
+    With `start` it goes on after the step of that state as if it had never stopped: on a CPU bit for bit,
+    on a card with the same data, noise, rates and counters.
     """
 
     def __init__(

@@ -17,6 +17,7 @@ from ..batches.plan import BatchItem
 from ..batches.training_data import TrainingData
 from ..cache.latents import CachedItem
 from ..config.train import TrainConfig
+from ..device.attending import fixed_order
 from ..device.transfer import read
 from ..training.live_encoding import with_texts
 from ..training.step import Draws, Model, sample_losses
@@ -40,7 +41,7 @@ class Validation:
         ``before_batch`` is called before every forward and may raise. The device is waited for once, in the end.
         """
         found, device, pins = [], model.device, model.pins
-        with torch.no_grad():
+        with torch.no_grad(), fixed_order():
             for index in range(len(self._items)):
                 batch = self._data.load([BatchItem(index, 0, False, self._items[index].caption)])
                 latents, batch = batch.latents, with_texts(model, batch.to(device, pins=pins))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Integral
 from typing import Any
 
 import torch
+from comfy.clip_model import CLIPAttention
+from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.cache.texts import Encode
 from ....trainer.config.cache import TextConfig
+from ....trainer.device.attending import attend
 from ....trainer.device.transfer import send
+from ....trainer.layers.attach import Replacement
 from ....trainer.sdxl.token_chunks import INNER
 from .clip import encode_caption
 from .host_types import Clip, Encoder, Patcher, Tokens
@@ -47,6 +51,24 @@ def check_text_training(clip: Clip | None, patcher: Patcher) -> None:
             "one device. Start ComfyUI with --gpu-only, load CLIP on the default device, or set both "
             "text encoder rates in Optimiser Settings to 0."
         )
+
+
+def attention_plan(encoder: nn.Module) -> Iterator[Replacement]:
+    """PyTorch's attention as the trainer asks for it, where ComfyUI would ask for cuDNN's.
+
+    ComfyUI's other one for text encoders is plain arithmetic, and stays.
+    """
+    for name, module in encoder.named_modules():
+        if isinstance(module, CLIPAttention):
+            yield Replacement(name, module, _attending(module.forward))
+
+
+def _attending(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def run(x: Tensor, mask: Tensor | None = None, optimized_attention: Any = None) -> Tensor:
+        trains = optimized_attention is attention_pytorch and not torch.is_inference_mode_enabled()
+        return forward(x, mask, attend if trains else optimized_attention)
+
+    return run
 
 
 def live_encode(clip: Clip, recipe: TextConfig) -> Encode:

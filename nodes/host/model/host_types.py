@@ -251,6 +251,10 @@ class Vae(Protocol):
         """IMAGE [N, H, W, 3] -> unscaled latents [N, 4, H/8, W/8], the mode of the posterior."""
         ...
 
+    def encode_tiled(self, pixel_samples: Tensor) -> Tensor:
+        """The same by parts of the image, which need less memory and see less of it."""
+        ...
+
     def decode(self, samples_in: Tensor) -> Tensor:
         """Unscaled latents [N, 4, h, w] -> IMAGE [N, 8 h, 8 w, 3]."""
         ...

@@ -18,6 +18,7 @@ from ....trainer.memory.plan import MemoryPlan
 from ....trainer.network.network import Network
 from ..model import memory
 from ..model.autograd_session import current_device
+from ..model.clip_training import attention_plan
 from ..model.trained_model import TrainedModel
 from .cuda_graphs import make_graphs
 
@@ -33,6 +34,7 @@ def _layers(
         layers = leaf_plan(model.unet, network, weights)
     for encoder in model.encoders:
         layers += text_plan(encoder, network, weights)
+        layers += attention_plan(encoder)
     return layers
 
 

@@ -28,7 +28,7 @@ def tensor_that_stays_behind(patch):
     patch.setattr(
         Batch,
         "to",
-        lambda batch, device: dataclasses.replace(to(batch, device), weights=batch.weights),
+        lambda batch, *a, **k: dataclasses.replace(to(batch, *a, **k), weights=batch.weights),
     )
 
 
