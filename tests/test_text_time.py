@@ -215,7 +215,8 @@ NO_TEXT = {
         without_private to_diffusers_lora in_format write_json leaves describe_layout writing describe
         steps_in with_checksum damaged missing_parts malformed misfit known blanks_at""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
-        component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load""",
+        component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load
+        tiled""",
     "the name of a file, which the file system bounds": """is_caption is_picture mask_owners side_files
         side_folder not_used unused_texts decoded opened open_image unreadable caption_name
         folder_stamp scan_folder export_kohya dataset_of save_user_lora same_name ending read_rgb examine
