@@ -134,7 +134,7 @@ class FullSize:
 
         meta, unet, weights = torch.device("meta"), self._unet, MetaWeights()
         config = LoraConfig(rank=rank, conv_rank=conv_rank)
-        network = Network(find_targets(unet, config), device=meta)
+        network = Network(find_targets(unet, config), device=meta, weights=weights)
         inputs = [
             torch.empty(shape, dtype=torch.bfloat16, device=meta)
             for shape in full_shapes(self._side)
@@ -147,7 +147,7 @@ class FullSize:
         own = F.scaled_dot_product_attention
         F.scaled_dot_product_attention = lambda q, k, v, *_, **__: flash(q, k, v)[0]
         try:
-            with Attachment([*plan, *checkpoint_plan(unet, levels)]):
+            with Attachment([*plan, *checkpoint_plan(unet, levels, plan)]):
                 return held(
                     lambda: predict(unet, *inputs).float().square().mean(),
                     network.parameters() if backward else None,

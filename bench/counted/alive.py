@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,17 +25,13 @@ class Held(NamedTuple):
 def held(forward: Callable[[], Tensor], parameters: Iterable[Tensor] | None = None) -> Held:
     """Counts a forward, whose output is a loss; and its backward, where parameters are given."""
 
-    def drop(parameter: Tensor) -> None:
-        parameter.grad = None
-
-    hooks = [p.register_post_accumulate_grad_hook(drop) for p in parameters or ()]
+    for parameter in parameters or ():
+        parameter.grad = torch.zeros_like(parameter)
     with _Following(peak=parameters is not None) as following:
         loss = forward()
         kept = following.now()
         if parameters is not None:
             loss.backward()
-    for hook in hooks:
-        hook.remove()
     return Held(kept, following.peak)
 
 

@@ -36,7 +36,7 @@ def step(level, dtype):
     levels = dict.fromkeys(find_blocks(unet), level)
     inputs = [x.to(DEVICE, dtype) for x in reduced_sdxl.make_inputs(1, 64)]
     plan = compact_plan(unet, network, ComfyWeights(), levels)
-    with Attachment([*plan, *checkpoint_plan(unet, levels)]):
+    with Attachment([*plan, *checkpoint_plan(unet, levels, plan)]):
         before = torch.cuda.memory_allocated()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             loss = predict(unet, *inputs).float().square().mean()

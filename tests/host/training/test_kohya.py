@@ -35,7 +35,7 @@ def at_level(level, compact):
             if compact
             else leaf_plan(unet, network, weights)
         )
-        return [*leaves, *checkpoint_plan(unet, levels)]
+        return [*leaves, *checkpoint_plan(unet, levels, leaves)]
 
     return plan
 
