@@ -26,6 +26,8 @@ class SpeedConfig(Config):
     """The frozen linear layers are stored in this way while training (see trainer/frozen/quantised.py)."""
     prefetch_weights: bool = False
     """The next layer's weights are fetched while one computes, where parts of the model lie in RAM."""
+    auto_compact: bool = True
+    """With `checkpointing` on auto the memory plan may choose compact layers where that saves recomputing."""
 
     @property
     def model_leaves_card(self) -> bool:

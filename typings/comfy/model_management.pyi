@@ -4,9 +4,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+class LoadedModel:
+    device: torch.device
+    @property
+    def model(self) -> Any: ...
+
 OOM_EXCEPTION: type[Exception]
+current_loaded_models: list[LoadedModel]
 in_training: bool
 
+def extra_reserved_memory() -> float: ...
 def free_memory(memory_required: float, device: torch.device) -> list[Any]: ...
 def get_all_torch_devices() -> list[torch.device]: ...
 def get_free_memory(dev: torch.device | None = None, torch_free_too: bool = False) -> Any: ...

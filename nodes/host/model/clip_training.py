@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 from torch import Tensor, nn
@@ -63,8 +64,15 @@ def _run(clip: Clip, tokens: Tokens) -> tuple[Tensor, Tensor]:
     return context, pooled
 
 
-def chunks_of_longest(clip: Clip, cached: CachedDataset) -> int:
-    """How many chunks of 77 positions about the longest caption has."""
+LETTERS = 3
+"""Of a token in captions, at least on average."""
+
+
+def chunks_of_longest(clip: Clip | None, cached: CachedDataset) -> int:
+    """How many chunks of 77 positions about the longest caption has; without a CLIP rather one more."""
     if cached.texts.chunks != "comfyui":
         return int(cached.texts.chunks.removeprefix("kohya ")) // INNER
-    return len(clip.tokenize(max((item.caption for item in cached.items), key=len))["l"])
+    longest = max((item.caption for item in cached.items), key=len)
+    if clip is None:
+        return max(1, math.ceil(len(longest) / LETTERS / INNER))
+    return len(clip.tokenize(longest)["l"])

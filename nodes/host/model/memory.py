@@ -15,13 +15,17 @@ log = logging.getLogger(__name__)
 def available_beside(patchers: Sequence[Patcher], spared: int = 0) -> int | None:
     """Bytes of the device that weights of these models and ComfyUI's own reserve leave.
 
-    spared: bytes of these weights that need not lie there. None on a CPU, where nothing is managed.
+    Counted from what is free now, since others use the card too, and what loaded models will make
+    free. spared: bytes of these weights that need not lie there, or of what lies there already. None
+    on a CPU, where nothing is managed.
     """
     device = patchers[0].load_device
     if mm.is_device_cpu(device):
         return None
-    taken = sum(patcher.model_size() for patcher in patchers) + mm.minimum_inference_memory()
-    return int(mm.get_total_memory(device) - taken + spared)
+    others = [other.model for other in mm.current_loaded_models if other.device == device]
+    loaded = sum(patcher.loaded_size() for patcher in others if patcher is not None)
+    taken = sum(patcher.model_size() for patcher in patchers) + mm.extra_reserved_memory()
+    return int(mm.get_free_memory(device) + loaded - taken + spared)
 
 
 def make_room(patchers: Sequence[Patcher], reserve: int, *, first_leaves: bool = False) -> None:
