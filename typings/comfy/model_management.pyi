@@ -4,13 +4,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-class LoadedModel:
-    device: torch.device
-    @property
-    def model(self) -> Any: ...
-
 OOM_EXCEPTION: type[Exception]
-current_loaded_models: list[LoadedModel]
+current_loaded_models: list[Any]
 in_training: bool
 
 def extra_reserved_memory() -> float: ...
