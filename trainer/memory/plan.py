@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..config.lora import LoraConfig
 from ..config.train import TrainConfig
 from ..layers.recompute import Again, Block, Levels, describe, ladder
-from .activations import Shape, activation_bytes
+from .activations import MIB, Shape, activation_bytes
 
 GIB = 1024**3
 
@@ -22,6 +22,8 @@ LARGEST_CHANGE = 1280 * 2560 * 3 * 3 * 4
 CHANGES_AT_ONCE = {"lora": 0, "loha": 5, "lokr": 0}
 """How many tensors of that size a kind of adapter has at most, forward or backward (profiled)."""
 CHANGES_OF_DORA = 2
+NOTICEABLE = 128 * MIB
+"""What a plan must ask for less where another ran out of memory; gaps between its blocks lose as much."""
 TEXT_PER_CHUNK = 0.3 * GIB
 """What SDXL's text encoders keep for backward of 77 tokens, float32: 0.26 counted, and some room."""
 
@@ -46,7 +48,7 @@ class Need:
     trains_text: bool = False
     """Whether text encoders are trained."""
     fused_attention: bool = True
-    """Whether attention has a kernel of its own on the device (see trainer/device/attention.py)."""
+    """Whether attention has a kernel of its own on the device (see trainer/device/attending.py)."""
     update: int = 0
     """Bytes that come on top of `learned` while the optimiser steps (see trainer/memory/optimiser_bytes.py)."""
 
@@ -96,6 +98,14 @@ def plans(config: TrainConfig, need: Need, available: int | None) -> Iterator[Me
         reserve = reserve_bytes(config, need, levels, micro_batch, compact=compact)
         fits = available is None or reserve <= available
         yield MemoryPlan(compact, levels, micro_batch, reserve, fits)
+
+
+def smaller_plan(config: TrainConfig, need: Need, plan: MemoryPlan) -> MemoryPlan | None:
+    """The fastest plan that asks for noticeably less than this one, or else the smallest; None where it
+    is that."""
+    smaller = [one for one in plans(config, need, None) if one.reserve < plan.reserve]
+    enough = (one for one in smaller if one.reserve <= plan.reserve - NOTICEABLE)
+    return next(enough, min(smaller, key=lambda one: one.reserve, default=None))
 
 
 def _choices(

@@ -4,7 +4,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MAX_PINNED_MEMORY: float
 OOM_EXCEPTION: type[Exception]
+TOTAL_PINNED_MEMORY: int
 current_loaded_models: list[Any]
 in_training: bool
 

@@ -10,7 +10,7 @@ from torch import nn
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.config.lora import LARGEST_RANK
 from ....trainer.config.train import TrainConfig
-from ....trainer.device.attention import fused_attention
+from ....trainer.device.attending import is_fused
 from ....trainer.layers.recompute import find_blocks
 from ....trainer.memory.advice import advice
 from ....trainer.memory.optimiser_bytes import learned_bytes, update_bytes
@@ -26,14 +26,21 @@ UNSAID = int(0.3 * GIB)
 
 
 def memory_plan(
-    model: TrainedModel, cached: CachedDataset, config: TrainConfig, network: Network
+    model: TrainedModel,
+    cached: CachedDataset,
+    config: TrainConfig,
+    network: Network,
+    unusable: int = 0,
 ) -> MemoryPlan:
-    """The plan for training these adapters; says so where parts of the model must be streamed."""
+    """The plan for training these adapters; says so where parts of the model must be streamed.
+
+    unusable: bytes that seemed to be free when this run ran out of memory.
+    """
     parameters = network.parameters()
-    need = _need(model, cached, config, network)
-    spared = frozen_weights.spared_bytes(model.patcher, config.speed)
-    spared += sum(p.nbytes for p in parameters if p.device == model.device)
-    available = memory.available_beside(model.patchers, spared)
+    need = find_need(model, cached, config, network)
+    available = find_available(model, config)
+    if available is not None:
+        available -= unusable
     plan = plan_memory(config, need, available)
     if not need.fused_attention:
         log.warning(
@@ -43,7 +50,7 @@ def memory_plan(
     if available is not None and plan.reserve - available > _unsaid(model):
         weights = model.patcher.model_size()
         told = advice(
-            config, need, available, weights, lambda other: learned_bytes(other, parameters)
+            config, need, available, weights, lambda o: learned_bytes(o, parameters, model.device)
         )
         log.warning(
             "LoRA Loop: this training %s Parts of the model will wait in RAM, which takes longer.",
@@ -57,7 +64,13 @@ def _unsaid(model: TrainedModel) -> int:
     return UNSAID if memory.is_dynamic(model.patcher) else 0
 
 
-def _need(
+def find_available(model: TrainedModel, config: TrainConfig) -> int | None:
+    """Bytes beside the weights, before room is made; None where nothing is managed."""
+    spared = frozen_weights.spared_bytes(model.patcher, config.speed)
+    return memory.available_beside(model.patchers, spared)
+
+
+def find_need(
     model: TrainedModel, cached: CachedDataset, config: TrainConfig, network: Network
 ) -> Need:
     """What the training asks for, whatever the plan."""
@@ -65,7 +78,7 @@ def _need(
     others = [inner_rank(t) for t in network.targets if not isinstance(t.module, nn.Conv2d)]
     parameters, on_cuda = network.parameters(), model.device.type == "cuda"
     return Need(
-        learned=learned_bytes(config.optimiser, parameters),
+        learned=learned_bytes(config.optimiser, parameters, model.device),
         update=update_bytes(config.optimiser, parameters, on_cuda=on_cuda),
         pixels=max(math.prod(item.bucket) for item in cached.items),
         itemsize=model.dtype.itemsize,
@@ -74,7 +87,7 @@ def _need(
         conv_rank=max(convolutions, default=0),
         chunks=clip_training.chunks_of_longest(model.clip, cached),
         trains_text=model.trains_text,
-        fused_attention=fused_attention(model.device, model.dtype),
+        fused_attention=is_fused(model.device, model.dtype),
     )
 
 

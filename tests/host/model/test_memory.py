@@ -18,6 +18,7 @@ class Patcher:
 
     def __init__(self, size, loaded=0, device=CARD):
         self.load_device, self._size, self._loaded = device, size, loaded
+        self.offload_device = torch.device("cpu")
 
     def model_size(self):
         return self._size

@@ -3,7 +3,6 @@
 import logging
 
 import pytest
-import torch
 
 from pack.nodes.host.model import memory
 from pack.nodes.host.model.trained_model import TrainedModel
@@ -50,19 +49,9 @@ def test_with_less_compact_layers_come_first(tiny, cached, monkeypatch):
     assert found.describe().startswith("memory plan: compact layers; no block recomputed")
 
 
-def test_adapters_that_lie_there_already_are_not_counted_twice(tiny, cached, monkeypatch):
-    config, model, asked = scene.config(), TrainedModel(tiny.model), []
-    monkeypatch.setattr(memory, "available_beside", lambda patchers, spared: asked.append(spared))
-    for device in ("cpu", "meta"):
-        network = Network(find_targets(model.unet, config.lora), device=torch.device(device))
-        memory_plan.memory_plan(model, cached, config, network)
-    adapters = sum(parameter.nbytes for parameter in network.parameters())
-    assert asked == [adapters, 0] and adapters > 0
-
-
 def test_attention_without_a_kernel_of_its_own_is_planned_for(tiny, cached, monkeypatch, caplog):
     usual = plan(tiny, cached, monkeypatch, None)
-    monkeypatch.setattr(memory_plan, "fused_attention", lambda device, dtype: False)
+    monkeypatch.setattr(memory_plan, "is_fused", lambda device, dtype: False)
     with caplog.at_level(logging.WARNING):
         assert plan(tiny, cached, monkeypatch, None).reserve > usual.reserve
     assert "no flash or memory-efficient attention" in caplog.text

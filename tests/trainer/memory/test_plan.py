@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import pytest
 
@@ -9,7 +10,16 @@ from pack.trainer.config.train import TrainConfig
 from pack.trainer.layers.recompute import Again, ladder
 from pack.trainer.memory import plan as memory
 from pack.trainer.memory.activations import MIB, Shape, activation_bytes
-from pack.trainer.memory.plan import GIB, MemoryPlan, Need, plan_memory, plans, reserve_bytes
+from pack.trainer.memory.plan import (
+    GIB,
+    NOTICEABLE,
+    MemoryPlan,
+    Need,
+    plan_memory,
+    plans,
+    reserve_bytes,
+    smaller_plan,
+)
 
 LEARNED = 46_000_000 * 16
 NEED = Need(LEARNED, 1024 * 1024, 2, SDXL, rank=32)
@@ -180,6 +190,31 @@ def test_compact_layers_come_before_a_smaller_batch_and_before_computing_again()
 def test_the_choice_of_compact_layers_can_be_turned_off():
     for plan in plans(CONFIG, NEED, 0):
         assert not plan.compact
+
+
+@pytest.mark.parametrize("config", [CONFIG, COMPACT, AUTO])
+def test_where_memory_runs_out_each_next_plan_is_noticeably_smaller(config):
+    """From the fastest down to the smallest, by the fewest steps that make a difference."""
+    every = list(plans(config, NEED, None))
+    plan, walked = every[0], []
+    while plan is not None:
+        walked.append(plan)
+        plan = smaller_plan(config, NEED, plan)
+    assert walked[-1] == every[-1] and len(walked) < len(every)
+    for before, after in itertools.pairwise(walked[:-1]):
+        assert after.reserve <= before.reserve - NOTICEABLE
+        between = every[every.index(before) + 1 : every.index(after)]
+        assert all(one.reserve > before.reserve - NOTICEABLE for one in between)
+
+
+def test_a_choice_is_obeyed_where_memory_runs_out():
+    """Without recomputation only the batch can be split."""
+    off = dataclasses.replace(CONFIG, checkpointing="off")
+    plan, sizes = plan_memory(off, NEED, None), []
+    while plan is not None:
+        sizes.append(plan.micro_batch)
+        plan = smaller_plan(off, NEED, plan)
+    assert sizes == [4, 2, 1]
 
 
 def test_a_plan_says_what_it_does():
