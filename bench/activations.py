@@ -1,7 +1,8 @@
 """What `trainer/memory/plan.py` is calculated from, counted on SDXL's UNet without computing: 1024 x 1024, float16.
 
 `COMFYUI_PATH=... python bench/activations.py` prints MiB that are kept for backward: for each sample, for
-each sample and rank, and for each rank once; then what comes on top while a step computes. The model
+each sample and rank, and for each rank once; then what comes on top while a step computes, and the
+whole of one sample by level. The model
 lies on PyTorch's meta device, which has shapes and no numbers. It has SDXL's widths and as few
 transformer blocks as there can be, since those of a size are alike.
 """
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from ..trainer.layers.recompute import Again
     from .counted.full_size import Attention, FullSize
 
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 SIDE, RANK, CONV_RANK = 1024, 32, 8
-LINE = "{:16}{:14}{:20}{:>10}{:>16}{:>12}\n"
+LINE = "{:16}{:16}{:20}{:>10}{:>16}{:>12}\n"
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     from finding import import_comfyui
 
@@ -42,6 +43,10 @@ def main() -> None:
     for compact in (False, True):
         for row in transient(compact):
             write("{:16}{:22}{:10.2f}{:10.2f}{:16.3f}\n".format(_word(compact), *row))
+    write("\n{:16}{:22}{:>10}{:>10}\n".format("layers", "again", "kept GiB", "peak GiB"))
+    for compact in (False, True):
+        for row in whole(compact):
+            write("{:16}{:22}{:10.2f}{:10.2f}\n".format(_word(compact), *row))
 
 
 def kept(compact: bool) -> Iterator[tuple[tuple[str, str], tuple[float, ...]]]:
@@ -89,9 +94,20 @@ def transient(compact: bool) -> Iterator[tuple[str, float, float, float]]:
         yield level.name, on_top(level), on_top(level, CONV_RANK), on_top(level, 0, "math") / 320
 
 
+def whole(compact: bool) -> Iterator[tuple[str, float, float]]:
+    """Level of transformer blocks, GiB that a sample keeps, GiB at its peak; resnets with the last two."""
+    from ..trainer.layers.recompute import Again
+
+    for level in (*_levels(compact, "large"), Again.ALL):
+        again = Again.ALL if level >= Again.ALL_BUT_ATTENTION else Again.NOTHING
+        at = None, (("", level), ("resnet", again)), compact, 1, RANK
+        kept = counted(*at)
+        yield level.name, kept / GIB, (kept + counted(*at, on_top=True)) / GIB
+
+
 @functools.cache
-def unet(depth: int) -> FullSize:
-    """SDXL's, with so many transformer blocks at a place."""
+def unet(depth: int | None) -> FullSize:
+    """SDXL's, with at most so many transformer blocks at a place."""
     from .counted.full_size import FullSize
 
     return FullSize(depth)
@@ -99,7 +115,7 @@ def unet(depth: int) -> FullSize:
 
 @functools.cache
 def counted(
-    depth: int,
+    depth: int | None,
     levels: tuple[tuple[str, Again], ...],
     compact: bool,
     batch: int,

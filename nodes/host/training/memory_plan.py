@@ -26,21 +26,13 @@ UNSAID = int(0.3 * GIB)
 
 
 def memory_plan(
-    model: TrainedModel,
-    cached: CachedDataset,
-    config: TrainConfig,
-    network: Network,
-    unusable: int = 0,
+    model: TrainedModel, config: TrainConfig, network: Network, need: Need, available: int | None
 ) -> MemoryPlan:
     """The plan for training these adapters; says so where parts of the model must be streamed.
 
-    unusable: bytes that seemed to be free when this run ran out of memory.
+    available: bytes beside the weights, None where nothing is managed.
     """
     parameters = network.parameters()
-    need = find_need(model, cached, config, network)
-    available = find_available(model, config)
-    if available is not None:
-        available -= unusable
     plan = plan_memory(config, need, available)
     if not need.fused_attention:
         log.warning(

@@ -23,7 +23,9 @@ def plan(tiny, cached, monkeypatch, available, **settings):
     config, model = scene.config(**settings), TrainedModel(tiny.model)
     monkeypatch.setattr(memory, "available_beside", lambda patchers, spared: available)
     network = Network(find_targets(model.unet, config.lora))
-    return memory_plan.memory_plan(model, cached, config, network)
+    need = memory_plan.find_need(model, cached, config, network)
+    available = memory_plan.find_available(model, config)
+    return memory_plan.memory_plan(model, config, network, need, available)
 
 
 @pytest.mark.parametrize("available", [None, 100 * GIB])
