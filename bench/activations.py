@@ -1,10 +1,9 @@
 """What `trainer/memory/plan.py` is calculated from, counted on SDXL's UNet without computing: 1024 x 1024, float16.
 
 `COMFYUI_PATH=... python bench/activations.py` prints MiB that are kept for backward: for each sample, for
-each sample and rank, and for each rank once; then what comes on top while a step computes, and the
-whole of one sample by level. The model
-lies on PyTorch's meta device, which has shapes and no numbers. It has SDXL's widths and as few
-transformer blocks as there can be, since those of a size are alike.
+each sample and rank, and for each rank once; then what comes on top while a step computes, and one
+whole sample by level. The model lies on PyTorch's meta device, which has shapes and no numbers. But for
+the last table it has as few transformer blocks as there can be, since those of a size are alike.
 """
 
 from __future__ import annotations

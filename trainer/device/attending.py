@@ -45,7 +45,9 @@ def is_fused(device: torch.device, dtype: torch.dtype) -> bool:
     image, text = (_heads(device, dtype, tokens) for tokens in (_TOKENS, _TEXT_TOKENS))
     try:
         with fixed_order():
-            choices = [torch._fused_sdp_choice(image, keys, keys) for keys in (image, text)]
+            choices = [
+                torch.ops.aten._fused_sdp_choice(image, keys, keys) for keys in (image, text)
+            ]
     except NotImplementedError:  # Intel's, of an older PyTorch
         return False
     return SDPBackend.MATH.value not in choices

@@ -73,14 +73,14 @@ def test_both_kinds_of_attention_must_have_it(monkeypatch):
         asked.append((*query.shape, key.shape[2], query.dtype, query.requires_grad))
         return (SDPBackend.FLASH_ATTENTION if key.shape[2] > 77 else SDPBackend.MATH).value
 
-    monkeypatch.setattr(torch, "_fused_sdp_choice", choice)
+    monkeypatch.setattr(torch.ops.aten, "_fused_sdp_choice", choice)
     assert not is_fused(CPU, HALF)
     assert asked == [(1, 10, 4096, 64, tokens, HALF, True) for tokens in (4096, 77)]
 
 
 @pytest.mark.parametrize("backend", [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.OVERRIDEABLE])
 def test_any_kernel_will_do(monkeypatch, backend):
-    monkeypatch.setattr(torch, "_fused_sdp_choice", lambda *_: backend.value)
+    monkeypatch.setattr(torch.ops.aten, "_fused_sdp_choice", lambda *_: backend.value)
     assert is_fused(CPU, HALF)
 
 
@@ -91,5 +91,5 @@ def test_what_torch_does_not_know_computes_by_single_operations(monkeypatch):
     def unknown(*_):
         raise NotImplementedError
 
-    monkeypatch.setattr(torch, "_fused_sdp_choice", unknown)
+    monkeypatch.setattr(torch.ops.aten, "_fused_sdp_choice", unknown)
     assert not is_fused(CPU, HALF)
