@@ -8,6 +8,7 @@ import torch
 from pack.bench.data import reduced_sdxl
 from pack.nodes.host.model.unet import predict
 from pack.nodes.host.model.weights import ComfyWeights
+from pack.tests.gpu.card import DEVICE, IS_CARD, allocated
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan
@@ -17,11 +18,9 @@ from pack.trainer.memory.optimiser_bytes import learned_bytes
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 
-DEVICE = "cuda"
-
 
 def make_network(unet):
-    network = Network(find_targets(unet, LoraConfig(rank=8)), device=torch.device(DEVICE))
+    network = Network(find_targets(unet, LoraConfig(rank=8)), device=DEVICE)
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for adapter in network.adapters.values():
@@ -31,16 +30,16 @@ def make_network(unet):
 
 def step(level, dtype):
     """(gradients, bytes kept between forward and backward, attention kernels forward)"""
-    unet = reduced_sdxl.make_unet(dtype, DEVICE)
+    unet = reduced_sdxl.make_unet(dtype, DEVICE.type)
     network = make_network(unet)
     levels = dict.fromkeys(find_blocks(unet), level)
-    inputs = [x.to(DEVICE, dtype) for x in reduced_sdxl.make_inputs(1, 64)]
+    inputs = [x.to(DEVICE, dtype) for x in reduced_sdxl.make_inputs(1, 64 if IS_CARD else 16)]
     plan = compact_plan(unet, network, ComfyWeights(), levels)
     with Attachment([*plan, *checkpoint_plan(unet, levels)]):
-        before = torch.cuda.memory_allocated()
+        before = allocated()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             loss = predict(unet, *inputs).float().square().mean()
-            kept = torch.cuda.memory_allocated() - before
+            kept = allocated() - before
             loss.backward()
     forward = [
         event.count
@@ -56,7 +55,7 @@ def test_levels_give_the_same_gradients_in_less_memory(dtype):
     near = 1e-5 if dtype is torch.float32 else 1e-2
     for level in list(Again)[1:]:
         grads, kept, again = step(level, dtype)
-        assert kept < most
+        assert kept < most or not IS_CARD
         most = kept
         assert again == (2 * attentions if level is Again.ALL else attentions)
         for ours, theirs in zip(grads, plain, strict=True):
@@ -66,7 +65,7 @@ def test_levels_give_the_same_gradients_in_less_memory(dtype):
 @pytest.mark.parametrize("kind", ["AdamW", "AdamW8bit", "PagedAdamW8bit", "Prodigy"])
 def test_what_an_optimiser_keeps_is_found_on_the_device(kind):
     pytest.importorskip({"AdamW": "torch", "Prodigy": "prodigyopt"}.get(kind, "bitsandbytes"))
-    unet = reduced_sdxl.make_unet(torch.bfloat16, DEVICE)
+    unet = reduced_sdxl.make_unet(torch.bfloat16, DEVICE.type)
     parameters = make_network(unet).parameters()
     count = sum(parameter.numel() for parameter in parameters)
     config = dataclasses.replace(OptimiserConfig(), type=kind)
