@@ -28,9 +28,8 @@ if COMFYUI:
 
     comfy.cli_args.args.cpu = REHEARSED
     comfy.cli_args.args.base_directory = str(BASE)
-    if os.environ.get("DYNAMIC_VRAM") and not REHEARSED:
-        # Before the modules that use it are imported: they look for its library only then.
-        assert bare_host.enable_dynamic_vram(), "no dynamic VRAM here"
+    if os.environ.get("DYNAMIC_VRAM"):
+        assert bare_host.enable_dynamic_vram() or REHEARSED, "no dynamic VRAM here"
     import comfy.sd
     import folder_paths  # noqa: F401
 
