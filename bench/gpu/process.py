@@ -25,7 +25,9 @@ def rows_of(
     task |= {"device": options.device, "small": options.small}
     _note(log, f"\n== {json.dumps(task)}\n")
     worker = [sys.executable, "-B", str(Path(__file__).with_name("worker.py")), json.dumps(task)]
-    process = subprocess.Popen(worker, stdout=subprocess.PIPE, stderr=log, text=True)
+    process = subprocess.Popen(
+        worker, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace"
+    )
     assert process.stdout is not None
 
     def late() -> None:

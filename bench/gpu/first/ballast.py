@@ -5,6 +5,7 @@ What pages weights by itself allocates past PyTorch, so a limit on PyTorch would
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ def small_card(gib: float) -> Iterator[None]:
     import comfy.model_management as mm
 
     torch.empty(1, device="cuda")  # the context lies there before the rest is counted
+    gc.collect()
+    torch.cuda.empty_cache()
     limit = int(gib * GIB)
     command = [sys.executable, "-c", SCRIPT, str(limit)]
     other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -32,12 +32,14 @@ CHECKS = (
     Check("selective checkpointing", "levels", 25, 60),
     Check("gpu tier", "tier", 60, 120),
     Check("gpu tier, dynamic VRAM", "tier", 50, 100, DYNAMIC, in_small=False),
-    Check("dynamic VRAM, 8 GB, an early large image", "paging", 35, 80, DYNAMIC, 7.3, True),
+    Check("dynamic VRAM, 8 GB, an early large image", "paging", 45, 100, DYNAMIC, 7.3, True),
     Check("plan, 24 GB card", "planned", 22, 50, cap=23.0, in_small=False),
     Check("plan, 12 GB card", "planned", 22, 50, cap=11.0, in_small=False),
     Check("plan, 8 GB card", "planned", 22, 60, cap=7.3),
     Check("weights from RAM, 6 GB card", "streaming", 45, 90, cap=5.5),
-    Check("weights from RAM, 6 GB card, dynamic VRAM", "streaming", 30, 70, DYNAMIC, 5.5, True, False),
+    Check(
+        "weights from RAM, 6 GB card, dynamic VRAM", "streaming", 30, 70, DYNAMIC, 5.5, True, False
+    ),
     Check("CUDA graphs and Triton", "graphs", 50, 110),
     Check("resumed runs", "resuming", 35, 70),
     Check("latents in 16 bits", "latents", 15, 40),

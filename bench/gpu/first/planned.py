@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +25,7 @@ def check(place: Place) -> Iterator[Row]:
         from ..small_card import pretend
 
         pretend(place.cap)
+        torch.cuda.empty_cache()  # of making the model
         torch.cuda.reset_peak_memory_stats()
     batch = TrainConfig().batch_size
     cached = ours.cache(max(batch, 2))
@@ -34,9 +34,8 @@ def check(place: Place) -> Iterator[Row]:
         return resident_bytes(ours.patcher)
 
     follower, steps = Steps(look), 2 if place.small else STEPS
-    config = dataclasses.replace(ours.config(batch, steps))
     with noted_plans() as plans:
-        ours.train(cached, config, follower.join)
+        ours.train(cached, ours.config(batch, steps), follower.join)
     plan = plans[-1]
     if not place.is_card:
         yield measured(f"{len(follower.found)} steps; {plan.describe()}")

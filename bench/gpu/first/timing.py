@@ -35,4 +35,4 @@ def make(scene: Scene, folder: Path, speed: dict[str, Any], **settings: Any) -> 
 
 def against(a: dict[str, Any], b: dict[str, Any]) -> str:
     """One figure for a verdict: the time of a where b takes its own."""
-    return f"{a['ms']:.1f} ms against {b['ms']:.1f} ms, {100 * (1 - a['ms'] / b['ms']):+.1f} % less"
+    return f"{a['ms']:.1f} ms against {b['ms']:.1f} ms, {100 * (1 - a['ms'] / b['ms']):.1f} % less"

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-import torch
-
 PAGE = 32 << 20
 """Bytes of a page of comfy-aimdo."""
 
@@ -79,8 +77,3 @@ class Paging:
 def resident_bytes(patcher: Any) -> int:
     """Of a MODEL's weights, what lies on the card."""
     return sum(p.numel() * p.itemsize for p in patcher.model.parameters() if p.is_cuda)
-
-
-def free_bytes() -> int:
-    """Of the card, as its driver says."""
-    return torch.cuda.mem_get_info()[0]
