@@ -21,7 +21,8 @@ WAYS = {
 }
 LOSS = 1e-2
 """Largest relative difference of the last losses in bfloat16."""
-STEPS, ASIDE_AT = 14, 7
+STEPS, SMALL = 14, 4
+"""Of the run in whose middle ComfyUI does work of its own."""
 
 
 def check(place: Place) -> Iterator[Row]:
@@ -57,6 +58,8 @@ def _compare(found: dict[str, dict[str, Any]], batch: int, place: Place) -> Iter
 
 def _preview_between(place: Place) -> Iterator[Row]:
     """Recorded, replayed, given up for ComfyUI's own work, recorded and replayed again."""
+    steps = SMALL if place.small else STEPS
+    middle = steps // 2
     ours = make(place.scene(), place.folder / "ours", {"cuda_graphs": True}, checkpointing="off")
     replays: list[int] = []
     record = CudaRecorder.record
@@ -72,7 +75,7 @@ def _preview_between(place: Place) -> Iterator[Row]:
 
     def join(live: Any) -> Steps:
         def look(event: Any) -> None:
-            if event.step == ASIDE_AT:
+            if event.step == middle:
                 with live.aside():
                     pass
             replays.append(0)
@@ -81,8 +84,8 @@ def _preview_between(place: Place) -> Iterator[Row]:
         return Steps(look)
 
     with mock.patch.object(CudaRecorder, "record", counted):
-        result = ours.train(ours.cache(2), ours.config(1, STEPS), join)
-    before, after = sum(replays[:ASIDE_AT]), sum(replays[ASIDE_AT:])
+        result = ours.train(ours.cache(2), ours.config(1, steps), join)
+    before, after = sum(replays[:middle]), sum(replays[middle:])
     finite = all(math.isfinite(loss) for loss in result.losses)
-    text = f"{before} replays before ComfyUI's own work in step {ASIDE_AT}, {after} after it; losses finite: {finite}"
+    text = f"{before} replays before ComfyUI's own work in step {middle}, {after} after it; losses finite: {finite}"
     yield verdict(finite and (before > 0 < after or not place.is_card), text)
