@@ -37,7 +37,8 @@ ROUNDINGS = 6
 
 
 def check(place: Place) -> Iterator[Row]:
-    """A row for each backend and dtype; one that cannot be used is no failure."""
+    """The card; a row for each backend and dtype; one that cannot be used is no failure."""
+    yield measured(_machine(place))
     shapes = SMALL if place.small else SHAPES
     backends = BACKENDS if place.is_card else {"math": SDPBackend.MATH}
     for dtype in (torch.float16, torch.bfloat16):
@@ -52,6 +53,15 @@ def check(place: Place) -> Iterator[Row]:
                 yield measured(f"{about}: cannot be used ({first_line(error)})")
     if not place.is_card:
         yield waiting("flash, efficient and cuDNN attention")
+
+
+def _machine(place: Place) -> str:
+    if not place.is_card:
+        return f"no card, PyTorch {torch.__version__}"
+    card = torch.cuda.get_device_properties(place.device)
+    capability = f"{card.major}.{card.minor}"
+    size = card.total_memory / 2**30
+    return f"{card.name}, {size:.1f} GiB, capability {capability}, PyTorch {torch.__version__}"
 
 
 def _compare(
@@ -95,7 +105,7 @@ def _results(
     q, k, v, pull = (t.float() if exact else t for t in given)
     inputs = [t.requires_grad_() for t in (q, k, v)]
     with sdpa_kernel(backend):
-        out = F.scaled_dot_product_attention(*inputs)
+        out = F.scaled_dot_product_attention(q, k, v)
     return [out.detach(), *torch.autograd.grad(out, inputs, pull)]
 
 
@@ -103,17 +113,17 @@ def _time(shape: tuple[int, ...], backend: SDPBackend, dtype: torch.dtype, place
     """Milliseconds of the fastest of a few, drawing the numbers included in none."""
     images, heads, tokens, others = shape
     sizes = (tokens, others, others)
-    inputs = [
+    q, k, v = (
         torch.randn(images, heads, n, WIDTH, device=place.device).to(dtype).requires_grad_()
         for n in sizes
-    ]
-    pull, times = torch.ones_like(inputs[0]), []
+    )
+    pull, times = torch.ones_like(q), []
     for _ in range(5):
         _wait(place)
         begin = time.perf_counter()
         with sdpa_kernel(backend):
-            out = F.scaled_dot_product_attention(*inputs)
-        torch.autograd.grad(out, inputs, pull)
+            out = F.scaled_dot_product_attention(q, k, v)
+        torch.autograd.grad(out, (q, k, v), pull)
         _wait(place)
         times.append((time.perf_counter() - begin) * 1000)
     return min(times)
