@@ -76,7 +76,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--small", action="store_true", help="the reduced SDXL, few steps")
     parser.add_argument(
-        "--only", nargs="*", help="names of checks or runs; all others are left out"
+        "--only",
+        nargs="*",
+        help="names of checks or runs, speed for what first ends with; all others are left out",
     )
     return parser.parse_args()
 

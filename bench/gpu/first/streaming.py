@@ -33,7 +33,7 @@ def check(place: Place) -> Iterator[Row]:
             if known(**speed) is None or (paged and name == "stream_weights"):
                 continue
             yield _row(name, speed, found, place)
-    own = found.get("ComfyUI's own")
+    own = found.get("ComfyUI's own") if place.is_card else None
     for name, row in found.items():
         if own is not None and row is not own:
             beside = "dynamic VRAM" if paged else "ComfyUI's own"

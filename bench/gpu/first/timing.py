@@ -35,4 +35,6 @@ def make(scene: Scene, folder: Path, speed: dict[str, Any], **settings: Any) -> 
 
 def against(a: dict[str, Any], b: dict[str, Any]) -> str:
     """One figure for a verdict: the time of a where b takes its own."""
-    return f"{a['ms']:.1f} ms against {b['ms']:.1f} ms, {100 * (1 - a['ms'] / b['ms']):.1f} % less"
+    less = 100 * (1 - a["ms"] / b["ms"])
+    word = "less" if less >= 0 else "more"
+    return f"{a['ms']:.1f} ms against {b['ms']:.1f} ms, {abs(less):.1f} % {word}"
