@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,12 @@ def read_small(path: Path, most: int = TEXT_BYTES) -> bytes:
     """The bytes of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is a pipe or device, which might never end.
         TooLargeError: it is larger than ``most`` bytes; nothing beyond them was read.
     """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "It is a pipe or a device and no file", str(path))
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:

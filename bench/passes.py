@@ -55,17 +55,14 @@ def main() -> None:
 
 def _parts(unet: nn.Module, side: int) -> dict[str, Callable[[], Tensor]]:
     """Name -> a forward of that part."""
-    from comfy.ldm.modules.attention import attention_pytorch
-
-    from ..nodes.host.model.unet import predict
+    from ..nodes.host.model.unet import OPTIONS, predict
     from .data.reduced_sdxl import full_shapes
 
     shapes = full_shapes(side)
     block, resnet = unet.get_submodule(BLOCK), unet.get_submodule(RESNET)
-    options = {"optimized_attention_override": lambda _, *a, **k: attention_pytorch(*a, **k)}
     return {
         "a transformer block": lambda: block(
-            _draw(1, 1024, 1280).requires_grad_(), _draw(*shapes[2]), transformer_options=options
+            _draw(1, 1024, 1280).requires_grad_(), _draw(*shapes[2]), transformer_options=OPTIONS
         ),
         "a resnet": lambda: resnet(_draw(1, 1280, 32, 32).requires_grad_(), _draw(1, 1280)),
         "the whole UNet": lambda: predict(unet, *(_draw(*shape) for shape in shapes)),

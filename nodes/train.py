@@ -115,7 +115,7 @@ class Train(Node):
                     TrainConfig,
                     "batch_size",
                     "Images per batch. When the memory does not hold them the batch is split into "
-                    "smaller parts, with the same result.",
+                    "smaller parts, with the same result apart from rounding.",
                     min=1,
                     max=256,
                 ),
@@ -145,8 +145,8 @@ class Train(Node):
                 setting(
                     SpeedConfig,
                     "prefetch_weights",
-                    "Experimental: fetch the next layer's weights while one computes, when parts "
-                    "of the model lie in RAM. The result is the same.",
+                    "No longer does anything: weights that lie in RAM come while other layers compute "
+                    "without it. It stays for saved workflows.",
                     advanced=True,
                 ),
                 setting(

@@ -80,7 +80,7 @@ from pack.trainer.sdxl.unet_names import from_diffusers, is_checkpoint_name, to_
 
 LENGTHS = {12_000: 0.5, 100_000: 6.0}
 """Characters, and the seconds of CPU time that they may take where `counting` takes `COUNTED`."""
-COUNTED = 0.25  # seconds
+COUNTED = 0.2
 UNMEASURED = 0.08  # seconds in which the doubling of a length says nothing
 
 UNITS = (
@@ -210,9 +210,10 @@ NO_TEXT = {
         make_optimiser check_precision unknown_run generator lycoris integer permutation prepare python_random uniform draw_normal
         draw_uniform digest endless choose_providers fallback
         without_private to_diffusers_lora in_format write_json leaves describe_layout writing describe
-        steps_in with_checksum damaged missing_parts misfit known blanks_at""",
+        steps_in with_checksum damaged missing_parts malformed misfit known blanks_at""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
-        component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load""",
+        component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load
+        tiled""",
     "the name of a file, which the file system bounds": """is_caption is_picture mask_owners side_files
         side_folder not_used unused_texts decoded opened open_image unreadable caption_name
         folder_stamp scan_folder export_kohya dataset_of save_user_lora same_name ending read_rgb examine
@@ -285,6 +286,7 @@ def test_every_function_of_text_is_measured_or_said_to_take_none():
     assert found - EXEMPT - PROBES.keys() == set()
 
 
+@pytest.mark.slow  # on a machine at half its speed
 @pytest.mark.parametrize("name", PROBES)
 def test_time_goes_with_the_length(name):
     for unit in UNITS:
@@ -294,7 +296,7 @@ def test_time_goes_with_the_length(name):
 
 
 def counting(_: str) -> None:
-    """The same work on every machine, to know how fast this one is now."""
+    """The same work on every machine, which says how fast it is now."""
     found = Counter()
     for number in range(500_000):
         found[str(number)[-2:]] += 1
@@ -304,9 +306,10 @@ def measure(function: Callable[[str], object], unit: str, length: int) -> None:
     """Twice the length takes less than four times as long, and no length longer than it may."""
     spent = seconds(function, text_of(unit, length))
     said = f"{length} characters of {unit!r}: {spent:.2f} s"
-    if spent >= LENGTHS[length]:  # a slow or busy processor may take longer
-        slower = max(1.0, seconds(counting, "") / COUNTED)
-        assert spent < LENGTHS[length] * slower, f"{said} on a machine {slower:.1f} times as slow"
+    if spent >= LENGTHS[length]:  # the bound is for a machine at a known speed: best against best
+        rounds = [(seconds(function, text_of(unit, length)), seconds(counting, "")) for _ in "123"]
+        spent, counted = (min(times) for times in zip(*rounds, strict=True))
+        assert spent < LENGTHS[length] * counted / COUNTED, f"{said}, counting: {counted:.2f} s"
     for _ in range(3):  # a processor that is faster for one of the two says nothing of the length
         if spent <= UNMEASURED:
             return

@@ -126,9 +126,6 @@ class MetaWeights:
         """As trainer.frozen.weights.Weights."""
         yield 0
 
-    def prefetch(self, module: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
-        """As trainer.frozen.weights.Weights."""
-
     @contextmanager
     def borrow(self, module: Any, dtype: torch.dtype, device: torch.device) -> Iterator[Any]:
         """As trainer.frozen.weights.Weights."""

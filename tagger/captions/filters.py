@@ -46,6 +46,7 @@ def filter_captions(
     owners: list[int] = []
     read: list[Body] = []
     prose: dict[int, str] = {}
+    before: Counter[str] = Counter()
     for owner, caption in enumerate(captions):
         if on_caption is not None:
             on_caption()
@@ -54,8 +55,10 @@ def filter_captions(
             text = rewriter.prose(line) if config.spare_prose else None
             if text is None:
                 read.append(rewriter.body(line, categories[owner]))
+                before.update(read[-1].line.tags)
             else:
                 prose[len(read)] = text
+                before.update(read_line(line, separator).tags)
                 spared = read_line(text, separator)
                 read.append(Body([Placed(tag, tag) for tag in spared.tags], spared))
             owners.append(owner)
@@ -70,7 +73,8 @@ def filter_captions(
         text = prose.get(place) or shown.text(rewriter.trigger, rewriter.trigger_keys)
         texts[owner].append(text)
     changed = ["\n".join(filter(None, lines)) for lines in texts]
-    return Filtered(changed, compare(names, captions, changed, separator, len(prose)), kept)
+    report = compare(names, captions, changed, separator, len(prose), before)
+    return Filtered(changed, report, kept)
 
 
 def _common(

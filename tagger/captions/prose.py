@@ -43,6 +43,8 @@ def is_prose(caption: str) -> bool:
 
 def _has_cjk_sentence(caption: str) -> bool:
     """Whether a sentence ends in a word: an underscore behind it makes the word a tag."""
+    if not any(map(caption.__contains__, _CJK_ENDS)):
+        return False
     ends = ((word, max(map(word.rfind, _CJK_ENDS))) for word in caption.split())
     return any(end >= 0 and end > word.rfind("_") for word, end in ends)
 

@@ -70,11 +70,16 @@ def compare(
     after: Sequence[str],
     separator: str = SEPARATOR,
     prose: int = 0,
+    counted: Counter[str] | None = None,
 ) -> Report:
-    """The report on captions before and after, in the same order."""
+    """The report on captions before and after, in the same order.
+
+    counted: the tags of those before, where they are read already.
+    """
     triples = list(zip(names, before, after, strict=True))
     changes = tuple(Change(*triple) for triple in triples if triple[1] != triple[2])
-    return Report(len(triples), changes, _count(before, separator), _count(after, separator), prose)
+    counted = _count(before, separator) if counted is None else counted
+    return Report(len(triples), changes, counted, _count(after, separator), prose)
 
 
 def _count(captions: Sequence[str], separator: str) -> Counter[str]:

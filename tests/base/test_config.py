@@ -327,7 +327,7 @@ FREE = {
     "compact": "how memory is spent, with the same mathematics",
     "epochs": "told by the steps that they come to",
     "steps": "the numbers of a step do not depend on how many follow, see HORIZONS",
-    "speed prefetch_weights": "when weights are fetched",
+    "speed prefetch_weights": "does nothing any more",
     "speed triton_kernels": "the same mathematics in other kernels",
     "speed cuda_graphs": "the same kernels, recorded",
     "speed stream_weights": "where weights wait",

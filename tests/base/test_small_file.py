@@ -1,6 +1,7 @@
 """Small files are read up to a size and a depth, wherever the pack reads one."""
 
 import ast
+import os
 
 import pytest
 import torch
@@ -35,6 +36,13 @@ def test_nothing_beyond_the_bound_is_read(huge, tmp_path):
     fits = tmp_path / "fits"
     fits.write_bytes(b"a" * (1 << 20))
     assert len(read_small(fits)) == 1 << 20
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes that have a name")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(OSError, match="pipe or a device"):
+        read_small(tmp_path / "run.json")
 
 
 @pytest.mark.parametrize("read", [read_small, read_json, read_caption, read_text, read_labels])

@@ -12,6 +12,8 @@ from pack.tests.host.signatures import misfit
 FOLDER = Path(__file__).resolve().parents[2] / "typings"
 ASKED_FOR = {
     "comfy.memory_management.aimdo_enabled",
+    "comfy.model_management.MAX_PINNED_MEMORY",
+    "comfy.model_management.TOTAL_PINNED_MEMORY",
     "comfy.model_management.get_all_torch_devices",
     "comfy.model_management.in_training",
     "comfy.model_management.pin_memory",

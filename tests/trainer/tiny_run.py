@@ -69,8 +69,11 @@ class Run:
         self.calls.append(len(inputs[0]))
         return self.unet(*inputs)
 
+    def attached(self):
+        return Attachment(leaf_plan(self.unet, self.network, PlainWeights()))
+
     def go(self):
-        with Attachment(leaf_plan(self.unet, self.network, PlainWeights())):
+        with self.attached():
             return self.loop.run(self.observer)
 
     @property

@@ -200,9 +200,6 @@ class PlainWeights:
         bias = None if module.bias is None else module.bias.to(device, dtype)
         yield module.weight.to(device, dtype), bias
 
-    def prefetch(self, module, dtype, device) -> None:
-        pass
-
     def stored(self, module) -> Stored:
         pair = module.weight, module.bias
         return Stored(tuple(tensor for tensor in pair if tensor is not None), as_they_are)

@@ -47,9 +47,9 @@ class Batch:
     class_context: Tensor | None = None
     class_y: Tensor | None = None
 
-    def to(self, device: torch.device) -> Batch:
-        """On the device, not waited for (see trainer/device/transfer.py)."""
-        return self._each(lambda tensor: send(tensor, device), self.items)
+    def to(self, device: torch.device, *, pins: bool = False) -> Batch:
+        """On the device, with ``pins`` not waited for (see trainer/device/transfer.py)."""
+        return self._each(lambda tensor: send(tensor, device, pins=pins), self.items)
 
     def split(self, size: int) -> Iterator[Batch]:
         """Pieces of at most `size` samples, in order."""

@@ -1,5 +1,6 @@
 """Images in their buckets to latents on disk: batches through the VAE, each latent checked and saved at once."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable
 from types import TracebackType
@@ -8,16 +9,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..files.digests import digest
 from ..files.store import Store
 from ..sdxl.buckets import Size
 from ..sdxl.constants import LATENT_CHANNELS, LATENT_PIXELS
 from .decoding import Job, batch_of
 
+log = logging.getLogger(__name__)
+
 KIND = "latents"
 """The store's kind for latents; each file holds one tensor ``latents`` [4, h, w], float32, unscaled."""
 
 Encode = Callable[[np.ndarray], Tensor]
-"""A VAE: uint8 RGB [N, H, W, 3] to unscaled latents [N, 4, H/8, W/8]."""
+"""A VAE: uint8 RGB [N, H, W, 3] to unscaled latents [N, 4, H/8, W/8]. May raise `TooLarge`."""
+
+
+class TooLarge(Exception):
+    """A VAE has no memory for so much at once. ``in_tiles`` gives the latents all the same, a little other ones."""
+
+    def __init__(self, in_tiles: Callable[[], Tensor]) -> None:
+        super().__init__("not enough memory for the VAE")
+        self.in_tiles = in_tiles
+
+
+def tiled(key: str) -> str:
+    """The store's key for the latents of a key's image that were made in tiles."""
+    return digest("tiled", key)
 
 
 class LatentWriter:
@@ -34,6 +51,7 @@ class LatentWriter:
         self._batch_size = batch_size
         self.saved = 0
         """Images whose latents are on disk."""
+        self.made_tiles = False
         self._waiting: defaultdict[Size, list[tuple[Job, np.ndarray]]] = defaultdict(list)
 
     def __enter__(self) -> "LatentWriter":
@@ -79,7 +97,18 @@ class LatentWriter:
         if not rows:
             return
         chosen = pixels if len(rows) == len(keys) else pixels[rows]
-        latents = self._encode(np.ascontiguousarray(chosen))
+        try:
+            latents, in_tiles = self._encode(np.ascontiguousarray(chosen)), None
+        except TooLarge as error:
+            latents, in_tiles = torch.empty(0), error.in_tiles
+        if in_tiles is not None and len(rows) > 1:
+            self._batch_size = 1
+            for row in rows:
+                self._save(jobs[row : row + 1], keys[row : row + 1], pixels[row : row + 1])
+            return
+        if in_tiles is not None:
+            latents, keys = in_tiles(), [key and tiled(key) for key in keys]
+            self._tell(jobs[rows[0]])
         height, width = (side // LATENT_PIXELS for side in chosen.shape[1:3])
         expected = (len(rows), LATENT_CHANNELS, height, width)
         if latents.shape != expected:
@@ -99,3 +128,13 @@ class LatentWriter:
                 "(ComfyUI's --bf16-vae or --fp32-vae) or use a VAE fixed for fp16; else its weights are "
                 "damaged: load another one."
             )
+
+    def _tell(self, job: Job) -> None:
+        """Say once that images are too large."""
+        if not self.made_tiles:
+            log.warning(
+                "LoRA Loop: %s does not fit into memory at once, so its latents are made in tiles, as all "
+                "of such images: they differ a little from those of the whole image.",
+                job.sample.path.name,
+            )
+        self.made_tiles = True

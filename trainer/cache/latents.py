@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, product
 from pathlib import Path
 from random import Random
@@ -19,7 +19,7 @@ from ..files.digests import digest
 from ..files.store import Store
 from ..sdxl.buckets import BucketConfig, Placement, Size, SizeConditioning, assign, conditioning
 from .decoding import Job, decoded, grouped
-from .encoding import KIND, Encode, LatentWriter
+from .encoding import KIND, Encode, LatentWriter, tiled
 
 RECIPE = 1
 """Raised when the way from image to latent changes, so that older latents are not used."""
@@ -52,6 +52,7 @@ class LatentConfig(Config):
 class CachedItem:
     """One image ready for training. ``bucket`` is (width, height); ``flipped_key`` is None without flips.
 
+    ``in_tiles``: there was not the memory to encode it as a whole, and its keys say so.
     ``options``, ``optional_tags``, ``optional_rate`` and ``preserves`` are its subset's.
     """
 
@@ -72,6 +73,7 @@ class CachedItem:
     optional_tags: tuple[str, ...] = ()
     optional_rate: float = 0.0
     preserves: bool = False
+    in_tiles: bool = False
 
     def sample_text(
         self, default: CaptionConfig, draws: Draws, epoch: int, step: int, steps: int
@@ -168,6 +170,8 @@ def cache_latents(
             for job, pixels in alike:
                 writer.add(job, pixels)
             writer.flush()
+    if writer.made_tiles:
+        items = tuple(as_stored(item, store)[0] for item in items)
     return CachedDataset(items, store.root, recipe, dataset)
 
 
@@ -178,15 +182,33 @@ def plan_latents(
     items, jobs = [], []
     seen: set[str] = set()
     for subset, sample, size, placement in placed(dataset, recipe):
-        item = cached_item(subset, sample, placement, size, recipe)
+        item, missing = as_stored(cached_item(subset, sample, placement, size, recipe), store)
         items.append(item)
-        keys = [item.latent_key, item.flipped_key]
-        missing = [None if not key or store.has(KIND, key) else key for key in keys]
         if any(missing) and item.latent_key not in seen:
             seen.add(item.latent_key)
             plain, flipped = missing
             jobs.append(Job(sample, placement, plain, flipped, interpolation(subset, recipe)))
     return tuple(items), jobs
+
+
+def as_stored(item: CachedItem, store: Store) -> tuple[CachedItem, list[str | None]]:
+    """The item with the keys of latents in tiles where only these are there, and the keys that are missing.
+
+    The missing ones are of the image and of its flipped copy; None where nothing is missing.
+    """
+    keys: list[str | None] = [item.latent_key, item.flipped_key]
+    missing: list[str | None] = [None, None]
+    for place, key in enumerate(keys):
+        if key is None or store.has(KIND, key):
+            continue
+        if store.has(KIND, tiled(key)):
+            keys[place] = tiled(key)
+        else:
+            missing[place] = key
+    plain, flipped = keys
+    if plain is None or (plain, flipped) == (item.latent_key, item.flipped_key):
+        return item, missing
+    return replace(item, latent_key=plain, flipped_key=flipped, in_tiles=True), missing
 
 
 def placed(dataset: Dataset, recipe: LatentConfig) -> list[tuple[Subset, Sample, Size, Placement]]:

@@ -21,7 +21,7 @@ from ..files.digests import digest
 from ..files.store import Store
 from ..sdxl.buckets import Placement, Size
 from ..sdxl.constants import LATENT_PIXELS
-from .latents import CachedDataset, CachedItem, cached_item, interpolation, placed
+from .latents import CachedDataset, CachedItem, as_stored, cached_item, interpolation, placed
 
 KIND = "masks"
 """The store's kind for masks: a tensor ``mask`` [h, w] of the latents' size, float32 in 0..1, or empty."""
@@ -60,7 +60,8 @@ def cache_masks(
     keys = [_key(item) for item in cached.items]  # some of the dataset's images, in any order
     missing = {key for key in keys if not store.has(KIND, key)}
     for subset, sample, size, placement in placed(cached.dataset, recipe):
-        key = _key(cached_item(subset, sample, placement, size, recipe))
+        item = cached_item(subset, sample, placement, size, recipe)
+        key = _key(as_stored(item, store)[0])
         if key in missing:
             missing.remove(key)
             how = interpolation(subset, recipe)

@@ -25,7 +25,7 @@ class SpeedConfig(Config):
     frozen_weights: FrozenWeights = "as loaded"
     """The frozen linear layers are stored in this way while training (see trainer/frozen/quantised.py)."""
     prefetch_weights: bool = False
-    """The next layer's weights are fetched while one computes, where parts of the model lie in RAM."""
+    """Does nothing any more: weights in RAM come beside the computing without it (see docs/design.md)."""
 
     @property
     def model_leaves_card(self) -> bool:
@@ -37,6 +37,12 @@ class SpeedConfig(Config):
 
     def notes(self, *, compact: bool) -> list[str]:
         """What is allowed but hardly meant, as sentences; compact: whether that is on."""
+        found = []
         if self.triton_kernels and not compact:
-            return ["triton_kernels works in compact layers only: turn compact on in Train."]
-        return []
+            found.append("triton_kernels works in compact layers only: turn compact on in Train.")
+        if self.prefetch_weights:
+            found.append(
+                "prefetch_weights no longer does anything: ComfyUI brings weights from RAM while the layer "
+                "before computes, and fetching them earlier made it wait for each."
+            )
+        return found

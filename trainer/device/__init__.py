@@ -1,1 +1,1 @@
-"""Bytes between RAM and the accelerator: pinned copies, a copy stream, spilling. Imports nothing of the trainer."""
+"""Bytes between RAM and the accelerator: pinned copies, a copy stream, spilling; its ways of attention. Imports nothing of the trainer."""

@@ -28,8 +28,11 @@ SAME_RUN = ("checkpointing full", "compact")
 """Changes after which the run goes on."""
 CHANGES = (*SAME_RUN, "a smaller batch", "a lower rank", "smaller images")
 """What needs less memory."""
+_SPILLED = "the driver has probably moved a part of it to RAM (shared memory)"
+_PAGED = "ComfyUI brings them to the card for every use (dynamic VRAM)"
+_CLOSE = "Or close other programs that use the card."
 _MEND = (
-    "Or close other programs that use the card. With 'CUDA - Sysmem Fallback Policy: Prefer No Sysmem Fallback' in the NVIDIA control panel such a "
+    f"{_CLOSE} With 'CUDA - Sysmem Fallback Policy: Prefer No Sysmem Fallback' in the NVIDIA control panel such a "
     "step fails at once instead."
 )
 
@@ -45,6 +48,9 @@ class StepCost:
     """Bytes of the card that nobody has, after the step."""
     beyond: int = 0
     """Bytes that this process has asked for beyond what the whole card has."""
+    away: str | None = None
+    """How much of the model's weights waits in RAM, in words, where the host pages them by itself and a
+    full card is nothing unusual; empty: none."""
 
 
 class SpillWatch:
@@ -70,17 +76,16 @@ class SpillWatch:
             return None
         usual = statistics.median(self._calm)
         self._latest.append(cost)
-        full = len(self._latest) == LATEST and step.free < SCARCE
-        if not full or min(self._latest) < SLOW * usual:
+        full = step.free < SCARCE if step.away is None else step.away
+        if len(self._latest) < LATEST or not full or min(self._latest) < SLOW * usual:
             return None
-        times = statistics.median(self._latest) / usual
-        return self._say(f"Steps take {times:.1f} times as long as before and the card is full")
+        slow = f"Steps take {statistics.median(self._latest) / usual:.1f} times as long as before"
+        if step.away:
+            return self._say(f"{slow} and {step.away} wait in RAM", _PAGED, _CLOSE)
+        return self._say(f"{slow} and the card is full")
 
-    def _say(self, what: str) -> str:
+    def _say(self, what: str, why: str = _SPILLED, mend: str = _MEND) -> str:
         self._said = True
         same = [change for change in self._changes if change in SAME_RUN]
         goes_on = f" (with only {' and '.join(same)} changed the run goes on)" if same else ""
-        return (
-            f"{what}: the driver has probably moved a part of it to RAM (shared memory). Cancel and queue "
-            f"again with {' or '.join(self._changes)}{goes_on}. {_MEND}"
-        )
+        return f"{what}: {why}. Cancel and queue again with {' or '.join(self._changes)}{goes_on}. {mend}"

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 
-def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device. A copy to CUDA goes through pinned memory and takes its turn there."""
-    if device.type != "cuda" or tensor.device.type != "cpu":
+def send(tensor: Tensor, device: torch.device, *, pins: bool = False) -> Tensor:
+    """The tensor on the device. With ``pins`` a copy to CUDA goes through pinned memory and takes its turn there."""
+    if not pins or device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

@@ -99,10 +99,6 @@ class Quantised:
         else:
             yield kept.restore([tensor.to(device) for tensor in kept.tensors], dtype)
 
-    def prefetch(self, module: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
-        if module not in self._kept:
-            self._inner.prefetch(module, dtype, device)
-
     def stored(self, module: nn.Module) -> Stored | None:
         return self._kept.get(module) or self._inner.stored(module)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..device.attending import attend
 from ..frozen.forward import is_linear
 from ..frozen.weights import Weights
 from ..network.adapters import Adapter, Lora
@@ -186,7 +186,7 @@ def _self_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside, again: 
 
     def mixed(x: Tensor) -> Tensor:
         q, k, v = linears(x, layers, weights, norm)
-        return _attended(q, k, v, attention.heads)
+        return attend(q, k, v, attention.heads)
 
     mixed = checkpointed(mixed, attention=False) if again else mixed
     return lambda x, *_, **__: linears(mixed(x), out, weights)[0]
@@ -199,15 +199,10 @@ def _cross_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside, again:
     def mixed(x: Tensor, context: Tensor) -> Tensor:
         (q,) = linears(x, query, weights, norm)
         k, v = linears(context, pair, weights)
-        return _attended(q, k, v, attention.heads)
+        return attend(q, k, v, attention.heads)
 
     mixed = checkpointed(mixed, attention=False) if again else mixed
     return lambda x, context, *_, **__: linears(mixed(x, context), out, weights)[0]
-
-
-def _attended(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 def _feed_forward(ff: Any, norm: nn.LayerNorm, inside: _Inside, again: bool) -> Forward:

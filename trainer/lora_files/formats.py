@@ -28,6 +28,7 @@ from .names import (
     read_key,
 )
 from .peft_config import DIFFUSERS_METADATA, AdapterConfig, Scales
+from .shapes import malformed
 
 __all__ = [
     "DIFFUSERS_METADATA", "AdapterConfig", "LoraFormat", "by_layer", "in_format", "to_diffusers_lora",
@@ -58,7 +59,7 @@ def to_kohya(
 
     Raises:
         ValueError: keys are of no layer of SDXL, or of another form; names some, and the architecture
-            where it is known.
+            where it is known. Or a tensor has a shape that no adapter has.
     """
     keys = {name: read_key(name) for name in tensors}
     extra = [name for name, key in keys.items() if not key.is_known and is_extra(name)]
@@ -67,7 +68,9 @@ def to_kohya(
     if unknown or not keys:
         raise ValueError(_refusal(unknown, extra, len(tensors), metadata or {}))
     found = _renamed(tensors, keys)
-    other = by_width(by_layer(found))
+    layers = by_layer(found)
+    _check_parts(layers)
+    other = by_width(layers)
     if other is not None:
         raise ValueError(
             f"This LoRA is for {other}, by the width of its text: it is no SDXL LoRA, whatever its keys "
@@ -101,6 +104,17 @@ def _renamed(tensors: Mapping[str, Tensor], keys: Mapping[str, Key]) -> dict[str
         names[ours] = name
         found[ours] = _as_column(tensors[name]) if key.is_peft else tensors[name]
     return found
+
+
+def _check_parts(layers: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Refuse tensors of shapes that no adapter has."""
+    for stem, parts in layers.items():
+        odd = malformed(parts)
+        if odd is not None:
+            raise ValueError(
+                f"This LoRA cannot be read: {stem} has {odd}. The file is damaged, or of a program that "
+                "writes it in another way: take another copy, or save it again with that program."
+            )
 
 
 def _as_column(magnitude: Tensor) -> Tensor:
@@ -175,7 +189,9 @@ def to_diffusers_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             rank = tensor.shape[1]
             alpha = float(tensors[f"{stem}.alpha"]) if f"{stem}.alpha" in tensors else rank
-            found[f"{path}.lora_B.weight"] = tensor * (alpha / rank)
+            # torch cannot multiply numbers of 8 bits
+            wide = tensor.float() if tensor.dtype.itemsize == 1 else tensor
+            found[f"{path}.lora_B.weight"] = wide * (alpha / rank)
     return found
 
 

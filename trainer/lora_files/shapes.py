@@ -15,6 +15,27 @@ Shape = tuple[int | None, int | None]
 
 NOTHING: Shape = (None, None)
 
+_AXES = {
+    **dict.fromkeys((DOWN, UP, *GLORA), range(2, 6)),
+    **dict.fromkeys(LOHA[:4], range(2, 3)),
+    **dict.fromkeys((MID, *LOHA[4:], "lokr_t2"), range(3, 6)),
+    **dict.fromkeys(("lokr_w1", "lokr_w1_a", "lokr_w1_b"), range(2, 3)),
+    **dict.fromkeys(("lokr_w2", "lokr_w2_a", "lokr_w2_b"), range(2, 6)),
+    **dict.fromkeys(WHOLE, range(1, 6)),
+    "oft_blocks": range(3, 5),
+}
+"""How many axes a part can have: ComfyUI passes over others without a word, or fails on them."""
+
+
+def malformed(parts: Parts) -> str | None:
+    """The first part with a shape that no adapter has, as `lora_up.weight of the shape []`."""
+    for part, tensor in sorted(parts.items()):
+        axes = _AXES.get(part)
+        is_odd = tensor.numel() != 1 if part == ALPHA else tensor.numel() == 0
+        if is_odd or (axes is not None and tensor.dim() not in axes):
+            return f"{part} of the shape {list(tensor.shape)}"
+    return None
+
 
 def missing_parts(parts: Parts) -> list[str]:
     """The parts without which those that are there change nothing, or cannot be read."""

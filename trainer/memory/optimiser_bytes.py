@@ -18,16 +18,21 @@ AVERAGE = 4
 """Bytes that a moving average adds to each."""
 
 
-def learned_bytes(config: OptimiserConfig, parameters: Sequence[nn.Parameter]) -> int:
+def learned_bytes(
+    config: OptimiserConfig,
+    parameters: Sequence[nn.Parameter],
+    device: torch.device | None = None,
+) -> int:
     """Bytes of the parameters, their gradients, the optimiser's state and a moving average.
+
+    device: where they are trained, unless that is where they lie.
 
     Raises ValueError where the optimiser is not available.
     """
     shapes = Counter(tuple(parameter.shape) for parameter in parameters)
     count = sum(parameter.numel() for parameter in parameters)
     of_each = WEIGHT_AND_GRADIENT + (AVERAGE if config.ema_decay else 0)
-    device = parameters[0].device
-    states = _state_bytes(config, list(shapes), device)
+    states = _state_bytes(config, list(shapes), device or parameters[0].device)
     return count * of_each + sum(states[shape] * times for shape, times in shapes.items())
 
 

@@ -64,6 +64,8 @@ LARGEST_CHANGE = 1280 * 2560 * 3 * 3 * 4
 CHANGES_AT_ONCE = {"lora": 0, "loha": 5, "lokr": 0}
 """How many tensors of that size a kind of adapter has at most, forward or backward (profiled)."""
 CHANGES_OF_DORA = 2
+NOTICEABLE = 128 * MIB
+"""What a plan must ask for less where another ran out of memory; gaps between its blocks lose as much."""
 TEXT_PER_CHUNK = 0.3 * GIB
 """What SDXL's text encoders keep for backward of 77 tokens, float32: 0.26 counted likewise, and some room."""
 
@@ -129,6 +131,14 @@ def plans(config: TrainConfig, need: Need, available: int | None) -> Iterator[Me
         reserve = reserve_bytes(config, need, levels, micro_batch, compact=compact)
         fits = available is None or reserve <= available
         yield MemoryPlan(compact, levels, micro_batch, reserve, fits)
+
+
+def smaller_plan(config: TrainConfig, need: Need, plan: MemoryPlan) -> MemoryPlan | None:
+    """The fastest plan that asks for noticeably less than this one, or else the smallest; None where it
+    is that."""
+    smaller = [one for one in plans(config, need, None) if one.reserve < plan.reserve]
+    enough = (one for one in smaller if one.reserve <= plan.reserve - NOTICEABLE)
+    return next(enough, smaller[-1] if smaller else None)
 
 
 def _choices(

@@ -38,9 +38,17 @@ class Network:
         """How far layers are adapted; see `at_strength`."""
         self.dropout: Dropout | None = None
         """What the adapters go without now; see `dropping`."""
-        self.adapters = {
-            target.key: make_adapter(target, seed, device, weights) for target in targets
-        }
+        self.adapters = {target.key: make_adapter(target, seed, device) for target in targets}
+        if weights is not None:
+            self.settle(device, weights)
+
+    def settle(self, device: torch.device, weights: Weights) -> None:
+        """Move the adapters to where they are trained, and let them measure their layers there.
+
+        To be called once, with weights here or at the beginning, before anything else is done with them.
+        """
+        for target in self.targets:
+            self.adapters[target.key].to(device).measure(target.module, weights)
 
     def parameters(self) -> list[nn.Parameter]:
         return [p for adapter in self.adapters.values() for p in adapter.factors().values()]

@@ -103,7 +103,8 @@ def _versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = "absent"
-    found["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA"
+    cards = map(torch.cuda.get_device_name, range(torch.cuda.device_count()))
+    found["device"] = ", ".join(cards) or "no CUDA"
     return found
 
 

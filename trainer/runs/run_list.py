@@ -92,10 +92,17 @@ class Run:
 def list_runs(root: Path) -> list[Run]:
     """The runs below ``root``, the latest first: as they are numbered, those without a number by time.
 
-    What is no run of ours is passed over; a run with damaged files says so (see `Run.damage`).
+    What is no run of ours is passed over; a run with damaged files says so (see `Run.damage`), and has
+    its place by time.
     """
     runs = [run for path in root.glob("*") if (run := find_run(root, path.name)) is not None]
-    return sorted(runs, key=lambda run: (-run.number, -run.time, run.name))
+
+    def place(run: Run) -> int:
+        if run.damage is None:
+            return run.number
+        return max((other.number for other in runs if other.time <= run.time), default=0)
+
+    return sorted(runs, key=lambda run: (-place(run), -run.time, run.name))
 
 
 def find_run(root: Path, name: str) -> Run | None:

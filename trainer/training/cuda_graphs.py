@@ -115,6 +115,12 @@ class Graphs:
         self._may_record = True
         self._recorder.free()
 
+    def stop(self, reason: str) -> None:
+        """Forget all recordings and make no more."""
+        self._has_failed = True
+        self._say(reason)
+        self.drop()
+
     def _record(self, key: Any, micro: MicroBatch, compute: Compute) -> Losses:
         """Compute a micro batch and record how."""
         inputs = {name: tensor.clone() for name, tensor in _tensors(micro)}
@@ -130,7 +136,7 @@ class Graphs:
         except RuntimeError as error:  # also out of memory: without recordings there is more
             reason = str(error).partition("\n")[0]
         if reason is not None:  # only now, for the error keeps tensors alive
-            self._fail(f"a step could not be recorded ({reason})")
+            self.stop(f"a step could not be recorded ({reason})")
             return losses
         if self._shown[key] == USES:
             log.info("LoRA Loop: step recorded for %s", _describe(micro))
@@ -163,7 +169,7 @@ class Graphs:
         self.drop()
         self._moves += 1
         if self._moves > MOVES:
-            self._fail("what the recordings compute with moves again and again")
+            self.stop("what the recordings compute with moves again and again")
 
     def _addresses(self) -> list[int]:
         """Of weights, adapters and gradients; asked at every replay, so without nn.Module's detours."""
@@ -172,11 +178,6 @@ class Graphs:
         found += self._trained
         found += [p.grad for p in self._trained if p.grad is not None]
         return [tensor.data_ptr() for tensor in found]
-
-    def _fail(self, reason: str) -> None:
-        self._has_failed = True
-        self._say(reason)
-        self.drop()
 
     def _say(self, reason: str) -> None:
         if reason not in self._said:

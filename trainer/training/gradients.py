@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..batches.training_data import Batch
 from ..config.train import TrainConfig
+from ..device.attending import fixed_order
 from ..network.dropout import Dropout
 from ..network.network import Network
 from .preservation import loss_terms
@@ -58,7 +59,8 @@ class Gradients:
     def __call__(self, micro: MicroBatch) -> Losses:
         """Forward and backward. The model's inputs are the tensors of ``micro`` and nothing else."""
         found, samples = [], None
-        with self._network.dropping(micro.dropout):  # in backward too, which recomputes blocks
+        # Both in backward too, which computes blocks again.
+        with fixed_order(), self._network.dropping(micro.dropout):
             terms = loss_terms(
                 self._model, self._network, micro.batch, micro.draws, self._config.loss
             )

@@ -55,6 +55,11 @@ class StepEvent:
     """Of all images of the step."""
 
 
+Relief = Callable[[RuntimeError], Callable[[], int] | None]
+"""Told why a step could not be computed; None: that ends the run. What it gives is called when nothing of
+the step is left, makes room, and says how many samples at a time the step is computed again with."""
+
+
 class Observer(Protocol):
     """Who drives the loop. Any method may raise to cancel the run."""
 
@@ -96,7 +101,8 @@ class _Computed(NamedTuple):
 class Loop:
     """One run. The adapters of `network` must be attached to the model while `run` is under way.
 
-    With `start` it goes on after the step of that state, bit for bit as if it had never stopped.
+    With `start` it goes on after the step of that state as if it had never stopped: on a CPU bit for bit,
+    on a card with the same data, noise, rates and counters.
     """
 
     def __init__(
@@ -165,18 +171,18 @@ class Loop:
             bands=self._bands.state(),
         )
 
-    def run(self, observer: Observer) -> Outcome:
+    def run(self, observer: Observer, relief: Relief | None = None) -> Outcome:
         """Train until config.steps steps are done, or until the observer stops it, or lost.
 
         Raises ValueError when no step at all gave finite numbers, at once where that is the model's fault.
         """
         config, before, busy, stopped = self._config, len(self._losses), 0.0, None
-        plan = itertools.islice(self._data.steps(config, before), config.steps - before)
-        coming = Ahead(prepared_batches(plan, self._data, self._model, config, self._micro_batch))
+        coming = self._coming(before)
         for step in range(before, config.steps):
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
-            done = self._compute(coming, observer.before_batch)
+            while (done := self._try(coming, observer, relief)) is None:
+                coming = self._coming(step)
             if not self._good and not math.isfinite(done.loss):
                 self._check_model()
             self._is_whole = False
@@ -194,6 +200,29 @@ class Loop:
         if self._guard.lost:
             return Outcome(losses, lost(len(losses), config), lost=True)
         return Outcome(losses, stopped if len(losses) < config.steps else None)
+
+    def _coming(self, step: int) -> Ahead[PreparedBatch]:
+        """The batches after so many steps."""
+        config = self._config
+        plan = itertools.islice(self._data.steps(config, step), config.steps - step)
+        return Ahead(prepared_batches(plan, self._data, self._model, config, self._micro_batch))
+
+    def _try(
+        self, coming: Ahead[PreparedBatch], observer: Observer, relief: Relief | None
+    ) -> _Computed | None:
+        """Gradients of one optimiser step, clipped; None where it is to be computed again.
+
+        Clipping also lays out the optimiser's buffers: an error there, as in applying, ends the run.
+        """
+        try:
+            return self._compute(coming, observer.before_batch)
+        except RuntimeError as error:
+            make_room = relief(error) if relief and self._is_whole else None
+            if make_room is None:
+                raise
+        self._optimiser.clear()  # only now, for the error keeps the tensors of the step alive
+        self._micro_batch = make_room()
+        return None
 
     def _check_model(self) -> None:
         """Raise ValueError where the model's own weights are not finite; looked at once."""
@@ -219,7 +248,9 @@ class Loop:
                 pixels += part.micro.batch.latents[:, 0].numel() * PIXELS_PER_LATENT
             if ends_step:
                 break
+        self._is_whole = False
         norm = self._optimiser.clip()
+        self._is_whole = True
         coming.prepare()
         (norm,), *numbers = read([norm.view(1), *found])
         total = 0.0

@@ -88,5 +88,5 @@ def _part(part: Batch, whole: int, epoch: int, model: Model, config: TrainConfig
     """Part of a batch of ``whole`` samples."""
     draws = draw(part, config, epoch, len(model.schedule))
     dropout = Dropout(config.lora, config.seed, epoch, part.items) if config.lora.drops else None
-    there = part.to(model.device), draws.to(model.device)
-    return Part(MicroBatch(*there, len(part.items) / whole, dropout), draws.timesteps.tolist())
+    micro = MicroBatch(*model.bring(part, draws), len(part.items) / whole, dropout)
+    return Part(micro, draws.timesteps.tolist())

@@ -32,8 +32,11 @@ def loss_terms(
     worded, target = with_texts(model, batch, network), None
     kept = [row for row, item in enumerate(batch.items) if item.preserves]
     if kept:
-        target = model.schedule.target(batch.latents, draws.noise, draws.timesteps).clone()
-        target[kept] = _base_answer(model, network, batch, noisy, draws, kept)
+        rows = list(model.schedule.target(batch.latents, draws.noise, draws.timesteps))
+        answers = _base_answer(model, network, batch, noisy, draws, kept)
+        for row, answer in zip(kept, answers, strict=True):
+            rows[row] = answer
+        target = torch.stack(rows)
     yield sample_losses(model, worded, draws, config, noisy=noisy, target=target)
     del worded
     if batch.class_context is None or batch.class_y is None:
@@ -58,4 +61,9 @@ def _base_answer(
     with torch.no_grad(), network.at_strength(0.0):
         batch = with_texts(model, batch, network)
         told = noisy, draws.timesteps, batch.context, batch.y
-        return model.prediction(*(tensor[rows] for tensor in told)).float()
+        return model.prediction(*(_of(tensor, rows) for tensor in told)).float()
+
+
+def _of(tensor: Tensor, rows: list[int]) -> Tensor:
+    """Some rows; an index would have to be sent to the device and be waited for."""
+    return torch.stack([tensor[row] for row in rows])

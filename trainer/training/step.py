@@ -30,6 +30,7 @@ class Model:
 
     ``encode``: text encoders that are trained with it; None: encodings come from the cache.
     ``damage``: names of the weights that are not finite; reads all of them.
+    ``pins``: whether what goes to the device may go through pinned memory.
     """
 
     predict: Predict
@@ -38,6 +39,11 @@ class Model:
     dtype: torch.dtype
     encode: Encode | None = None
     damage: Callable[[], list[str]] = list
+    pins: bool = False
+
+    def bring(self, batch: Batch, draws: Draws) -> tuple[Batch, Draws]:
+        """Both on its device, where they are not waited for if it may pin."""
+        return batch.to(self.device, pins=self.pins), draws.to(self.device, pins=self.pins)
 
     def prediction(self, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
         """What it makes of x_t [B, 4, h, w]; timesteps: [B] int64; all cast to what it computes in."""
@@ -55,10 +61,13 @@ class Draws(NamedTuple):
     timesteps: Tensor
     perturbed: Tensor | None = None
 
-    def to(self, device: torch.device) -> Draws:
-        """On the device, not waited for (see trainer/device/transfer.py)."""
-        perturbed = None if self.perturbed is None else send(self.perturbed, device)
-        return Draws(send(self.noise, device), send(self.timesteps, device), perturbed)
+    def to(self, device: torch.device, *, pins: bool = False) -> Draws:
+        """On the device, with ``pins`` not waited for (see trainer/device/transfer.py)."""
+        noise, timesteps = (send(part, device, pins=pins) for part in self[:2])
+        perturbed = self.perturbed
+        if perturbed is not None:
+            perturbed = send(perturbed, device, pins=pins)
+        return Draws(noise, timesteps, perturbed)
 
 
 def draw(batch: Batch, config: TrainConfig, epoch: int, timesteps: int) -> Draws:

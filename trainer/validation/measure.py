@@ -17,6 +17,8 @@ from ..batches.plan import BatchItem
 from ..batches.training_data import TrainingData
 from ..cache.latents import CachedItem
 from ..config.train import TrainConfig
+from ..device.attending import fixed_order
+from ..device.transfer import read
 from ..training.live_encoding import with_texts
 from ..training.step import Draws, Model, sample_losses
 
@@ -36,21 +38,19 @@ class Validation:
     def losses(self, model: Model, before_batch: Callable[[], None]) -> list[float]:
         """The loss of every image at each of its timesteps, as the adapters are now.
 
-        ``before_batch`` is called before every forward and may raise.
+        ``before_batch`` is called before every forward and may raise. The device is waited for once, in the end.
         """
-        found = []
-        with torch.no_grad():
+        found, device, pins = [], model.device, model.pins
+        with torch.no_grad(), fixed_order():
             for index in range(len(self._items)):
                 batch = self._data.load([BatchItem(index, 0, False, self._items[index].caption)])
-                batch = with_texts(model, batch)
+                latents, batch = batch.latents, with_texts(model, batch.to(device, pins=pins))
                 for part in range(self._config.validation.timesteps):
                     before_batch()
-                    draws = self._draws(index, batch.latents, part, len(model.schedule))
-                    losses = sample_losses(
-                        model, batch.to(model.device), draws.to(model.device), self._config.loss
-                    )
-                    found.append(float(losses))
-        return found
+                    draws = self._draws(index, latents, part, len(model.schedule))
+                    draws = draws.to(device, pins=pins)
+                    found.append(sample_losses(model, batch, draws, self._config.loss))
+        return [loss for [loss] in read(found)] if found else []
 
     def _draws(self, index: int, latents: torch.Tensor, part: int, timesteps: int) -> Draws:
         """Pure functions of (seed, image, part of the range), on the CPU."""

@@ -4,7 +4,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MAX_PINNED_MEMORY: float
 OOM_EXCEPTION: type[Exception]
+TOTAL_PINNED_MEMORY: int
+current_loaded_models: list[Any]
 in_training: bool
 
 def free_memory(memory_required: float, device: torch.device) -> list[Any]: ...

@@ -74,6 +74,7 @@ def encode_pictures(
 ) -> CachedDataset:
     """Latents of every image that has none in the store yet."""
     bar = NodeProgress(dataset.image_count, node_id)
+    log.info("LoRA Loop: latents in %s", images.precision(vae))
 
     def on_image(done: int, total: int, name: str) -> None:
         check_interrupt()
@@ -161,6 +162,12 @@ def _report(cached: CachedDataset) -> str:
     head += f" at {times} resolutions" if times > 1 else ""
     lines = [f"{head} in {len(counts)} bucket(s), repeats counted:"]
     lines += [f"  {w} x {h}: {count}" for (w, h), count in sorted(counts.items())]
+    tiles = sum(item.in_tiles for item in cached.items)
+    if tiles:
+        lines.append(
+            f"{tiles} did not fit into memory and were encoded in tiles: their latents differ a little from "
+            "those of whole images. See the tips of Cache Latents."
+        )
     if cached.text_fingerprint is None:
         lines.append("captions are encoded by Train (no CLIP is connected here)")
     return "\n".join(lines)

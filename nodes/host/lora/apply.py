@@ -80,6 +80,11 @@ def _below(path: str, prefix: str, called: str, model: Stateful) -> Iterator[tup
 
 
 def _check(fitting: Mapping[str, Mapping[str, Tensor]], known: Mapping[str, _Layer]) -> None:
+    if all(parts.keys() == {ALPHA} for parts in fitting.values()):
+        raise ValueError(
+            "What this LoRA holds for the MODEL is alphas alone and no weights, so it changes nothing. "
+            "Take another copy of its file."
+        )
     for stem, parts in sorted(fitting.items()):
         absent = missing_parts(parts)
         if absent:

@@ -118,6 +118,11 @@ def _read(path: Path) -> LoraModel:
     try:
         found = comfy.utils.load_torch_file(str(path), safe_load=True)
         tensors = {key: value for key, value in found.items() if isinstance(value, Tensor)}
+    except pickle.UnpicklingError as error:  # torch's own advice would run what is in the file
+        raise ValueError(
+            f"{path} cannot be read as a LoRA: it is damaged, or it holds more than weights, and reading "
+            "that can run programs. Take a .safetensors file of it."
+        ) from error
     except UNUSABLE as error:
         raise ValueError(f"{path} cannot be read as a LoRA: {error}") from error
     return LoraModel(tensors, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import comfy.model_management as mm
 import numpy as np
@@ -21,6 +21,14 @@ def training_session() -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         yield
+
+
+def current_device(device: torch.device) -> AbstractContextManager[object]:
+    """Its card is the current one, of several: ComfyUI orders copies of weights with that one's stream.
+
+    ComfyUI does the same around sampling and encoding, so this need not be open there.
+    """
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 @contextmanager

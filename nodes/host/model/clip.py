@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from ....trainer.config.cache import AS_PROMPTS, TextConfig
+from ....trainer.device.transfer import send
 from ....trainer.sdxl.token_chunks import kohya_positions
 from .clip_account import check_account, embeddings, unusual
 from .clip_tokens import kohya_tokens, mends_letters, with_unit_weights
 from .fingerprint import fingerprint
 from .host_types import Clip, Conditioning, Tokens
+from .pinning import may_pin
 
 Run = Callable[[Tokens], tuple[Tensor, Tensor]]
 """ComfyUI's tokens -> context [1, 77 n, C] and pooled [1, P]."""
@@ -28,7 +30,7 @@ UNUSED = ("clip_l.transformer.text_projection.weight", "clip_l.logit_scale")
 def encode_caption(
     clip: Clip, text: str, recipe: TextConfig = AS_PROMPTS, run: Run | None = None
 ) -> tuple[Tensor, Tensor]:
-    """A caption -> context [T, C] and pooled [P], float32 on the CPU.
+    """A caption -> context [T, C] and pooled [P], float32 on the CPU, or where ``run`` leaves them.
 
     T is 77 n in ComfyUI's chunks, as many as the caption needs; in kohya's 77, 152 or 227 whatever
     the caption. Unless the recipe says so, no part of a caption is taken for a weight.
@@ -38,7 +40,7 @@ def encode_caption(
     run = run or partial(_run, clip)
     if recipe.chunks == "comfyui":
         context, pooled = run(_tokens(clip, text, literal=not recipe.weighted))
-        return context[0].float().cpu(), pooled[0].float().cpu()
+        return context[0].float(), pooled[0].float()
     return _encode_as_kohya(clip, text, recipe, run)
 
 
@@ -51,10 +53,13 @@ def _encode_as_kohya(clip: Clip, text: str, recipe: TextConfig, run: Run) -> tup
     tokens = kohya_tokens(clip.tokenizer, text, length, recipe.weighted)
     pairs = {name: with_unit_weights(chunks) for name, chunks in tokens.chunks.items()}
     context, pooled = run(pairs)
-    joined = context[0].float().cpu()[kohya_positions(len(pairs["l"]))]
+    bring = partial(send, device=context.device, pins=may_pin())
+    joined = (
+        context[0].float().index_select(0, bring(torch.tensor(kohya_positions(len(pairs["l"])))))
+    )
     if tokens.weights is not None:
-        joined = joined * torch.tensor(tokens.weights)[:, None]
-    return joined, pooled[0].float().cpu()
+        joined = joined * bring(torch.tensor(tokens.weights))[:, None]
+    return joined, pooled[0].float()
 
 
 def conditioning(clip: Clip, text: str) -> Conditioning:
@@ -82,7 +87,7 @@ def _tokens(clip: Clip, text: str, *, literal: bool = False) -> Tokens:
 
 def _run(clip: Clip, tokens: Tokens) -> tuple[Tensor, Tensor]:
     [[context, extra], *_] = clip.encode_from_tokens_scheduled(tokens)
-    return context, extra["pooled_output"]
+    return context.cpu(), extra["pooled_output"].cpu()
 
 
 def clip_fingerprint(clip: Clip, recipe: TextConfig = AS_PROMPTS, texts: Iterable[str] = ()) -> str:

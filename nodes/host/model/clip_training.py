@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from numbers import Integral
+from typing import Any
 
+import torch
+from comfy.clip_model import CLIPAttention
+from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.cache.texts import Encode
 from ....trainer.config.cache import TextConfig
+from ....trainer.device.attending import attend
+from ....trainer.device.transfer import send
+from ....trainer.layers.attach import Replacement
 from ....trainer.sdxl.token_chunks import INNER
 from .clip import encode_caption
-from .host_types import Clip, Patcher, Tokens
+from .host_types import Clip, Encoder, Patcher, Tokens
+from .pinning import may_pin
 from .unet import check_layers
 
 
@@ -43,11 +53,30 @@ def check_text_training(clip: Clip | None, patcher: Patcher) -> None:
         )
 
 
+def attention_plan(encoder: nn.Module) -> Iterator[Replacement]:
+    """PyTorch's attention as the trainer asks for it, where ComfyUI would ask for cuDNN's.
+
+    ComfyUI's other one for text encoders is plain arithmetic, and stays.
+    """
+    for name, module in encoder.named_modules():
+        if isinstance(module, CLIPAttention):
+            yield Replacement(name, module, _attending(module.forward))
+
+
+def _attending(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def run(x: Tensor, mask: Tensor | None = None, optimized_attention: Any = None) -> Tensor:
+        trains = optimized_attention is attention_pytorch and not torch.is_inference_mode_enabled()
+        return forward(x, mask, attend if trains else optimized_attention)
+
+    return run
+
+
 def live_encode(clip: Clip, recipe: TextConfig) -> Encode:
     """An encoder of captions like ``encode_caption``, through the encoders as they stand, with gradients.
 
     Nothing is loaded or moved: the encoders must be on their device, and it is called outside of
-    inference mode. Context and pooled are float32 on the CPU.
+    inference mode. Context and pooled are float32. On the encoders' device, which is not waited for; on the
+    CPU where the caption has weights or textual inversions.
     """
     return lambda caption: encode_caption(clip, caption, recipe, partial(_run, clip))
 
@@ -59,8 +88,39 @@ def _run(clip: Clip, tokens: Tokens) -> tuple[Tensor, Tensor]:
     if clip.layer_idx is not None:
         model.set_clip_options({"layer": clip.layer_idx})
     model.set_clip_options({"execution_device": clip.patcher.load_device})
-    context, pooled = model.encode_token_weights(tokens)[:2]
-    return context, pooled
+    if not all(_is_plain(chunk) for chunks in tokens.values() for chunk in chunks):
+        context, pooled = model.encode_token_weights(tokens)[:2]
+        return context, pooled
+    device = clip.patcher.load_device
+    of_l, _ = _encode(model.clip_l, tokens["l"], device)
+    of_g, pooled = _encode(model.clip_g, tokens["g"], device)
+    return torch.cat([of_l, of_g], dim=-1), pooled
+
+
+def _is_plain(chunk: Sequence[tuple[Any, float]]) -> bool:
+    """Whether it is nothing but ids of tokens at their full weight."""
+    return all(isinstance(token, Integral) and weight == 1.0 for token, weight in chunk)
+
+
+def _encode(
+    encoder: Encoder, chunks: Sequence[Sequence[tuple[int, float]]], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Context [1, 77 n, C] and pooled [1, P] of plain chunks, on the device.
+
+    ComfyUI's own way (encode_token_weights) computes the same, but waits for the device: for the tokens and
+    their number to get there, and for the encodings to come back.
+    """
+    ids = torch.tensor([[token for token, _ in chunk] for chunk in chunks])
+    ids = send(ids, device, pins=may_pin())
+    last, inner, projected, pooled = encoder.transformer(
+        ids,
+        intermediate_output=encoder.layer_idx,
+        final_layer_norm_intermediate=encoder.layer_norm_hidden_state,
+        dtype=torch.float32,
+    )
+    context = last if encoder.layer == "last" else inner
+    pooled = projected if encoder.return_projected_pooled else pooled
+    return context.float().flatten(0, 1)[None], pooled.float()[:1]
 
 
 def chunks_of_longest(clip: Clip, cached: CachedDataset) -> int:

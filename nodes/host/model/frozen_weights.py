@@ -1,17 +1,20 @@
-"""How a training reaches the weights of the model: as ComfyUI has them, in 8 bits, block by block, ahead."""
+"""How a training reaches the weights of the model: as ComfyUI has them, in 8 bits, block by block."""
 
 from __future__ import annotations
 
 import logging
 from functools import partial
 
+import torch
+from comfy.cli_args import args
 from torch import nn
 
 from ....trainer.config.speed import SpeedConfig
+from ....trainer.device.copy_stream import Copies, InOrder, copies_to
 from ....trainer.frozen.forward import is_linear
 from ....trainer.frozen.quantised import Quantised, code_dtype, kept_bytes
 from ....trainer.frozen.streaming import SLOTS, Streamed, stream_units
-from ....trainer.frozen.weights import Lookahead, Storage, Weights
+from ....trainer.frozen.weights import Storage, Weights
 from . import memory, unet
 from .host_types import ModelPatcher
 from .pinning import pinned
@@ -24,7 +27,7 @@ GIB = 1024**3
 
 def frozen_weights(patcher: ModelPatcher, speed: SpeedConfig) -> Weights:
     """The weights of a MODEL as the settings ask for them."""
-    device, name, prefetch = patcher.load_device, speed.frozen_weights, speed.prefetch_weights
+    device, name = patcher.load_device, speed.frozen_weights
     units = stream_units(patcher.model.diffusion_model)
     storage: Storage = ComfyWeights()
     if name != "as loaded":
@@ -32,20 +35,42 @@ def frozen_weights(patcher: ModelPatcher, speed: SpeedConfig) -> Weights:
         dtype, resident = unet.compute_dtype(patcher), not speed.stream_weights
         storage = Quantised(storage, layers, name, device, dtype, resident=resident)
         log.info("LoRA Loop: %s", _stored(units, speed))
-    weights: Weights = storage
-    if speed.stream_weights:
-        weights = Streamed(storage, units, device, pinning=partial(pinned, device))
-        log.info("LoRA Loop: %s", _streamed(units, speed, pages=memory.is_dynamic(patcher)))
-        prefetch = prefetch or memory.is_dynamic(patcher)
-    return Lookahead(weights) if prefetch else weights
+    if not speed.stream_weights:
+        return storage
+    log.info("LoRA Loop: %s", _streamed(units, speed, pages=memory.is_dynamic(patcher)))
+    return Streamed(storage, units, device, pinning=partial(pinned, device), copies=_copies)
+
+
+def _copies(device: torch.device) -> Copies:
+    """How blocks are brought to the device: with --disable-async-offload in turn with what computes."""
+    if not getattr(args, "disable_async_offload", False):
+        return copies_to(device)
+    log.info(
+        "LoRA Loop: stream_weights: copies take turns with computing (--disable-async-offload)."
+    )
+    return InOrder()
 
 
 def spared_bytes(patcher: ModelPatcher, speed: SpeedConfig) -> int:
-    """How many bytes of a MODEL's weights do not lie on its device while training."""
+    """How many bytes of a MODEL's weights do not lie on its device while training.
+
+    Below 0 where they stay there, and what is computed with comes on top.
+    """
     if not speed.model_leaves_card:
         return 0
     units = stream_units(patcher.model.diffusion_model)
-    return patcher.model_size() - _bytes_on_device(units, speed)
+    gone = 0 if memory.stays(patcher) else patcher.model_size()
+    return gone - _bytes_on_device(units, speed)
+
+
+def notes(patcher: ModelPatcher, speed: SpeedConfig) -> list[str]:
+    """What is allowed but does not help, as sentences."""
+    if not (speed.model_leaves_card and memory.stays(patcher)):
+        return []
+    return [
+        "ComfyUI keeps this MODEL on its device (--highvram or --gpu-only), where stream_weights and "
+        "frozen_weights then need memory instead of saving it: start ComfyUI without, or turn them off."
+    ]
 
 
 def check(patcher: ModelPatcher, speed: SpeedConfig) -> None:
@@ -94,7 +119,7 @@ def _streamed(units: list[list[nn.Module]], speed: SpeedConfig, *, pages: bool) 
     if pages and speed.frozen_weights == "as loaded":
         return (
             "stream_weights: ComfyUI pages the weights of this MODEL in and out by itself (dynamic "
-            "VRAM), so that is left to it; the next layer is fetched ahead."
+            "VRAM), so that is left to it."
         )
     ring = _bytes_on_device(units, speed) / GIB
     return f"weights stay in RAM and come block by block, through {ring:.2f} GiB on the card."

@@ -142,6 +142,26 @@ class Encoder(Protocol):
         """What its adapters are attached to."""
         ...
 
+    @property
+    def layer(self) -> str:
+        """Whose output is the context: `last`, or `hidden` for that of ``layer_idx``."""
+        ...
+
+    @property
+    def layer_idx(self) -> int | None:
+        """That layer, counted from the end where it is negative."""
+        ...
+
+    @property
+    def layer_norm_hidden_state(self) -> bool:
+        """Whether the output of that layer goes through the last norm."""
+        ...
+
+    @property
+    def return_projected_pooled(self) -> bool:
+        """Whether the pooled output goes through the projection."""
+        ...
+
 
 class EncoderPair(Stateful, Layered, Protocol):
     """comfy/sdxl_clip.py: SDXL's two text encoders."""
@@ -229,6 +249,10 @@ class Vae(Protocol):
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """IMAGE [N, H, W, 3] -> unscaled latents [N, 4, H/8, W/8], the mode of the posterior."""
+        ...
+
+    def encode_tiled(self, pixel_samples: Tensor) -> Tensor:
+        """The same by parts of the image, which need less memory and see less of it."""
         ...
 
     def decode(self, samples_in: Tensor) -> Tensor:

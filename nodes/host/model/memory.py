@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import comfy.model_management as mm
 
+from ....trainer.memory.plan import GIB
 from .host_types import Patcher
 
 log = logging.getLogger(__name__)
+
+UNUSED = 0.02
+"""Of a model's pages, so much may never be asked for: of CLIP-L, say, the last layer."""
+
+_NO_MEMORY = re.compile("out of memory|STATUS_ALLOC_FAILED", re.IGNORECASE)
+"""How PyTorch's backends and NVIDIA's libraries say it."""
+
+
+class Paged(NamedTuple):
+    """Bytes of weights that wait in RAM, of how many; none where ComfyUI does not page them."""
+
+    away: int
+    whole: int
+
+    def __str__(self) -> str:
+        return f"{self.away / GIB:.1f} of {self.whole / GIB:.1f} GiB of the model"
 
 
 def available_beside(patchers: Sequence[Patcher], spared: int = 0) -> int | None:
@@ -20,20 +39,48 @@ def available_beside(patchers: Sequence[Patcher], spared: int = 0) -> int | None
     device = patchers[0].load_device
     if mm.is_device_cpu(device):
         return None
+    if stays(patchers[0]):
+        return _available_beside_all(patchers) + spared
     taken = sum(patcher.model_size() for patcher in patchers) + mm.minimum_inference_memory()
     return int(mm.get_total_memory(device) - taken + spared)
+
+
+def stays(patcher: Patcher) -> bool:
+    """Whether ComfyUI leaves a model on the card when it is not in use, as --highvram and --gpu-only ask for."""
+    device = patcher.load_device
+    return patcher.offload_device == device and not mm.is_device_cpu(device)
+
+
+def _available_beside_all(patchers: Sequence[Patcher]) -> int:
+    """The same where these models stay, and perhaps others, even if ComfyUI's books have them unloaded."""
+    device = patchers[0].load_device
+    models = [patcher.model for patcher in patchers]
+    going = sum(
+        loaded.model_loaded_memory()
+        for loaded in mm.current_loaded_models
+        if loaded.device == device and not stays(loaded.model) and loaded.model.model not in models
+    )
+    coming = sum(patcher.model_size() - _bytes_there(patcher) for patcher in patchers)
+    free = mm.get_free_memory(device) + going - coming
+    return int(free - mm.minimum_inference_memory())
+
+
+def _bytes_there(patcher: Patcher) -> int:
+    """Bytes of the weights that lie on the device."""
+    weights = patcher.model.state_dict().values()
+    return sum(weight.nbytes for weight in weights if weight.device == patcher.load_device)
 
 
 def make_room(patchers: Sequence[Patcher], reserve: int, *, first_leaves: bool = False) -> None:
     """Load the models of one device and leave `reserve` bytes free, moving others and parts of the first.
 
-    first_leaves: the weights of the first all go to where ComfyUI keeps what is not in use. Must be
-    called in inference mode: ComfyUI moves weights here.
+    first_leaves: the weights of the first all go to where ComfyUI keeps what is not in use, if that is
+    elsewhere. Must be called in inference mode: ComfyUI moves weights here.
     """
     patcher, device = patchers[0], patchers[0].load_device
-    weights = patcher.model_size() if first_leaves else 0
+    weights = patcher.model_size() if first_leaves and not stays(patcher) else 0
     mm.load_models_gpu(list(patchers), memory_required=reserve + weights)
-    if mm.is_device_cpu(device) or is_dynamic(patcher):
+    if mm.is_device_cpu(device) or is_dynamic(patcher) or stays(patcher):
         return
     # ComfyUI up to 0.3.x does not shrink a model that is loaded already
     short = weights or reserve - mm.get_free_memory(device)
@@ -46,13 +93,37 @@ def give_back() -> None:
     mm.soft_empty_cache()
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device had no more memory, be it found out later (see PyTorch's AcceleratorError)."""
+    own = getattr(mm, "is_oom", None)  # takes such a late error off the device, too
+    if own is not None and own(error):
+        return True
+    said = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))
+    return isinstance(error, mm.OOM_EXCEPTION) or bool(said)
+
+
 def explain_out_of_memory(error: BaseException) -> None:
     """Say in the log what helps; the error itself goes on to ComfyUI, which unloads models."""
-    if isinstance(error, mm.OOM_EXCEPTION):
+    if is_out_of_memory(error):
         log.error(
             "LoRA Loop: out of memory while training. Set checkpointing to full, lower the batch "
             "size (raise accumulation instead), the resolution or the rank, or close other programs."
         )
+
+
+def paged_out(patchers: Sequence[Patcher]) -> Paged:
+    """How much of these models dynamic VRAM has not on the device. To be asked after a step.
+
+    Pages come when they are first used, and once some were taken away, all behind them stay away until
+    the model is loaded again: room that is free by then is not used.
+    """
+    away = whole = 0
+    for patcher in patchers:
+        pages = getattr(patcher.model, "dynamic_vbars", {}).get(patcher.load_device)
+        if pages is not None:
+            whole += pages.offset
+            away += max(0, pages.offset - pages.loaded_size())
+    return Paged(away if away > UNUSED * whole else 0, whole)
 
 
 def is_dynamic(patcher: Patcher) -> bool:

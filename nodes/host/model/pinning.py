@@ -1,13 +1,15 @@
-"""RAM that the card reads by itself, for weights that are streamed to it."""
+"""RAM that the card reads by itself, as far as ComfyUI allows it."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import comfy.model_management as mm
 import torch
+from comfy.cli_args import args
 from torch import Tensor
 
 from ....trainer.frozen.streaming import Pin
@@ -15,10 +17,20 @@ from ....trainer.frozen.streaming import Pin
 log = logging.getLogger(__name__)
 
 
+def may_pin() -> bool:
+    """Whether ComfyUI pins memory at all: not with --disable-pinned-memory."""
+    return not getattr(args, "disable_pinned_memory", False) and _limit() > 0
+
+
+def _limit() -> float:
+    """How many bytes ComfyUI pins at most; some of its versions up to 0.3.x set no limit."""
+    return getattr(mm, "MAX_PINNED_MEMORY", math.inf)
+
+
 @contextmanager
 def pinned(device: torch.device) -> Iterator[Pin]:
     """A function that pins tensors for streaming to ``device`` for as long as this is open."""
-    if device.type != "cuda":
+    if device.type != "cuda" or not may_pin():
         yield lambda tensor: tensor
         return
     pins = _Pins()
@@ -29,11 +41,12 @@ def pinned(device: torch.device) -> Iterator[Pin]:
 
 
 class _Pins:
-    """Pins in place by ComfyUI's own books; where these cannot, copies as long as there is RAM."""
+    """Pins in place by ComfyUI's own books; where these cannot, copies within its limit and half of the free RAM."""
 
     def __init__(self) -> None:
         self._own: list[Tensor] = []
-        self._room = int(mm.get_free_memory(torch.device("cpu"))) // 2
+        free = mm.get_free_memory(torch.device("cpu")) // 2
+        self._room = min(free, _limit() - getattr(mm, "TOTAL_PINNED_MEMORY", 0))
         self._told: set[str] = set()
 
     def pin(self, tensor: Tensor) -> Tensor:
@@ -45,7 +58,7 @@ class _Pins:
         if tensor.nbytes <= self._room:
             self._tell(
                 "ComfyUI cannot pin some weights where they are in RAM, so copies of them are pinned, "
-                "as far as half of the free RAM goes."
+                "as far as its limit and half of the free RAM go."
             )
             self._room -= tensor.nbytes
             try:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import comfy.ldm.modules.attention as comfy_attention
 import comfy.model_base
 import comfy.model_sampling
 import torch
-from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 
 from ....base.shortened import in_sentence
 from ....trainer.config.loss import LossConfig
+from ....trainer.device.attending import attend
 from ....trainer.frozen.forward import is_linear
 from ....trainer.sdxl.constants import VAE_SCALE
 from ....trainer.sdxl.schedule import Prediction, Schedule
 from ....trainer.training.step import Model
 from .accounts import OTHER_PARTS
 from .host_types import Layered, ModelPatcher, Patcher, Sampling
+from .pinning import may_pin
 from .pristine import own_part
 
 UNET = "diffusion_model"
 """The name of the UNet in a MODEL."""
+
+_OVERRIDE = "optimized_attention_override"
+"""What ComfyUI looks for in the options of a forward before it computes attention in its own way."""
+OPTIONS = {_OVERRIDE: lambda _, q, k, v, heads, **__: attend(q, k, v, heads)}
+"""The transformer_options of a forward with attention that has a backward; SDXL's has no mask."""
 
 _SAMPLING_REFUSED = ("X0", "LCM", "EDM", "CONST", "IMG_TO_IMG", "COSMOS_RFLOW")
 
@@ -45,11 +52,27 @@ def check_trainable(patcher: ModelPatcher) -> None:
             "Connect the plain base model and use the LoRA on the inpainting model afterwards."
         )
     check_layers(unet)
+    _check_attention()
     _check_parts(patcher)
     if getattr(patcher, "injections", None):
         raise ValueError(
             "This MODEL carries a LoRA loaded in bypass mode, which would push the adapters aside. "
             "Load that LoRA without bypass, or connect the MODEL from before it."
+        )
+
+
+def _check_attention() -> None:
+    """Refuse an attention put in by a node pack that does not let another one take its place."""
+    q, mark = torch.zeros(1, 1, 8), object()
+    options = {_OVERRIDE: lambda *_, **__: mark}
+    try:
+        found = comfy_attention.optimized_attention(q, q, q, 1, transformer_options=options)
+    except Exception:  # noqa: BLE001 - whatever a foreign kernel says to a tensor on the CPU
+        found = None
+    if found is not mark:
+        raise ValueError(
+            "A node pack has put an attention of its own into ComfyUI (SageAttention, say), which training "
+            "cannot compute gradients through. Switch that off, or start ComfyUI without that pack."
         )
 
 
@@ -148,11 +171,10 @@ def predict(unet: nn.Module, x: Tensor, timesteps: Tensor, context: Tensor, y: T
     """One forward of a ComfyUI UNet with attention that has a backward.
 
     x: [B, 4, h, w]; timesteps: [B] float32; context: [B, T, C]; y: [B, Y]; all in compute dtype
-    but timesteps. The default attention on a CPU and the fast kernels of some cards are
-    inference-only or slow to differentiate, hence PyTorch's own.
+    but timesteps. ComfyUI's own is, by how it was started, inference-only (Sage), slow to
+    differentiate, or in an order that prefers cuDNN.
     """
-    options = {"optimized_attention_override": lambda _, *a, **k: attention_pytorch(*a, **k)}
-    return unet(x, timesteps, context=context, y=y, control=None, transformer_options=options)
+    return unet(x, timesteps, context=context, y=y, control=None, transformer_options={**OPTIONS})
 
 
 def training_model(patcher: ModelPatcher, config: LossConfig) -> Model:
@@ -164,4 +186,5 @@ def training_model(patcher: ModelPatcher, config: LossConfig) -> Model:
         schedule=schedule(patcher, config).to(device),
         device=device,
         dtype=compute_dtype(patcher),
+        pins=may_pin(),
     )

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import comfy.model_management as mm
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from ....trainer.cache.encoding import TooLarge
 from .accounts import VAE, VAE_REFUSED
 from .contents import content_digest
 from .fingerprint import fingerprint, foreign
 from .host_types import Vae
+
+log = logging.getLogger(__name__)
 
 
 def encode_pixels(vae: Vae, pixels: np.ndarray) -> Tensor:
@@ -21,9 +28,43 @@ def encode_pixels(vae: Vae, pixels: np.ndarray) -> Tensor:
 
     Bytes go to the VAE's device and become 0..1 there. ComfyUI's encode gives the mode of the
     posterior, so it is deterministic, and takes fewer images at a time where memory is short.
+    Raises TooLarge where it would make tiles: of one image only after all else has left the device.
     """
-    shown = torch.from_numpy(pixels).to(vae.patcher.load_device).float().div_(255)
-    return vae.encode(shown).float().cpu()
+    device = vae.patcher.load_device
+    shown = torch.from_numpy(pixels).to(device).float().div_(255)
+    for _ in range(2 if len(pixels) == 1 else 1):
+        try:
+            with _whole(vae):
+                return vae.encode(shown).float().cpu()
+        except _NoMemoryError:
+            log.debug("LoRA Loop: out of memory in the VAE for %d image(s)", len(pixels))
+        mm.free_memory(1e30, device)
+        mm.soft_empty_cache()
+    raise TooLarge(lambda: vae.encode_tiled(shown).float().cpu())
+
+
+class _NoMemoryError(Exception):
+    """ComfyUI's VAE ran out of memory."""
+
+
+@contextmanager
+def _whole(vae: Any) -> Iterator[None]:
+    """ComfyUI's encode never turns to tiles, which it else does by itself when memory runs out."""
+
+    def refuse(*_: object, **__: object) -> Tensor:
+        raise _NoMemoryError
+
+    vae.encode_tiled_ = refuse
+    try:
+        yield
+    finally:
+        del vae.encode_tiled_
+
+
+def precision(vae: Vae) -> str:
+    """In what and where it encodes, for the log."""
+    dtype = getattr(vae, "vae_dtype", None)
+    return f"{str(dtype).removeprefix('torch.')} on {vae.patcher.load_device}"
 
 
 def vae_fingerprint(vae: Vae) -> str:
@@ -43,6 +84,9 @@ def _unusual(vae: Vae) -> Iterator[tuple[str, object]]:
     dtype = getattr(vae, "vae_dtype", stored)
     if dtype != stored:
         yield "vae_dtype", dtype
+    given = getattr(vae, "vae_output_dtype", lambda: torch.float32)()
+    if given != torch.float32:  # --fp16-intermediates
+        yield "vae_output_dtype", given
     prepare = getattr(vae, "process_input", None)
     if prepare is not None and not _is_usual(prepare):
         yield "process_input", prepare

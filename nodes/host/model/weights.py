@@ -1,4 +1,4 @@
-"""The weights of a model that ComfyUI owns: held, borrowed or fetched ahead, never copied."""
+"""The weights of a model that ComfyUI owns: held or borrowed, never copied."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ class ComfyWeights:
 
     def __init__(self) -> None:
         self._held: dict[nn.Module, WeightPair] = {}
-        self._ahead: tuple[nn.Module, Fetched] | None = None
 
     @contextmanager
     def hold(self, modules: Iterable[nn.Module]) -> Iterator[int]:
@@ -35,7 +34,6 @@ class ComfyWeights:
             yield len(self._held)
         finally:
             self._held = {}
-            self._drop_ahead()
 
     @contextmanager
     def borrow(
@@ -45,36 +43,17 @@ class ComfyWeights:
         if pair is not None and _lies_ready(module, pair[0], dtype, device):
             yield pair
             return
-        weight, bias, stream = self._take_ahead(module) or _fetch(module, dtype, device)
+        weight, bias, stream = _fetch(module, dtype, device)
         try:
             yield weight, bias
         finally:
             _release(module, weight, bias, stream)
-
-    def prefetch(self, module: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
-        pair = self._held.get(module)
-        if pair is not None and _lies_ready(module, pair[0], dtype, device):
-            return
-        self._drop_ahead()
-        self._ahead = (module, _fetch(module, dtype, device))
 
     def stored(self, module: nn.Module) -> Stored | None:
         if not _is_plain(module) or _is_patched(module) or module.weight.is_meta:
             return None
         weight, bias = _own(module)
         return Stored((weight,) if bias is None else (weight, bias), as_they_are)
-
-    def _take_ahead(self, module: nn.Module) -> Fetched | None:
-        if self._ahead is None or self._ahead[0] is not module:
-            self._drop_ahead()
-            return None
-        (_, fetched), self._ahead = self._ahead, None
-        return fetched
-
-    def _drop_ahead(self) -> None:
-        if self._ahead is not None:
-            (module, fetched), self._ahead = self._ahead, None
-            _release(module, *fetched)
 
 
 def damaged_weights(

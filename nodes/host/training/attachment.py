@@ -17,6 +17,8 @@ from ....trainer.layers.text_plan import text_plan
 from ....trainer.memory.plan import MemoryPlan
 from ....trainer.network.network import Network
 from ..model import memory
+from ..model.autograd_session import current_device
+from ..model.clip_training import attention_plan
 from ..model.trained_model import TrainedModel
 from .cuda_graphs import make_graphs
 
@@ -32,11 +34,15 @@ def _layers(
         layers = leaf_plan(model.unet, network, weights)
     for encoder in model.encoders:
         layers += text_plan(encoder, network, weights)
+        layers += attention_plan(encoder)
     return layers
 
 
 class Mounting:
-    """Context manager: the adapters are on the UNet, and on the text encoders that are trained."""
+    """Context manager: the adapters are on the UNet, and on the text encoders that are trained.
+
+    They settle on the device when it is entered and there is room for them.
+    """
 
     def __init__(
         self,
@@ -46,11 +52,9 @@ class Mounting:
         weights: Weights,
         plan: MemoryPlan,
     ) -> None:
-        self._model, self._weights, self._plan = model, weights, plan
-        self._leaves_card = config.speed.model_leaves_card
-        self._leaves = _layers(model, config, network, weights, plan)
-        blocks = checkpoint_plan(model.unet, plan.levels)
-        self._attachment = Attachment([*self._leaves, *blocks])
+        self._model, self._config, self._network = model, config, network
+        self._weights = weights
+        self._prepare(plan)
         modules = [leaf.module for leaf in self._leaves]
         self.graphs = make_graphs(model, config.speed, network, weights, modules)
         """Recorded micro batches, None without; dropped before ComfyUI does work of its own."""
@@ -58,8 +62,9 @@ class Mounting:
 
     def __enter__(self) -> Mounting:
         self._make_room()
-        self._hold_weights()
         try:
+            self._network.settle(self._model.device, self._weights)
+            self._hold_weights()
             self._attachment.__enter__()
         except BaseException:
             self._hold.close()
@@ -85,14 +90,36 @@ class Mounting:
         self._make_room()
         self._hold_weights()
 
+    def change(self, plan: MemoryPlan) -> None:
+        """Go on with another plan. Nothing of a step may be left; no more micro batches are recorded."""
+        if self.graphs is not None:
+            self.graphs.stop("memory ran out")
+        self._hold.close()
+        self._attachment.__exit__(None, None, None)
+        self._prepare(plan)
+        self._make_room()
+        self._hold_weights()
+        self._attachment.__enter__()
+
+    def _prepare(self, plan: MemoryPlan) -> None:
+        """What the layers of the model are replaced by under a plan."""
+        model = self._model
+        self.plan = plan
+        self._leaves = _layers(model, self._config, self._network, self._weights, plan)
+        blocks = checkpoint_plan(model.unet, plan.levels)
+        self._attachment = Attachment([*self._leaves, *blocks])
+
     def _make_room(self) -> None:
+        """Ask for it, with nothing lying idle in PyTorch's cache, for which dynamic VRAM would give weights."""
         if not self._model.managed:
             return
-        patchers, reserve = self._model.patchers, self._plan.reserve
+        memory.give_back()
+        patchers, leaves = self._model.patchers, self._config.speed.model_leaves_card
         with torch.inference_mode():
-            memory.make_room(patchers, reserve, first_leaves=self._leaves_card)
+            memory.make_room(patchers, self.plan.reserve, first_leaves=leaves)
 
     def _hold_weights(self) -> None:
+        self._hold.enter_context(current_device(self._model.device))
         self._hold.enter_context(self._weights.hold(leaf.module for leaf in self._leaves))
         if self.graphs is not None:
             self._hold.callback(self.graphs.drop)  # before the weights may move

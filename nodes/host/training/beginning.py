@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass
 
 from ....trainer.config.train import TrainConfig
-from ....trainer.frozen.weights import Weights
 from ....trainer.network.network import Network
 from ....trainer.network.text_targets import run_targets
 from ....trainer.runs.continue_from import Origin
@@ -49,11 +48,13 @@ class Beginning:
             log.info("LoRA Loop: %s", "; ".join([f"new run {name}", *said]))
         return state
 
-    def network(self, model: TrainedModel, config: TrainConfig, weights: Weights) -> Network:
-        """The adapters before the first step of the run."""
-        unet, encoders, device, start = model.unet, model.encoders, model.device, self.start
-        if start is None:
-            return Network(run_targets(unet, encoders, config), config.seed, device, weights)
-        network = Network(start.targets(unet, encoders, config), config.seed, device, weights)
-        log.info("LoRA Loop: %s", "; ".join(start.load(network)))
-        return network
+    def network(self, model: TrainedModel, config: TrainConfig) -> Network:
+        """The adapters in RAM: on the device there may be no room for them yet."""
+        unet, encoders, start = model.unet, model.encoders, self.start
+        find = run_targets if start is None else start.targets
+        return Network(find(unet, encoders, config), config.seed)
+
+    def fill(self, network: Network) -> None:
+        """The adapters, which have settled, as they are before the first step of the run."""
+        if self.start is not None:
+            log.info("LoRA Loop: %s", "; ".join(self.start.load(network)))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 
 import torch
+from comfy.cli_args import args
 from torch import nn
 
 from ....trainer.config.speed import SpeedConfig
@@ -44,6 +45,8 @@ def obstacle(device: torch.device, *, trains_text: bool) -> str | None:
     """Why no step of a training can be recorded, or None."""
     if device.type != "cuda":
         return f"the model runs on {device.type}, not on a CUDA device"
+    if getattr(args, "disable_cuda_graphs", False):
+        return "ComfyUI was started with --disable-cuda-graphs"
     if torch.cuda.get_allocator_backend() != "native":
         # Its memory for graphs is a pool of the driver's that PyTorch cannot give back.
         return "this allocator keeps the memory of recordings; start ComfyUI with --disable-cuda-malloc"

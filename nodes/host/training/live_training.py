@@ -16,6 +16,7 @@ from ....trainer.batches.training_data import TrainingData
 from ....trainer.config.train import TrainConfig
 from ....trainer.memory.plan import MemoryPlan
 from ....trainer.network.network import Network
+from ....trainer.runs.lost_memory import unusable_bytes
 from ....trainer.runs.run_folder import RunFolder
 from ....trainer.runs.state_keeper import StateKeeper
 from ....trainer.training.loop import Loop, Outcome, StepEvent
@@ -31,7 +32,8 @@ from ..progress import NodeProgress, check_interrupt
 from .attachment import Mounting
 from .beginning import Beginning
 from .caption_feed import CaptionFeed
-from .memory_plan import memory_plan
+from .descent import Descent
+from .memory_plan import find_available, find_need, memory_plan
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +115,13 @@ def train_live(
         )  # of a clone that is loaded: the adapters go onto the layers below
     with training_session(), ExitStack() as stack:
         weights = frozen_weights(model.patcher, config.speed)
-        network = beginning.network(model, config, weights)
+        network = beginning.network(model, config)
         plan = _plan(model, data, config, network, beginning.folder, progress)
+        available = find_available(model, config)
         mounting = stack.enter_context(Mounting(model, config, network, weights, plan))
+        beginning.fill(network)
+        need = find_need(model, data.dataset, config, network)
+        descent = Descent(mounting, config, need, available, beginning.folder, progress)
         trained = _loop_model(model, data, config)
         loop = Loop(trained, network, data, config, plan.micro_batch, state, mounting.graphs)
         del state  # its tensors are in the network now
@@ -123,8 +129,10 @@ def train_live(
         epoch = ended_epoch(data.dataset, config, step)
         live = LiveTraining(trained, network, loop, states, step, epoch, mounting.aside, stack)
         try:
-            outcome = loop.run(_Driver(live, captions, [join(live) for join in joins]))
-        except BaseException:  # cancelled, out of memory, whatever: no finished step is lost
+            driver = _Driver(live, captions, [join(live) for join in joins])
+            outcome = loop.run(driver, descent)
+        except BaseException as error:  # cancelled, out of memory: no finished step is lost
+            descent.note(error)
             states.save()
             for note in beginning.folder.troubles.notes:
                 progress.say(note)
@@ -146,7 +154,7 @@ def _plan(
         averaged=config.optimiser.ema_decay > 0,
         keep_best=config.validation.keep_best,
     )
-    plan = memory_plan(model, data.dataset, config, network)
+    plan = memory_plan(model, data.dataset, config, network, unusable_bytes(folder))
     log.info("LoRA Loop: %d adapted layers; %s", len(network.targets), plan.describe())
     progress.say(plan.describe())
     return plan

@@ -23,18 +23,26 @@ log = logging.getLogger(__name__)
 
 
 def memory_plan(
-    model: TrainedModel, cached: CachedDataset, config: TrainConfig, network: Network
+    model: TrainedModel,
+    cached: CachedDataset,
+    config: TrainConfig,
+    network: Network,
+    unusable: int = 0,
 ) -> MemoryPlan:
-    """The plan for training these adapters; says so where parts of the model must be streamed."""
+    """The plan for training these adapters; says so where parts of the model must be streamed.
+
+    unusable: bytes that seemed to be free when this run ran out of memory.
+    """
     parameters = network.parameters()
-    need = _need(model, cached, config, network)
-    spared = frozen_weights.spared_bytes(model.patcher, config.speed)
-    available = memory.available_beside(model.patchers, spared)
+    need = find_need(model, cached, config, network)
+    available = find_available(model, config)
+    if available is not None:
+        available -= unusable
     plan = plan_memory(config, need, available)
     if not plan.fits and available is not None:
         weights = model.patcher.model_size()
         told = advice(
-            config, need, available, weights, lambda other: learned_bytes(other, parameters)
+            config, need, available, weights, lambda o: learned_bytes(o, parameters, model.device)
         )
         log.warning(
             "LoRA Loop: this training %s Parts of the model will wait in RAM, which takes longer.",
@@ -43,7 +51,13 @@ def memory_plan(
     return plan
 
 
-def _need(
+def find_available(model: TrainedModel, config: TrainConfig) -> int | None:
+    """Bytes beside the weights, before room is made; None where nothing is managed."""
+    spared = frozen_weights.spared_bytes(model.patcher, config.speed)
+    return memory.available_beside(model.patchers, spared)
+
+
+def find_need(
     model: TrainedModel, cached: CachedDataset, config: TrainConfig, network: Network
 ) -> Need:
     """What the training asks for, whatever the plan."""
@@ -53,7 +67,7 @@ def _need(
     if model.trains_text:
         chunks = clip_training.chunks_of_longest(model.trained_clip, cached)
     return Need(
-        learned=learned_bytes(config.optimiser, network.parameters()),
+        learned=learned_bytes(config.optimiser, network.parameters(), model.device),
         pixels=max(math.prod(item.bucket) for item in cached.items),
         itemsize=model.dtype.itemsize,
         blocks=find_blocks(model.unet),

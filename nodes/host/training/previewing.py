@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from PIL import Image
+from torch import Tensor
 
 from ....trainer.runs.troubles import Troubles
 from ....trainer.training.loop import StepEvent
+from ..model import memory
 from ..previews.preview_book import PreviewBook
 from ..previews.previewer import Previewer
 from ..progress import NodeProgress
@@ -24,6 +28,9 @@ def previewing(
         return previews
 
     return join
+
+
+log = logging.getLogger(__name__)
 
 
 class Previews:
@@ -57,10 +64,26 @@ class Previews:
         live, previewer = self._live, self._previewer
         if previewer is None or not previewer.settings.is_due(step, epoch):
             return None
-        with live.aside(), live.loop.averaged():
-            pictures = previewer.sample(live.network.at_strength)
+        with live.aside():
+            pictures = self._pictures(previewer)
+        if pictures is None:
+            log.warning(
+                "LoRA Loop: no previews after step %d: memory ran out. Training goes on", step
+            )
+            return None
         try:
             return self._book.add(step, pictures, previewer.strengths)
         except OSError as error:  # it is shown all the same
             self._troubles.tell("a preview", error)
             return self._book.sheet(pictures, previewer.strengths)
+
+    def _pictures(self, previewer: Previewer) -> list[Tensor] | None:
+        """What is sampled with the adapters as they are used; None where memory runs out."""
+        live = self._live
+        try:
+            with live.loop.averaged():
+                return previewer.sample(live.network.at_strength)
+        except RuntimeError as error:
+            if not memory.is_out_of_memory(error):
+                raise
+        return None

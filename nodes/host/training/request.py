@@ -84,6 +84,7 @@ class Request:
             *config.optimiser.notes(),
             *config.loss.notes(prediction),
             *config.speed.notes(compact=config.compact),
+            *frozen_weights.notes(self.patcher, config.speed),
             *trigger_notes(self.cached, config.loss),
         ]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
 
 from ....trainer.config.train import TrainConfig
 from ....trainer.device.spill_watch import CHANGES, SpillWatch, StepCost
 from ....trainer.training.loop import StepEvent
+from ..model import memory
+from ..model.host_types import Patcher
 
 log = logging.getLogger(__name__)
 
@@ -20,14 +23,17 @@ class Spilling:
     """
 
     notice = ""
-    """Stands behind the line of every step once memory has spilled."""
+    """Stands behind the line of every step once memory has spilled, and while weights are paged out."""
 
-    def __init__(self, device: torch.device, config: TrainConfig | None = None) -> None:
-        self._device, self._watch, self._seconds = (
-            device,
-            SpillWatch(_changes(config or TrainConfig())),
-            0.0,
-        )
+    def __init__(
+        self,
+        device: torch.device,
+        config: TrainConfig | None = None,
+        paged: Sequence[Patcher] = (),
+    ) -> None:
+        """paged: the models whose weights ComfyUI may page in and out by itself."""
+        self._watch = SpillWatch(_changes(config or TrainConfig()))
+        self._device, self._paged, self._seconds = device, paged, 0.0
 
     def on_step(self, event: StepEvent) -> None:
         """Told after every step."""
@@ -36,9 +42,15 @@ class Spilling:
         took, self._seconds = event.seconds - self._seconds, event.seconds
         free, total = torch.cuda.mem_get_info(self._device)
         beyond = torch.cuda.memory_reserved(self._device) - total
-        found = self._watch.look(StepCost(took, event.pixels, free, beyond))
+        paged = memory.paged_out(self._paged)
+        away = str(paged) if paged.away else ""
+        cost = StepCost(took, event.pixels, free, beyond, away if paged.whole else None)
+        found = self._watch.look(cost)
         if found:
             log.warning("LoRA Loop: %s", found)
+        if paged.whole:
+            self.notice = f" · {away} in RAM" if away else ""
+        elif found:
             self.notice = " · memory has gone to RAM, see the log"
 
 

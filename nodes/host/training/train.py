@@ -35,6 +35,7 @@ from .live_training import Join, train_live
 from .metadata import Metadata
 from .previewing import previewing
 from .request import Request
+from .room_again import asking_for_room, paged_models
 from .spill_notice import Spilling
 from .stop_and_keep import TRAININGS
 
@@ -109,7 +110,7 @@ def _train(
     except OSError as error:
         troubles.tell("what the model saw", error)
     metadata = Metadata(model, data.training.dataset, config, run, time.time())
-    spilling = Spilling(model.device, config)
+    spilling = Spilling(model.device, config, paged_models(model, config.speed))
     with TRAININGS.running(request.node_id) as stop:
         with _memory_given_back():
             everybody = [
@@ -119,6 +120,7 @@ def _train(
                 saving_states,
                 *map(always, (spilling, BandLog(), stop)),
                 *joins,
+                asking_for_room(model, config.speed),
                 previewing(_previewer(request), book, progress, troubles),
                 always(StepLine(progress, spilling, troubles)),
             ]

@@ -442,6 +442,31 @@ def test_half_an_adapter_is_no_success(tiny, kind):
         apply_lora(tiny.model, None, of_shapes(HALVES[kind]), 1.0)
 
 
+ODD_SHAPES = {
+    "a number": {"lora_up.weight": (), "lora_down.weight": (2, 64)},
+    "a row": {"lora_up.weight": (64, 2), "lora_down.weight": (64,)},
+    "no rank": {"lora_up.weight": (64, 0), "lora_down.weight": (0, 64)},
+    "alphas": {"lora_up.weight": (64, 2), "lora_down.weight": (2, 64), "alpha": (2,)},
+    "core": {"lora_up.weight": (64, 2), "lora_down.weight": (2, 64), "lora_mid.weight": (2, 2)},
+    "loha": {"hada_w1_a": (), "hada_w1_b": (2, 64), "hada_w2_a": (64, 2), "hada_w2_b": (2, 64)},
+    "lokr": {"lokr_w1": (2,), "lokr_w2": (32, 32)},
+    "oft": {"oft_blocks": (16, 16)},
+    "difference": {"diff": ()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ODD_SHAPES)
+def test_a_shape_that_no_adapter_has_is_no_success(tiny, kind):
+    """ComfyUI passes over blocks of two axes without a word, and fails on numbers."""
+    with pytest.raises(ValueError, match=r"proj_in has .* of the shape \["):
+        apply_lora(tiny.model, None, of_shapes(ODD_SHAPES[kind]), 1.0)
+
+
+def test_alphas_alone_are_no_success(tiny):
+    with pytest.raises(ValueError, match="alphas alone"):
+        apply_lora(tiny.model, None, of_shapes({"alpha": ()}), 1.0)
+
+
 def test_what_is_left_out_for_want_of_a_clip_is_said(tiny, rng, caplog):
     keys = weights(tiny)
     path = "clip_g.transformer.text_model.encoder.layers.0.mlp.fc1"
@@ -468,8 +493,9 @@ def test_files_that_are_no_safetensors_are_read_as_weights_only(tiny, rng, loras
     (loras / "b.pt").write_bytes(b"no such file")
     torch.save({"a": Odd()}, loras / "c.bin")
     for name in ("b.pt", "c.bin"):
-        with pytest.raises(ValueError, match="cannot be read as a LoRA"):
+        with pytest.raises(ValueError, match="cannot be read as a LoRA") as refused:
             LoadLora.execute(name)
+        assert "weights_only" not in str(refused.value)  # no advice to run what is in the file
 
 
 class Odd:

@@ -7,12 +7,14 @@ import comfy.ops
 import pytest
 import torch
 import torch.nn.functional as F
+from comfy.cli_args import args
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
 from pack.nodes.host.model import frozen_weights, memory, pinning
 from pack.nodes.host.model import unet as host_unet
 from pack.nodes.host.model.autograd_session import training_session
+from pack.nodes.host.model.weights import ComfyWeights
 from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import train as training
 from pack.nodes.train import Train
@@ -20,7 +22,10 @@ from pack.tests.host import scene
 from pack.tests.host.kohya_scene import run_node
 from pack.tests.host.model.test_gradients import inputs, loaded, network
 from pack.tests.host.training.test_kohya import SDXL
+from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.speed import SpeedConfig
+from pack.trainer.device.copy_stream import InOrder
+from pack.trainer.frozen.streaming import Streamed
 from pack.trainer.layers.attach import Attachment, leaf_plan
 
 pytestmark = pytest.mark.slow
@@ -55,20 +60,17 @@ def test_gradients_through_8_bits(tiny, name, least):
     assert torch.equal(streamed[0], output) and torch.equal(streamed[1], found)
 
 
-def test_the_widget_of_train_fetches_weights_ahead(tiny, cached, elsewhere, monkeypatch):
-    made, runs = [], []
-    lookahead = frozen_weights.Lookahead
-    monkeypatch.setattr(
-        frozen_weights, "Lookahead", lambda weights: made.append(weights) or lookahead(weights)
-    )
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_the_widget_of_train_no_longer_fetches_anything(tiny, cached, monkeypatch, caplog, dynamic):
+    """Weights are reached as without it, also where ComfyUI pages them."""
     given = {"model": tiny.model, "cache": cached, "clip": tiny.clip, "steps": 1, "batch_size": 1}
-    for prefetch in (False, True):
-        with torch.inference_mode():
-            runs.append(run_node(Train, monkeypatch, **given, prefetch_weights=prefetch))
-        assert len(made) == prefetch
-        elsewhere()
-    plain, ahead = (run[0] for run in runs)
-    assert all(torch.equal(plain[key], ahead[key]) for key in plain)
+    with torch.inference_mode():
+        run_node(Train, monkeypatch, **given, prefetch_weights=True)
+    assert "prefetch_weights no longer does anything" in caplog.text
+    monkeypatch.setattr(memory, "is_dynamic", lambda patcher: dynamic)
+    for streamed, kind in ((False, ComfyWeights), (True, Streamed)):
+        speed = SpeedConfig(prefetch_weights=True, stream_weights=streamed)
+        assert type(frozen_weights.frozen_weights(tiny.model, speed)) is kind
 
 
 def test_everything_but_training_sees_the_weights_as_loaded(tiny, cached, elsewhere):
@@ -176,6 +178,55 @@ def test_a_model_leaves_the_card_through_its_manager(sdxl, monkeypatch, dynamic)
     assert patcher.asked == ([] if dynamic else [(torch.device("cpu"), size)])
 
 
+def test_copies_have_no_stream_of_their_own_where_comfyui_offloads_in_turn(
+    tiny, monkeypatch, caplog
+):
+    """`--disable-async-offload`; without it a card gets one."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(frozen_weights, "copies_to", lambda device: "a stream")
+    weights = frozen_weights.frozen_weights(tiny.model, SpeedConfig(stream_weights=True))
+    assert weights._make_copies(torch.device("cuda")) == "a stream"
+    monkeypatch.setattr(args, "disable_async_offload", True, raising=False)
+    assert type(weights._make_copies(torch.device("cuda"))) is InOrder
+    assert "--disable-async-offload" in caplog.text
+
+
+@pytest.fixture
+def pinned_copies(monkeypatch):
+    """What is pinned as a copy by PyTorch; ComfyUI may pin a MiB and pins nothing where it is."""
+    copies = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: copies.append(t.nbytes) or t)
+    monkeypatch.setattr(mm, "MAX_PINNED_MEMORY", 1 << 20, raising=False)
+    monkeypatch.setattr(mm, "TOTAL_PINNED_MEMORY", 1 << 18, raising=False)
+    monkeypatch.setattr(mm, "pin_memory", lambda tensor: False, raising=False)
+    return copies
+
+
+def pin(count, size):
+    with pinning.pinned(torch.device("cuda")) as pin:
+        for _ in range(count):
+            pin(torch.zeros(size, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("way", ["flag", "limit"])
+def test_nothing_is_pinned_where_comfyui_may_not(tiny, monkeypatch, pinned_copies, caplog, way):
+    """`--disable-pinned-memory`, which also leaves ComfyUI's own limit below zero."""
+    if way == "flag":
+        monkeypatch.setattr(args, "disable_pinned_memory", True, raising=False)
+    else:
+        monkeypatch.setattr(mm, "MAX_PINNED_MEMORY", -1)
+    pin(8, 1 << 10)
+    assert pinned_copies == [] and "copies" not in caplog.text
+    assert not host_unet.training_model(tiny.model, LossConfig()).pins
+
+
+def test_copies_are_pinned_within_comfyuis_limit(tiny, pinned_copies, caplog):
+    pin(8, 1 << 18)
+    assert pinned_copies == [1 << 18] * 3
+    assert "not pinned" in caplog.text
+    assert host_unet.training_model(tiny.model, LossConfig()).pins
+
+
 def test_weights_are_pinned_by_comfyuis_books_and_given_back(monkeypatch, caplog):
     tensors = [torch.zeros(4) for _ in range(4)]
     pinned, able = [], tensors[:3]
@@ -186,6 +237,7 @@ def test_weights_are_pinned_by_comfyuis_books_and_given_back(monkeypatch, caplog
         raising=False,
     )
     monkeypatch.setattr(mm, "unpin_memory", lambda t: pinned.pop(), raising=False)
+    monkeypatch.setattr(mm, "MAX_PINNED_MEMORY", 1 << 20, raising=False)
     with pytest.raises(KeyboardInterrupt), pinning.pinned(torch.device("cuda")) as pin:
         assert all(pin(tensor) is tensor for tensor in tensors[:3]) and len(pinned) == 3
         assert torch.equal(pin(tensors[3]), tensors[3])

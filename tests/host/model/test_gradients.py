@@ -12,7 +12,6 @@ from pack.nodes.host.model import unet as host_unet
 from pack.nodes.host.model.autograd_session import training_session
 from pack.nodes.host.model.weights import ComfyWeights
 from pack.trainer.config.lora import LoraConfig
-from pack.trainer.frozen.weights import Lookahead
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
@@ -41,21 +40,18 @@ def loaded(tiny):
     return tiny.model.model.diffusion_model
 
 
-def ours(unet, *, hold=True, checkpointing=False, between=lambda: None, lookahead=False):
+def ours(unet, *, hold=True, checkpointing=False, between=lambda: None):
     """(output, gradients) with the adapters attached to the live UNet."""
-    weights = Lookahead(ComfyWeights()) if lookahead else ComfyWeights()
+    weights = ComfyWeights()
     with training_session():
         net = network(unet)
         plan = leaf_plan(unet, net, weights)
         held = [step.module for step in plan] if hold else []
         plan += checkpoint_plan(unet) if checkpointing else []
         with Attachment(plan) as attachment, weights.hold(held):
-            for _ in range(2):  # the second time a lookahead knows the order
-                for parameter in net.parameters():
-                    parameter.grad = None
-                output = host_unet.predict(unet, *inputs())
-                between()
-                output.square().mean().backward()
+            output = host_unet.predict(unet, *inputs())
+            between()
+            output.square().mean().backward()
             attachment.check()
         return output.detach(), {k: (a.down.grad, a.up.grad) for k, a in net.adapters.items()}
 
@@ -102,14 +98,13 @@ def test_equal_to_plain_autograd(tiny):
     assert worst(ours(unet), plain(unet)) < 1e-5
 
 
-@pytest.mark.parametrize("options", [{"hold": False}, {"checkpointing": True}, {"lookahead": True}])
+@pytest.mark.parametrize("options", [{"hold": False}, {"checkpointing": True}])
 def test_no_way_of_reaching_the_weights_changes_a_bit(tiny, options):
     unet = loaded(tiny)
     assert worst(ours(unet, **options), ours(unet)) == 0.0
 
 
-@pytest.mark.parametrize("lookahead", [False, True])
-def test_streamed_weights(tiny, monkeypatch, lookahead):
+def test_streamed_weights(tiny, monkeypatch):
     """One cast buffer for all layers, overwritten by each: nothing may be kept of it."""
     unet = loaded(tiny)
     expected = ours(unet)
@@ -130,8 +125,8 @@ def test_streamed_weights(tiny, monkeypatch, lookahead):
         return (weight, bias, None) if hasattr(comfy.ops, "uncast_bias_weight") else (weight, bias)
 
     monkeypatch.setattr(comfy.ops, "cast_bias_weight", cast_bias_weight)
-    assert worst(ours(unet, hold=False, lookahead=lookahead), expected) == 0.0
-    assert turn[0] > 1000
+    assert worst(ours(unet, hold=False), expected) == 0.0
+    assert turn[0] > 500
 
 
 def test_a_partial_unload_between_forward_and_backward(tiny):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from comfy.cli_args import args
 
 from pack.nodes.host.model import memory
 from pack.nodes.host.previews import previewer
@@ -106,6 +107,12 @@ def test_reasons_of_a_whole_training(monkeypatch, backend, device, trains_text, 
     monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: backend)
     found = cuda_graphs.obstacle(torch.device(device), trains_text=trains_text)
     assert found is None if reason is None else reason in found
+
+
+def test_no_step_is_recorded_where_comfyui_records_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "native")
+    monkeypatch.setattr(args, "disable_cuda_graphs", True, raising=False)
+    assert "--disable-cuda-graphs" in cuda_graphs.obstacle(torch.device("cuda"), trains_text=False)
 
 
 def test_a_training_that_cannot_be_recorded_says_so_once(tiny, cached, caplog):

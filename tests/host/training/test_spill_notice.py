@@ -78,3 +78,33 @@ def test_what_is_already_so_is_not_advised(card, caplog, change):
         run(Spilling(torch.device("cuda"), config), [1.0] * (FIRST + 2))
         assert (change in caplog.text) == (config is open_to_it)
         assert "smaller images" in caplog.text and "Sysmem" in caplog.text
+
+
+def paged(away):
+    """A model of 5 GiB whose weights ComfyUI pages, so much of it not on the card."""
+    device = torch.device("cuda")
+    pages = types.SimpleNamespace(offset=5 * GIB, loaded_size=lambda: int((5 - away) * GIB))
+    model = types.SimpleNamespace(dynamic_vbars={device: pages})
+    return types.SimpleNamespace(model=model, load_device=device), pages
+
+
+SLOW = [1.0] * (FIRST + CALM) + [5.0] * LATEST
+
+
+@pytest.mark.parametrize("away", [0, 0.05])
+def test_a_full_card_is_nothing_unusual_under_dynamic_vram(card, caplog, away):
+    """Pages of layers that are never used may be away."""
+    run(spilling := Spilling(torch.device("cuda"), paged=[paged(away)[0]]), SLOW)
+    assert caplog.text == spilling.notice == ""
+
+
+def test_it_is_said_how_much_of_the_model_is_paged_out(card, caplog):
+    card.free = 9 * GIB
+    patcher, pages = paged(3)
+    run(spilling := Spilling(torch.device("cuda"), paged=[patcher]), SLOW)
+    assert "5.0 times as long as before and 3.0 of 5.0 GiB of the model wait in RAM" in caplog.text
+    assert "dynamic VRAM" in caplog.text and "Sysmem" not in caplog.text
+    assert spilling.notice == " · 3.0 of 5.0 GiB of the model in RAM"
+    pages.loaded_size = lambda: 5 * GIB
+    run(spilling, [1.0])
+    assert spilling.notice == ""

@@ -10,7 +10,7 @@ from PIL import Image
 from pack.tests.trainer.tiny_pictures import RECIPE, Encoder, write_pictures
 from pack.trainer.cache import latents as cache
 from pack.trainer.cache.decoding import batch_of
-from pack.trainer.cache.encoding import LatentWriter
+from pack.trainer.cache.encoding import LatentWriter, TooLarge
 from pack.trainer.cache.latents import cache_latents, plan_latents
 from pack.trainer.dataset.scan import scan_folder
 from pack.trainer.files.store import Store
@@ -139,3 +139,53 @@ def test_what_the_encoder_gets_are_the_bytes_of_the_pictures(root, store):
     cache_latents(scan_folder(root), RECIPE, encode, store, batch_size=4)
     assert np.array_equal(given[1], np.asarray(Image.open(root / "b.png")))
     assert np.array_equal(given[3], np.asarray(Image.open(root / "x.png")))
+
+
+class SmallMemory(Encoder):
+    """Holds one image at a time, and of more than 64 pixels across only tiles, whose latents are one higher."""
+
+    def __init__(self):
+        super().__init__()
+        self.tiles = 0
+
+    def __call__(self, pixels):
+        if len(pixels) == 1 and pixels.shape[2] <= 64:
+            return super().__call__(pixels)
+        raise TooLarge(lambda: self.in_tiles(pixels))
+
+    def in_tiles(self, pixels):
+        assert len(pixels) == 1
+        self.tiles += 1
+        return super().__call__(pixels) + 1
+
+
+def test_too_many_images_at_once_are_encoded_one_by_one(root, tmp_path):
+    whole, exact = latents(root, tmp_path / "exact", 1)
+    store, encoder = Store(tmp_path / "small"), SmallMemory()
+    cached = cache_latents(scan_folder(root), RECIPE, encoder, store, batch_size=3)
+    for item, usual in zip(cached.items, whole.items, strict=True):
+        if item.bucket[0] <= 64:
+            assert item == usual
+            found = store.load(cache.KIND, item.latent_key)["latents"]
+            assert torch.equal(found, exact[item.latent_key])
+
+
+def test_latents_in_tiles_have_a_key_of_their_own(root, tmp_path, caplog):
+    """Neither a latent of the whole image nor a run with one is taken for one in tiles."""
+    whole, exact = latents(root, tmp_path / "exact", 1)
+    store, encoder = Store(tmp_path / "small"), SmallMemory()
+    cached = cache_latents(scan_folder(root), RECIPE, encoder, store)
+    wide = [number for number, item in enumerate(cached.items) if item.bucket[0] > 64]
+    assert wide and encoder.tiles == len(wide)
+    assert caplog.text.count("made in tiles") == 1
+    for number in wide:
+        item = cached.items[number]
+        assert item.in_tiles and not store.has(cache.KIND, whole.items[number].latent_key)
+        made = store.load(cache.KIND, item.latent_key)["latents"]
+        assert torch.equal(made, exact[whole.items[number].latent_key] + 1)
+    assert cached.identity() != whole.identity()
+    again = cache_latents(scan_folder(root), RECIPE, encoder, store)
+    assert again == cached and encoder.tiles == len(wide)
+    for number in wide:  # as Clear Cache does; now there is the memory
+        store.path(cache.KIND, cached.items[number].latent_key).unlink()
+    assert cache_latents(scan_folder(root), RECIPE, Encoder(), store).items == whole.items

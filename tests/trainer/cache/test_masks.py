@@ -12,6 +12,7 @@ from pack.tests.trainer.tiny_unet import CONTEXT, POOLED
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.cache import masks
+from pack.trainer.cache.encoding import TooLarge
 from pack.trainer.cache.latents import cache_latents
 from pack.trainer.cache.texts import cache_texts
 from pack.trainer.dataset.scan import scan_folder
@@ -191,3 +192,13 @@ def test_a_part_of_the_pictures_in_another_order_keeps_each_its_mask(root, store
     assert list(found) == ["3.png", "1.png"]
     for name, mask in found.items():
         torch.testing.assert_close(mask, block_means(grey(int(name[0]))))
+
+
+def test_latents_in_tiles_keep_their_masks(root, store):
+    def in_tiles(pixels):
+        raise TooLarge(lambda: Encoder()(pixels))
+
+    write(root / "a.png")
+    Image.fromarray(grey(7)).save(root / "masks" / "a.png")
+    cached = cache_latents(scan_folder(root), RECIPE, in_tiles, store)
+    assert cached.items[0].in_tiles and loaded(cached, store)["a.png"] is not None

@@ -126,9 +126,6 @@ def test_the_owner_is_asked_for_nothing_more(unet):
             self.count += 1
             return super().borrow(module, dtype, device)
 
-        def prefetch(self, module, dtype, device):
-            self.count += 1
-
     owner, other = Owner(), nn.Linear(2, 2)
     weights = quantised(unet, inner=owner)
     layers = [m for m in unet.modules() if next(m.parameters(recurse=False), None) is not None]
@@ -137,7 +134,6 @@ def test_the_owner_is_asked_for_nothing_more(unet):
         made = owner.count
         for layer in layers:
             borrowed(weights, layer)
-            weights.prefetch(layer, FLOAT, CPU)
         assert owner.count == made == len(layers)
         borrowed(weights, other)
         assert owner.count == made + 1

@@ -43,14 +43,11 @@ class Owner(PlainWeights):
     """Remembers what was borrowed from it; ``patched`` layers cannot be streamed."""
 
     def __init__(self, patched=()):
-        self.patched, self.borrowed, self.fetched = set(patched), [], []
+        self.patched, self.borrowed = set(patched), []
 
     def borrow(self, module, dtype, device):
         self.borrowed.append(module)
         return super().borrow(module, dtype, device)
-
-    def prefetch(self, module, dtype, device):
-        self.fetched.append(module)
 
     def stored(self, module):
         return None if module in self.patched else super().stored(module)
@@ -106,7 +103,7 @@ def test_whatever_is_faster_each_layer_reads_its_own_weights(blocks, schedule, s
     assert queues.wrong == [] and queues.done == 2 * len(order)
 
 
-def test_the_next_block_comes_while_one_computes(blocks):
+def test_a_block_comes_once_in_each_direction(blocks):
     log = []
     weights = streamed(blocks, log=log)
     step = there_and_back(blocks)
@@ -114,12 +111,9 @@ def test_the_next_block_comes_while_one_computes(blocks):
         walk(weights, step * 2)
         log.clear()
         walk(weights, step)
-    copies = [at for at, entry in enumerate(log) if entry == "copy"]
-    assert len(copies) == 2 * len(blocks) - 2 * SLOTS  # the ends are still there when it turns
-    waits = [at for at, entry in enumerate(log) if isinstance(entry, tuple)]
-    assert len(waits) == len(copies)
-    for copied, waited in zip(copies, waits, strict=True):
-        assert "read" in log[copied:waited]  # something computed in between
+    copies = log.count("copy")
+    assert copies == 2 * len(blocks) - 2 * SLOTS  # the ends are still there when it turns
+    assert sum(isinstance(entry, tuple) for entry in log) == copies  # each is waited for once
 
 
 @pytest.fixture
@@ -178,9 +172,7 @@ def test_what_only_the_owner_can_put_together_is_borrowed_from_it(blocks):
     step = there_and_back(blocks)
     with weights.hold(step):
         walk(weights, step)
-        for layer in step:
-            weights.prefetch(layer, FLOAT, CPU)
-    assert owner.borrowed == owner.fetched == [patched, patched]
+    assert owner.borrowed == [patched, patched]
 
 
 def test_layers_of_no_block_are_borrowed_and_held_as_before(blocks):

@@ -152,3 +152,10 @@ def test_other_kinds_and_layers_are_not_written_for_diffusers():
         to_diffusers_lora({f"{KOHYA}.hada_w1_a": UP})
     with pytest.raises(ValueError, match="name in diffusers"):
         to_diffusers_lora(kohya("lora_te1_something", torch.tensor(1.0)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_numbers_of_8_bits_are_written_for_diffusers(dtype):
+    lora = {name: torch.as_tensor(value).to(dtype) for name, value in kohya(KOHYA, 1.0).items()}
+    found = to_diffusers_lora(lora)
+    assert torch.equal(found[f"unet.{DIFFUSERS}.lora_B.weight"].float(), UP.to(dtype).float() / 2)

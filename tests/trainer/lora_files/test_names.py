@@ -13,8 +13,11 @@ ENCODER = "text_model.encoder.layers.3.self_attn.q_proj"
 TENSOR = torch.ones(2, 2)
 
 
-def only(name, tensor=TENSOR):
+def only(name, tensor=None):
     """What a file of one key is read as, without the alpha that it gets."""
+    if tensor is None:  # cores and blocks have three axes or more
+        has_core = name.endswith(("t1", "t2", "oft_blocks", "lora_mid.weight"))
+        tensor = torch.ones([1] * (3 if has_core else 2))
     found = to_kohya({name: tensor})
     return [key for key in found if not key.endswith(".alpha") or name.endswith(".alpha")]
 

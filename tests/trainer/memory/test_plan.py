@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import pytest
 
@@ -8,7 +9,18 @@ from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.layers.recompute import Again, ladder
 from pack.trainer.memory import plan as memory
-from pack.trainer.memory.plan import GIB, MIB, Kept, MemoryPlan, Need, plan_memory, reserve_bytes
+from pack.trainer.memory.plan import (
+    GIB,
+    MIB,
+    NOTICEABLE,
+    Kept,
+    MemoryPlan,
+    Need,
+    plan_memory,
+    plans,
+    reserve_bytes,
+    smaller_plan,
+)
 
 LEARNED = 46_000_000 * 16
 NEED = Need(LEARNED, 1024 * 1024, 2, SDXL, rank=32)
@@ -128,6 +140,31 @@ def test_the_recipe_fits_a_card_of_12_gib_beside_the_weights():
 def test_compact_layers_fit_there_with_nothing_again():
     plan = plan_memory(TrainConfig(compact=True), NEED, int((12 - 4.8) * GIB))
     assert plan.levels == NOTHING and plan.micro_batch == 1
+
+
+@pytest.mark.parametrize("config", [CONFIG, COMPACT])
+def test_where_memory_runs_out_each_next_plan_is_noticeably_smaller(config):
+    """From the fastest down to the smallest, by the fewest steps that make a difference."""
+    every = list(plans(config, NEED, None))
+    plan, walked = every[0], []
+    while plan is not None:
+        walked.append(plan)
+        plan = smaller_plan(config, NEED, plan)
+    assert walked[-1] == every[-1] and len(walked) < len(every)
+    for before, after in itertools.pairwise(walked[:-1]):
+        assert after.reserve <= before.reserve - NOTICEABLE
+        between = every[every.index(before) + 1 : every.index(after)]
+        assert all(one.reserve > before.reserve - NOTICEABLE for one in between)
+
+
+def test_a_choice_is_obeyed_where_memory_runs_out():
+    """Without recomputation only the batch can be split."""
+    off = dataclasses.replace(CONFIG, checkpointing="off")
+    plan, sizes = plan_memory(off, NEED, None), []
+    while plan is not None:
+        sizes.append(plan.micro_batch)
+        plan = smaller_plan(off, NEED, plan)
+    assert sizes == [4, 2, 1]
 
 
 def test_a_plan_says_what_it_does():

@@ -43,7 +43,8 @@ def make(kind, layer="linear", rank=2, seed=0, spread=0.3, **more):
         torch.manual_seed(seed)
         module = make_layer().requires_grad_(False)
         target = Target("a", "a", module, **{"rank": rank, "alpha": 1.5, **KINDS[kind], **more})
-        adapter = make_adapter(target, seed, torch.device("cpu"), PlainWeights())
+        adapter = make_adapter(target, seed, torch.device("cpu"))
+        adapter.measure(module, PlainWeights())
         for factor in adapter.factors().values():
             nn.init.normal_(factor, std=spread)
         return adapter, module, torch.randn(shape, requires_grad=True)

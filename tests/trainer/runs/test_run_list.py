@@ -185,6 +185,17 @@ def test_the_latest_run_is_the_last_one_whatever_the_clock_says(tmp_path):
     assert names(Pruning(keep_last=2, older_than_days=0).chosen(list_runs(tmp_path))) == [1, 9]
 
 
+def test_a_run_whose_description_is_damaged_has_its_place_by_time(tmp_path):
+    for place, days in ((1, 9), (2, 5), (3, 1)):
+        description = make(tmp_path, place, days=days, states=(4,)) / "run.json"
+        if place == 3:
+            description.write_text("{")
+        else:
+            number(description.parent, place)
+        os.utime(description, (time.time() - days * DAY,) * 2)
+    assert names(list_runs(tmp_path)) == [3, 2, 1]
+
+
 def test_runs_are_numbered_as_they_are_begun(tmp_path):
     made_of = [Inputs(str(n), "", "", "") for n in range(3)]
     for n in (0, 1, 2, 1, 0):

@@ -124,11 +124,11 @@ def test_the_digest_is_of_the_tensors(unet):
         ({}, {"rank": 8}, "has rank 4 at .* and LoRA Settings say 8: set that rank"),
         ({}, {"rank": 4, "block_rates": (*[0.0] * 11, 1.0, *[0.0] * 11)}, "are not trained under"),
         ({}, {"rank": 4, "dora": True}, "start from a plain LoRA alone"),
-        ({"lora_unet_input_blocks_8_1_proj_in.lora_up.weight": torch.ones(1)}, {"rank": 4},
+        ({"lora_unet_input_blocks_8_1_proj_in.lora_up.weight": torch.ones(1, 1)}, {"rank": 4},
          "1 layers of the LoRA to start from are not trained"),
-        ({"lora_unet_input_blocks_8_1_proj_in.lora_up.weight": torch.ones(1)},
+        ({"lora_unet_input_blocks_8_1_proj_in.lora_up.weight": torch.ones(1, 1)},
          {"dim_from_weights": True}, "are not in this MODEL"),
-        ({"lora_unet_input_blocks_3_1_proj_in.hada_w1_a": torch.ones(1)}, {"rank": 4},
+        ({"lora_unet_input_blocks_3_1_proj_in.hada_w1_a": torch.ones(1, 1)}, {"rank": 4},
          "start from a plain LoRA alone"),
         ({"lora_unet_input_blocks_3_1_proj_in.lora_up.weight": torch.ones(3, 4)}, {"rank": 4},
          "another kind of model"),
@@ -157,8 +157,8 @@ def test_layers_that_are_never_trained_are_told_as_such(unet, own):
 
 
 REFUSED = {
-    "another MODEL": {"lora_unet_input_blocks_8_1_proj_in.lora_up.weight": torch.ones(1)},
-    "a kind": {"lora_unet_input_blocks_3_1_proj_in.hada_w1_a": torch.ones(1)},
+    "another MODEL": {"lora_unet_input_blocks_8_1_proj_in.lora_up.weight": torch.ones(1, 1)},
+    "a kind": {"lora_unet_input_blocks_3_1_proj_in.hada_w1_a": torch.ones(1, 1)},
     "dora": {"lora_unet_input_blocks_3_1_proj_in.dora_scale": torch.ones(1, 16)},
     "a size": {"lora_unet_input_blocks_3_1_proj_in.lora_up.weight": torch.ones(3, 4)},
     "a norm": {"lora_unet_input_blocks_3_1_norm.diff": torch.ones(16)},

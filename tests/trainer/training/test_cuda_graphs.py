@@ -156,6 +156,19 @@ def test_after_dropping_all_is_freed_and_recorded_again_at_once():
     assert scene.recorder.recorded == 4 and torch.equal(plain.gradients, scene.gradients)
 
 
+def test_once_stopped_everything_is_freed_and_nothing_recorded(caplog):
+    """Where memory ran out: without recordings there is more of it."""
+    plain, scene = Scene(), Scene(Repeater())
+    micros = [make_micro(seed) for seed in range(8)]
+    plain.run(*micros)
+    scene.run(*micros[:4])
+    scene.graphs.stop("memory ran out")
+    freed = scene.recorder.freed
+    scene.run(*micros[4:])
+    assert torch.equal(plain.gradients, scene.gradients)
+    assert (scene.recorder.recorded, freed) == (1, 1) and "memory ran out" in caplog.text
+
+
 def test_what_cannot_be_recorded_is_computed_as_usual(caplog):
     plain, scene = Scene(), Scene(Broken(RuntimeError("forbidden\nwhile capturing")))
     micros = [make_micro(seed) for seed in range(6)]

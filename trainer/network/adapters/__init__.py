@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from ...config.lora import Algorithm
-from ...frozen.weights import Weights
 from ..unet_targets import Target
 from .base import Adapter
 from .dora import Dora
@@ -23,17 +22,11 @@ KINDS: dict[Algorithm, type[Lora] | type[Loha] | type[Lokr]] = {
 }
 
 
-def make_adapter(
-    target: Target, seed: int, device: torch.device, weights: Weights | None = None
-) -> Adapter:
-    """A fresh adapter that adds nothing yet. weights: where DoRA learns the lengths of the columns."""
+def make_adapter(target: Target, seed: int, device: torch.device) -> Adapter:
+    """A fresh adapter, which adds nothing once it has measured its layer (see `Adapter.measure`)."""
     adapter = KINDS[target.algorithm](target, device)
     adapter.initialise(seed)
-    if not target.dora:
-        return adapter
-    if weights is None:
-        raise TypeError("DoRA needs the frozen weights")
-    return Dora(target, adapter, weights)
+    return Dora(target, adapter) if target.dora else adapter
 
 
 def check_installed(algorithm: Algorithm) -> None:

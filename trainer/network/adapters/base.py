@@ -46,6 +46,10 @@ class Adapter(nn.Module, ABC):
         Gives its length before, the Frobenius norm, a scalar on the adapter's device.
         """
 
+    def measure(self, module: nn.Module, weights: Weights) -> None:
+        """Take from the layer ``module`` what the adapter begins with, where it lies; most take nothing."""
+        return
+
     def drop(self, dropout: Dropout | None) -> None:
         """From now on go without what ``dropout`` says."""
         self.dropout = dropout

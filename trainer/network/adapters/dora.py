@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...frozen.weights import Weights
 from ..dropout import Dropout
 from ..unet_targets import Target
-from .base import Adapter, Additive, Forward
+from .base import Adapter, Additive, Forward, parameter
 from .rebuilt import recomputed
 
 SCALE = "dora_scale"
@@ -25,14 +25,19 @@ class Dora(Adapter):
 
     steady = (SCALE,)  # towards 0 it would shrink the frozen weight
 
-    def __init__(self, target: Target, inner: Additive, weights: Weights) -> None:
+    def __init__(self, target: Target, inner: Additive) -> None:
         super().__init__(target)
         self.inner = inner
         self.ups = inner.ups
         self.alpha = inner.alpha
-        device = next(inner.parameters()).device
-        norms = self._norms(target.module, weights, torch.float32, device)
-        self.magnitude = nn.Parameter(norms)
+        shape = [target.shape[1] if axis == 1 else 1 for axis in range(len(target.shape))]
+        self.magnitude = parameter(tuple(shape), next(inner.parameters()).device)
+
+    @torch.no_grad()
+    def measure(self, module: nn.Module, weights: Weights) -> None:
+        """The lengths that are trained begin as those of the columns."""
+        norms = self._norms(module, weights, torch.float32, self.magnitude.device)
+        self.magnitude.copy_(norms)
 
     def factors(self) -> dict[str, nn.Parameter]:
         return {**self.inner.factors(), SCALE: self.magnitude}
