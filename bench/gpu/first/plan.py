@@ -53,6 +53,5 @@ NEEDED = {
     "Triton": "out when the kernels save nothing at batch 1 and at batch 4",
     "stream_weights": "out when it is not faster than ComfyUI's own way on the same card, with dynamic "
     "VRAM and without",
-    "prefetch_weights": "out when it saves nothing beside ComfyUI's own way",
 }
 """The figure that decides about each path whose verdict waits."""

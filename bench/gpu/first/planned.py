@@ -10,7 +10,7 @@ import torch
 from ....trainer.config.train import TrainConfig
 from ...peers.ours import Ours
 from .verdicts import Place, Row, measured, verdict, waiting
-from .watching import Steps, noted_plans, resident_bytes
+from .watching import Steps, noted_descents, noted_plans, resident_bytes
 
 GIB = 1 << 30
 STEPS = 6
@@ -34,7 +34,7 @@ def check(place: Place) -> Iterator[Row]:
         return resident_bytes(ours.patcher)
 
     follower, steps = Steps(look), 2 if place.small else STEPS
-    with noted_plans() as plans:
+    with noted_plans() as plans, noted_descents() as ran_out:
         ours.train(cached, ours.config(batch, steps), follower.join)
     plan = plans[-1]
     if not place.is_card:
@@ -51,4 +51,6 @@ def check(place: Place) -> Iterator[Row]:
         f"{'fits' if plan.fits else 'does not fit'}; {plan.describe()}"
     )
     good = beside <= planned <= beside + MOST_ABOVE
+    if ran_out:
+        good, text = False, f"memory ran out {len(ran_out)} times; {text}"
     yield verdict(good, text, planned=planned, measured=beside, reserved=reserved / GIB)

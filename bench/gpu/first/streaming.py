@@ -1,4 +1,4 @@
-"""Weights that come from RAM: by ComfyUI's own means, by `stream_weights`, fetched ahead."""
+"""Weights that come from RAM: by ComfyUI's own means, by dynamic VRAM, by `stream_weights`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from typing import Any
 import torch
 
 from .ballast import small_card
-from .timing import against, known, make, timed
+from .timing import against, make, timed
 from .verdicts import Place, Row, first_line, measured, waiting
 
-WAYS = {
-    "ComfyUI's own": {},
-    "stream_weights": {"stream_weights": True},
-    "prefetch_weights": {"prefetch_weights": True},
-}
+WAYS = {"ComfyUI's own": {}, "stream_weights": {"stream_weights": True}}
+"""Dynamic VRAM is a third: `stream_weights` leaves it to that."""
+PATH = "stream_weights"
 
 
 def check(place: Place) -> Iterator[Row]:
@@ -29,15 +27,11 @@ def check(place: Place) -> Iterator[Row]:
         pretend(place.cap)
     found: dict[str, dict[str, Any]] = {}
     with small_card(place.cap) if place.is_card and paged else nullcontext():
-        for name, speed in WAYS.items():
-            if known(**speed) is None or (paged and name == "stream_weights"):
-                continue
+        for name, speed in ({"dynamic VRAM": {}} if paged else WAYS).items():
             yield _row(name, speed, found, place)
-    own = found.get("ComfyUI's own") if place.is_card else None
-    for name, row in found.items():
-        if own is not None and row is not own:
-            beside = "dynamic VRAM" if paged else "ComfyUI's own"
-            yield measured(f"{name} beside {beside}: {against(row, own)}", path=name)
+    if place.is_card and len(found) > 1:
+        own, streamed = found.values()
+        yield measured(f"stream_weights: {against(streamed, own)}", path=PATH)
     if not place.is_card:
         yield waiting("copies beside computing, and what lies on the card")
 
@@ -57,4 +51,4 @@ def _row(name: str, speed: dict[str, Any], found: dict[str, Any], place: Place) 
             f", {row['copy_in_ms']:.1f} ms of copies to the card, "
             f"{row['allocated_mib'] / 1024:.2f} GiB allocated"
         )
-    return measured(said, numbers_of_meter=row)
+    return measured(said, path=PATH, numbers_of_meter=row)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ....trainer.config.speed import SpeedConfig
 from ...data.scene import Scene
 from ...peers.ours import Ours
 from ..meter import Meter
@@ -13,11 +12,6 @@ from .verdicts import Place
 
 STEPS = {1: (6, 15), 4: (4, 8)}
 """To warm up and timed, by batch size."""
-
-
-def known(**speed: Any) -> dict[str, Any] | None:
-    """The settings, where this version of the pack has all of them."""
-    return speed if all(hasattr(SpeedConfig(), name) for name in speed) else None
 
 
 def timed(ours: Ours, place: Place, batch: int) -> dict[str, Any]:

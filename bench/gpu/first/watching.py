@@ -43,6 +43,21 @@ def noted_plans() -> Iterator[list[Any]]:
         yield made
 
 
+@contextmanager
+def noted_descents() -> Iterator[list[Any]]:
+    """The errors of steps that ran out of memory meanwhile and were computed again."""
+    from ....nodes.host.training.descent import Descent
+
+    errors, note = [], Descent.note
+
+    def noting(self: Descent, error: BaseException) -> Any:
+        errors.append(error)
+        return note(self, error)
+
+    with mock.patch.object(Descent, "note", noting):
+        yield errors
+
+
 class Paging:
     """Counts the bytes that comfy-aimdo has fetched from RAM; `install` once a process."""
 
