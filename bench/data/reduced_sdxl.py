@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...demo.whole_layers import whole_layers
 from ...trainer.sdxl.constants import (
     CONTEXT_WIDTH,
     LATENT_CHANNELS,
@@ -48,7 +49,7 @@ def make_unet(dtype: torch.dtype = torch.float32, device: str = "cpu") -> nn.Mod
     import comfy.ops
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+    with whole_layers(), torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         unet = UNetModel(**config(), dtype=dtype, device=device, operations=comfy.ops.manual_cast)
         fill(unet)
@@ -75,7 +76,8 @@ def full_size(depth: int | None = None, dtype: torch.dtype = torch.bfloat16) -> 
             full[name] = [min(depth, count) for count in full[name]]
         full["transformer_depth_middle"] = min(depth, full["transformer_depth_middle"])
     operations = comfy.ops.disable_weight_init
-    unet = UNetModel(**config() | full, dtype=dtype, device="meta", operations=operations)
+    with whole_layers():
+        unet = UNetModel(**config() | full, dtype=dtype, device="meta", operations=operations)
     return unet.requires_grad_(False).eval()
 
 
