@@ -13,7 +13,6 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import adam
 
 from ...nodes.host.model.unet import predict
 from ...trainer.batches.plan import BatchItem
@@ -38,7 +37,7 @@ from .alive import Following, Held, held
 
 META = torch.device("meta")
 Attention = Literal["flash", "efficient", "math"]
-CHECK = "_device_dtype_check_for_fused"
+CHECK = "torch.optim.adam._device_dtype_check_for_fused"
 """What would refuse AdamW's fused step on the meta device."""
 _aten = torch.ops.aten
 
@@ -100,7 +99,7 @@ class FullSize:
             following = stack.enter_context(Following(META))
             stack.enter_context(attended_by(attention))
             stack.enter_context(mock.patch.object(loop, "read", _read))
-            stack.enter_context(mock.patch.object(adam, CHECK, lambda *_, **__: None))
+            stack.enter_context(mock.patch(CHECK, lambda *_, **__: None))
             network = self._new_network(config.lora)
             unet = self._unet
             model = Model(

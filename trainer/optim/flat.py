@@ -151,6 +151,7 @@ class Flat(Single):
             gradient = parameter.grad
             assert gradient is not None
             parameter.grad = self._view(self._gradients, parameter).copy_(gradient)
+            del gradient  # the last one's, too
         state = self._split(self.inner.state_dict())
         self._waiting = [parameter for parameter in self._waiting if parameter not in found]
         self._arrange(state)
