@@ -55,8 +55,8 @@ def make_optimiser(
         made = cls(groups, lr=None if relative else learning_rate, **values)
     except (*_SAID_BY_CLASSES, ImportError) as error:
         raise ValueError(f"The optimiser {kind} refuses its arguments: {error}") from error
-    if device.type == "cpu" and hasattr(made, "is_paged"):
-        made.is_paged = False  # there are no pages; PagedAdEMAMix8bit would ask for some
+    if hasattr(made, "is_paged"):
+        made.is_paged = False  # bitsandbytes 0.50 never frees pages: they would stay with the host
     return made
 
 

@@ -12,13 +12,16 @@ from torch.utils._pytree import tree_leaves
 
 from ..config.optimiser import OptimiserConfig
 from ..config.optimiser_factory import make_optimiser
-from ..config.optimisers import is_blockwise
+from ..config.optimisers import ELEMENTWISE, FUSED, is_blockwise
 from ..optim.blocks import in_blocks
 
 WEIGHT_AND_GRADIENT = 8
 """Bytes of each parameter, float32."""
 AVERAGE = 4
 """Bytes that a moving average adds to each."""
+IN_ONE, FUSED_IN_ONE, ONE_BY_ONE = 12, 4, 4
+"""Bytes for each that come on top while an optimiser steps: what it computes with, where it has all of them
+in one buffer, or what is moved there in the first step of a continued run; what a schedule-free one moves."""
 
 
 def learned_bytes(
@@ -42,6 +45,16 @@ def learned_bytes(
         own = room * WEIGHT_AND_GRADIENT + math.ceil(states[shape] * room / count)
         total += times * (own + (AVERAGE * count if config.ema_decay else 0))
     return total
+
+
+def update_bytes(
+    config: OptimiserConfig, parameters: Sequence[nn.Parameter], *, on_cuda: bool
+) -> int:
+    """Bytes beside `learned_bytes` while the optimiser steps, when no activations are left."""
+    of_each = ONE_BY_ONE
+    if config.type in ELEMENTWISE:
+        of_each = FUSED_IN_ONE if on_cuda and config.type in FUSED else IN_ONE
+    return of_each * sum(parameter.numel() for parameter in parameters)
 
 
 def _state_bytes(

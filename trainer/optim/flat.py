@@ -142,13 +142,16 @@ class Flat(Single):
 
     def _gather(self) -> None:
         """Take in the parameters that a gradient has reached for the first time."""
-        found = {p: p.grad for p in self._waiting if p.grad is not None}
+        found = {p for p in self._waiting if p.grad is not None}
         if not found:
             return
         if not len(self._gradients):
             self._gradients = self._values.new_zeros(-(-self._size // ROW) * ROW)
-        for parameter, gradient in found.items():
+        for parameter in found:  # one by one, each gradient's memory being free before the next
+            gradient = parameter.grad
+            assert gradient is not None
             parameter.grad = self._view(self._gradients, parameter).copy_(gradient)
+            del gradient  # the last one's, too
         state = self._split(self.inner.state_dict())
         self._waiting = [parameter for parameter in self._waiting if parameter not in found]
         self._arrange(state)
@@ -209,12 +212,11 @@ class Flat(Single):
         )
 
     def _join(self, states: list[dict[str, Any]], run: list[nn.Parameter]) -> dict[str, Any]:
-        """The states of neighbours as that of the one parameter that they become."""
-        return {
-            name: torch.cat([state[name].flatten() for state in states])
-            if _is_each(value, run[0])
-            else value
-            for name, value in states[0].items()
+        """The states of neighbours as that of the one parameter that they become; empties them on the way."""
+        each = [name for name, value in states[0].items() if _is_each(value, run[0])]
+        rest = {name: value for name, value in states[0].items() if name not in each}
+        return rest | {
+            name: torch.cat([state.pop(name).flatten() for state in states]) for name in each
         }
 
     def _part(self, name: str, value: Any, parameter: nn.Parameter, run: list[nn.Parameter]) -> Any:

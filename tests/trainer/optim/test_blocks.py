@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.optimiser_factory import make_optimiser
 from pack.trainer.config.optimisers import KINDS
 from pack.trainer.memory.optimiser_bytes import learned_bytes
 from pack.trainer.optim import optimiser as module
@@ -200,3 +201,11 @@ def test_the_plan_counts_what_is_held(name, shapes):
     )
     planned = learned_bytes(OptimiserConfig(type=name), parameters)
     assert held <= planned <= held + 2048 * len(shapes) + 64
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("Paged")])
+def test_no_state_is_paged_on_a_card(name):
+    """bitsandbytes has nothing that gives managed memory back."""
+    groups = [{"params": make_parameters(), "lr": RATE}]
+    made = make_optimiser(name, groups, RATE, {}, torch.device("cuda"))
+    assert not made.is_paged
