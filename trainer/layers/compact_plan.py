@@ -12,7 +12,7 @@ from ..frozen.weights import Weights
 from ..network.adapters import Adapter, Lora
 from ..network.network import Network
 from .attach import Replacement, leaf_plan
-from .compact_block import block_forward, joints_of
+from .compact_block import BlockJoints, block_forward, joints_of
 from .compact_conv import convolution
 from .compact_nodes import Part, close
 from .compact_norm import norm_silu
@@ -50,7 +50,7 @@ def compact_plan(
         elementwise,
         {},
     )
-    blocks = {
+    blocks: dict[str, tuple[Any, BlockJoints]] = {
         name: (module, joints_of(module, inside.lora))
         for name, module in unet.named_modules()
         if is_transformer(module) and inside.is_plain(module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ class _Runs:
 def _joined(tensors: Sequence[Tensor]) -> list[tuple[Tensor, slice]]:
     runs: list[tuple[Tensor, slice]] = []
     start = 0
-    last: tuple[int, int] | None = None
+    last: tuple[Any, Any] | None = None
     for tensor in tensors:
         storage, offset, count = (
             tensor.untyped_storage()._cdata,
