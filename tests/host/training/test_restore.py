@@ -1,5 +1,7 @@
 """Training leaves the MODEL and the process as they were, however it ends."""
 
+from contextlib import nullcontext
+
 import comfy.model_management as mm
 import pytest
 import torch
@@ -13,13 +15,13 @@ pytestmark = pytest.mark.slow
 
 
 def fail_in_forward(monkeypatch, error, *, in_preview=False, call=40):
-    """Raise inside the UNet: its SiLU modules are called in every forward."""
+    """Raise inside the UNet, whose SiLU modules are called in every forward, from this call on."""
     original, calls = torch.nn.SiLU.forward, [0]
 
     def forward(self, x):
         if torch.is_inference_mode_enabled() == in_preview:
             calls[0] += 1
-            if calls[0] == call:
+            if calls[0] >= call:
                 raise error
         return original(self, x)
 
@@ -27,11 +29,12 @@ def fail_in_forward(monkeypatch, error, *, in_preview=False, call=40):
 
 
 def fail_in_backward(monkeypatch, error, call=30):
+    """The same in backward."""
     original, calls = frozen._FrozenLinear.backward, [0]
 
     def backward(ctx, *grads):
         calls[0] += 1
-        if calls[0] == call:
+        if calls[0] >= call:
             raise error
         return original(ctx, *grads)
 
@@ -126,8 +129,11 @@ def test_a_failure_inside_a_recomputed_block(tiny, cached, monkeypatch, kind):
     "kind", ["interrupt", "memory", pytest.param("error", marks=pytest.mark.main_host)]
 )
 def test_a_failure_inside_a_preview(tiny, cached, monkeypatch, kind):
+    """Only previews are left out where memory runs out; anything else ends the training."""
+    ends = nullcontext() if kind == "memory" else pytest.raises(type(ERRORS[kind]))
+
     def act():
-        with monkeypatch.context() as patch, pytest.raises(type(ERRORS[kind])):
+        with monkeypatch.context() as patch, ends:
             fail_in_forward(patch, ERRORS[kind], in_preview=True, call=20)
             train(tiny, cached, PREVIEWS)
 
