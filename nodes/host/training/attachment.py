@@ -63,7 +63,8 @@ class Mounting:
     def __enter__(self) -> Mounting:
         self._make_room()
         try:
-            self._network.settle(self._model.device, self._weights)
+            with current_device(self._model.device):
+                self._network.settle(self._model.device, self._weights)
             self._hold_weights()
             self._attachment.__enter__()
         except BaseException:
