@@ -138,7 +138,7 @@ def train_live(
             for note in beginning.folder.troubles.notes:
                 progress.say(note)
             raise
-        return outcome, network.state_dict()
+        return outcome, network.state_dict(pins=trained.pins)
 
 
 def _plan(
