@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 HEAD = "way", "saved MiB", "GFLOP", "operations", "s/step", "to naive", "of CPU", "to naive"
 RANK = 8
+STEPS = 4
+"""Of each way in a round; the first and the last are not timed."""
 
 
 def main() -> None:
@@ -116,7 +118,7 @@ def _measure(ways: dict[str, Way], batch: int, rounds: int) -> list[dict[str, An
     for number in range(rounds):
         for name in list(ways)[:: 1 if number % 2 else -1]:
             clocks[name].append(Clock())
-            ways[name].run(batch, 3, clocks[name][-1])
+            ways[name].run(batch, STEPS, clocks[name][-1])
     wall = {n: _median(s for c in each for s in c.seconds) for n, each in clocks.items()}
     used = {n: _median(s for c in each for s in c.cpu) for n, each in clocks.items()}
     return [
