@@ -24,6 +24,9 @@ from .encoding import KIND, Encode, LatentWriter, tiled
 RECIPE = 1
 """Raised when the way from image to latent changes, so that older latents are not used."""
 
+_UNUSED = Random(0)
+"""For texts in which nothing is drawn."""
+
 OnImage = Callable[[int, int, str], None]
 """Told (images encoded, images to encode, image's name) after each."""
 
@@ -86,7 +89,7 @@ class CachedItem:
     def plain_text(self, default: CaptionConfig) -> str | None:
         """The one text of all uses, or None when they differ."""
         is_plain = (self.options or default).is_plain and not self.optional_tags
-        return self.sample_text(default, Random(0), 1, 0, 1) if is_plain else None
+        return self.sample_text(default, _UNUSED, 1, 0, 1) if is_plain else None
 
 
 @dataclass(frozen=True)

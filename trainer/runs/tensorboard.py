@@ -52,10 +52,15 @@ def open_event_file(folder: Path, first: int) -> EventFile | None:
 
 
 class EventFile:
-    """The curves that ``writer`` draws of the rows; what is written is on the disk."""
+    """The curves that ``writer`` draws of the rows; what is written is on the disk.
+
+    The points of a row are one event: one for each would take several times as long.
+    """
 
     def __init__(self, writer: SummaryWriter, folder: Path) -> None:
-        self._writer, self._folder = writer, folder
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        self._writer, self._folder, self._summary = writer, folder, Summary
 
     def write(self, row: Row) -> None:
         """A point on each curve that the row has a value for."""
@@ -66,10 +71,12 @@ class EventFile:
             values["validation/difference"] = difference
             values["validation/low"] = difference - margin
             values["validation/high"] = difference + margin
+        points = self._summary()
+        for tag, value in values.items():
+            if value is not None:
+                points.value.add(tag=tag, simple_value=value)
         with writing(self._folder):
-            for tag, value in values.items():
-                if value is not None:
-                    self._writer.add_scalar(tag, value, int(row["step"] or 0))
+            self._writer.file_writer.add_summary(points, int(row["step"] or 0))
             self._writer.flush()
 
     def close(self) -> None:
