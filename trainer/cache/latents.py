@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from ...base.config import Config
+from ...base.gc_pause import collection_paused
 from ...base.shortened import in_sentence
 from ..config.cache import AS_PROMPTS, TextConfig
 from ..config.captions import CaptionConfig
@@ -104,6 +105,7 @@ class CachedDataset:
     texts: TextConfig = AS_PROMPTS
     _identity: str = field(init=False, repr=False, compare=False)
 
+    @collection_paused()
     def __post_init__(self) -> None:
         rows = [
             [
@@ -178,6 +180,7 @@ def cache_latents(
     return CachedDataset(items, store.root, recipe, dataset)
 
 
+@collection_paused()
 def plan_latents(
     dataset: Dataset, recipe: LatentConfig, store: Store
 ) -> tuple[tuple[CachedItem, ...], list[Job]]:

@@ -58,12 +58,12 @@ class EventFile:
     """
 
     def __init__(self, writer: SummaryWriter, folder: Path) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        self._writer, self._folder, self._summary = writer, folder, Summary
+        self._writer, self._folder = writer, folder
 
     def write(self, row: Row) -> None:
         """A point on each curve that the row has a value for."""
+        from torch.utils.tensorboard.summary import scalar
+
         values = {tag: row[column] for column, tag in TAGS.items()}
         difference, error = row["validation_difference"], row["validation_error"]
         if difference is not None and error is not None:
@@ -71,12 +71,11 @@ class EventFile:
             values["validation/difference"] = difference
             values["validation/low"] = difference - margin
             values["validation/high"] = difference + margin
-        points = self._summary()
-        for tag, value in values.items():
-            if value is not None:
-                points.value.add(tag=tag, simple_value=value)
+        points = [scalar(tag, value) for tag, value in values.items() if value is not None]
+        for point in points[1:]:
+            points[0].MergeFrom(point)
         with writing(self._folder):
-            self._writer.file_writer.add_summary(points, int(row["step"] or 0))
+            self._writer.file_writer.add_summary(points[0], int(row["step"] or 0))
             self._writer.flush()
 
     def close(self) -> None:

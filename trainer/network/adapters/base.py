@@ -125,7 +125,7 @@ def draw_uniform(factor: nn.Parameter, seed: int, name: str, key: str) -> None:
     """Kaiming uniform with a = sqrt(5), as kohya: uniform in +-1/sqrt(fan_in)."""
     bound = 1.0 / factor[0].numel() ** 0.5
     values = torch.rand(factor.shape, generator=generator(seed, name, key))
-    factor.copy_((values * 2 - 1) * bound)
+    factor.copy_(values.mul_(2).sub_(1).mul_(bound))
 
 
 @torch.no_grad()
