@@ -67,7 +67,7 @@ Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the prediction."""
 
 
-def train_plainly(
+def train_plainly(  # noqa: PLR0913 - as many as ways differ in
     scene: Scene,
     predict: Predict,
     parameters: list[nn.Parameter],
