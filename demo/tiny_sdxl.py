@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import tiny_vae
+from .whole_layers import whole_layers
 
 CHANNELS = 64  # two per normalisation group: with one, timestep and mean colour would be lost
 CLIP_L_WIDTH = 16
@@ -77,11 +78,12 @@ def write_checkpoint(
 
     model_class = register()
     generator = torch.Generator().manual_seed(seed)
-    tensors = {
-        **_unet_tensors(model_class, generator, follow_input=not v_pred),
-        **_clip_tensors(model_class, generator),
-        **tiny_vae.state_dict(),
-    }
+    with whole_layers():
+        tensors = {
+            **_unet_tensors(model_class, generator, follow_input=not v_pred),
+            **_clip_tensors(model_class, generator),
+            **tiny_vae.state_dict(),
+        }
     tensors = {
         key: (value.to(dtype) if value.is_floating_point() else value).contiguous().clone()
         for key, value in tensors.items()

@@ -19,8 +19,8 @@ class SpeedSettings(Node):
         return node(
             "SpeedSettings",
             display_name="Speed and Memory Settings",
-            description="Experimental ways to compute a step faster or in less memory. None of them has "
-            "been measured on a card yet, so all are off by default.",
+            description="Ways to compute a step faster or in less memory. None of them has been measured "
+            "on a card yet; all but auto_compact are experimental and off by default.",
             search_aliases=["low vram", "cuda graphs", "triton", "fp8", "int8", "block swap"],
             inputs=[
                 setting(
@@ -46,6 +46,12 @@ class SpeedSettings(Node):
                     "frozen_weights",
                     "Experimental: store the model's linear layers in 8 bits while training, half the "
                     "memory. This changes the numbers a little.",
+                ),
+                setting(
+                    SpeedConfig,
+                    "auto_compact",
+                    "With checkpointing of Train on auto: use compact layers where that saves splitting "
+                    "the batch or recomputing. The result is the same apart from rounding. For plain LoRA without dropouts.",
                 ),
             ],
             outputs=[output(SpeedSettingsSocket, "speed settings", "For Train.")],

@@ -138,8 +138,8 @@ class Train(Node):
                 setting(
                     TrainConfig,
                     "checkpointing",
-                    "Recompute blocks in backward to save memory: auto only as far as it must, full "
-                    "always, off never. The result is the same.",
+                    "Recompute blocks in backward to save memory: auto only as far as it must, after "
+                    "trying compact layers; full always, off never. The result is the same.",
                     advanced=True,
                 ),
                 setting(
@@ -189,14 +189,15 @@ class Train(Node):
                 setting(
                     TrainConfig,
                     "compact",
-                    "Experimental: keep 40 % less of the activations for backward, recomputing only "
-                    "what is cheap. The result is the same apart from rounding. For plain LoRA without dropouts.",
+                    "Always keep 40 % less of the activations for backward, recomputing only what is "
+                    "cheap; off leaves it to checkpointing on auto. The result is the same apart from "
+                    "rounding. For plain LoRA without dropouts.",
                     advanced=True,
                 ),
                 field(
                     SpeedSettingsSocket,
                     "speed_settings",
-                    "Experimental ways to be faster or smaller; without it none is used.",
+                    "Ways to be faster or smaller; without it the defaults.",
                     optional=True,
                 ),
             ],

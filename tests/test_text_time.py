@@ -59,7 +59,9 @@ from pack.tagger.wd14.select_tags import (
 from pack.trainer.batches.class_captions import class_caption
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.checkpoints import check_name
-from pack.trainer.config.optimisers import check_arguments, find_kind, parse_arguments
+from pack.trainer.config.optimiser_arguments import check_arguments, parse_arguments
+from pack.trainer.config.optimiser_factory import try_arguments
+from pack.trainer.config.optimisers import find_kind
 from pack.trainer.config.piecewise import parse_step_rules
 from pack.trainer.dataset.caption_files import caption_ending, decode_text
 from pack.trainer.dataset.caption_rules import shown_caption, without_tags
@@ -118,6 +120,7 @@ PROBES: dict[str, Callable[[str], object]] = {
         refused(parse_arguments, [line]) for line in (text, f"a={text}", f"a=({text})")
     ],
     "check_arguments": lambda text: check_arguments("AdamW", [f"betas={text}"]),
+    "try_arguments": lambda text: try_arguments("AdamW", {"eps": text}, {}, 0.01),
     "parse_step_rules": parse_step_rules,
     "decode_text": lambda text: decode_text(text.encode(), Path("a.txt")),
     "shown_caption": shown,
@@ -206,13 +209,14 @@ PROBES: dict[str, Callable[[str], object]] = {
 }  # fmt: skip
 
 NO_TEXT = {
-    "not a user's text": """remainder in_sentence in_lines in_order is_relative class_name own_defaults
+    "not a user's text": """remainder in_sentence in_lines in_order is_relative is_blockwise class_name own_defaults
         make_optimiser check_precision unknown_run generator lycoris integer permutation prepare python_random uniform draw_normal
         draw_uniform digest endless choose_providers fallback
         without_private to_diffusers_lora in_format write_json leaves describe_layout writing describe
         steps_in with_checksum damaged missing_parts malformed misfit known blanks_at""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
-        component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load""",
+        component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load
+        tiled""",
     "the name of a file, which the file system bounds": """is_caption is_picture mask_owners side_files
         side_folder not_used unused_texts decoded opened open_image unreadable caption_name
         folder_stamp scan_folder export_kohya dataset_of save_user_lora same_name ending read_rgb examine

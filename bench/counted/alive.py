@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -28,50 +29,51 @@ def held(forward: Callable[[], Tensor], parameters: Iterable[Tensor] | None = No
         parameter.grad = None
 
     hooks = [p.register_post_accumulate_grad_hook(drop) for p in parameters or ()]
-    with _Following(peak=parameters is not None) as following:
+    with Following() as following:
         loss = forward()
-        kept = following.now()
+        gc.collect()
+        kept = following.now
         if parameters is not None:
             loss.backward()
     for hook in hooks:
         hook.remove()
-    return Held(kept, following.peak)
+    return Held(kept, 0 if parameters is None else following.peak)
 
 
-class _Following(TorchDispatchMode):
-    """Knows every storage that operations have made and that still lives. peak: follow it, which takes long."""
+class Following(TorchDispatchMode):
+    """Context manager that knows the bytes of every storage that operations make, until it is freed.
 
-    def __init__(self, *, peak: bool) -> None:
+    device: only what lies there. AdamW's fused step, which the meta device does not have, makes nothing.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
         super().__init__()
-        self._wants_peak = peak
-        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
-        self._at_most = self.peak = 0
+        self._device = device
+        self._alive: set[int] = set()
+        self.now = self.peak = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._fused_adamw_.default:
+            return None
         output = func(*args, **(kwargs or {}))
-        known = {t.untyped_storage()._cdata for t in tree_leaves(args) if isinstance(t, Tensor)}
+        known: set[int] | None = None
         for tensor in tree_leaves(output):
-            if not isinstance(tensor, Tensor):
+            if not isinstance(tensor, Tensor) or self._device not in (None, tensor.device):
                 continue
             storage = tensor.untyped_storage()
-            address = storage._cdata
-            if address in known:
+            address, size = storage._cdata, storage.nbytes()
+            if address in self._alive:
                 continue
-            before = self._alive.get(address)
-            if before is None or before[0].expired():
-                self._alive[address] = StorageWeakRef(storage), storage.nbytes()
-                self._at_most += storage.nbytes()
-        if self._wants_peak and self._at_most > self.peak:
-            self._sweep()
-            self.peak = max(self.peak, self._at_most)
+            if known is None:
+                given = tree_leaves((args, kwargs))
+                known = {t.untyped_storage()._cdata for t in given if isinstance(t, Tensor)}
+            if address not in known:
+                self._alive.add(address)
+                self.now += size
+                weakref.finalize(storage, self._freed, address, size)
+        self.peak = max(self.peak, self.now)
         return output
 
-    def now(self) -> int:
-        """Bytes that are alive now."""
-        gc.collect()
-        self._sweep()
-        return self._at_most
-
-    def _sweep(self) -> None:
-        self._alive = {key: pair for key, pair in self._alive.items() if not pair[0].expired()}
-        self._at_most = sum(size for _, size in self._alive.values())
+    def _freed(self, address: int, size: int) -> None:
+        self._alive.discard(address)
+        self.now -= size

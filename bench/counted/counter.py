@@ -74,7 +74,7 @@ class Counter:
 
     def _begin(self) -> None:
         enter = self._stack.enter_context
-        launches = enter(_Launches())
+        launches = enter(Launches())
         flops = enter(FlopCounterMode(display=False, custom_mapping=MORE))
         kept = _Kept(self._weights())
         hooks = torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor)
@@ -99,7 +99,7 @@ class WholeStep:
     """
 
     def __init__(self) -> None:
-        self._launches = _Launches()
+        self._launches = Launches()
         self._steps = 0
 
     def step(self) -> None:
@@ -115,15 +115,19 @@ class WholeStep:
         return self._launches.count
 
 
-class _Launches(TorchDispatchMode):
-    """Counts dispatched operations, without those that only look at tensors."""
+class Launches(TorchDispatchMode):
+    """Counts dispatched operations, without those that only look at tensors; and the numbers that are read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
+        self.reads = 0
+        """Each is a wait on a GPU."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += not (func.is_view or func.overloadpacket.__name__ in FREE)
+        name = func.overloadpacket.__name__
+        self.count += not (func.is_view or name in FREE)
+        self.reads += name == "_local_scalar_dense"
         return func(*args, **(kwargs or {}))
 
 

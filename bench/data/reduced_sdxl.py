@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...demo.whole_layers import whole_layers
 from ...trainer.sdxl.constants import (
     CONTEXT_WIDTH,
     LATENT_CHANNELS,
@@ -48,7 +49,7 @@ def make_unet(dtype: torch.dtype = torch.float32, device: str = "cpu") -> nn.Mod
     import comfy.ops
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+    with whole_layers(), torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         unet = UNetModel(**config(), dtype=dtype, device=device, operations=comfy.ops.manual_cast)
         fill(unet)
@@ -64,13 +65,19 @@ def fill(unet: nn.Module) -> None:
             parameter.normal_(std=0.1).add_(0.0 if name.endswith("bias") else 1.0)
 
 
-def full_size() -> nn.Module:
-    """The real one on the meta device, bfloat16."""
+def full_size(depth: int | None = None, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
+    """The real one on the meta device; with a depth, at most so many transformer blocks at a place."""
     import comfy.ops
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-    dtype, operations = torch.bfloat16, comfy.ops.disable_weight_init
-    unet = UNetModel(**config() | FULL, dtype=dtype, device="meta", operations=operations)
+    full = dict(FULL)
+    if depth is not None:
+        for name in ("transformer_depth", "transformer_depth_output"):
+            full[name] = [min(depth, count) for count in full[name]]
+        full["transformer_depth_middle"] = min(depth, full["transformer_depth_middle"])
+    operations = comfy.ops.disable_weight_init
+    with whole_layers():
+        unet = UNetModel(**config() | full, dtype=dtype, device="meta", operations=operations)
     return unet.requires_grad_(False).eval()
 
 
@@ -96,9 +103,10 @@ def config() -> dict[str, Any]:
     }
 
 
-def full_shapes(side: int) -> tuple[tuple[int, ...], ...]:
-    """Of x, timesteps, context and y for one latent of that side and one chunk of text, full size."""
-    return (1, LATENT_CHANNELS, side, side), (1,), (1, CHUNK, CONTEXT_WIDTH), (1, Y_WIDTH)
+def full_shapes(side: int, chunks: int = 1) -> tuple[tuple[int, ...], ...]:
+    """Of x, timesteps, context and y for one latent of that side and so many chunks of text, full size."""
+    text = 1, chunks * CHUNK, CONTEXT_WIDTH
+    return (1, LATENT_CHANNELS, side, side), (1,), text, (1, Y_WIDTH)
 
 
 def make_inputs(batch: int = 1, side: int = 32) -> Inputs:

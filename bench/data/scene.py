@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...demo.whole_layers import whole_layers
 from ...trainer.sdxl.constants import LATENT_CHANNELS
 from ...trainer.sdxl.token_chunks import CHUNK
 from . import reduced_sdxl
@@ -66,7 +67,12 @@ class Scene:
         config = comfy.supported_models.SDXL(dict(self.unet_config))
         config.unet_config.update(self.unet_config)  # it has ideas of its own about heads
         config.set_inference_dtype(self.dtype, None)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), self.building():
+        with (
+            self.building(),
+            whole_layers(),
+            torch.no_grad(),
+            torch.random.fork_rng(devices=[]),
+        ):
             torch.manual_seed(0)
             model = config.get_model({}, "", device=self.device)
             reduced_sdxl.fill(model.diffusion_model)

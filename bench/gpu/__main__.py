@@ -1,6 +1,7 @@
-"""Training of full-size SDXL on one GPU, ways side by side, each in a process of its own.
+"""Training of full-size SDXL on one GPU: a first run's checks, or ways side by side.
 
-`python bench/gpu speed|memory --comfyui FOLDER [--kohya FOLDER] [--site FOLDER] [--out FOLDER]`.
+`python bench/gpu first|speed|memory --comfyui FOLDER [--kohya FOLDER] [--site FOLDER] [--out FOLDER]`.
+Every check and every way has a process of its own.
 Random weights are made on the card; nothing is downloaded. It keeps to `--minutes`: what there is no
 time for is left out, the least important first, and named. `--device cpu --small` runs the same on
 the reduced SDXL anywhere. Writes results.json, results.md and log.txt.
@@ -11,13 +12,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, TextIO
 
-MARK = "ROW "
 LATER_BATCHES = (1, 4)
 SPARE_S = 10.0
 """Kept free at the end, for writing what was found."""
@@ -33,14 +32,39 @@ def main() -> None:
     find_pack()
     from . import plans
 
+    if options.plan == "first":
+        _first(options)
+        return
     plan = {"speed": plans.SPEED, "memory": plans.MEMORY}[options.plan]
     with (options.out / "log.txt").open("w", encoding="utf-8") as log:
         Session(options, log).run(plan, options.rounds or (3 if options.plan == "speed" else 1))
 
 
+def _first(options: argparse.Namespace) -> None:
+    """The checks, then ways side by side with what is left of the time."""
+    from . import plans
+    from .first.plan import CHECKS, SPEED
+    from .first.session import FirstRun
+
+    end = time.monotonic() + options.minutes * 60 - SPARE_S
+    chosen = [check for check in CHECKS if not options.only or check.name in options.only]
+    with (options.out / "log.txt").open("w", encoding="utf-8") as log:
+        FirstRun(options, log, end).run(chosen)
+    if options.only and "speed" not in options.only:
+        return
+    ways = [run for name in SPEED for run in plans.SPEED if run.name == name]
+    ways = [dataclasses.replace(run, batches=LATER_BATCHES) for run in ways]
+    minutes = (end - time.monotonic() + SPARE_S) / 60
+    own = {"plan": "speed", "out": options.out / "speed", "minutes": minutes, "only": None}
+    rest = argparse.Namespace(**vars(options) | own)
+    rest.out.mkdir(exist_ok=True)
+    with (rest.out / "log.txt").open("w", encoding="utf-8") as log:
+        Session(rest, log).run(tuple(ways), 1)
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("plan", choices=["speed", "memory"])
+    parser.add_argument("plan", choices=["first", "speed", "memory"])
     parser.add_argument("--comfyui", type=Path, required=True)
     parser.add_argument(
         "--kohya", type=Path, help="a clone of sd-scripts, or its library and networks"
@@ -51,7 +75,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--small", action="store_true", help="the reduced SDXL, few steps")
-    parser.add_argument("--only", nargs="*", help="names of runs; all others are left out")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        help="names of checks or runs, speed for what first ends with; all others are left out",
+    )
     return parser.parse_args()
 
 
@@ -104,25 +132,9 @@ class Session:
         self._write()
 
     def _worker(self, task: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
-        """The rows that a process said before it ended or its time was up."""
-        options = self._options
-        paths = {name: getattr(options, name) for name in ("comfyui", "kohya", "site")}
-        more = {name: str(path.resolve()) if path else "" for name, path in paths.items()}
-        task = {"dynamic_vram": False} | task | more
-        task |= {"device": options.device, "small": options.small}
-        self._log.write(f"\n== {json.dumps(task)}\n")
-        self._log.flush()
-        worker = [sys.executable, str(Path(__file__).with_name("worker.py")), json.dumps(task)]
-        process = subprocess.Popen(worker, stdout=subprocess.PIPE, stderr=self._log, text=True)
-        try:
-            output, _ = process.communicate(timeout=max(seconds, 1.0))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            output, _ = process.communicate()
-            self._log.write("== its time was up\n")
-        lines = output.splitlines()
-        self._log.write("\n".join(line for line in lines if not line.startswith(MARK)))
-        return [json.loads(line.removeprefix(MARK)) for line in lines if line.startswith(MARK)]
+        from .process import rows_of
+
+        return list(rows_of(task, self._options, self._log, seconds))
 
     def _left(self) -> float:
         return self._end - time.monotonic()

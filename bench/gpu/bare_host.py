@@ -35,19 +35,29 @@ def stand_in() -> list[str]:
 
 
 def enable_dynamic_vram() -> bool:
-    """As ComfyUI's main module does when it starts; False where this version or machine has none."""
+    """As ComfyUI's main module does when it starts; False where this version or machine has none.
+
+    Must come before ComfyUI's models are imported: comfy-aimdo looks for its library only then.
+    """
     try:
         import comfy_aimdo.control as control  # pyright: ignore[reportMissingImports]  (newer versions' own)
     except ImportError:
         return False
-    control.init()
+    try:
+        control.init(nvml_pressure=True)
+    except TypeError:  # comfy-aimdo up to 0.4.10
+        control.init()
     import comfy.memory_management
     import comfy.model_management as mm
     import comfy.model_patcher
 
     if not hasattr(comfy.model_patcher, "ModelPatcherDynamic"):
         return False
-    devices = [device.index for device in mm.get_all_torch_devices()]
+    from comfy_aimdo import model_vbar  # pyright: ignore[reportMissingImports]
+
+    if model_vbar.lib is not control.lib:
+        raise RuntimeError("ComfyUI's models were imported before the library of dynamic VRAM.")
+    devices = [d.index for d in mm.get_all_torch_devices() if d.index is not None]
     try:
         started = control.init_devices((index, 0) for index in devices)
     except TypeError:  # comfy-aimdo up to 0.4.9 takes no headroom

@@ -13,7 +13,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-MARK = "ROW "
 FAILURES = (ArithmeticError, RuntimeError, ValueError)
 """What a way may fail with, running out of memory included; others end the process."""
 WARM, TIMED = {1: 8, 2: 5, 4: 4, 8: 3}, {1: 25, 2: 15, 4: 10, 8: 6}
@@ -25,7 +24,11 @@ def main() -> None:
     task = json.loads(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         _prepare(task, Path(folder))
-        if task["peer"] == "facts":
+        if task["peer"] == "check":
+            from .first.checking import run_check
+
+            run_check(task, Path(folder), _say)
+        elif task["peer"] == "facts":
             _say(_facts(task))
         else:
             _measure(task, Path(folder))
@@ -116,6 +119,8 @@ def _way(task: dict[str, Any], scene: Any, folder: Path) -> Any:
 
 
 def _say(row: dict[str, Any]) -> None:
+    from .process import MARK
+
     sys.stdout.write(MARK + json.dumps(row) + "\n")
     sys.stdout.flush()
 

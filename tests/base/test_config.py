@@ -328,6 +328,7 @@ FREE = {
     "epochs": "told by the steps that they come to",
     "steps": "the numbers of a step do not depend on how many follow, see HORIZONS",
     "speed prefetch_weights": "does nothing any more",
+    "speed auto_compact": "what the memory plan may choose, with the same mathematics",
     "speed triton_kernels": "the same mathematics in other kernels",
     "speed cuda_graphs": "the same kernels, recorded",
     "speed stream_weights": "where weights wait",

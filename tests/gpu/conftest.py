@@ -1,6 +1,8 @@
 """Tests on a CUDA device, inside ComfyUI's own modules: $COMFYUI_PATH says which ComfyUI.
 
-DYNAMIC_VRAM=1 has ComfyUI page weights by itself, as it does for users where it can.
+DYNAMIC_VRAM=1 has ComfyUI page weights by itself, as it does for users where it can. What ComfyUI and
+this pack need but a training does not may be missing, as on a machine that has little but PyTorch.
+LORA_LOOP_GPU_DEVICE=cpu: see tests/gpu/card.py.
 """
 
 import os
@@ -11,42 +13,40 @@ from pathlib import Path
 import pytest
 import torch
 
+from pack.bench.gpu import bare_host
 from pack.demo import tiny_sdxl
 
-COMFYUI = os.environ.get("COMFYUI_PATH") if torch.cuda.is_available() else None
+REHEARSED = os.environ.get("LORA_LOOP_GPU_DEVICE") == "cpu"
+COMFYUI = os.environ.get("COMFYUI_PATH") if REHEARSED or torch.cuda.is_available() else None
 BASE = Path(tempfile.mkdtemp(prefix="lora-loop-gpu-"))
 
 
-def _page_weights() -> None:
-    """What ComfyUI's main.py does for dynamic VRAM."""
-    import comfy.memory_management
-    import comfy.model_patcher
-    import comfy_aimdo.control
-
-    assert comfy_aimdo.control.init() and comfy_aimdo.control.init_device(0), "no dynamic VRAM here"
-    comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
-    comfy.memory_management.aimdo_enabled = True
-
-
 if COMFYUI:
+    bare_host.stand_in()
     sys.path.insert(0, COMFYUI)
     import comfy.cli_args
 
+    comfy.cli_args.args.cpu = REHEARSED
     comfy.cli_args.args.base_directory = str(BASE)
+    if os.environ.get("DYNAMIC_VRAM"):
+        assert bare_host.enable_dynamic_vram() or REHEARSED, "no dynamic VRAM here"
+    import comfy.sd
     import folder_paths  # noqa: F401
 
-    import nodes  # noqa: F401  (ComfyUI's; imports comfy.sd and model_management)
-
-    if os.environ.get("DYNAMIC_VRAM"):
-        _page_weights()
     tiny_sdxl.register()
 else:
     collect_ignore_glob = ["test_*.py"]
 
 
 def pytest_collection_modifyitems(items):
-    """Whether weights may move between forward and backward is what all other tests stand on."""
+    """Whether weights may move between forward and backward is what all other tests stand on.
+
+    None has a bound on its CPU time: who waits for a card computes all the while.
+    """
     items.sort(key=lambda item: item.path.name != "test_frozen_weights.py")
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

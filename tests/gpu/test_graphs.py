@@ -3,11 +3,12 @@
 import pytest
 import torch
 
+from pack.nodes.host.model import memory
 from pack.nodes.host.previews import previewer
 from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import cuda_graphs
 from pack.nodes.host.training import train as training
-from pack.tests.gpu.test_training import difference
+from pack.tests.gpu.card import DEVICE, IS_CARD, changed, difference, needs_card
 from pack.tests.host import scene
 from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.training import cuda_recorder
@@ -16,17 +17,21 @@ from pack.trainer.training.gradients import Losses
 
 ON = SpeedConfig(cuda_graphs=True)
 PREVIEWS = PreviewConfig(("thing",), every=8, width=64, height=64, steps=2)
-DEVICE = torch.device("cuda")
 
-pytestmark = pytest.mark.skipif(
-    torch.cuda.is_available() and torch.cuda.get_allocator_backend() != "native",
-    reason="recordings need PyTorch's own allocator",
-)
+pytestmark = [
+    needs_card,
+    pytest.mark.skipif(
+        IS_CARD and torch.cuda.get_allocator_backend() != "native",
+        reason="recordings need PyTorch's own allocator",
+    ),
+]
 
 
 @pytest.fixture
 def tiny(tiny):
     """Resident and in the dtype that is computed in: else nothing could be recorded."""
+    if memory.is_dynamic(tiny.model):
+        pytest.skip("ComfyUI pages the weights of this model by itself")
     unet = tiny.model.model.diffusion_model
     with torch.inference_mode():
         unet.to(torch.float32).dtype = torch.float32
@@ -66,6 +71,13 @@ def train(tiny, cached, folder, monkeypatch, **settings):
         return training.train_lora(request)[0]
 
 
+def assert_near(recorded, plain, again):
+    """As near as two runs of the same are to each other; where these are equal, within rounding."""
+    spread = max(difference(again.lora, plain.lora), 1e-5)
+    assert difference(recorded.lora, plain.lora) <= 2 * spread
+    assert recorded.losses == pytest.approx(plain.losses, rel=2 * spread)
+
+
 @pytest.mark.parametrize(
     "settings",
     [{}, {"compact": True}, {"checkpointing": "full"}, {"accumulation": 2, "batch_size": 2}],
@@ -76,13 +88,12 @@ def test_the_lora_is_that_of_a_plain_run(tiny, cached, tmp_path, monkeypatch, re
     scene.sample(tiny.model, tiny.clip)
     image, before = scene.sample(tiny.model, tiny.clip), scene.snapshot(tiny.model)
     plain = train(tiny, cached, tmp_path / "plain", monkeypatch, **settings)
+    again = train(tiny, cached, tmp_path / "again", monkeypatch, **settings)
     assert not replays
     recorded = train(tiny, cached, tmp_path / "recorded", monkeypatch, speed=ON, **settings)
     assert len(replays) >= 4
-    assert recorded.losses == pytest.approx(plain.losses, rel=1e-5)
-    assert difference(plain.lora, recorded.lora) < 1e-5
-    after = scene.snapshot(tiny.model)
-    assert [key for key in before if before[key] != after[key]] == []
+    assert_near(recorded, plain, again)
+    assert changed(before, tiny) == []
     assert torch.equal(scene.sample(tiny.model, tiny.clip), image)
 
 
@@ -100,7 +111,7 @@ def test_a_preview_has_the_memory_of_the_recordings(tiny, cached, tmp_path, monk
 
     monkeypatch.setattr(CudaRecorder, "free", noting)
     monkeypatch.setattr(
-        previewer.Previewer, "sample", lambda *args: seen.append("preview") or sample(*args)
+        previewer.Previewer, "sample", lambda *a, **k: seen.append("preview") or sample(*a, **k)
     )
     train(tiny, cached, tmp_path / "run", monkeypatch, speed=ON)
     first = seen.index("preview")
@@ -144,10 +155,11 @@ def test_a_step_that_waits_is_not_recorded_and_training_goes_on(
         return made(self, run)
 
     plain = train(tiny, cached, tmp_path / "plain", monkeypatch)
+    again = train(tiny, cached, tmp_path / "again", monkeypatch)
     monkeypatch.setattr(cuda_graphs.Graphs, "around", waiting)
     recorded = train(tiny, cached, tmp_path / "recorded", monkeypatch, speed=ON)
     assert caplog.text.count("could not be recorded") == 1 and not replays
-    assert difference(plain.lora, recorded.lora) < 1e-5
+    assert_near(recorded, plain, again)
 
 
 def test_after_an_abandoned_recording_memory_is_still_released_for_others():

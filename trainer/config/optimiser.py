@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...base.config import Config, Problems
+from .optimiser_arguments import check_arguments, parse_arguments
+from .optimiser_factory import try_arguments
 from .optimisers import (
     ADAMW_ALIKE,
     LOW_RATE,
@@ -13,9 +15,7 @@ from .optimisers import (
     OWN_RATE,
     SCHEDULE_FREE,
     OptimiserType,
-    check_arguments,
     is_relative,
-    parse_arguments,
 )
 from .piecewise import parse_step_rules
 
@@ -128,6 +128,9 @@ class OptimiserConfig(Config):
         )
         if not problems:
             problems += check_arguments(self.type, self.arguments)
+        if not problems and self.arguments:
+            given = parse_arguments(self.arguments)
+            problems += try_arguments(self.type, given, self._own_arguments(), self.learning_rate)
 
     def _check_schedule(self, problems: Problems) -> None:
         """What is wrong with the learning rate over the steps."""
@@ -175,15 +178,16 @@ class OptimiserConfig(Config):
 
     def constructor_arguments(self) -> dict[str, Any]:
         """What the optimiser's class is called with beside the parameters and the learning rate."""
-        given = parse_arguments(self.arguments)
+        return {**self._own_arguments(), **parse_arguments(self.arguments)}
+
+    def _own_arguments(self) -> dict[str, Any]:
         if self.type not in ADAMW_ALIKE:
-            return given
-        own = {
+            return {}
+        return {
             "betas": (self.beta1, self.beta2),
             "eps": self.epsilon,
             "weight_decay": self.weight_decay,
         }
-        return {**own, **given}
 
     @property
     def finds_rate(self) -> bool:

@@ -1,16 +1,14 @@
 """The optimisers that a run may use, by kohya's names: where each class lies and what it starts with.
 
 A workflow may come from anybody, so only classes of this table are ever looked up, and their arguments
-are literals.
+are literals (`optimiser_arguments.py`).
 """
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -54,11 +52,6 @@ OptimiserType = Literal[
 ]
 """Of torch.optim, left out: LBFGS asks for several losses a step, SparseAdam for sparse gradients, Muon
 takes matrices only (the adapters of convolutions are none)."""
-
-
-_LONGEST = 500
-"""Characters of an argument."""
-_SHOWN, _MOST_BRACKETS, _LARGEST = 60, 20, 1e30
 
 
 class Kind(NamedTuple):
@@ -112,7 +105,7 @@ OWN_RATE = ONE_RATE | {"ProdigyPlusScheduleFree"}
 
 ELEMENTWISE = frozenset(n for n, kind in KINDS.items() if kind.module == "torch.optim") | {"Lion"}
 """Optimisers that treat every number by itself, so that it does not matter how they are cut into tensors.
-Others look at whole tensors (Adafactor), at blocks of them (8 bits), or may do so one day."""
+Others look at whole tensors (Adafactor), at blocks of them (`is_blockwise`), or may do so one day."""
 
 FUSED = frozenset({"AdamW", "Adam"})
 """Those that torch has as one kernel on CUDA."""
@@ -143,70 +136,6 @@ def find_kind(optimizer_type: str) -> str | None:
     return _NAMES.get(optimizer_type.lower())
 
 
-def parse_arguments(lines: Iterable[str]) -> dict[str, Any]:
-    """kohya's optimizer_args, ``key=value`` with Python literals as values.
-
-    Raises:
-        ValueError: a line has another form; says which.
-    """
-    found: dict[str, Any] = {}
-    for line in lines:
-        key, mark, value = (part.strip() for part in line.partition("="))
-        try:
-            if not mark or not key.isidentifier():
-                raise SyntaxError
-            found[key] = _literal(value)
-        except (SyntaxError, ValueError) as error:
-            shown = line if len(line) <= _LONGEST else f"{line[:_SHOWN]}…"
-            raise ValueError(
-                f"optimiser argument {shown!r} is not of the form key=value with a finite number, True, "
-                f"False, None, a text in quotes or a tuple as value, in {_LONGEST} characters at most"
-            ) from error
-    return found
-
-
-def _literal(text: str) -> Any:
-    """A Python literal. SyntaxError or ValueError for anything else, and for what no setting needs:
-    ``ast`` itself ends in a MemoryError, or worse, for long and deep ones."""
-    signs = re.sub(r"[^-+~]+", " ", text).split()
-    if (
-        len(text) > _LONGEST
-        or sum(map(text.count, "([{")) > _MOST_BRACKETS
-        or any(len(run) > 1 for run in signs)
-    ):
-        raise ValueError("it is too long or nested too deep")
-    value = ast.literal_eval(text)
-    if not _is_finite(value):
-        raise ValueError("a number is not finite")
-    return value
-
-
-def _is_finite(value: Any) -> bool:
-    """Whether all numbers of a literal can be computed with."""
-    if isinstance(value, dict):
-        return all(map(_is_finite, (*value, *value.values())))
-    if isinstance(value, tuple | list | set):
-        return all(map(_is_finite, value))
-    return not isinstance(value, int | float | complex) or abs(value) < _LARGEST
-
-
-def check_arguments(kind: str, arguments: Sequence[str]) -> list[str]:
-    """What is wrong with the arguments of an optimiser, as sentences; an absent package is not asked for."""
-    try:
-        given = parse_arguments(arguments)
-    except ValueError as error:
-        return [str(error)]
-    if "lr" in given or "params" in given:
-        return ["optimiser arguments cannot hold lr or params: set the learning rate itself"]
-    known = KINDS[kind]
-    try:
-        parameters = inspect.signature(optimiser_class(known)).parameters
-    except ImportError:
-        return []
-    unknown = [key for key in given if key not in parameters]
-    return [f"{kind} has no argument {key}; it has {', '.join(parameters)}" for key in unknown]
-
-
 def class_name(kind: str) -> str:
     """``module.Class`` as kohya names it in the metadata."""
     known = KINDS[kind]
@@ -231,6 +160,20 @@ def is_relative(kind: str, arguments: Mapping[str, Any]) -> bool:
     return kind == "Adafactor" and bool(
         arguments.get("relative_step", True) or arguments.get("warmup_init", False)
     )
+
+
+def is_blockwise(kind: str) -> bool:
+    """Whether it is one of bitsandbytes, which looks at nothing larger than a block of a tensor.
+
+    Before 0.50 it could be told to look at whole tensors (block_wise, percentile_clipping).
+    """
+    if kind not in _BITSANDBYTES and kind != "SGDNesterov8bit":
+        return False
+    try:
+        general = optimiser_class(KINDS["AdamW8bit"])
+    except ImportError:
+        return False
+    return "block_wise" not in inspect.signature(general).parameters
 
 
 def optimiser_class(kind: Kind) -> Any:

@@ -26,6 +26,8 @@ class SpeedConfig(Config):
     """The frozen linear layers are stored in this way while training (see trainer/frozen/quantised.py)."""
     prefetch_weights: bool = False
     """Does nothing any more: weights in RAM come beside the computing without it (see docs/design.md)."""
+    auto_compact: bool = True
+    """With `checkpointing` on auto the memory plan may choose compact layers where that saves recomputing."""
 
     @property
     def model_leaves_card(self) -> bool:

@@ -87,9 +87,17 @@ class TrainConfig(Config):
         )
 
     @property
-    def is_compact(self) -> bool:
-        """Whether blocks really are compact: only those of a plain LoRA can be."""
-        return self.compact and self.lora.is_plain
+    def kinds_of_layers(self) -> tuple[bool, ...]:
+        """Whether blocks are compact: what a memory plan may choose from, the fastest first.
+
+        Only those of a plain LoRA can be.
+        """
+        if not self.lora.is_plain:
+            return (False,)
+        if self.compact:
+            return (True,)
+        may_choose = self.checkpointing == "auto" and self.speed.auto_compact
+        return (False, True) if may_choose else (False,)
 
     def having(self, **parts: Any) -> TrainConfig:
         """The config with these parts (lora, optimiser ...) in place of its own; None leaves one."""

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -21,6 +22,11 @@ _BY_PRIORITY = {"set_priority": True}
 if "set_priority" not in inspect.signature(sdpa_kernel).parameters:
     _BY_PRIORITY = {}  # before PyTorch 2.6 this order is fixed
 
+_HEADS, _WIDTH, _TOKENS, _TEXT_TOKENS = 10, 64, 4096, 77
+"""Of attention in SDXL's widest blocks; smaller ones differ in nothing that decides."""
+_ASKED = ("cpu", "cuda", "xpu")
+"""Devices whose choice PyTorch tells; on others it may keep what single operations compute."""
+
 
 @contextmanager
 def fixed_order() -> Iterator[None]:
@@ -30,6 +36,27 @@ def fixed_order() -> Iterator[None]:
     """
     with sdpa_kernel(ORDER, **_BY_PRIORITY):
         yield
+
+
+def is_fused(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a step computes SDXL's attention there, to the image and to texts, without keeping all scores."""
+    if device.type not in _ASKED:
+        return False
+    image, text = (_heads(device, dtype, tokens) for tokens in (_TOKENS, _TEXT_TOKENS))
+    try:
+        with fixed_order():
+            choices = [
+                torch.ops.aten._fused_sdp_choice(image, keys, keys) for keys in (image, text)
+            ]
+    except NotImplementedError:  # Intel's, of an older PyTorch
+        return False
+    return SDPBackend.MATH.value not in choices
+
+
+def _heads(device: torch.device, dtype: torch.dtype, tokens: int) -> Tensor:
+    """Queries, keys or values as a block makes them: [1, heads, tokens, width]."""
+    x = torch.empty((1, tokens, _HEADS * _WIDTH), dtype=dtype, device=device, requires_grad=True)
+    return x.unflatten(-1, (_HEADS, _WIDTH)).transpose(1, 2)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:

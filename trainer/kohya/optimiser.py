@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 from ...base.config import Problems
 from ..config.optimiser import LrSchedule
-from ..config.optimisers import ADAMW_ALIKE, OptimiserType, find_kind, is_relative, parse_arguments
+from ..config.optimiser_arguments import parse_arguments
+from ..config.optimisers import ADAMW_ALIKE, OptimiserType, find_kind, is_relative
 
 SCHEDULE_ARGUMENTS = {
     "piecewise_constant": {"step_rules": "step_rules"},

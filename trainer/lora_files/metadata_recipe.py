@@ -7,7 +7,8 @@ import json
 from ..config.lora import LoraConfig
 from ..config.loss import LossConfig
 from ..config.optimiser import OptimiserConfig
-from ..config.optimisers import KINDS, class_name, is_relative, own_defaults, parse_arguments
+from ..config.optimiser_arguments import parse_arguments
+from ..config.optimisers import KINDS, class_name, is_relative, own_defaults
 from ..config.train import TrainConfig
 from ..sdxl.blocks import MIDDLE, SIDE
 

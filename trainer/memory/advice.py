@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ..config.optimiser import OptimiserConfig
 from ..config.optimisers import ADAMW_ALIKE
 from ..config.train import TrainConfig
+from .activations import MIB
 from .plan import GIB, Need, plan_memory
 
 LOWEST_RANK = 4
@@ -52,9 +54,14 @@ def advice(
     said = ", ".join(str(change) for change in enough or changes)
     lead = "Any one of these is enough" if enough else "No single change is enough; of help are"
     return (
-        f"needs {least / GIB:.1f} GiB beside the model's weights, {max(available, 0) / GIB:.1f} GiB free"
+        f"needs {least / GIB:.1f} GiB beside the model's weights, {_amount(least - available)} more than is free"
         + (f". {lead}: {said}." if changes else ".")
     )
+
+
+def _amount(size: int) -> str:
+    """MiB where they are few, else GiB."""
+    return f"{math.ceil(size / MIB)} MiB" if size < GIB else f"{size / GIB:.1f} GiB"
 
 
 def _changes(
@@ -69,7 +76,7 @@ def _changes(
 
     if config.checkpointing == "off":
         yield change("checkpointing auto", dataclasses.replace(config, checkpointing="auto"))
-    if not config.compact and config.lora.is_plain:
+    if True not in config.kinds_of_layers and config.lora.is_plain:
         yield change("compact", dataclasses.replace(config, compact=True))
     if config.optimiser.type in ADAMW_ALIKE and "8bit" not in config.optimiser.type:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,12 +11,17 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ..config.optimiser import OptimiserConfig
-from ..optim.factory import make_optimiser
+from ..config.optimiser_factory import make_optimiser
+from ..config.optimisers import ELEMENTWISE, FUSED, is_blockwise
+from ..optim.blocks import in_blocks
 
 WEIGHT_AND_GRADIENT = 8
 """Bytes of each parameter, float32."""
 AVERAGE = 4
 """Bytes that a moving average adds to each."""
+IN_ONE, FUSED_IN_ONE, ONE_BY_ONE = 12, 4, 4
+"""Bytes for each that come on top while an optimiser steps: what it computes with, where it has all of them
+in one buffer, or what is moved there in the first step of a continued run; what a schedule-free one moves."""
 
 
 def learned_bytes(
@@ -30,10 +36,25 @@ def learned_bytes(
     Raises ValueError where the optimiser is not available.
     """
     shapes = Counter(tuple(parameter.shape) for parameter in parameters)
-    count = sum(parameter.numel() for parameter in parameters)
-    of_each = WEIGHT_AND_GRADIENT + (AVERAGE if config.ema_decay else 0)
     states = _state_bytes(config, list(shapes), device or parameters[0].device)
-    return count * of_each + sum(states[shape] * times for shape, times in shapes.items())
+    begun = in_blocks if is_blockwise(config.type) else int
+    total = 0
+    for shape, times in shapes.items():
+        count = math.prod(shape)
+        room = begun(count)
+        own = room * WEIGHT_AND_GRADIENT + math.ceil(states[shape] * room / count)
+        total += times * (own + (AVERAGE * count if config.ema_decay else 0))
+    return total
+
+
+def update_bytes(
+    config: OptimiserConfig, parameters: Sequence[nn.Parameter], *, on_cuda: bool
+) -> int:
+    """Bytes beside `learned_bytes` while the optimiser steps, when no activations are left."""
+    of_each = ONE_BY_ONE
+    if config.type in ELEMENTWISE:
+        of_each = FUSED_IN_ONE if on_cuda and config.type in FUSED else IN_ONE
+    return of_each * sum(parameter.numel() for parameter in parameters)
 
 
 def _state_bytes(
@@ -53,7 +74,7 @@ def _state_bytes(
         shape: sum(
             leaf.nbytes
             for leaf in tree_leaves(optimiser.state[parameter])
-            if isinstance(leaf, Tensor) and leaf.numel() > 1
+            if isinstance(leaf, Tensor) and leaf.dim()
         )
         for shape, parameter in zip(shapes, parameters, strict=True)
     }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config.lora import LoraConfig
+from ..device.transfer import fetch
 from ..frozen.weights import Weights
 from ..optim.optimiser import ParameterGroup
 from ..sdxl.blocks import block_of
@@ -106,9 +107,11 @@ class Network:
         """Keep every adapter's change of weights within ``most``; their lengths before, [adapters]."""
         return torch.stack([adapter.limit_norm(most) for adapter in self.adapters.values()])
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """kohya's keys -> contiguous float32 CPU tensors, each with a storage of its own."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self._named()}
+    def state_dict(self, *, pins: bool = False) -> dict[str, Tensor]:
+        """kohya's keys -> contiguous float32 CPU tensors, each with a storage of its own; ``pins``: see `fetch`."""
+        names, tensors = zip(*self._named(), strict=True)
+        copies = [tensor.detach().clone() for tensor in fetch(tensors, pins=pins)]
+        return dict(zip(names, copies, strict=True))
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the factors from kohya-format tensors; raises ValueError where keys, shapes or alphas differ."""

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..device.transfer import fetch
+
 
 class MovingAverage:
     """An average of each parameter, float32 on the parameter's device, which starts where that is now."""
@@ -37,9 +39,12 @@ class MovingAverage:
         for value, parameter in zip(self._values, self._parameters, strict=True):
             parameter.copy_(value)
 
-    def state(self) -> dict[str, Any]:
+    def state(self, *, pins: bool = False) -> dict[str, Any]:
         """How many steps were taken in and what came of them, on the CPU, for `load`."""
-        return {"taken": self._taken, "values": [value.cpu().clone() for value in self._values]}
+        return {
+            "taken": self._taken,
+            "values": [value.clone() for value in fetch(self._values, pins=pins)],
+        }
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from ..device.transfer import fetch
 
 Make = Callable[[list[list[nn.Parameter]]], torch.optim.Optimizer]
 """The parameters of each group -> an optimiser over them."""
@@ -48,9 +51,15 @@ class Single:
         """Drop all gradients."""
         self.inner.zero_grad(set_to_none=True)
 
-    def state(self) -> dict[str, Any]:
-        """As torch's optimisers have it, by the places of the parameters."""
-        return self.inner.state_dict()
+    def state(self, *, pins: bool) -> dict[str, Any]:
+        """As torch's optimisers have it, by the places of the parameters; on the CPU (see `fetch`)."""
+        packed = self.inner.state_dict()
+        values, form = tree_flatten(packed["state"])
+        places = [place for place, value in enumerate(values) if isinstance(value, Tensor)]
+        found = fetch([values[place] for place in places], pins=pins)
+        for place, tensor in zip(places, found, strict=True):
+            values[place] = tensor
+        return {**packed, "state": tree_unflatten(values, form)}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over a state of the same parameters; how it is computed stays as it is here."""
@@ -72,6 +81,8 @@ class Single:
 class Flat(Single):
     """An optimiser over one buffer, into which the parameters are views; their gradients likewise.
 
+    For optimisers that treat every number by itself; `Blocks` has those that look at blocks of them.
+
     A parameter that no gradient has reached yet is none of its: it stays as it is, decay or not, as
     where torch finds no gradient. So the gradients' buffer is made at the first step. From then on
     ``grad`` of all others stays the same tensor, which is cleared and not taken away.
@@ -83,13 +94,14 @@ class Flat(Single):
         self._runs: list[list[nn.Parameter]] = []
         self._starts: dict[nn.Parameter, int] = {}
         self._size = 0
-        for parameter in self._parameters:
+        self._laid = [self._in_order(group) for group in groups]
+        for parameter in (parameter for group in self._laid for parameter in group):
             self._starts[parameter] = self._size
-            self._size += parameter.numel()
-        self._values = torch.cat([p.detach().flatten() for p in self._parameters])
+            self._size += self._room(parameter)
+        self._values = self._parameters[0].new_zeros(self._size)
         self._gradients = self._values.new_zeros(0)
         for parameter in self._parameters:
-            parameter.data = self._view(self._values, parameter)
+            parameter.data = self._view(self._values, parameter).copy_(parameter.detach())
 
     def clip(self, scale: float, limit: float) -> Tensor:
         self._gather()
@@ -105,12 +117,18 @@ class Flat(Single):
         for parameter in self._waiting:
             parameter.grad = None
 
-    def state(self) -> dict[str, Any]:
+    def state(self, *, pins: bool) -> dict[str, Any]:
+        return self._split(super().state(pins=pins))
+
+    def _split(self, packed: dict[str, Any]) -> dict[str, Any]:
+        """A state of runs as one of single parameters."""
         if not self._runs:
-            return super().state()
-        packed, places = self.inner.state_dict(), self._places()
+            return packed
+        places = self._places()
         states = {
-            places[parameter]: {name: self._part(value, parameter, run) for name, value in kept}
+            places[parameter]: {
+                name: self._part(name, value, parameter, run) for name, value in kept
+            }
             for number, run in enumerate(self._runs)
             if (kept := packed["state"].get(number, {}).items())
             for parameter in run
@@ -124,14 +142,17 @@ class Flat(Single):
 
     def _gather(self) -> None:
         """Take in the parameters that a gradient has reached for the first time."""
-        found = {p: p.grad for p in self._waiting if p.grad is not None}
+        found = {p for p in self._waiting if p.grad is not None}
         if not found:
             return
         if not len(self._gradients):
             self._gradients = self._values.new_zeros(-(-self._size // ROW) * ROW)
-        for parameter, gradient in found.items():
+        for parameter in found:  # one by one, each gradient's memory being free before the next
+            gradient = parameter.grad
+            assert gradient is not None
             parameter.grad = self._view(self._gradients, parameter).copy_(gradient)
-        state = self.state()
+            del gradient  # the last one's, too
+        state = self._split(self.inner.state_dict())
         self._waiting = [parameter for parameter in self._waiting if parameter not in found]
         self._arrange(state)
 
@@ -139,12 +160,12 @@ class Flat(Single):
         """Make one parameter of all neighbours that gradients reach and whose states agree."""
         places, waiting = self._places(), set(self._waiting)
         grouped: list[list[list[nn.Parameter]]] = []
-        for group in self._groups:
+        for group in self._laid:
             runs: list[list[nn.Parameter]] = []
             last: Hashable = None
             for parameter in group:
                 own = state["state"].get(places[parameter], {})
-                like = None if parameter in waiting else _signature(own, parameter)
+                like = None if parameter in waiting else self._signature(own, parameter)
                 if like is not None and like == last:
                     runs[-1].append(parameter)
                 elif like is not None:
@@ -154,7 +175,7 @@ class Flat(Single):
         self._runs = [run for runs in grouped for run in runs]
         self.inner = self._make([[self._joined(run) for run in runs] for runs in grouped])
         joined = {
-            number: _join([state["state"].get(places[p], {}) for p in run], run)
+            number: self._join([state["state"].get(places[p], {}) for p in run], run)
             for number, run in enumerate(self._runs)
         }
         states = {number: values for number, values in joined.items() if values}
@@ -162,12 +183,38 @@ class Flat(Single):
 
     def _joined(self, run: list[nn.Parameter]) -> nn.Parameter:
         """The stretch of the buffers that a run takes, as one parameter with its gradient."""
-        stretch = slice(self._starts[run[0]], self._starts[run[-1]] + run[-1].numel())
+        stretch = slice(self._starts[run[0]], self._starts[run[-1]] + self._room(run[-1]))
         joined = nn.Parameter(self._values[stretch])
         joined.grad = self._gradients[stretch]
         return joined
 
-    def _part(self, value: Any, parameter: nn.Parameter, run: list[nn.Parameter]) -> Any:
+    def _in_order(self, group: list[nn.Parameter]) -> list[nn.Parameter]:
+        """A group's parameters as they follow each other in the buffer."""
+        return group
+
+    def _room(self, parameter: nn.Parameter) -> int:
+        """Numbers of the buffer that a parameter takes."""
+        return parameter.numel()
+
+    def _signature(self, state: dict[str, Any], parameter: nn.Parameter) -> Hashable:
+        """What must agree where parameters become one: all of a state but what is there for each element."""
+        return tuple(
+            (
+                name,
+                "each" if _is_each(value, parameter) else None if value is None else float(value),
+            )
+            for name, value in sorted(state.items())
+        )
+
+    def _join(self, states: list[dict[str, Any]], run: list[nn.Parameter]) -> dict[str, Any]:
+        """The states of neighbours as that of the one parameter that they become; empties them on the way."""
+        each = [name for name, value in states[0].items() if _is_each(value, run[0])]
+        rest = {name: value for name, value in states[0].items() if name not in each}
+        return rest | {
+            name: torch.cat([state.pop(name).flatten() for state in states]) for name in each
+        }
+
+    def _part(self, name: str, value: Any, parameter: nn.Parameter, run: list[nn.Parameter]) -> Any:
         """What a state of a run is for one of its parameters."""
         if not isinstance(value, Tensor):
             return value
@@ -207,23 +254,5 @@ def _recast(loaded: Any, saved: Any) -> Any:
     return loaded
 
 
-def _signature(state: dict[str, Any], parameter: nn.Parameter) -> Hashable:
-    """What must agree where parameters become one: all of a state but what is there for each element."""
-    return tuple(
-        (name, "each" if _is_each(value, parameter) else None if value is None else float(value))
-        for name, value in sorted(state.items())
-    )
-
-
 def _is_each(value: Any, parameter: nn.Parameter) -> bool:
     return isinstance(value, Tensor) and value.dim() > 0 and value.shape == parameter.shape
-
-
-def _join(states: list[dict[str, Any]], run: list[nn.Parameter]) -> dict[str, Any]:
-    """The states of neighbours as that of the one parameter that they become."""
-    return {
-        name: torch.cat([state[name].flatten() for state in states])
-        if _is_each(value, run[0])
-        else value
-        for name, value in states[0].items()
-    }

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..config.optimiser import OptimiserConfig
-from ..config.optimisers import ELEMENTWISE, is_relative
+from ..config.optimiser_factory import make_optimiser
+from ..config.optimisers import ELEMENTWISE, is_blockwise, is_relative
+from .blocks import Blocks
 from .ema import MovingAverage
-from .factory import make_optimiser
 from .flat import Flat, Single
 from .loss_scale import LossScale
 
@@ -55,8 +56,7 @@ class Optimiser:
         self._groups = groups
         self._config = config
         self._device = device or torch.device("cpu")
-        seen_as = Flat if config.type in ELEMENTWISE else Single
-        self._seen = seen_as(self._make, [group.parameters for group in groups])
+        self._seen = _seen_as(config.type)(self._make, [group.parameters for group in groups])
         self._is_relative = is_relative(config.type, config.constructor_arguments())
         self._move_to("train")
         decay = config.ema_decay
@@ -131,11 +131,11 @@ class Optimiser:
                 for parameter, value in zip(self._parameters, trained, strict=True):
                     parameter.copy_(value)
 
-    def state(self) -> dict[str, Any]:
-        """What the next step depends on beside the parameters, for `load`."""
-        state = {"optimiser": self._seen.state(), "scaler": self._scale.state()}
+    def state(self, *, pins: bool = False) -> dict[str, Any]:
+        """What the next step depends on beside the parameters, for `load`; on the CPU (see `fetch`)."""
+        state = {"optimiser": self._seen.state(pins=pins), "scaler": self._scale.state()}
         if self._average is not None:
-            state["average"] = self._average.state()
+            state["average"] = self._average.state(pins=pins)
         return state
 
     def load(self, state: dict[str, Any]) -> None:
@@ -174,3 +174,9 @@ class Optimiser:
     def clear(self) -> None:
         """Drop all gradients."""
         self._seen.clear()
+
+
+def _seen_as(kind: str) -> type[Single]:
+    if kind in ELEMENTWISE:
+        return Flat
+    return Blocks if is_blockwise(kind) else Single

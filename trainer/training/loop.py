@@ -155,7 +155,7 @@ class Loop:
     def tensors(self) -> dict[str, Tensor]:
         """The LoRA as it would be used now, by kohya key: copies on the CPU."""
         with self.averaged():
-            return self._network.state_dict()
+            return self._network.state_dict(pins=self._model.pins)
 
     def state(self) -> State | None:
         """Where the run stands after its last step; None while a step is being applied."""
@@ -165,8 +165,8 @@ class Loop:
             step=len(self._losses),
             losses=list(self._losses),
             good=self._good,
-            network=self._network.state_dict(),
-            optimiser=self._optimiser.state(),
+            network=self._network.state_dict(pins=self._model.pins),
+            optimiser=self._optimiser.state(pins=self._model.pins),
             guard=self._guard.state(),
             bands=self._bands.state(),
         )

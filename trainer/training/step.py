@@ -30,7 +30,7 @@ class Model:
 
     ``encode``: text encoders that are trained with it; None: encodings come from the cache.
     ``damage``: names of the weights that are not finite; reads all of them.
-    ``pins``: whether what goes to the device may go through pinned memory.
+    ``pins``: whether what goes to the device and comes from it may go through pinned memory.
     """
 
     predict: Predict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Integral
@@ -123,8 +124,15 @@ def _encode(
     return context.float().flatten(0, 1)[None], pooled.float()[:1]
 
 
-def chunks_of_longest(clip: Clip, cached: CachedDataset) -> int:
-    """How many chunks of 77 positions about the longest caption has."""
+LETTERS = 3
+"""Of a token in captions, at least on average."""
+
+
+def chunks_of_longest(clip: Clip | None, cached: CachedDataset) -> int:
+    """How many chunks of 77 positions about the longest caption has; without a CLIP rather one more."""
     if cached.texts.chunks != "comfyui":
         return int(cached.texts.chunks.removeprefix("kohya ")) // INNER
-    return len(clip.tokenize(max((item.caption for item in cached.items), key=len))["l"])
+    longest = max((item.caption for item in cached.items), key=len)
+    if clip is None:
+        return max(1, math.ceil(len(longest) / LETTERS / INNER))
+    return len(clip.tokenize(longest)["l"])

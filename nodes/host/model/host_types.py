@@ -84,6 +84,10 @@ class Patcher(Protocol):
         """Bytes of all weights."""
         ...
 
+    def loaded_size(self) -> int:
+        """Bytes of the weights that lie on the load device now."""
+        ...
+
     def partially_unload(self, device_to: torch.device, memory_to_free: int) -> Any:
         """Move weights of so many bytes to a device."""
         ...

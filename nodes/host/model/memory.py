@@ -34,15 +34,18 @@ class Paged(NamedTuple):
 def available_beside(patchers: Sequence[Patcher], spared: int = 0) -> int | None:
     """Bytes of the device that weights of these models and ComfyUI's own reserve leave.
 
-    spared: bytes of these weights that need not lie there. None on a CPU, where nothing is managed.
+    Counted from what is free now, since others use the card too, and what loaded models will make
+    free. spared: bytes of these weights that need not lie there. None on a CPU, where nothing is managed.
     """
     device = patchers[0].load_device
     if mm.is_device_cpu(device):
         return None
     if stays(patchers[0]):
         return _available_beside_all(patchers) + spared
-    taken = sum(patcher.model_size() for patcher in patchers) + mm.minimum_inference_memory()
-    return int(mm.get_total_memory(device) - taken + spared)
+    others = [other.model for other in mm.current_loaded_models if other.device == device]
+    loaded = sum(patcher.loaded_size() for patcher in others if patcher is not None)
+    taken = sum(patcher.model_size() for patcher in patchers) + mm.extra_reserved_memory()
+    return int(mm.get_free_memory(device) + loaded - taken + spared)
 
 
 def stays(patcher: Patcher) -> bool:
@@ -62,7 +65,7 @@ def _available_beside_all(patchers: Sequence[Patcher]) -> int:
     )
     coming = sum(patcher.model_size() - _bytes_there(patcher) for patcher in patchers)
     free = mm.get_free_memory(device) + going - coming
-    return int(free - mm.minimum_inference_memory())
+    return int(free - mm.extra_reserved_memory())
 
 
 def _bytes_there(patcher: Patcher) -> int:

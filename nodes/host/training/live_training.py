@@ -14,7 +14,7 @@ from torch import Tensor
 from ....trainer.batches.plan import ended_epoch
 from ....trainer.batches.training_data import TrainingData
 from ....trainer.config.train import TrainConfig
-from ....trainer.memory.plan import MemoryPlan
+from ....trainer.memory.plan import MemoryPlan, Need
 from ....trainer.network.network import Network
 from ....trainer.runs.lost_memory import unusable_bytes
 from ....trainer.runs.run_folder import RunFolder
@@ -116,11 +116,12 @@ def train_live(
     with training_session(), ExitStack() as stack:
         weights = frozen_weights(model.patcher, config.speed)
         network = beginning.network(model, config)
-        plan = _plan(model, data, config, network, beginning.folder, progress)
+        need = find_need(model, data.dataset, config, network)
         available = find_available(model, config)
+        plan = _plan(model, config, network, need, available, beginning.folder)
+        progress.say(plan.describe())
         mounting = stack.enter_context(Mounting(model, config, network, weights, plan))
         beginning.fill(network)
-        need = find_need(model, data.dataset, config, network)
         descent = Descent(mounting, config, need, available, beginning.folder, progress)
         trained = _loop_model(model, data, config)
         loop = Loop(trained, network, data, config, plan.micro_batch, state, mounting.graphs)
@@ -142,11 +143,11 @@ def train_live(
 
 def _plan(
     model: TrainedModel,
-    data: TrainingData,
     config: TrainConfig,
     network: Network,
+    need: Need,
+    available: int | None,
     folder: RunFolder,
-    progress: NodeProgress,
 ) -> MemoryPlan:
     """What the run does with its memory; raises ValueError where the disk has no room for it."""
     folder.check_space(
@@ -154,9 +155,10 @@ def _plan(
         averaged=config.optimiser.ema_decay > 0,
         keep_best=config.validation.keep_best,
     )
-    plan = memory_plan(model, data.dataset, config, network, unusable_bytes(folder))
+    if available is not None:
+        available -= unusable_bytes(folder)
+    plan = memory_plan(model, config, network, need, available)
     log.info("LoRA Loop: %d adapted layers; %s", len(network.targets), plan.describe())
-    progress.say(plan.describe())
     return plan
 
 

@@ -10,10 +10,11 @@ from torch import nn
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.config.lora import LARGEST_RANK
 from ....trainer.config.train import TrainConfig
+from ....trainer.device.attending import is_fused
 from ....trainer.layers.recompute import find_blocks
 from ....trainer.memory.advice import advice
-from ....trainer.memory.optimiser_bytes import learned_bytes
-from ....trainer.memory.plan import MemoryPlan, Need, plan_memory
+from ....trainer.memory.optimiser_bytes import learned_bytes, update_bytes
+from ....trainer.memory.plan import GIB, MemoryPlan, Need, plan_memory
 from ....trainer.network.network import Network
 from ....trainer.network.unet_targets import Target
 from ..model import clip_training, frozen_weights, memory
@@ -21,25 +22,24 @@ from ..model.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
+UNSAID = int(0.3 * GIB)
+
 
 def memory_plan(
-    model: TrainedModel,
-    cached: CachedDataset,
-    config: TrainConfig,
-    network: Network,
-    unusable: int = 0,
+    model: TrainedModel, config: TrainConfig, network: Network, need: Need, available: int | None
 ) -> MemoryPlan:
     """The plan for training these adapters; says so where parts of the model must be streamed.
 
-    unusable: bytes that seemed to be free when this run ran out of memory.
+    available: bytes beside the weights, None where nothing is managed.
     """
     parameters = network.parameters()
-    need = find_need(model, cached, config, network)
-    available = find_available(model, config)
-    if available is not None:
-        available -= unusable
     plan = plan_memory(config, need, available)
-    if not plan.fits and available is not None:
+    if not need.fused_attention:
+        log.warning(
+            "LoRA Loop: PyTorch has no flash or memory-efficient attention for this device and precision. "
+            "Attention will need much more memory, which the plan takes into account."
+        )
+    if available is not None and plan.reserve - available > _unsaid(model):
         weights = model.patcher.model_size()
         told = advice(
             config, need, available, weights, lambda o: learned_bytes(o, parameters, model.device)
@@ -49,6 +49,11 @@ def memory_plan(
             told,
         )
     return plan
+
+
+def _unsaid(model: TrainedModel) -> int:
+    """Bytes that may be missing without a word: dynamic VRAM brings so few of the weights without delay."""
+    return UNSAID if memory.is_dynamic(model.patcher) else 0
 
 
 def find_available(model: TrainedModel, config: TrainConfig) -> int | None:
@@ -63,17 +68,18 @@ def find_need(
     """What the training asks for, whatever the plan."""
     convolutions = [inner_rank(t) for t in network.targets if isinstance(t.module, nn.Conv2d)]
     others = [inner_rank(t) for t in network.targets if not isinstance(t.module, nn.Conv2d)]
-    chunks = 0
-    if model.trains_text:
-        chunks = clip_training.chunks_of_longest(model.trained_clip, cached)
+    parameters, on_cuda = network.parameters(), model.device.type == "cuda"
     return Need(
-        learned=learned_bytes(config.optimiser, network.parameters(), model.device),
+        learned=learned_bytes(config.optimiser, parameters, model.device),
+        update=update_bytes(config.optimiser, parameters, on_cuda=on_cuda),
         pixels=max(math.prod(item.bucket) for item in cached.items),
         itemsize=model.dtype.itemsize,
         blocks=find_blocks(model.unet),
         rank=max(others, default=0),
         conv_rank=max(convolutions, default=0),
-        chunks=chunks,
+        chunks=clip_training.chunks_of_longest(model.clip, cached),
+        trains_text=model.trains_text,
+        fused_attention=is_fused(model.device, model.dtype),
     )
 
 

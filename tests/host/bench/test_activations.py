@@ -1,4 +1,4 @@
-"""What is computed again at each level, counted on a reduced SDXL; and the planner's bytes at full size."""
+"""What is computed again at each level, counted on a reduced SDXL."""
 
 import itertools
 
@@ -6,18 +6,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pack.bench.activations import FullSize
 from pack.bench.counted.alive import held
 from pack.bench.counted.counter import MORE
 from pack.bench.data import reduced_sdxl
 from pack.nodes.host.model.unet import predict
 from pack.nodes.host.model.weights import ComfyWeights
 from pack.trainer.config.lora import LoraConfig
-from pack.trainer.config.train import TrainConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.layers.compact_plan import compact_plan
-from pack.trainer.layers.recompute import Again, find_blocks, ladder
-from pack.trainer.memory.plan import TRANSIENT_PER_SAMPLE, Need, kept_bytes
+from pack.trainer.layers.recompute import Again, find_blocks
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
 
@@ -110,39 +107,3 @@ def test_gradients_are_the_plain_ones(steps):
     for way in WAYS[1:]:
         for ours, theirs in zip(steps[way][3], plain, strict=True):
             assert (ours - theirs).norm() <= 1e-5 * theirs.norm()
-
-
-@pytest.fixture(scope="module")
-def sdxl():
-    return {side: FullSize(side // 8) for side in (512, 1024)}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("compact", "place", "side", "rank", "conv_rank"),
-    [
-        (True, 13, 1024, 32, 0),
-        (True, 205, 1024, 8, 16),
-        (True, -1, 512, 32, 0),
-        (False, 31, 512, 32, 0),
-        (False, -9, 1024, 128, 0),
-    ],
-)
-def test_the_planners_bytes_are_those_that_are_counted(sdxl, compact, place, side, rank, conv_rank):
-    """Within 4 %, or 10 % at 512 pixels: what texts keep does not shrink with the image."""
-    full = sdxl[side]
-    levels = list(ladder(full.blocks, compact=compact))[place]
-    counted = full.step_at(compact, levels, rank, conv_rank)
-    need = Need(0, side * side, 2, full.blocks, rank, conv_rank)
-    planned = kept_bytes(need, levels, compact=compact) * (side / 1024) ** 2
-    assert planned == pytest.approx(counted.kept, rel=0.04 if side == 1024 else 0.1)
-
-
-@pytest.mark.slow
-def test_the_peak_of_a_step_lies_within_the_reserve(sdxl):
-    full, config = sdxl[1024], TrainConfig(compact=True)
-    levels = dict.fromkeys(full.blocks, Again.ALL)
-    step = full.step_at(True, levels, 32, backward=True)
-    need = Need(0, 1024**2, 2, full.blocks, 32)
-    kept = kept_bytes(need, levels, compact=config.is_compact)
-    assert kept < step.peak < kept + 0.5 * TRANSIENT_PER_SAMPLE

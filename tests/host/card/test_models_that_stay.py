@@ -39,7 +39,7 @@ def test_what_is_available_is_there_once_room_is_made(staying):
     def check():
         available = memory.available_beside([parts.model])
         memory.make_room([parts.model], 2**40)
-        assert available == int(pretended.free() - mm.minimum_inference_memory())
+        assert available == int(pretended.free() - mm.extra_reserved_memory())
 
     check()
     mm.load_models_gpu(pretended.patchers)

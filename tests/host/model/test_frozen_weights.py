@@ -160,8 +160,8 @@ def test_what_lies_on_the_card(sdxl, monkeypatch, speed, low, high):
     patcher = Patcher(sdxl)
     spared = frozen_weights.spared_bytes(patcher, SpeedConfig(**speed))
     assert low < (patcher.model_size() - spared) / GIB < high
-    monkeypatch.setattr(mm, "get_total_memory", lambda device: 8 * GIB)
-    monkeypatch.setattr(mm, "minimum_inference_memory", lambda: GIB)
+    monkeypatch.setattr(mm, "get_free_memory", lambda device: 8 * GIB)
+    monkeypatch.setattr(mm, "extra_reserved_memory", lambda: GIB)
     assert memory.available_beside([patcher], spared) == 7 * GIB - patcher.model_size() + spared
 
 

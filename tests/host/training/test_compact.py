@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from pack.nodes.host.model import memory
 from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
@@ -76,3 +77,29 @@ def test_pieces_are_the_whole(tiny, cached):
     pieces = train(tiny, cached, recipe)
     assert pieces.losses == whole.losses
     assert all(torch.equal(pieces.lora[key], whole.lora[key]) for key in whole.lora)
+
+
+def test_a_run_goes_on_where_the_plan_has_chosen_compact_layers_meanwhile(
+    tiny, cached, monkeypatch
+):
+    """Other programs have taken memory between both parts of a run."""
+    recipe = scene.config(steps=5, seed=35, learning_rate=1e-3)
+    plain = train(tiny, cached, recipe)
+    shutil.rmtree(plain.path.parent)
+    train(tiny, cached, dataclasses.replace(recipe, steps=2))
+    whole, plans, plan_of = [], [], live_training.memory_plan
+
+    def scarce(*inputs):
+        with monkeypatch.context() as patch:
+            patch.setattr(memory, "available_beside", lambda *_: None)
+            whole.append(plan_of(*inputs).reserve)
+            patch.setattr(memory, "available_beside", lambda *_: whole[0] - 1)
+            plans.append(plan_of(*inputs))
+        return plans[-1]
+
+    monkeypatch.setattr(live_training, "memory_plan", scarce)
+    ours = train(tiny, cached, recipe)
+    assert [plan.compact for plan in plans] == [True] and plans[0].fits
+    assert ours.losses == pytest.approx(plain.losses, rel=1e-5)
+    for key, tensor in plain.lora.items():
+        torch.testing.assert_close(ours.lora[key], tensor, rtol=1e-3, atol=2e-5)

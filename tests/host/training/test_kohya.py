@@ -10,9 +10,11 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from pack.replay import train
 from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.layers.attach import checkpoint_plan, leaf_plan
 from pack.trainer.layers.compact_plan import compact_plan
 from pack.trainer.layers.recompute import Again, find_blocks
+from pack.trainer.memory.plan import Need, plan_memory
 from pack.trainer.network.unet_targets import find_targets
 
 SDXL = {
@@ -40,10 +42,21 @@ def at_level(level, compact):
     return plan
 
 
+def chosen(unet, network, weights):
+    """Compact layers, because the memory plan of a default run chooses them."""
+    config = TrainConfig()
+    need = Need(0, 1024 * 1024, 4, find_blocks(unet), rank=8)
+    whole = plan_memory(config, need, None)
+    plan = plan_memory(config, need, whole.reserve - 1)
+    assert plan.compact and not whole.compact
+    layers = compact_plan(unet, network, weights, plan.levels)
+    return [*layers, *checkpoint_plan(unet, plan.levels)]
+
+
 RUNS = ("l2", "min_snr5", "noise_offset", "vpred_ztsnr", "huber", "clip_accum")
 PLANS = {
     "plain": leaf_plan,
-    "compact": compact_plan,
+    "compact by choice of the memory plan": chosen,
     "blocks again": at_level(Again.ALL_BUT_ATTENTION, compact=False),
     "projections again": at_level(Again.PROJECTIONS, compact=True),
 }

@@ -263,3 +263,20 @@ def test_a_config_as_deep_as_any_is_read():
 def test_a_long_name_of_an_argument_is_told_shortened():
     said = unknown("x" * 5000, KNOWN)
     assert "x…" in said and len(said) < 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "kinds"),
+    [
+        ({}, (False, True)),
+        ({"checkpointing": "full"}, (False,)),
+        ({"checkpointing": "off"}, (False,)),
+        ({"speed": SpeedConfig(auto_compact=False)}, (False,)),
+        ({"compact": True, "speed": SpeedConfig(auto_compact=False)}, (True,)),
+        ({"compact": True, "checkpointing": "off"}, (True,)),
+        ({"lora": LoraConfig(dropout=0.1)}, (False,)),
+        ({"compact": True, "lora": LoraConfig(dora=True)}, (False,)),
+    ],
+)
+def test_the_memory_plan_may_choose_compact_layers_where_that_is_left_to_it(settings, kinds):
+    assert TrainConfig(**settings).kinds_of_layers == kinds

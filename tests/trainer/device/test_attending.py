@@ -7,6 +7,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pack.trainer.device import attending
+from pack.trainer.device.attending import is_fused
+
+CPU, HALF = torch.device("cpu"), torch.float16
 
 
 def ways():
@@ -50,3 +53,43 @@ def test_it_is_attention(masked):
         heads.append(scores.softmax(-1) @ own_v)
     ours = attending.attend(q, k, v, 3, mask if masked else None)
     torch.testing.assert_close(ours, torch.cat(heads, -1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_cpu_has_one(dtype):
+    assert is_fused(CPU, dtype)
+
+
+def test_torch_is_asked_with_the_order_of_a_step(monkeypatch):
+    monkeypatch.setattr(attending, "ORDER", [SDPBackend.MATH])
+    assert not is_fused(CPU, HALF)
+
+
+def test_both_kinds_of_attention_must_have_it(monkeypatch):
+    """A card that has one for images, but none where keys are those of 77 tokens."""
+    asked = []
+
+    def choice(query, key, value):
+        asked.append((*query.shape, key.shape[2], query.dtype, query.requires_grad))
+        return (SDPBackend.FLASH_ATTENTION if key.shape[2] > 77 else SDPBackend.MATH).value
+
+    monkeypatch.setattr(torch.ops.aten, "_fused_sdp_choice", choice)
+    assert not is_fused(CPU, HALF)
+    assert asked == [(1, 10, 4096, 64, tokens, HALF, True) for tokens in (4096, 77)]
+
+
+@pytest.mark.parametrize("backend", [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.OVERRIDEABLE])
+def test_any_kernel_will_do(monkeypatch, backend):
+    monkeypatch.setattr(torch.ops.aten, "_fused_sdp_choice", lambda *_: backend.value)
+    assert is_fused(CPU, HALF)
+
+
+def test_what_torch_does_not_know_computes_by_single_operations(monkeypatch):
+    for kind in ("mps", "privateuseone", "meta"):
+        assert not is_fused(torch.device(kind), HALF)
+
+    def unknown(*_):
+        raise NotImplementedError
+
+    monkeypatch.setattr(torch.ops.aten, "_fused_sdp_choice", unknown)
+    assert not is_fused(CPU, HALF)

@@ -6,11 +6,13 @@ from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.config.train import TrainConfig
+from pack.trainer.memory.activations import MIB
 from pack.trainer.memory.advice import advice
 from pack.trainer.memory.plan import GIB, plan_memory
 
 WEIGHTS = int(4.8 * GIB)
-CONFIG = TrainConfig(lora=LoraConfig(rank=32))
+CONFIG = TrainConfig(lora=LoraConfig(rank=32), speed=SpeedConfig(auto_compact=False))
+AUTO = TrainConfig(lora=LoraConfig(rank=32))
 
 
 def told(available, config=CONFIG, need=NEED, learned=lambda optimiser: NEED.learned // 2):
@@ -31,9 +33,10 @@ def least(config=CONFIG, **parts):
 
 def test_it_says_what_is_needed_and_what_there_is():
     assert told((least() - 0.1) * GIB).startswith(
-        f"needs {least():.1f} GiB beside the model's weights, {least() - 0.1:.1f} GiB free. Any one"
+        f"needs {least():.1f} GiB beside the model's weights, 103 MiB more than is free. Any one"
     )
-    assert "0.0 GiB free" in told(-3 * GIB)
+    assert "weights, 10 MiB more than is free" in told(least() * GIB - 10 * MIB)
+    assert f"weights, {least() + 3:.1f} GiB more than is free" in told(-3 * GIB)
 
 
 def test_changes_that_are_enough_are_those_that_fit():
@@ -82,3 +85,12 @@ def test_a_rank_that_a_file_sets_is_not_to_be_lowered():
     config = dataclasses.replace(CONFIG, lora=LoraConfig(dim_from_weights=True))
     available = (least() - 0.2) * GIB
     assert "rank" in told(available) and "rank" not in told(available, config)
+
+
+def test_compact_is_no_advice_where_the_plan_has_chosen_it():
+    available = (least(AUTO) - 0.2) * GIB
+    assert plan_memory(AUTO, NEED, int(available)).compact
+    assert "compact" not in told(available, AUTO)
+    assert "compact (" in told(
+        (least() - 0.02) * GIB, dataclasses.replace(CONFIG, checkpointing="off")
+    )

@@ -1,9 +1,15 @@
+import dataclasses
+import gc
+
 import pytest
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
+from pack.bench.counted.alive import Following
 from pack.trainer.config.optimiser import OptimiserConfig
-from pack.trainer.memory.optimiser_bytes import learned_bytes
+from pack.trainer.memory.optimiser_bytes import learned_bytes, update_bytes
+from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 
 SHAPES = [(32, 1280), (1280, 32), (32, 640), (32, 640)]
 COUNT = sum(a * b for a, b in SHAPES)
@@ -51,3 +57,51 @@ def test_nothing_is_drawn_and_nothing_changed():
     learned_bytes(OptimiserConfig(), [parameter])
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(parameter, torch.ones(3, 3)) and parameter.grad is None
+
+
+def most_at_steps(config, on_cuda):
+    """Bytes at the most while the optimiser steps: at first, later, and first after a restart."""
+    if on_cuda:
+        config = dataclasses.replace(config, arguments=("fused=True",))
+    with Following() as following:
+        parameters = [nn.Parameter(torch.full((64, 256), 0.1)) for _ in range(60)]
+
+        def step(optimiser):
+            for parameter in parameters:
+                optimiser.backward(parameter.sum())
+            following.peak = following.now
+            optimiser.clip()
+            optimiser.step(1e-3, 1.0)
+            optimiser.average()
+            return following.peak
+
+        def begun():
+            return Optimiser([ParameterGroup(parameters)], config)
+
+        optimiser = begun()
+        most = max(step(optimiser), step(optimiser))
+        state = copied(optimiser.state())
+        del optimiser
+        gc.collect()
+        optimiser = begun()
+        optimiser.load(state)
+        del state
+        return max(most, step(optimiser), step(optimiser)), parameters
+
+
+def copied(state):
+    """As it comes from disk: tensors of their own."""
+    return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, state)
+
+
+@pytest.mark.parametrize(
+    ("kind", "on_cuda"),
+    [("AdamW", True), ("Adam", False), ("Lion", False), ("SGD", False), ("Adagrad", False),
+     ("Rprop", False), ("Adadelta", False), ("AdamWScheduleFree", False)],
+)  # fmt: skip
+def test_the_optimisers_steps_need_no_more_than_is_said(kind, on_cuda):
+    """Neither a first step, nor a later one, nor the first of a continued run."""
+    config = OptimiserConfig(type=kind, ema_decay=0.0 if "Free" in kind else 0.9)
+    most, parameters = most_at_steps(config, on_cuda)
+    said = learned_bytes(config, parameters) + update_bytes(config, parameters, on_cuda=on_cuda)
+    assert most <= 1.01 * said

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from pack.trainer.config import optimiser_factory
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.optimisers import KINDS, OWN_RATE, OptimiserType, find_kind
-from pack.trainer.optim import factory
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 
 RATES = {name: 1.0 if name in OWN_RATE else 0.01 for name in get_args(OptimiserType)}
@@ -137,7 +137,7 @@ class HalfMoments(torch.optim.Optimizer):
 def test_states_keep_the_dtype_that_they_were_saved_with(name, kept, monkeypatch):
     """30 and 20 steps are 50, bit for bit; seen in one piece by one of the two names, one by one by the other."""
     made = partial(HalfMoments, kept=kept, nested=name != "AdamW")
-    monkeypatch.setattr(factory, "optimiser_class", lambda kind: made)
+    monkeypatch.setattr(optimiser_factory, "optimiser_class", lambda kind: made)
     monkeypatch.setattr(OptimiserConfig, "constructor_arguments", lambda self: {})
     whole = toy()
     uncut = ours(name, whole)
