@@ -45,43 +45,56 @@ def main() -> None:
 def make_ways(folder: Path, kohya: Path | None = None) -> dict[str, Callable[[], Way]]:
     """Name -> what makes the way; ours train in ``folder``."""
     from .data.thin_sdxl import ThinScene
+    from .peers.naive import NaiveWay
     from .peers.ours import Ours
 
     scene = ThinScene()
     found: dict[str, Callable[[], Way]] = {
         "ours": lambda: Ours(scene, folder / "ours", compact=True, checkpointing="off"),
         "ours, not compact": lambda: Ours(scene, folder / "ours", checkpointing="off"),
+        "naive": lambda: NaiveWay(scene),
     }
     if kohya:
         from .peers.kohya import Kohya
 
-        found[PEER] = lambda: Kohya(scene, kohya, casts=True, as_on_card=True)
+        found[PEER] = lambda: Kohya(scene, kohya, casts=True)
     return found
 
 
 def _measure(makers: dict[str, Callable[[], Way]], rounds: int) -> None:
-    from .counted.counter import WholeStep
-    from .peers.way import Clock
     from .ratios import say
 
     ways = {name: make() for name, make in makers.items()}
-    launches, seconds = {}, {name: [] for name in ways}
-    for name, way in ways.items():
-        counter = WholeStep()
-        way.run(1, 3, counter)
-        launches[name] = counter.launches
-    for number in range(rounds):
-        for name in list(ways)[:: 1 if number % 2 else -1]:
-            clock = Clock()
-            ways[name].run(1, STEPS, clock)
-            seconds[name] += clock.cpu
-    took = {name: statistics.median(each) for name, each in seconds.items()}
+    launches = {name: operations(way) for name, way in ways.items()}
+    took = cpu_seconds(ways, rounds)
     sys.stdout.write(f"{'way':36}{'operations':>12}{'ms/step':>10}{'to ours':>10}\n")
     for name in ways:
         row = launches[name], took[name] * 1e3, took[name] / took["ours"]
         sys.stdout.write("{:36}{:12}{:10.1f}{:10.2f}\n".format(name, *row))
     if PEER in ways:
         say(host=took["ours"] / took[PEER], operations=launches["ours"] / launches[PEER])
+
+
+def operations(way: Way) -> int:
+    """How many operations that touch numbers a whole step dispatches."""
+    from .counted.counter import WholeStep
+
+    counter = WholeStep()
+    way.run(1, 3, counter)
+    return counter.launches
+
+
+def cpu_seconds(ways: dict[str, Way], rounds: int) -> dict[str, float]:
+    """The median CPU seconds of a step; the ways take turns."""
+    from .peers.way import Clock
+
+    seconds = {name: [] for name in ways}
+    for number in range(rounds):
+        for name in list(ways)[:: 1 if number % 2 else -1]:
+            clock = Clock()
+            ways[name].run(1, STEPS, clock)
+            seconds[name] += clock.cpu
+    return {name: statistics.median(each) for name, each in seconds.items()}
 
 
 if __name__ == "__main__":

@@ -34,6 +34,11 @@ class Scene:
         return 32 if self.small else 128
 
     @property
+    def as_on_card(self) -> bool:
+        """Whether clipping and AdamW take all parameters at once, as PyTorch does on CUDA."""
+        return self.device.type == "cuda"
+
+    @property
     def tokens(self) -> int:
         """Of a caption."""
         return CHUNK

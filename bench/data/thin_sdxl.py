@@ -31,6 +31,10 @@ class ThinScene(Scene):
         return 8
 
     @property
+    def as_on_card(self) -> bool:
+        return True
+
+    @property
     def tokens(self) -> int:
         return 8
 

@@ -19,24 +19,16 @@ class Kohya:
     """kohya with --sdpa and mixed precision of the scene's dtype; the weights are those of ours.
 
     casts: every use of a factor casts it, which autocast does by itself for dtypes that it knows.
-    as_on_card: see `train_plainly`.
     """
 
     def __init__(
-        self,
-        scene: Scene,
-        clone: Path,
-        *,
-        checkpointing: bool = False,
-        casts: bool = False,
-        as_on_card: bool = False,
+        self, scene: Scene, clone: Path, *, checkpointing: bool = False, casts: bool = False
     ) -> None:
         sys.path.insert(0, str(clone))
         from library import sdxl_original_unet  # pyright: ignore[reportMissingImports]  (the clone's)
         from networks import lora  # pyright: ignore[reportMissingImports]
 
-        self._scene, self._checkpointing = scene, checkpointing
-        self._casts, self._as_on_card = casts, as_on_card
+        self._scene, self._checkpointing, self._casts = scene, checkpointing, casts
         with scene.device, scene.building():
             unet = _make_unet(sdxl_original_unet, scene.unet_config).to(scene.dtype)
         unet.load_state_dict(scene.unet().state_dict())
@@ -66,7 +58,6 @@ class Kohya:
             watch,
             autocast=not self._casts,
             noisy_requires_grad=self._checkpointing,
-            as_on_card=self._as_on_card,
         )
 
     def weights(self) -> Iterable[Tensor]:

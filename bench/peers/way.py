@@ -67,7 +67,7 @@ Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the prediction."""
 
 
-def train_plainly(  # noqa: PLR0913 - as many as ways differ in
+def train_plainly(
     scene: Scene,
     predict: Predict,
     parameters: list[nn.Parameter],
@@ -77,15 +77,13 @@ def train_plainly(  # noqa: PLR0913 - as many as ways differ in
     *,
     autocast: bool = False,
     noisy_requires_grad: bool = False,
-    as_on_card: bool = False,
 ) -> None:
     """The loop of trainers that are scripts: noise, forward, loss, backward, clip, AdamW, the loss read back.
 
     autocast: to the scene's dtype, as accelerate does it for mixed precision. noisy_requires_grad: for
-    checkpoints of the old kind, which need an input with a gradient. as_on_card: clipping and AdamW take
-    all parameters at once on a CPU too.
+    checkpoints of the old kind, which need an input with a gradient.
     """
-    together = as_on_card or scene.device.type == "cuda"
+    together = scene.as_on_card
     x, timesteps, context, y = scene.inputs(batch)
     optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, fused=together)
     kind = scene.device.type
