@@ -78,8 +78,8 @@ def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tup
     from ..trainer.network.unet_targets import find_targets
     from .data.reduced_sdxl import MetaWeights
 
-    network = Network(find_targets(unet, LoraConfig(rank=rank)), device=META)
     weights = MetaWeights()
+    network = Network(find_targets(unet, LoraConfig(rank=rank)), device=META, weights=weights)
     ways = {
         "layer by layer": leaf_plan(unet, network, weights),
         "compact": compact_plan(unet, network, weights),
@@ -88,6 +88,8 @@ def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tup
     for name, plan in ways.items():
         with Attachment(plan), _flash():
             yield name, count(lambda: run().sum())
+        for parameter in network.parameters():
+            parameter.grad = None
 
 
 def count(loss: Callable[[], Tensor]) -> Passes:

@@ -25,18 +25,14 @@ class Held(NamedTuple):
 def held(forward: Callable[[], Tensor], parameters: Iterable[Tensor] | None = None) -> Held:
     """Counts a forward, whose output is a loss; and its backward, where parameters are given."""
 
-    def drop(parameter: Tensor) -> None:
-        parameter.grad = None
-
-    hooks = [p.register_post_accumulate_grad_hook(drop) for p in parameters or ()]
+    for parameter in parameters or ():
+        parameter.grad = torch.zeros_like(parameter)
     with Following() as following:
         loss = forward()
         gc.collect()
         kept = following.now
         if parameters is not None:
             loss.backward()
-    for hook in hooks:
-        hook.remove()
     return Held(kept, 0 if parameters is None else following.peak)
 
 

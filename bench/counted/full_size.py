@@ -111,7 +111,8 @@ class FullSize:
         return following.peak
 
     def _new_network(self, config: LoraConfig) -> Network:
-        return Network(find_targets(self._unet, config), device=META)
+        weights: Any = reduced_sdxl.MetaWeights()
+        return Network(find_targets(self._unet, config), device=META, weights=weights)
 
     def _attached(self, network: Network, levels: Levels, compact: bool) -> Attachment:
         weights: Any = reduced_sdxl.MetaWeights()
@@ -119,7 +120,7 @@ class FullSize:
             layers = compact_plan(self._unet, network, weights, levels)
         else:
             layers = leaf_plan(self._unet, network, weights)
-        return Attachment([*layers, *checkpoint_plan(self._unet, levels)])
+        return Attachment([*layers, *checkpoint_plan(self._unet, levels, layers)])
 
 
 @contextmanager

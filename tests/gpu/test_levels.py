@@ -36,7 +36,7 @@ def step(level, dtype):
     levels = dict.fromkeys(find_blocks(unet), level)
     inputs = [x.to(DEVICE, dtype) for x in reduced_sdxl.make_inputs(1, 64 if IS_CARD else 16)]
     plan = compact_plan(unet, network, ComfyWeights(), levels)
-    with Attachment([*plan, *checkpoint_plan(unet, levels)]):
+    with Attachment([*plan, *checkpoint_plan(unet, levels, plan)]):
         before = allocated()
         with Attentions() as attentions:
             loss = predict(unet, *inputs).float().square().mean()

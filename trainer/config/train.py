@@ -65,7 +65,7 @@ class TrainConfig(Config):
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """Images are held out and measured in this way."""
     compact: bool = False
-    """Less is kept for backward, with the same mathematics (see trainer/layers/compact.py)."""
+    """Less is kept for backward, with the same mathematics (see trainer/layers/compact_block.py)."""
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     """A step is computed in this way, with the same result apart from rounding and quantised weights."""
 

@@ -65,25 +65,35 @@ def _at_strength(frozen: Forward, adapted: Forward, network: Network) -> Forward
 
 
 def checkpoint_plan(
-    unet: nn.Module, levels: Mapping[Block, Again] | None = None
+    unet: nn.Module,
+    levels: Mapping[Block, Again] | None = None,
+    layers: Iterable[Replacement] = (),
 ) -> list[Replacement]:
-    """Blocks of the two last levels keep their input, and perhaps attention; without levels, all do."""
+    """Blocks of the two last levels keep their input, and perhaps attention; without levels, all do.
+
+    layers: the plan that this one comes after; what it replaces whole blocks by is computed again.
+    """
+    forwards = {step.module: step.forward for step in layers}
     if levels is None:
         levels = dict.fromkeys(find_blocks(unet), Again.ALL)
     plan = []
     for block, level in levels.items():
         if level >= Again.ALL_BUT_ATTENTION:
             module = unet.get_submodule(block.name)
-            forward = checkpointed(module.forward, attention=level is Again.ALL)
+            own = forwards.get(module, module.forward)
+            forward = checkpointed(own, attention=level is Again.ALL)
             plan.append(Replacement(block.name, module, forward))
     return plan
 
 
 class Attachment:
-    """Context manager that puts a plan on and takes it off in reverse order, whatever happens."""
+    """Context manager that puts a plan on and takes it off in reverse order, whatever happens.
+
+    Of two replacements of a module the later one counts.
+    """
 
     def __init__(self, plan: Iterable[Replacement]) -> None:
-        self._plan = list(plan)
+        self._plan = list({step.module: step for step in plan}.values())
         self._before: list[Any] = []
 
     def __enter__(self) -> Attachment:

@@ -10,35 +10,28 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from ..frozen.weights import Weights
-from .compact import Layer, activated_norm, activated_norm_backward
+from ..network.adapters.lora import Lora
+from .compact_norm import activated_norm, activated_norm_backward
 from .elementwise import EAGER, Elementwise
 
 
 def convolution(
     x: Tensor,
-    layer: Layer,
+    module: nn.Conv2d,
+    adapter: Lora,
     weights: Weights,
     norm: nn.GroupNorm | None = None,
     elementwise: Elementwise = EAGER,
 ) -> Tensor:
-    """What the layer, which has an adapter, makes of x [B, C, h, w], or of silu(norm(x))."""
-    return _Convolution.apply(x, layer, weights, norm, elementwise, *layer.factors())
+    """What the layer makes with its adapter of x [B, C, h, w], or of silu(norm(x))."""
+    given = module, adapter, weights, norm, elementwise
+    return _Convolution.apply(x, given, adapter.down, adapter.up)
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        layer: Layer,
-        weights: Weights,
-        norm: nn.GroupNorm | None,
-        elementwise: Elementwise,
-        *factors: Tensor,
-    ) -> Tensor:
-        ctx.layer, ctx.parts = layer, (norm, weights, elementwise)
-        module, adapter = layer
-        assert adapter is not None
+    def forward(ctx: Any, x: Tensor, given: Any, *factors: Tensor) -> Tensor:
+        module, adapter, weights, norm, elementwise = ctx.given = given
         inner, *statistics = (x,) if norm is None else activated_norm(x, norm, weights, elementwise)
         with weights.borrow(module, x.dtype, x.device) as (weight, bias):
             output = F.conv2d(inner, weight, bias, *_geometry(module))
@@ -50,7 +43,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor):
         (grad,), (x, *statistics, hidden) = grads, ctx.saved_tensors
-        (module, adapter), (norm, weights, elementwise) = ctx.layer, ctx.parts
+        module, adapter, weights, norm, elementwise = ctx.given
         down, up = adapter.down.to(grad.dtype), adapter.up.to(grad.dtype)
         geometry = _geometry(module)
         inner = x if norm is None else activated_norm(x, norm, weights, elementwise)[0]
@@ -65,7 +58,7 @@ class _Convolution(torch.autograd.Function):
             if norm is not None:
                 of_x = activated_norm_backward(of_x, x, norm, weights, elementwise, statistics)
         factors = of_down.to(adapter.down.dtype), of_up.view_as(up).to(adapter.up.dtype)
-        return of_x, None, None, None, None, *factors
+        return of_x, None, *factors
 
 
 def _geometry(conv: Any) -> tuple[Any, Any, Any]:

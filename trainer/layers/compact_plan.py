@@ -1,22 +1,26 @@
-"""Which layers of an SDXL UNet are replaced by compact ones, and by which."""
+"""Which parts of an SDXL UNet are replaced by compact ones, and by which."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ..device.attending import attend
 from ..frozen.forward import is_linear
 from ..frozen.weights import Weights
 from ..network.adapters import Adapter, Lora
 from ..network.network import Network
 from .attach import Replacement, leaf_plan
-from .checkpointing import checkpointed
-from .compact import Layer, feed_forward, geglu_linear, linears, norm_silu
+from .compact_block import block_forward, joints_of
 from .compact_conv import convolution
+from .compact_nodes import Part, close
+from .compact_norm import norm_silu
+from .context_products import ContextProducts
 from .elementwise import EAGER, Elementwise
+from .factors import Factors, Scratches
+from .joint import Joint
+from .recognise import is_patched, is_transformer
 from .recompute import Again, Block
 
 Forward = Callable[..., Tensor]
@@ -44,16 +48,29 @@ def compact_plan(
         network,
         weights,
         elementwise,
+        {},
     )
+    blocks = {
+        name: (module, joints_of(module, inside.lora))
+        for name, module in unet.named_modules()
+        if is_transformer(module) and inside.is_plain(module)
+    }
+    products = ContextProducts([joints.of_context for _, joints in blocks.values()])
     plan = []
+    for name, (block, joints) in blocks.items():
+        part = inside.part(joints, joints.of_context, block.attn1.heads)
+        compact = block_forward(block, joints, part, products, again.get(name, Again.NOTHING))
+        plan.append(Replacement(name, block, inside.unless_plain(compact, block.forward)))
     for name, module in unet.named_modules():
-        if _is_transformer(module) and inside.is_plain(module):
-            plan += _transformer(name, module, inside, again.get(name, Again.NOTHING))
-        elif isinstance(module, nn.Sequential):
+        if isinstance(module, nn.Sequential):
             plan += _norm_and_silu(name, module, inside)
     taken = {step.module for step in plan}
-    rest = [leaf for leaf in leaves if leaf.module not in taken]
-    return [*(_convolution(leaf.name, leaf.module, inside) or leaf for leaf in rest), *plan]
+    inner = {layer for block, _ in blocks.values() for layer in block.modules()}
+    for leaf in leaves:
+        if leaf.module not in taken:
+            found = None if leaf.module in inner else _alone(leaf, inside)
+            plan.append(found or leaf)
+    return plan
 
 
 class _Inside(NamedTuple):
@@ -64,66 +81,37 @@ class _Inside(NamedTuple):
     network: Network
     weights: Weights
     elementwise: Elementwise
+    scratches: Scratches
 
     def is_plain(self, block: nn.Module) -> bool:
         """Whether every adapter in it is a plain LoRA."""
         found = (self.adapters.get(module) for module in block.modules())
         return all(type(adapter) is Lora for adapter in found if adapter is not None)
 
-    def layers(self, *modules: nn.Module) -> list[Layer]:
-        adapters = (self.adapters.get(module) for module in modules)
-        pairs = zip(modules, adapters, strict=True)
-        return [Layer(module, a if type(a) is Lora else None) for module, a in pairs]
+    def lora(self, module: nn.Module) -> Lora | None:
+        """The plain LoRA of a layer, if it has one."""
+        adapter = self.adapters.get(module)
+        return adapter if isinstance(adapter, Lora) and type(adapter) is Lora else None
+
+    def part(self, joints: Sequence[Joint], context: Joint | None = None, heads: int = 1) -> Part:
+        factors = Factors(joints, self.scratches, context)
+        return Part(factors, self.weights, self.elementwise, heads)
 
     def activated(self, norm: nn.GroupNorm) -> Forward:
         """The norm with SiLU behind it."""
         return lambda x: norm_silu(x, norm, self.weights, self.elementwise)
 
-    def unless_plain(self, compact: Forward, own: Forward, normed: Forward) -> Forward:
-        """The compact forward where it holds, else the module's own behind its norm."""
+    def unless_plain(self, compact: Forward, own: Forward) -> Forward:
+        """The compact forward where it holds, else the module's own."""
         network = self.network
 
         def forward(x: Tensor, *rest: Any, **options: Any) -> Tensor:
-            if network.strength == 1.0 and network.dropout is None:
+            is_plain = network.strength == 1.0 and network.dropout is None
+            if is_plain and not is_patched(**options):
                 return compact(x, *rest, **options)
-            return own(normed(x), *rest, **options)
+            return own(x, *rest, **options)
 
         return forward
-
-
-def _is_transformer(block: nn.Module) -> bool:
-    """ComfyUI's block as SDXL has it: norm and self-attention, norm and cross-attention, norm and GEGLU."""
-    if type(block).__name__ != "BasicTransformerBlock":
-        return False
-    odd = ("ff_in", "disable_self_attn", "switch_temporal_ca_to_sa")
-    attentions = [getattr(block, name, None) for name in ("attn1", "attn2")]
-    norms = [getattr(block, name, None) for name in ("norm1", "norm2", "norm3")]
-    return (
-        not any(getattr(block, name, False) for name in odd)
-        and all(_is_attention(attention) for attention in attentions)
-        and all(isinstance(norm, nn.LayerNorm) for norm in norms)
-        and _is_geglu(getattr(block, "ff", None))
-    )
-
-
-def _is_attention(module: nn.Module | None) -> bool:
-    parts = [getattr(module, name, None) for name in ("to_q", "to_k", "to_v")]
-    out = getattr(module, "to_out", None)
-    return (
-        hasattr(module, "heads")
-        and isinstance(out, nn.Sequential)
-        and all(part is not None and is_linear(part) for part in (*parts, out[0]))
-    )
-
-
-def _is_geglu(module: nn.Module | None) -> bool:
-    net = getattr(module, "net", None)
-    return (
-        isinstance(net, nn.Sequential)
-        and len(net) == 3
-        and type(net[0]).__name__ == "GEGLU"
-        and is_linear(net[2])
-    )
 
 
 def _norm_and_silu(name: str, module: nn.Sequential, inside: _Inside) -> list[Replacement]:
@@ -147,71 +135,28 @@ def _convolution(
     name: str, module: nn.Module, inside: _Inside, norm: nn.GroupNorm | None = None
 ) -> Replacement | None:
     """A convolution with a plain LoRA, and norm and SiLU before it; None for whatever else."""
-    (layer,), weights = inside.layers(module), inside.weights
-    if not isinstance(module, nn.Conv2d) or module.groups > 1 or layer.adapter is None:
+    adapter, weights = inside.lora(module), inside.weights
+    if not isinstance(module, nn.Conv2d) or module.groups > 1 or adapter is None:
         return None
+    leaf = inside.leaves[module]
+    activated = None if norm is None else inside.activated(norm)
     forward = inside.unless_plain(
-        lambda x: convolution(x, layer, weights, norm, inside.elementwise),
-        inside.leaves[module],
-        _same if norm is None else inside.activated(norm),
+        lambda x: convolution(x, module, adapter, weights, norm, inside.elementwise),
+        leaf if activated is None else lambda x: leaf(activated(x)),
     )
     return Replacement(name, module, forward)
 
 
-def _transformer(name: str, block: Any, inside: _Inside, level: Again) -> list[Replacement]:
-    """Each norm becomes part of the layers behind it."""
-    middle = level in (Again.FEED_FORWARD, Again.PROJECTIONS)
-    projections = level is Again.PROJECTIONS
-    parts = (
-        ("attn1", "norm1", _self_attention(block.attn1, block.norm1, inside, projections)),
-        ("attn2", "norm2", _cross_attention(block.attn2, block.norm2, inside, projections)),
-        ("ff", "norm3", _feed_forward(block.ff, block.norm3, inside, middle)),
-    )
-    found = []
-    for part, norm, compact in parts:
-        module, before = getattr(block, part), getattr(block, norm)
-        found.append(Replacement(f"{name}.{norm}", before, _same))
-        forward = inside.unless_plain(compact, module.forward, inside.leaves[before])
-        found.append(Replacement(f"{name}.{part}", module, forward))
-    return found
+def _alone(leaf: Replacement, inside: _Inside) -> Replacement | None:
+    """A layer outside of blocks that has a plain LoRA; None for whatever else."""
+    adapter = inside.lora(leaf.module)
+    if adapter is None or not is_linear(leaf.module):
+        return _convolution(leaf.name, leaf.module, inside)
+    joint = Joint([leaf.module], [adapter])
+    part = inside.part([joint])
+    compact = inside.unless_plain(lambda x: close(x, joint, part, alone=True), leaf.forward)
+    return Replacement(leaf.name, leaf.module, compact)
 
 
 def _same(x: Tensor) -> Tensor:
     return x
-
-
-def _self_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside, again: bool) -> Forward:
-    layers = inside.layers(attention.to_q, attention.to_k, attention.to_v)
-    out, weights = inside.layers(attention.to_out[0]), inside.weights
-
-    def mixed(x: Tensor) -> Tensor:
-        q, k, v = linears(x, layers, weights, norm)
-        return attend(q, k, v, attention.heads)
-
-    mixed = checkpointed(mixed, attention=False) if again else mixed
-    return lambda x, *_, **__: linears(mixed(x), out, weights)[0]
-
-
-def _cross_attention(attention: Any, norm: nn.LayerNorm, inside: _Inside, again: bool) -> Forward:
-    query, pair = inside.layers(attention.to_q), inside.layers(attention.to_k, attention.to_v)
-    out, weights = inside.layers(attention.to_out[0]), inside.weights
-
-    def mixed(x: Tensor, context: Tensor) -> Tensor:
-        (q,) = linears(x, query, weights, norm)
-        k, v = linears(context, pair, weights)
-        return attend(q, k, v, attention.heads)
-
-    mixed = checkpointed(mixed, attention=False) if again else mixed
-    return lambda x, context, *_, **__: linears(mixed(x, context), out, weights)[0]
-
-
-def _feed_forward(ff: Any, norm: nn.LayerNorm, inside: _Inside, again: bool) -> Forward:
-    inner, (outer,) = inside.layers(ff.net[0].proj), inside.layers(ff.net[2])
-
-    def forward(x: Tensor) -> Tensor:
-        if again:
-            return feed_forward(x, norm, inner[0], outer, inside.weights, inside.elementwise)
-        (both,) = linears(x, inner, inside.weights, norm)
-        return geglu_linear(both, outer, inside.weights, inside.elementwise)
-
-    return forward

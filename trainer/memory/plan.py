@@ -58,7 +58,7 @@ class MemoryPlan:
     """What the run does with its memory; same mathematics whatever is chosen."""
 
     compact: bool
-    """Whether blocks are compact (see trainer/layers/compact.py)."""
+    """Whether blocks are compact (see trainer/layers/compact_block.py)."""
     levels: Levels
     """What each block computes again."""
     micro_batch: int

@@ -15,6 +15,7 @@ from ..optim.optimiser import ParameterGroup
 from ..sdxl.blocks import block_of
 from .adapters import make_adapter
 from .dropout import Dropout
+from .layout import lay_out
 from .unet_targets import Target
 
 
@@ -50,6 +51,7 @@ class Network:
         """
         for target in self.targets:
             self.adapters[target.key].to(device).measure(target.module, weights)
+        lay_out(self.targets, self.adapters)
 
     def parameters(self) -> list[nn.Parameter]:
         return [p for adapter in self.adapters.values() for p in adapter.factors().values()]

@@ -189,8 +189,13 @@ class Flat(Single):
         return joined
 
     def _in_order(self, group: list[nn.Parameter]) -> list[nn.Parameter]:
-        """A group's parameters as they follow each other in the buffer."""
-        return group
+        """A group's parameters as they follow each other in the buffer.
+
+        Neighbours stay neighbours: who computes with several as one goes on doing so.
+        """
+        if len({parameter.untyped_storage()._cdata for parameter in group}) > 1:
+            return group
+        return sorted(group, key=lambda parameter: parameter.storage_offset())
 
     def _room(self, parameter: nn.Parameter) -> int:
         """Numbers of the buffer that a parameter takes."""

@@ -81,10 +81,13 @@ def _step(
     """All gradients in a row, bytes kept between forward and backward, calls of attention's kernels."""
     levels = dict.fromkeys(find_blocks(unet), level)
     plan = compact_plan(unet, network, ComfyWeights(), levels)
-    with Attachment([*plan, *checkpoint_plan(unet, levels)]), fixed_order():
+    with Attachment([*plan, *checkpoint_plan(unet, levels, plan)]), fixed_order():
         before = torch.cuda.memory_allocated() if place.is_card else 0
         with Attentions() as attentions:
             loss = predict(unet, *inputs).float().square().mean()
             kept = torch.cuda.memory_allocated() - before if place.is_card else 0
-            grads = torch.autograd.grad(loss, network.parameters())
-    return torch.cat([grad.flatten() for grad in grads]), kept, attentions.calls
+            loss.backward()
+    grads = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
+    for parameter in network.parameters():
+        parameter.grad = None
+    return torch.cat(grads), kept, attentions.calls

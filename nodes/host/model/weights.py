@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import comfy.ops
@@ -35,25 +35,28 @@ class ComfyWeights:
         finally:
             self._held = {}
 
-    @contextmanager
     def borrow(
         self, module: nn.Module, dtype: torch.dtype, device: torch.device
-    ) -> Iterator[WeightPair]:
-        pair = self._held.get(module)
+    ) -> AbstractContextManager[WeightPair]:
+        pair = self._held.get(module)  # thousands of times a step: no generator for what is held
         if pair is not None and _lies_ready(module, pair[0], dtype, device):
-            yield pair
-            return
-        weight, bias, stream = _fetch(module, dtype, device)
-        try:
-            yield weight, bias
-        finally:
-            _release(module, weight, bias, stream)
+            return nullcontext(pair)
+        return _lent(module, dtype, device)
 
     def stored(self, module: nn.Module) -> Stored | None:
         if not _is_plain(module) or _is_patched(module) or module.weight.is_meta:
             return None
         weight, bias = _own(module)
         return Stored((weight,) if bias is None else (weight, bias), as_they_are)
+
+
+@contextmanager
+def _lent(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Iterator[WeightPair]:
+    weight, bias, stream = _fetch(module, dtype, device)
+    try:
+        yield weight, bias
+    finally:
+        _release(module, weight, bias, stream)
 
 
 def damaged_weights(
@@ -108,7 +111,7 @@ def _lies_ready(
 ) -> bool:
     """Whether a held weight is still the layer's own, in place and needs no cast."""
     return (
-        module.weight is weight
+        module._parameters.get("weight") is weight  # past nn.Module's detours
         and weight.dtype == dtype
         and weight.device == device
         and not _is_patched(module)

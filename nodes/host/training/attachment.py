@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -13,6 +14,7 @@ from ....trainer.frozen.weights import Weights
 from ....trainer.layers.attach import Attachment, Replacement, checkpoint_plan, leaf_plan
 from ....trainer.layers.compact_plan import compact_plan
 from ....trainer.layers.kernel_choice import choose_elementwise
+from ....trainer.layers.recognise import is_transformer, odd_blocks
 from ....trainer.layers.text_plan import text_plan
 from ....trainer.memory.plan import MemoryPlan
 from ....trainer.network.network import Network
@@ -20,7 +22,10 @@ from ..model import memory
 from ..model.autograd_session import current_device
 from ..model.clip_training import attention_plan
 from ..model.trained_model import TrainedModel
+from ..model.unet import OPTIONS
 from .cuda_graphs import make_graphs
+
+log = logging.getLogger(__name__)
 
 
 def _layers(
@@ -66,6 +71,7 @@ class Mounting:
             with current_device(self._model.device):
                 self._network.settle(self._model.device, self._weights)
             self._hold_weights()
+            self._leave_odd_blocks()
             self._attachment.__enter__()
         except BaseException:
             self._hold.close()
@@ -100,15 +106,31 @@ class Mounting:
         self._prepare(plan)
         self._make_room()
         self._hold_weights()
+        self._leave_odd_blocks()
         self._attachment.__enter__()
 
     def _prepare(self, plan: MemoryPlan) -> None:
         """What the layers of the model are replaced by under a plan."""
-        model = self._model
         self.plan = plan
-        self._leaves = _layers(model, self._config, self._network, self._weights, plan)
-        blocks = checkpoint_plan(model.unet, plan.levels)
-        self._attachment = Attachment([*self._leaves, *blocks])
+        self._leaves = _layers(self._model, self._config, self._network, self._weights, plan)
+        self._attachment = self._attached()
+
+    def _attached(self) -> Attachment:
+        blocks = checkpoint_plan(self._model.unet, self.plan.levels, self._leaves)
+        return Attachment([*self._leaves, *blocks])
+
+    def _leave_odd_blocks(self) -> None:
+        """Leave blocks to ComfyUI, layer by layer, where ours do not give what its own give."""
+        model = self._model
+        odd = odd_blocks(self._leaves, model.dtype, model.device, transformer_options=OPTIONS)
+        if odd:
+            log.warning(
+                "LoRA Loop: this ComfyUI computes its transformer blocks in another way than SDXL's are "
+                "known to (first: %s), so they are computed layer by layer, in more time and memory.",
+                odd[0],
+            )
+            self._leaves = [s for s in self._leaves if not is_transformer(s.module)]
+            self._attachment = self._attached()
 
     def _make_room(self) -> None:
         """Ask for it, with nothing lying idle in PyTorch's cache, for which dynamic VRAM would give weights."""

@@ -41,7 +41,7 @@ def step(compact, level):
     else:
         plan = leaf_plan(unet, network, ComfyWeights())
     with (
-        Attachment([*plan, *checkpoint_plan(unet, levels)]),
+        Attachment([*plan, *checkpoint_plan(unet, levels, plan)]),
         FlopCounterMode(display=False, custom_mapping=MORE) as counter,
     ):
         kept = held(lambda: predict(unet, *inputs).square().mean()).kept

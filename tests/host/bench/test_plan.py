@@ -13,7 +13,7 @@ from pack.bench.counted.full_size import FullSize
 from pack.bench.plan import CASES, Case, cards, compared
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.train import TrainConfig
-from pack.trainer.layers import compact
+from pack.trainer.layers import compact_nodes
 from pack.trainer.layers.recompute import Again, ladder
 from pack.trainer.memory import activations
 from pack.trainer.memory.activations import Kept, Shape, activation_bytes
@@ -65,15 +65,15 @@ def test_an_activation_kept_for_nothing_is_refused(narrow, monkeypatch):
 
     In one micro batch, to be fast: its plan is that of a run without what is learned.
     """
-    own = compact._layer_norm
+    own = compact_nodes._normalise
 
     def keeping(x, norm, weights):
-        normed, statistics = own(x, norm, weights)
-        kept.append(normed)
-        return normed, statistics
+        found = own(x, norm, weights)
+        kept.append(found[0])
+        return found
 
     kept = []
-    monkeypatch.setattr(compact, "_layer_norm", keeping)
+    monkeypatch.setattr(compact_nodes, "_normalise", keeping)
     need, levels = narrow.need(CONFIG, SIDE), plan(narrow).levels
     found = narrow.micro_batch(levels, CONFIG, SIDE, compact=True, batch=4, backward=True)
     assert refusal(plan(narrow).reserve - need.learned, found.peak) == "below the peak"

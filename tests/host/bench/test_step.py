@@ -55,7 +55,7 @@ def test_gradients_are_the_plain_ones(recomputed):
             down.copy_(adapter.down)
             up.copy_(adapter.up)
     plan = compact_plan(unet, network, ComfyWeights())
-    plan += checkpoint_plan(unet) if recomputed else []
+    plan += checkpoint_plan(unet, layers=plan) if recomputed else []
     with Attachment(plan):
         output = predict(unet, *inputs)
         output.square().mean().backward()

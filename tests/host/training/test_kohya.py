@@ -37,7 +37,7 @@ def at_level(level, compact):
             if compact
             else leaf_plan(unet, network, weights)
         )
-        return [*leaves, *checkpoint_plan(unet, levels)]
+        return [*leaves, *checkpoint_plan(unet, levels, leaves)]
 
     return plan
 
@@ -50,7 +50,7 @@ def chosen(unet, network, weights):
     plan = plan_memory(config, need, whole.reserve - 1)
     assert plan.compact and not whole.compact
     layers = compact_plan(unet, network, weights, plan.levels)
-    return [*layers, *checkpoint_plan(unet, plan.levels)]
+    return [*layers, *checkpoint_plan(unet, plan.levels, layers)]
 
 
 RUNS = ("l2", "min_snr5", "noise_offset", "vpred_ztsnr", "huber", "clip_accum")

@@ -85,7 +85,7 @@ def watched(unet, config, plan=leaf_plan, again=Again.NOTHING):
     steps = plan(unet, network, weights)
     with ExitStack() as stack:
         stack.enter_context(weights.hold(step.module for step in steps))
-        steps += checkpoint_plan(unet, dict.fromkeys(find_blocks(unet), again))
+        steps += checkpoint_plan(unet, dict.fromkeys(find_blocks(unet), again), steps)
         stack.enter_context(Attachment(steps))
         watch = stack.enter_context(Watch())
         gradients(micro)

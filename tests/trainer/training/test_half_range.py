@@ -67,10 +67,10 @@ class Rehearsal:
         data = TrainingData(make_cache(folder, *items), FINGERPRINT)
         self.loop = Loop(model, self.network, data, CONFIG)
         levels = {block: Again(n % len(Again)) for n, block in enumerate(find_blocks(unet))}
-        plan = compact_plan(unet, self.network, weights, levels) if compact else None
-        self.attachment = Attachment(
-            [*(plan or leaf_plan(unet, self.network, weights)), *checkpoint_plan(unet, levels)]
-        )
+        plan = leaf_plan(unet, self.network, weights)
+        if compact:
+            plan = compact_plan(unet, self.network, weights, levels)
+        self.attachment = Attachment([*plan, *checkpoint_plan(unet, levels, plan)])
 
     def run(self, observer):
         with self.attachment:

@@ -1,0 +1,128 @@
+"""The LoRA factors of layers that compute together, in the dtype that they compute in.
+
+They are cast into a scratch that all parts of a UNet with the same shapes share, so that nothing is
+kept twice: when the forward of a part begins, and again when backward comes to it. Gradients gather in
+the scratch likewise, and are added to those of the parameters when backward is done with the part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .joint import Joint, Views
+from .stretch import Stretch
+
+Scratches = dict[Any, "_Scratch"]
+"""Those of a UNet, by what they are for."""
+
+
+class Factors:
+    """The factors of a part's joints, in the order in which its forward computes them.
+
+    context: a joint that reads the context; its down factors lie elsewhere (see context_products.py).
+    """
+
+    def __init__(
+        self, joints: Sequence[Joint], scratches: Scratches, context: Joint | None = None
+    ) -> None:
+        self._joints, self._scratches, self._context = joints, scratches, context
+        self._stretch = Stretch(
+            [adapter.up for joint in joints for adapter in joint.adapters]
+            + [a.down for joint in joints if joint is not context for a in joint.adapters]
+        )
+        self._places = {joint: place for place, joint in enumerate(joints)}
+        self._shape = tuple(
+            (joint.width, joint.inner, joint.is_alike, joint is context, *map(str, joint.places))
+            for joint in joints
+        )
+        self._scratch: _Scratch | None = None
+
+    @property
+    def token(self) -> nn.Parameter | None:
+        """A parameter, given to autograd functions so that backward comes to them."""
+        return self._stretch.parameters[0] if self._stretch.parameters else None
+
+    def begin(self, like: Tensor) -> None:
+        """A forward begins, in dtype and on the device of ``like``."""
+        self._own(like).read(self)
+
+    def values(self, joint: Joint, like: Tensor) -> Views:
+        """The factors of one of the joints."""
+        scratch = self._own(like)
+        if scratch.holds is not self:
+            scratch.read(self)
+        return scratch.factors[self._places[joint]]
+
+    def begin_backward(self, like: Tensor) -> None:
+        """From now on gradients gather, until the part is done with."""
+        self._own(like).gathers = self
+
+    def gradients(self, joint: Joint, like: Tensor) -> Views:
+        """Where the gradients of the factors of a joint are written to."""
+        scratch = self._own(like)
+        if scratch.gathers is not self:
+            raise RuntimeError(
+                "Backward came to a part of the UNet that another was not done with."
+            )
+        return scratch.gradients[self._places[joint]]
+
+    def end_backward(self, like: Tensor) -> None:
+        """All gradients are there: add them to those of the parameters."""
+        scratch = self._own(like)
+        scratch.gathers = None
+        if self._stretch.parameters:
+            self._stretch.add_gradients(scratch.all_gradients)
+
+    def _own(self, like: Tensor) -> _Scratch:
+        scratch = self._scratch
+        if scratch is None or scratch.dtype != like.dtype or scratch.device != like.device:
+            key = self._shape, like.dtype, like.device
+            if key not in self._scratches:
+                self._scratches[key] = _Scratch(self._joints, self._context, like)
+            scratch = self._scratch = self._scratches[key]
+        return scratch
+
+    def read_into(self, buffer: Tensor) -> None:
+        """Copy all factors there, [size]."""
+        if self._stretch.parameters:
+            self._stretch.read(buffer)
+
+
+class _Scratch:
+    """Room for the factors of a part and for their gradients."""
+
+    def __init__(self, joints: Sequence[Joint], context: Joint | None, like: Tensor) -> None:
+        self.dtype, self.device = like.dtype, like.device
+        sizes = [joint.rank * joint.width for joint in joints]
+        sizes += [0 if joint is context else joint.rank * joint.inner for joint in joints]
+        self._values, self.all_gradients = (like.new_empty(sum(sizes)) for _ in range(2))
+        self.factors = _views(self._values, sizes, joints)
+        self.gradients = _views(self.all_gradients, sizes, joints)
+        self.holds: Factors | None = None
+        """Whose factors these are."""
+        self.gathers: Factors | None = None
+        """Whose gradients these will be."""
+
+    def read(self, factors: Factors) -> None:
+        factors.read_into(self._values)
+        self.holds = factors
+
+
+def _views(buffer: Tensor, sizes: Sequence[int], joints: Sequence[Joint]) -> list[Views]:
+    parts = torch.split(buffer, list(sizes))
+    found = []
+    for joint, ups, downs in zip(joints, parts, parts[len(joints) :], strict=False):
+        ranks = [own.stop - own.start for _, own, _ in joint.places]
+        each = torch.split(ups, [joint.width * rank for rank in ranks]) if ranks else ()
+        found.append(
+            Views(
+                downs.view(-1, joint.inner),
+                [up.view(joint.width, -1) for up in each],
+                ups.view(len(joint.modules), joint.width, -1) if joint.is_alike else ups,
+            )
+        )
+    return found

@@ -1,0 +1,51 @@
+"""Where factors lie: those that are read together follow each other in one piece of memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from .adapters import Adapter, Lora
+from .unet_targets import Target
+
+_BLOCK = re.compile(r"(.*transformer_blocks\.\d+)\.(.+)")
+_INSIDE = (
+    "attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0",
+    "attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0",
+    "ff.net.0.proj", "ff.net.2",
+)  # fmt: skip
+"""The layers of a transformer block in the order of its forward."""
+_OF_CONTEXT = ("attn2.to_k", "attn2.to_v")
+
+
+def lay_out(targets: Sequence[Target], adapters: Mapping[str, Adapter]) -> None:
+    """Move the factors of plain LoRAs into one buffer, in the order of trainer/layers/factors.py.
+
+    Block by block the up factors, then the down factors; then layers outside of blocks; last the down
+    factors of the context.
+    """
+    found: list[tuple[tuple[int, ...], nn.Parameter]] = []
+    blocks: dict[str, int] = {}
+    for number, target in enumerate(targets):
+        adapter = adapters[target.key]
+        if type(adapter) is not Lora:
+            continue
+        match = _BLOCK.fullmatch(target.path)
+        if match is None or match[2] not in _INSIDE:
+            up, down = (1, number, 0), (1, number, 1)
+        else:
+            block, place = blocks.setdefault(match[1], len(blocks)), _INSIDE.index(match[2])
+            up, down = (0, block, 0, place), (0, block, 1, place)
+            if match[2] in _OF_CONTEXT:
+                down = (2, block, place)
+        found += [(up, adapter.up), (down, adapter.down)]
+    if not found:
+        return
+    parameters = [parameter for _, parameter in sorted(found, key=lambda pair: pair[0])]
+    whole = torch.cat([parameter.detach().flatten() for parameter in parameters])
+    parts = whole.split([parameter.numel() for parameter in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.data = part.view_as(parameter)
