@@ -74,8 +74,10 @@ class EventFile:
         points = [scalar(tag, value) for tag, value in values.items() if value is not None]
         for point in points[1:]:
             points[0].MergeFrom(point)
+        events = self._writer.file_writer
+        assert events is not None  # there is one until it is closed
         with writing(self._folder):
-            self._writer.file_writer.add_summary(points[0], int(row["step"] or 0))
+            events.add_summary(points[0], int(row["step"] or 0))
             self._writer.flush()
 
     def close(self) -> None:
