@@ -42,7 +42,7 @@ class Kohya:
         if casts:
             for layer in self._network.modules():
                 if isinstance(layer, nn.Linear):
-                    layer.forward = _casting(layer)
+                    layer.forward = _casting(layer)  # pyright: ignore[reportAttributeAccessIssue]
 
     def run(self, batch: int, steps: int, watch: Watch) -> None:
         parameters = list(self._network.parameters())

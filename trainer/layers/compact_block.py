@@ -64,15 +64,13 @@ def block_forward(
     """The forward of ComfyUI's block for x [B, T, C] and a context [B, S, D]. level: what it computes again."""
 
     def of_self(x: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(
-            *project(x, block.norm1, joints.of_self, part, begins=True)
-        )
+        q, k, v = project(x, block.norm1, joints.of_self, part, begins=True)
+        return F.scaled_dot_product_attention(q, k, v)
 
     def of_context(x: Tensor, context: Tensor) -> Tensor:
         share = products.share(context, joints.of_context)
-        return F.scaled_dot_product_attention(
-            *project(x, block.norm2, joints.query, part, context, joints.of_context, share)
-        )
+        q, k, v = project(x, block.norm2, joints.query, part, context, joints.of_context, share)
+        return F.scaled_dot_product_attention(q, k, v)
 
     if level is Again.PROJECTIONS:
         of_self = checkpointed(of_self, attention=False)

@@ -73,7 +73,7 @@ def feed_forward(
 
 class _Project(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, context: Any, token: Any, last: Any, given: Any):
+    def forward(ctx: Any, x: Tensor, context: Tensor | None, token: Any, last: Any, given: Any):
         norm, joint, part, begins, of_context, share = ctx.given = given
         if begins:
             part.factors.begin(x)
@@ -83,7 +83,7 @@ class _Project(torch.autograd.Function):
         found = _apart(y, x, part)
         ctx.save_for_backward(rows, hidden, *statistics)
         ctx.shapes = x.shape, None if context is None else context.shape
-        if of_context is not None:
+        if of_context is not None and context is not None:
             channels = None if share is None else share.hidden.values[:, share.own]
             factors = part.factors.values(of_context, x)
             y = outputs(_rows(context), channels, of_context, factors, part.weights)

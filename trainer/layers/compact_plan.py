@@ -57,6 +57,7 @@ def compact_plan(
     }
     products = ContextProducts([joints.of_context for _, joints in blocks.values()])
     plan = []
+    block: Any
     for name, (block, joints) in blocks.items():
         part = inside.part(joints, joints.of_context, block.attn1.heads)
         compact = block_forward(block, joints, part, products, again.get(name, Again.NOTHING))

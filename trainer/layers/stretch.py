@@ -63,11 +63,8 @@ def _joined(tensors: Sequence[Tensor]) -> list[tuple[Tensor, slice]]:
     start = 0
     last: tuple[int, int] | None = None
     for tensor in tensors:
-        storage, offset, count = (
-            tensor.untyped_storage()._cdata,
-            tensor.storage_offset(),
-            tensor.numel(),
-        )
+        storage, count = tensor.untyped_storage()._cdata, tensor.numel()
+        offset = int(tensor.storage_offset())
         if last == (storage, offset):
             run, place = runs[-1]
             whole = run.as_strided((run.numel() + count,), (1,), run.storage_offset())
