@@ -62,10 +62,10 @@ def _parts(unet: nn.Module, side: int) -> dict[str, Callable[[], Tensor]]:
     block, resnet = unet.get_submodule(BLOCK), unet.get_submodule(RESNET)
     return {
         "a transformer block": lambda: block(
-            _draw(1, 1024, 1280).requires_grad_(), _draw(*shapes[2]), transformer_options=OPTIONS
+            drawn(1, 1024, 1280).requires_grad_(), drawn(*shapes[2]), transformer_options=OPTIONS
         ),
-        "a resnet": lambda: resnet(_draw(1, 1280, 32, 32).requires_grad_(), _draw(1, 1280)),
-        "the whole UNet": lambda: predict(unet, *(_draw(*shape) for shape in shapes)),
+        "a resnet": lambda: resnet(drawn(1, 1280, 32, 32).requires_grad_(), drawn(1, 1280)),
+        "the whole UNet": lambda: predict(unet, *(drawn(*shape) for shape in shapes)),
     }
 
 
@@ -86,7 +86,7 @@ def _ways(unet: nn.Module, rank: int, run: Callable[[], Tensor]) -> Iterator[tup
         "with Triton": compact_plan(unet, network, weights, elementwise=TRITON),
     }
     for name, plan in ways.items():
-        with Attachment(plan), _flash():
+        with Attachment(plan), flash():
             yield name, count(lambda: run().sum())
         for parameter in network.parameters():
             parameter.grad = None
@@ -133,12 +133,13 @@ def _size(tree: Any) -> int:
     return sum(t.numel() * t.element_size() for t in tree_leaves(tree) if isinstance(t, Tensor))
 
 
-def _draw(*shape: int) -> Tensor:
+def drawn(*shape: int) -> Tensor:
+    """An input of that shape."""
     return torch.empty(shape, dtype=torch.bfloat16, device=META)
 
 
 @contextmanager
-def _flash() -> Iterator[None]:
+def flash() -> Iterator[None]:
     """Attention that starts nothing and has the right shapes."""
 
     class Flash(torch.autograd.Function):
