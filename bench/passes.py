@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 META = torch.device("meta")
-PRODUCTS = ("mm", "addmm", "addmm_", "bmm", "convolution", "convolution_backward")
+PRODUCTS = ("mm", "addmm", "addmm_", "bmm", "baddbmm_", "convolution", "convolution_backward")
 NO_KERNEL = (
     "empty",
     "empty_like",

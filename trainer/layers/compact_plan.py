@@ -12,7 +12,7 @@ from ..frozen.weights import Weights
 from ..network.adapters import Adapter, Lora
 from ..network.network import Network
 from .attach import Replacement, leaf_plan
-from .compact_block import block_forward, joints_of
+from .compact_block import BlockJoints, block_forward, joints_of
 from .compact_conv import convolution
 from .compact_nodes import Part, close
 from .compact_norm import norm_silu
@@ -50,14 +50,13 @@ def compact_plan(
         elementwise,
         {},
     )
-    blocks = {
+    blocks: dict[str, tuple[Any, BlockJoints]] = {
         name: (module, joints_of(module, inside.lora))
         for name, module in unet.named_modules()
         if is_transformer(module) and inside.is_plain(module)
     }
     products = ContextProducts([joints.of_context for _, joints in blocks.values()])
     plan = []
-    block: Any
     for name, (block, joints) in blocks.items():
         part = inside.part(joints, joints.of_context, block.attn1.heads)
         compact = block_forward(block, joints, part, products, again.get(name, Again.NOTHING))

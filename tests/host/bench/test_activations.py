@@ -40,12 +40,12 @@ def step(compact, level):
         plan = compact_plan(unet, network, ComfyWeights(), levels)
     else:
         plan = leaf_plan(unet, network, ComfyWeights())
-    with (
-        Attachment([*plan, *checkpoint_plan(unet, levels, plan)]),
-        FlopCounterMode(display=False, custom_mapping=MORE) as counter,
-    ):
-        kept = held(lambda: predict(unet, *inputs).square().mean()).kept
-        predict(unet, *inputs).square().mean().backward()
+    with Attachment([*plan, *checkpoint_plan(unet, levels, plan)]):
+        with torch.no_grad():
+            predict(unet, *inputs)  # room for factors is made once
+        with FlopCounterMode(display=False, custom_mapping=MORE) as counter:
+            kept = held(lambda: predict(unet, *inputs).square().mean()).kept
+            predict(unet, *inputs).square().mean().backward()
     flops = counter.get_flop_counts()["Global"]
     grads = [factor.grad for factor in network.parameters()]
     return kept, sum(flops.values()), flops[ATTENTION], grads
