@@ -4,7 +4,7 @@
     x = x + O2 attention(Q2 n, K2 c, V2 c)      n = norm2(x), c is the context
     x = x + F2 (value * gelu(gate))             value, gate = F1 norm3(x)
 
-Every capital is a linear layer, with a LoRA or without (see joint.py).
+Every capital is a linear layer, with a LoRA or without (see trainer/layers/joint.py).
 """
 
 from __future__ import annotations

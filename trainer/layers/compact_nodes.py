@@ -2,7 +2,7 @@
 
 They keep the input of a norm and its statistics, the hidden channels of the LoRAs and what attention
 gave, and in backward normalise and activate once more: no matrix product is computed twice. They pass
-on the gradients of x and of the context; those of the factors they write themselves (see factors.py).
+on the gradients of x and of the context; those of the factors they write themselves (see trainer/layers/factors.py).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ Scratches = dict[Any, "_Scratch"]
 class Factors:
     """The factors of a part's joints, in the order in which its forward computes them.
 
-    context: a joint that reads the context; its down factors lie elsewhere (see context_products.py).
+    context: a joint that reads the context; its down factors lie elsewhere (see trainer/layers/context_products.py).
     """
 
     def __init__(

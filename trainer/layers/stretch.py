@@ -27,11 +27,14 @@ class Stretch:
 
     def add_gradients(self, gradients: Tensor) -> None:
         """Add these, [size] of any dtype, to ``grad`` of the parameters, as autograd would."""
-        if any(parameter.grad is None for parameter in self.parameters):
+        are_new = any(parameter.grad is None for parameter in self.parameters)
+        if are_new:
             self._begin()
         found = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         for run, place in self._gradients.of(found):
             run.add_(gradients[place])
+        if are_new:  # the optimiser may copy them elsewhere: they must not live on here
+            self._gradients = _Runs()
 
     def _begin(self) -> None:
         """Give those that have no gradient one of zeros."""

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from pack.bench.counted.counter import count
 from pack.tests.trainer.layers.test_attach import reference
@@ -193,6 +194,15 @@ def test_neighbours_are_read_and_added_to_as_one(unet, network):
     for parameter in network.parameters():
         parameter.data = parameter.data.clone()
     assert operations(unet, network, plan) > together + 50
+
+
+def test_first_gradients_do_not_outlive_their_move(unet, network):
+    """The optimiser copies them into its buffer, and nothing holds the memory that they had."""
+    with Attachment(compact_plan(unet, network, PlainWeights())):
+        unet(*make_inputs()).square().mean().backward()
+        old = {StorageWeakRef(p.grad.untyped_storage()) for p in network.parameters()}
+        Optimiser(network.groups(PLAIN), OptimiserConfig()).step(1e-4)
+        assert all(reference.expired() for reference in old)
 
 
 def test_all_cross_attentions_share_one_product_of_the_context(unet, network, monkeypatch):
