@@ -10,6 +10,7 @@ from types import TracebackType
 import torch
 
 from ....trainer.config.train import TrainConfig
+from ....trainer.device.attending import fixed_order
 from ....trainer.frozen.weights import Weights
 from ....trainer.layers.attach import Attachment, Replacement, checkpoint_plan, leaf_plan
 from ....trainer.layers.compact_plan import compact_plan
@@ -122,7 +123,8 @@ class Mounting:
     def _leave_odd_blocks(self) -> None:
         """Leave blocks to ComfyUI, layer by layer, where ours do not give what its own give."""
         model = self._model
-        odd = odd_blocks(self._leaves, model.dtype, model.device, transformer_options=OPTIONS)
+        with fixed_order():
+            odd = odd_blocks(self._leaves, model.dtype, model.device, transformer_options=OPTIONS)
         if odd:
             log.warning(
                 "LoRA Loop: this ComfyUI computes its transformer blocks in another way than SDXL's are "

@@ -9,6 +9,7 @@ import torch
 from pack.nodes.host.previews.previewer import PreviewConfig, Previewer
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
+from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.frozen import forward as frozen
 
 pytestmark = pytest.mark.slow
@@ -106,7 +107,9 @@ def test_a_failure_inside_backward(tiny, cached, monkeypatch, kind):
     def act():
         with monkeypatch.context() as patch, pytest.raises(type(ERRORS[kind])):
             fail_in_backward(patch, ERRORS[kind])
-            train(tiny, cached)
+            train(
+                tiny, cached, speed=SpeedConfig(auto_compact=False)
+            )  # whose layers are no frozen ones
 
     assert_untouched(tiny, act)
 
