@@ -24,7 +24,7 @@ from ..model.autograd_session import current_device
 from ..model.clip_training import attention_plan
 from ..model.trained_model import TrainedModel
 from ..model.unet import OPTIONS
-from .cuda_graphs import make_graphs
+from .cuda_graphs import Graphs, make_graphs
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +59,8 @@ class Mounting:
         plan: MemoryPlan,
     ) -> None:
         self._model, self._config, self._network = model, config, network
-        self._weights = weights
-        self._prepare(plan)
-        modules = [leaf.module for leaf in self._leaves]
-        self.graphs = make_graphs(model, config.speed, network, weights, modules)
+        self._weights, self.plan = weights, plan
+        self.graphs: Graphs | None = None
         """Recorded micro batches, None without; dropped before ComfyUI does work of its own."""
         self._hold = ExitStack()
 
@@ -71,6 +69,8 @@ class Mounting:
         try:
             with current_device(self._model.device):
                 self._network.settle(self._model.device, self._weights)
+            self._prepare(self.plan)
+            self.graphs = self._new_graphs()
             self._hold_weights()
             self._leave_odd_blocks()
             self._attachment.__enter__()
@@ -115,6 +115,10 @@ class Mounting:
         self.plan = plan
         self._leaves = _layers(self._model, self._config, self._network, self._weights, plan)
         self._attachment = self._attached()
+
+    def _new_graphs(self) -> Graphs | None:
+        modules = [leaf.module for leaf in self._leaves]
+        return make_graphs(self._model, self._config.speed, self._network, self._weights, modules)
 
     def _attached(self) -> Attachment:
         blocks = checkpoint_plan(self._model.unet, self.plan.levels, self._leaves)
