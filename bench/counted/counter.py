@@ -30,8 +30,13 @@ def _attention_backward(grad: Size, query: Size, key: Size, value: Size, *_: Any
     return sdpa_backward_flop_count(grad, query, key, value)
 
 
+def _baddbmm(_: Size, a: Size, b: Size, **__: Any) -> int:
+    return 2 * a[0] * a[1] * a[2] * b[2]
+
+
 MORE = {
     _aten.addmm_: _addmm,
+    _aten.baddbmm_: _baddbmm,
     _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
