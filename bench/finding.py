@@ -15,12 +15,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def find_pack() -> None:
-    """Let `import pack` find this repository; its root and the folders of scripts leave `sys.path`."""
+def find_pack(root: Path = ROOT) -> None:
+    """Let `import pack` find this repository; its root and the folders of scripts leave `sys.path`.
+
+    root: of another checkout, whose code a script of this one is to measure.
+    """
     ours = (ROOT, ROOT / "bench", ROOT / "bench" / "gpu")
     sys.path = [p for p in sys.path if Path(p or ".").resolve() not in ours]
     pack = types.ModuleType("pack")
-    pack.__path__ = [str(ROOT)]
+    pack.__path__ = [str(root)]
     sys.modules["pack"] = pack
     script = sys.modules["__main__"]
     path = Path(getattr(script, "__file__", None) or ".").resolve()
@@ -30,12 +33,15 @@ def find_pack() -> None:
         script.__package__ = script.__spec__.parent
 
 
-def import_comfyui(base: Path | None = None, device: str = "cpu") -> None:
-    """ComfyUI's modules from $COMFYUI_PATH on ``device``, with ``base`` as base directory, and `pack`."""
+def import_comfyui(base: Path | None = None, device: str = "cpu", root: Path | None = None) -> None:
+    """ComfyUI's modules from $COMFYUI_PATH on ``device``, with ``base`` as base directory, and `pack`.
+
+    root: see `find_pack`.
+    """
     comfyui = os.environ.get("COMFYUI_PATH")
     if not comfyui:
         sys.exit("Set COMFYUI_PATH to a ComfyUI.")
-    find_pack()
+    find_pack(root or ROOT)
     sys.path.insert(0, comfyui)
     import comfy.cli_args
 

@@ -1,10 +1,11 @@
 """A large folder through load, tag, filter, buckets and cache: seconds and memory, then the same again.
 
-`COMFYUI_PATH=... python bench/scale.py [--count 10000] [--folder DIR]`. Small images of mixed formats
+`COMFYUI_PATH=... python bench/scale.py [--count 10000] [--folder DIR] [--before CHECKOUT]`. Small images of mixed formats
 are made on the spot. The first run and each rerun are processes of their own, and the median rerun is
 shown. Memory is the peak of resident pages above what the imports take; CPU seconds stand beside the
 others for machines that do something else meanwhile. The tagger and the VAE are tiny stand-ins, so the
-seconds are those of everything around them. A rerun must open no image file.
+seconds are those of everything around them. A rerun must open no image file. With --before another
+checkout does the same in turn, and the last lines are the ratios of CPU time to it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
 MIB = 1 << 20
 SIZES = ((192, 192), (192, 128), (128, 192), (256, 112), (144, 224))
 ENDINGS = (".png", ".jpg", ".webp", ".bmp")
@@ -37,24 +40,65 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, help="where to work; else a temporary folder")
+    parser.add_argument("--before", type=Path, help="another checkout to compare with")
     parser.add_argument("--phase", help=argparse.SUPPRESS)
+    parser.add_argument("--pack", type=Path, default=ROOT, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.phase:
-        _run(options.folder)
+        _run(options.folder, options.pack)
         return
+    packs = {"now": ROOT} | ({"before": options.before.resolve()} if options.before else {})
     with tempfile.TemporaryDirectory(dir=options.folder) as work:
         _make(Path(work, "set"), options.count)
         sys.stdout.write(f"{options.count} images\n\n")
-        first = _phase(Path(work), "first")
-        again = [_phase(Path(work), "again") for _ in range(RERUNS)]
-    totals = [sum(seconds for seconds, *_ in run["stages"].values()) for run in again]
+        places = {name: _place(Path(work), name) for name in packs}
+        runs = {name: [_phase(places[name], packs[name], "first")] for name in packs}
+        for _ in range(RERUNS):
+            for name, pack in packs.items():
+                runs[name].append(_phase(places[name], pack, "again"))
+    cpu = {name: _told(name, *found) for name, found in runs.items()}
+    if options.before:
+        from .ratios import say
+
+        names = "scale_first", "scale_again"
+        pairs = zip(cpu["now"], cpu["before"], strict=True)
+        say(**{name: now / then for name, (now, then) in zip(names, pairs, strict=True)})
+
+
+def _place(work: Path, name: str) -> Path:
+    """A folder of one checkout with the same images and the tagger."""
+    from finding import find_pack
+
+    find_pack()
+    from ..demo import tiny_tagger
+
+    place = work / name
+    shutil.copytree(work / "set", place / "set", copy_function=os.link)
+    tiny_tagger.write(place / "models" / "wd14_tagger" / TAGGER, every=16)
+    return place
+
+
+def _told(name: str, first: dict[str, Any], *again: dict[str, Any]) -> tuple[float, float]:
+    """Print what a checkout took; CPU seconds of its first run and of the median rerun."""
+    totals = [sum(cpu for _, cpu, _ in run["stages"].values()) for run in again]
     median = again[totals.index(statistics.median_low(totals))]
-    sys.stdout.write(_table(first, median))
-    sys.stdout.write("reruns: " + ", ".join(f"{total:.2f} s" for total in totals) + "\n")
+    sys.stdout.write(f"{name}\n{_table(first, median)}")
+    shown = ", ".join(f"{total:.2f} s" for total in totals)
+    sys.stdout.write(f"CPU time of the reruns: {shown}\n\n")
+    return first["stages"]["total"][1], median["stages"]["total"][1]
 
 
-def _phase(work: Path, name: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--phase", name, "--folder", str(work)]
+def _phase(work: Path, pack: Path, name: str) -> dict[str, Any]:
+    command = [
+        sys.executable,
+        __file__,
+        "--phase",
+        name,
+        "--folder",
+        str(work),
+        "--pack",
+        str(pack),
+    ]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -98,12 +142,12 @@ def _make(folder: Path, count: int) -> None:
         list(pool.map(make, range(count)))
 
 
-def _run(work: Path) -> None:
+def _run(work: Path, pack: Path) -> None:
     """What Load Dataset, WD14 Tag, Filter Tags, Cache Latents and Train call, in this process.
 
     The numbers are JSON in the last line of the output.
     """
-    _import_comfyui(work)
+    _import_comfyui(work, pack)
     import onnxruntime  # noqa: F401  (else it would count as tagging)
 
     from ..nodes.host import cache_folder
@@ -176,18 +220,13 @@ def _encode(pixels: Any) -> Any:
     return torch.cat([means, means[:, :1]], 1)
 
 
-def _import_comfyui(work: Path) -> None:
-    """ComfyUI's modules with `work` as base directory, and a tagger there."""
+def _import_comfyui(work: Path, pack: Path) -> None:
+    """ComfyUI's modules with `work` as base directory."""
     for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
         (work / name).mkdir(exist_ok=True)
     from finding import import_comfyui
 
-    import_comfyui(work)
-    from ..demo import tiny_tagger
-
-    tagger = work / "models" / "wd14_tagger" / TAGGER
-    if not tagger.exists():
-        tiny_tagger.write(tagger)
+    import_comfyui(work, root=pack)
 
 
 def _memory(name: str) -> int:

@@ -1,11 +1,15 @@
 """From "queue" to the first forward: full-size SDXL in RAM on the CPU, cache warm, stage by stage.
 
-`COMFYUI_PATH=... python bench/startup.py [--small]`. Takes 6 GB of memory and a minute to make the model.
+`COMFYUI_PATH=... python bench/startup.py [--small] [--before CHECKOUT]`. Takes 6 GB of memory and a minute
+to make the model. With --before this checkout and another one take turns, a process each, and the last
+line is the ratio of CPU time.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +29,12 @@ def main() -> None:
     """Print the seconds of every stage, and of all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="the reduced SDXL instead")
+    parser.add_argument("--before", type=Path, help="another checkout to compare with")
+    parser.add_argument("--rounds", type=int, default=3, help="of the comparison")
     options = parser.parse_args()
+    if options.before:
+        _compare(options.before.resolve(), options.rounds, small=options.small)
+        return
     from finding import import_comfyui
 
     with tempfile.TemporaryDirectory() as folder:
@@ -39,6 +48,28 @@ def main() -> None:
         ours = Ours(scene, Path(folder) / "ours", compact=True, checkpointing="off")
         for line in _stages(ours):
             sys.stdout.write(line + "\n")
+
+
+def _compare(before: Path, rounds: int, *, small: bool) -> None:
+    """Print the stages of the last process of each, and the ratio of the medians."""
+    from finding import ROOT, find_pack
+
+    packs, totals = {"now": ROOT, "before": before}, {"now": [], "before": []}
+    tables: dict[str, str] = {}
+    for number in range(rounds):
+        for name in list(packs)[:: 1 if number % 2 else -1]:
+            script = packs[name] / "bench" / "startup.py"
+            command = [sys.executable, str(script), *(["--small"] if small else [])]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            tables[name] = done.stdout
+            totals[name].append(float(done.stdout.split()[-2]))
+    for name, table in tables.items():
+        sys.stdout.write(f"{name}\n{table}\n")
+    find_pack()
+    from .ratios import say
+
+    medians = {name: statistics.median(each) for name, each in totals.items()}
+    say(startup=medians["now"] / medians["before"])
 
 
 def _stages(ours: Any) -> list[str]:

@@ -2,7 +2,10 @@
 
 `COMFYUI_PATH=... python bench/step.py [--kohya CLONE] [--peft] [--batch 1] [--rounds 7] [--json FILE]`.
 The ways take turns in one process; medians and their ratios to the naive way are printed. Bytes,
-products and operations are counted and the same on every machine; times are this machine's.
+products and operations are counted and the same on every machine; times are this machine's. The last
+lines are ratios of ours for machines: to kohya `step`, `step_again` with blocks recomputed and `saved`,
+to ComfyUI's node `node`, each of the CPU time or the bytes; `around` is what of a step lies around
+forward, backward, clipping and optimiser.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 HEAD = "way", "saved MiB", "GFLOP", "operations", "s/step", "to naive", "of CPU", "to naive"
 RANK = 8
+STEPS = 4
+"""Of each way in a round; the first and the last are not timed."""
 
 
 def main() -> None:
@@ -43,14 +48,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         import_comfyui(Path(folder))
         found = make_ways(scene(), Path(folder), options.kohya, peft=options.peft)
-        rows = _measure({n: make() for n, make in found.items()}, options.batch, options.rounds)
+        ways = {name: make() for name, make in found.items()}
+        rows = _measure(ways, options.batch, options.rounds)
+        ratios = _ratios({row["way"]: row for row in rows})
+        if options.rounds:
+            ratios["around"] = _around(ways["ours"], options.batch, options.rounds)
     sys.stdout.write("{:34}{:>10}{:>8}{:>12}{:>8}{:>10}{:>8}{:>10}\n".format(*HEAD))
     for row in rows:
         sys.stdout.write(
             "{:34}{:10.1f}{:8.2f}{:12}{:8.3f}{:10.2f}{:8.3f}{:10.2f}\n".format(*row.values())
         )
     if options.json:
-        options.json.write_text(json.dumps({"options": vars(options), "ways": rows}, default=str))
+        found = {"options": vars(options), "ways": rows, "ratios": ratios}
+        options.json.write_text(json.dumps(found, default=str))
+    from .ratios import say
+
+    say(**ratios)
 
 
 def scene() -> Scene:
@@ -116,7 +129,7 @@ def _measure(ways: dict[str, Way], batch: int, rounds: int) -> list[dict[str, An
     for number in range(rounds):
         for name in list(ways)[:: 1 if number % 2 else -1]:
             clocks[name].append(Clock())
-            ways[name].run(batch, 3, clocks[name][-1])
+            ways[name].run(batch, STEPS, clocks[name][-1])
     wall = {n: _median(s for c in each for s in c.seconds) for n, each in clocks.items()}
     used = {n: _median(s for c in each for s in c.cpu) for n, each in clocks.items()}
     return [
@@ -132,6 +145,32 @@ def _measure(ways: dict[str, Way], batch: int, rounds: int) -> list[dict[str, An
         }
         for name in ways
     ]
+
+
+def _ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Those that the ways and what was measured of them allow."""
+    wanted = {
+        "step": ("ours", "kohya", "processor_seconds"),
+        "step_again": ("ours, checkpointed", "kohya, checkpointed", "processor_seconds"),
+        "node": ("ours", "ComfyUI's node", "processor_seconds"),
+        "saved": ("ours", "kohya", "saved_mib"),
+    }
+    return {
+        name: rows[ours][column] / rows[theirs][column]
+        for name, (ours, theirs, column) in wanted.items()
+        if theirs in rows and not math.isnan(rows[theirs][column])
+    }
+
+
+def _around(way: Way, batch: int, rounds: int) -> float:
+    """The share of a step that lies around its computation."""
+    from .counted.around import Around
+
+    around = Around()
+    with around.watching():
+        way.run(batch, 2 + 2 * rounds, around)
+    whole, outside = around.parts()
+    return outside / whole
 
 
 def _median(values: Iterable[float]) -> float:

@@ -43,13 +43,16 @@ TAGS: tuple[tuple[str, int, float, dict[str, float]], ...] = (
 )
 
 
-def write(folder: str | Path) -> Path:
-    """Write `model.onnx` and `selected_tags.csv` into `folder` and return it."""
+def write(folder: str | Path, every: int = 1) -> Path:
+    """Write `model.onnx` and `selected_tags.csv` into `folder` and return it.
+
+    every: of each side it looks at every so many-th pixel only, and costs as much less.
+    """
     import onnx
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_model(), str(folder / "model.onnx"))
+    onnx.save(_model(every), str(folder / "model.onnx"))
     with (folder / "selected_tags.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["tag_id", "name", "category", "count"])
@@ -58,14 +61,15 @@ def write(folder: str | Path) -> Path:
     return folder
 
 
-def _model() -> Any:
+def _model(every: int) -> Any:
     from onnx import TensorProto, checker, helper, numpy_helper
 
     weights = np.array([[w.get(f, 0.0) for *_, w in TAGS] for f in FEATURES], np.float32)
     bias = np.array([constant for _, _, constant, _ in TAGS], np.float32)
     node = helper.make_node
     nodes = [
-        node("Div", ["input", "scale"], ["x"]),
+        node("Slice", ["input", "start", "end", "sides", "every"], ["pixels"]),
+        node("Div", ["pixels", "scale"], ["x"]),
         node("ReduceMean", ["x"], ["colour"], axes=[1, 2], keepdims=0),
         node("ReduceMax", ["x"], ["most"], axes=[3], keepdims=0),
         node("ReduceMin", ["x"], ["least"], axes=[3], keepdims=0),
@@ -92,6 +96,10 @@ def _model() -> Any:
         [
             numpy_helper.from_array(np.array(255.0, np.float32), "scale"),
             numpy_helper.from_array(np.array([1], np.int64), "last"),
+            numpy_helper.from_array(np.array([0, 0], np.int64), "start"),
+            numpy_helper.from_array(np.array([SIZE, SIZE], np.int64), "end"),
+            numpy_helper.from_array(np.array([1, 2], np.int64), "sides"),
+            numpy_helper.from_array(np.array([every, every], np.int64), "every"),
             numpy_helper.from_array(weights, "weights"),
             numpy_helper.from_array(bias, "bias"),
         ],

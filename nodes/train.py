@@ -139,7 +139,7 @@ class Train(Node):
                     TrainConfig,
                     "checkpointing",
                     "Recompute blocks in backward to save memory: auto only as far as it must, after "
-                    "trying compact layers; full always, off never. The result is the same.",
+                    "trying compact layers; full always, off never. The result is the same apart from rounding.",
                     advanced=True,
                 ),
                 setting(

@@ -97,6 +97,29 @@ class Counter:
         Tensor.backward = counted  # pyright: ignore[reportAttributeAccessIssue]  (it takes all arguments)
 
 
+class WholeStep:
+    """Counts the launches between the ends of two steps of a training, whatever they are for.
+
+    It is told of the steps as a watch is, and the run needs a third: what ends a run is no step's.
+    """
+
+    def __init__(self) -> None:
+        self._launches = Launches()
+        self._steps = 0
+
+    def step(self) -> None:
+        """A step is done."""
+        self._steps += 1
+        if self._steps == 1:
+            self._launches.__enter__()
+        elif self._steps == 2:
+            self._launches.__exit__(None, None, None)
+
+    @property
+    def launches(self) -> int:
+        return self._launches.count
+
+
 class Launches(TorchDispatchMode):
     """Counts dispatched operations, without those that only look at tensors; and the numbers that are read."""
 

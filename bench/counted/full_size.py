@@ -22,7 +22,7 @@ from ...trainer.config.optimisers import FUSED
 from ...trainer.config.train import TrainConfig
 from ...trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from ...trainer.layers.compact_plan import compact_plan
-from ...trainer.layers.recompute import Levels, find_blocks
+from ...trainer.layers.recompute import Again, Levels, find_blocks
 from ...trainer.memory.optimiser_bytes import learned_bytes, update_bytes
 from ...trainer.memory.plan import MemoryPlan, Need
 from ...trainer.network.network import Network
@@ -34,6 +34,7 @@ from ...trainer.training import loop
 from ...trainer.training.step import Model
 from ..data import reduced_sdxl
 from .alive import Following, Held, held
+from .counter import Counts, count
 
 META = torch.device("meta")
 Attention = Literal["flash", "efficient", "math"]
@@ -81,15 +82,21 @@ class FullSize:
         backward: bool = False,
     ) -> Held:
         """Bytes of forward and, where it is asked for, backward of so many samples. side: pixels."""
-        network = self._network(config.lora)
-        latent, inputs = side // LATENT_PIXELS, []
-        for shape in reduced_sdxl.full_shapes(latent, chunks):
-            inputs.append(torch.empty((batch, *shape[1:]), dtype=self.dtype, device=META))
+        network, loss = self._network(config.lora), self._loss(side, batch, chunks)
         with self._attached(network, levels, compact), attended_by(attention):
-            return held(
-                lambda: predict(self._unet, *inputs).float().square().mean(),
-                network.parameters() if backward else None,
-            )
+            return held(loss, network.parameters() if backward else None)
+
+    def counts(self, config: TrainConfig, side: int, *, compact: bool) -> Counts:
+        """Of a batch in one piece, forward and backward, nothing computed again."""
+        network, loss = self._network(config.lora), self._loss(side, config.batch_size)
+        levels = dict.fromkeys(self.blocks, Again.NOTHING)
+        with self._attached(network, levels, compact), attended_by("flash"):
+            return count(loss, self._unet.parameters())
+
+    def trained(self, config: TrainConfig) -> tuple[int, int]:
+        """How many numbers are trained, and the bytes of them, of gradients and of the optimiser's states."""
+        parameters = self._network(config.lora).parameters()
+        return sum(p.numel() for p in parameters), learned_bytes(config.optimiser, parameters)
 
     def steps(
         self, plan: MemoryPlan, config: TrainConfig, side: int, attention: Attention = "flash"
@@ -109,6 +116,13 @@ class FullSize:
                 data: Any = _Nowhere(side // LATENT_PIXELS)
                 loop.Loop(model, network, data, _fused(config), plan.micro_batch).run(_Nobody())
         return following.peak
+
+    def _loss(self, side: int, batch: int, chunks: int = 1) -> Callable[[], Tensor]:
+        """A forward of so many samples, to a loss."""
+        inputs = []
+        for shape in reduced_sdxl.full_shapes(side // LATENT_PIXELS, chunks):
+            inputs.append(torch.empty((batch, *shape[1:]), dtype=self.dtype, device=META))
+        return lambda: predict(self._unet, *inputs).float().square().mean()
 
     def _new_network(self, config: LoraConfig) -> Network:
         weights: Any = reduced_sdxl.MetaWeights()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,16 @@ class Scene:
         return 32 if self.small else 128
 
     @property
+    def as_on_card(self) -> bool:
+        """Whether clipping and AdamW take all parameters at once, as PyTorch does on CUDA."""
+        return self.device.type == "cuda"
+
+    @property
+    def tokens(self) -> int:
+        """Of a caption."""
+        return CHUNK
+
+    @property
     def context_width(self) -> int:
         return int(self.unet_config["context_dim"])
 
@@ -45,6 +56,10 @@ class Scene:
         """Arguments of ComfyUI's UNet class."""
         return reduced_sdxl.config() | ({} if self.small else reduced_sdxl.FULL)
 
+    def building(self) -> AbstractContextManager[Any]:
+        """Around the making of a UNet, anybody's."""
+        return nullcontext()
+
     def patcher(self, home: torch.device | None = None, disable_dynamic: bool = False) -> Any:
         """A MODEL as ComfyUI's checkpoint loader makes one; its weights lie at ``home``, else on the device.
 
@@ -55,8 +70,14 @@ class Scene:
         import comfy.supported_models
 
         config = comfy.supported_models.SDXL(dict(self.unet_config))
+        config.unet_config.update(self.unet_config)  # it has ideas of its own about heads
         config.set_inference_dtype(self.dtype, None)
-        with whole_layers(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with (
+            self.building(),
+            whole_layers(),
+            torch.no_grad(),
+            torch.random.fork_rng(devices=[]),
+        ):
             torch.manual_seed(0)
             model = config.get_model({}, "", device=self.device)
             reduced_sdxl.fill(model.diffusion_model)
@@ -78,8 +99,8 @@ class Scene:
         return self._normal(1, count, LATENT_CHANNELS, self.side, self.side)
 
     def context(self, count: int) -> Tensor:
-        """[count, 77, C] float32, on the CPU."""
-        return self._normal(2, count, CHUNK, self.context_width)
+        """[count, T, C] float32, on the CPU."""
+        return self._normal(2, count, self.tokens, self.context_width)
 
     def pooled(self, count: int) -> Tensor:
         """[count, P] float32, on the CPU."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -36,20 +37,30 @@ class Way(Protocol):
 
 
 class Clock:
-    """A watch that takes the seconds of every step but the first: wall clock and CPU time."""
+    """A watch that takes the seconds of the steps in the middle of a training: wall clock and CPU time.
+
+    What begins a run is in its first step, what ends it (saving its state) in its last, so both are
+    left out: a run of n steps gives n - 2.
+    """
 
     def __init__(self) -> None:
-        self._last: tuple[float, float] | None = None
-        self.seconds: list[float] = []
-        self.cpu: list[float] = []
+        self._at: list[tuple[float, float]] = []
 
     def step(self) -> None:
         """A step is done."""
-        now = time.perf_counter(), time.process_time()
-        if self._last is not None:
-            self.seconds.append(now[0] - self._last[0])
-            self.cpu.append(now[1] - self._last[1])
-        self._last = time.perf_counter(), time.process_time()
+        self._at.append((time.perf_counter(), time.process_time()))
+
+    @property
+    def seconds(self) -> list[float]:
+        return self._differences(0)
+
+    @property
+    def cpu(self) -> list[float]:
+        return self._differences(1)
+
+    def _differences(self, place: int) -> list[float]:
+        at = [moment[place] for moment in self._at[:-1]]
+        return [after - before for before, after in pairwise(at)]
 
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -72,8 +83,9 @@ def train_plainly(
     autocast: to the scene's dtype, as accelerate does it for mixed precision. noisy_requires_grad: for
     checkpoints of the old kind, which need an input with a gradient.
     """
+    together = scene.as_on_card
     x, timesteps, context, y = scene.inputs(batch)
-    optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, fused=scene.device.type == "cuda")
+    optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, fused=together)
     kind = scene.device.type
     enabled = autocast and scene.dtype != torch.float32
     for _ in range(steps):
@@ -83,7 +95,7 @@ def train_plainly(
             answer = predict(noisy, timesteps, context, y)
         loss = (answer.float() - noise.float()).square().mean()
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
+        nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM, foreach=together or None)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         _check(loss.item())

@@ -123,7 +123,7 @@ def merge(
     new: list[str] = []
     for tag in tags:
         # A tag may hold the separator itself (";_;" with ";"): then all its parts must be there.
-        keys = {tag_key(part) for part in split_tags(tag, separator)}
+        keys = _keys(tag, separator)
         if not keys <= seen:
             new.append(tag)
             seen |= keys
@@ -131,6 +131,12 @@ def merge(
         return existing
     old = ((tag, place) for place, tag in enumerate(line.tags))
     return line.write([*old, *((tag, NEW_AT_END) for tag in new)])
+
+
+@lru_cache(maxsize=1 << 14)
+def _keys(tag: str, separator: str) -> frozenset[str]:
+    """The `tag_key` of each part of a tag; a dataset says the same few thousand again and again."""
+    return frozenset(tag_key(part) for part in split_tags(tag, separator))
 
 
 def list_problems(name: str, tags: Sequence[str]) -> list[str]:

@@ -49,7 +49,7 @@ def gradients(tiny, speed=RESIDENT, *, between=lambda tiny: None, checkpointing=
         plan = leaf_plan(unet, net, weights)
         blocks = checkpoint_plan(unet) if checkpointing else []
         with weights.hold(step.module for step in plan), Attachment([*plan, *blocks]):
-            for _ in range(3):  # from the second on, the order of the layers is known
+            for _ in range(3):  # from the second on, the ring holds blocks of the one before
                 mm.soft_empty_cache()
                 if IS_CARD:
                     torch.cuda.reset_peak_memory_stats(device)

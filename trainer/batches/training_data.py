@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...base.gc_pause import collection_paused
 from .. import rng
 from ..cache import latents as cache
 from ..cache import masks, texts
@@ -183,6 +184,7 @@ class TrainingData:
             item.plain_text(captions) is None for item in self._dataset.items
         )
 
+    @collection_paused()
     def missing(self, config: TrainConfig) -> list[str]:
         """Names of the images whose latents or lasting encoded captions are not in the cache."""
         return [item.name for item in self._dataset.items if not self._is_cached(item, config)]

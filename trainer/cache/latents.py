@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from ...base.config import Config
+from ...base.gc_pause import collection_paused
 from ...base.shortened import in_sentence
 from ..config.cache import AS_PROMPTS, TextConfig
 from ..config.captions import CaptionConfig
@@ -23,6 +24,9 @@ from .encoding import KIND, Encode, LatentWriter, tiled
 
 RECIPE = 1
 """Raised when the way from image to latent changes, so that older latents are not used."""
+
+_UNUSED = Random(0)
+"""For texts in which nothing is drawn."""
 
 OnImage = Callable[[int, int, str], None]
 """Told (images encoded, images to encode, image's name) after each."""
@@ -86,7 +90,7 @@ class CachedItem:
     def plain_text(self, default: CaptionConfig) -> str | None:
         """The one text of all uses, or None when they differ."""
         is_plain = (self.options or default).is_plain and not self.optional_tags
-        return self.sample_text(default, Random(0), 1, 0, 1) if is_plain else None
+        return self.sample_text(default, _UNUSED, 1, 0, 1) if is_plain else None
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class CachedDataset:
     texts: TextConfig = AS_PROMPTS
     _identity: str = field(init=False, repr=False, compare=False)
 
+    @collection_paused()
     def __post_init__(self) -> None:
         rows = [
             [
@@ -175,6 +180,7 @@ def cache_latents(
     return CachedDataset(items, store.root, recipe, dataset)
 
 
+@collection_paused()
 def plan_latents(
     dataset: Dataset, recipe: LatentConfig, store: Store
 ) -> tuple[tuple[CachedItem, ...], list[Job]]:

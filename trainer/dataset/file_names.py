@@ -59,12 +59,20 @@ def is_picture(name: str) -> bool:
 
 def stem(name: str) -> str:
     """A file's name without its ending."""
-    return os.path.splitext(name)[0]  # noqa: PTH122 - a Path per file is ten times slower
+    return _parts(name)[0]
 
 
 def suffix(name: str) -> str:
     """The ending of a file's name in lower case, with its dot."""
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122
+    return _parts(name)[1].lower()
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """As `os.path.splitext`, which takes five times as long for the usual name."""
+    dot = name.rfind(".")
+    if dot < 1 or name[0] == "." or "/" in name or "\\" in name:
+        return os.path.splitext(name)  # noqa: PTH122 - a Path per file is ten times slower
+    return name[:dot], name[dot:]
 
 
 def same_name(name: str) -> str:

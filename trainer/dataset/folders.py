@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ...base.gc_pause import collection_paused
 from ..files.digests import digest
 from ..files.index import FileStamp
 from .dataset import Problem
@@ -203,6 +204,7 @@ def _natural(name: str) -> tuple[list[str | int], str]:
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
+@collection_paused()
 def folder_stamp(
     root: Path,
     reg_root: Path | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...base.gc_pause import collection_paused
 from ...base.image_file import explain, unreadable
 from ...base.shortened import in_sentence
 from ..files.digests import bytes_digest, file_digest
@@ -14,6 +15,7 @@ CHANGED = "since Load Dataset read it; queue again."
 """The end of the sentence about an image that is not what the dataset says."""
 
 
+@collection_paused()
 def check_unchanged(dataset: Dataset) -> None:
     """Compare each image's stat with its sample; where they differ, its contents decide.
 

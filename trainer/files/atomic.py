@@ -21,12 +21,23 @@ def partial_file(folder: Path, target: Path | None = None, *, root: Path) -> Ite
         CannotWrite: the folder, or ``target`` in it, cannot be written.
         OutsideError: ``folder``, its links resolved, does not lie below ``root``; nothing is made.
     """
-    partial = folder / f".{secrets.token_hex(8)}.tmp"  # short: the name may be at the limit
+    partial = _partial(folder)
     inside(partial, root)
-    with writing(target or folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    with _made(partial, target or folder):
+        yield partial
+
+
+def _partial(folder: Path) -> Path:
+    return folder / f".{secrets.token_hex(8)}.tmp"  # short: the name may be at the limit
+
+
+@contextmanager
+def _made(partial: Path, target: Path) -> Iterator[None]:
+    """The folder of ``partial``, which lies where it may; what is left of that is removed."""
+    with writing(target):
+        partial.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield partial
+            yield
         finally:
             with suppress(OSError):  # the error of the block is the one to tell
                 partial.unlink(missing_ok=True)
@@ -43,7 +54,8 @@ def write_atomically(path: Path, data: bytes, *, root: Path, durable: bool = Fal
         OutsideError: ``path``, its links resolved, does not lie below ``root``; nothing is made.
     """
     inside(path, root)
-    with partial_file(path.parent, path, root=root) as partial:
+    partial = _partial(path.parent)
+    with _made(partial, path):
         partial.write_bytes(data)
         if durable:
             with partial.open("rb+") as file:

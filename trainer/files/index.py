@@ -61,7 +61,10 @@ class FileIndex:
 
     def lookup(self, path: Path | str, stamp: FileStamp) -> FileFacts | None:
         """The facts of the file at ``path`` if it still has ``stamp``, else None."""
-        folder, name = os.path.split(path)
+        return self.lookup_in(*os.path.split(path), stamp)
+
+    def lookup_in(self, folder: str, name: str, stamp: FileStamp) -> FileFacts | None:
+        """The same for who has the two parts of the path."""
         with self._lock:
             entry = self._table().get(folder, {}).get(name)
         known = len(FileStamp._fields)

@@ -73,9 +73,8 @@ def feed_forward(
 
 class _Project(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, context: Any, token: Any, last: Any, given: Any):
-        norm, joint, part, begins, of_context, share = given
-        ctx.given = given
+    def forward(ctx: Any, x: Tensor, context: Tensor | None, token: Any, last: Any, given: Any):
+        norm, joint, part, begins, of_context, share = ctx.given = given
         if begins:
             part.factors.begin(x)
         rows = _rows(x)

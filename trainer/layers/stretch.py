@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,13 +64,10 @@ class _Runs:
 def _joined(tensors: Sequence[Tensor]) -> list[tuple[Tensor, slice]]:
     runs: list[tuple[Tensor, slice]] = []
     start = 0
-    last: tuple[Any, Any] | None = None
+    last: tuple[int, int] | None = None
     for tensor in tensors:
-        storage, offset, count = (
-            tensor.untyped_storage()._cdata,
-            tensor.storage_offset(),
-            tensor.numel(),
-        )
+        storage, count = tensor.untyped_storage()._cdata, tensor.numel()
+        offset = int(tensor.storage_offset())
         if last == (storage, offset):
             run, place = runs[-1]
             whole = run.as_strided((run.numel() + count,), (1,), run.storage_offset())

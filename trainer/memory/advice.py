@@ -41,7 +41,7 @@ def advice(
 ) -> str:
     """A sentence about a run that does not fit into ``available`` bytes.
 
-    weights: bytes of the frozen weights; learned: of adapters and optimiser under another optimiser,
+    weights: bytes of the frozen weights that can leave the device; learned: of adapters and optimiser under another optimiser,
     ValueError where it is not available.
     """
     least = plan_memory(config, need, 0).reserve
@@ -86,9 +86,10 @@ def _changes(
             pass
     is_open = not config.lora.dim_from_weights  # else the ranks are those of a file
     ranks = [rank for n in range(1, 10) if is_open and (rank := need.rank >> n) >= LOWEST_RANK]
+    parts = ((need.learned * r // need.rank, need.update * r // need.rank, r) for r in ranks)
     yield from _first_enough(
         available,
-        (change(f"rank {r}", learned=need.learned * r // need.rank, rank=r) for r in ranks),
+        (change(f"rank {r}", learned=own, update=update, rank=r) for own, update, r in parts),
     )
     sides = [side for side in SIDES if side * side < need.pixels]
     yield from _first_enough(

@@ -89,6 +89,8 @@ class Network:
             self._drop(before)
 
     def _drop(self, dropout: Dropout | None) -> None:
+        if dropout is self.dropout:
+            return
         self.dropout = dropout
         for adapter in self.adapters.values():
             adapter.drop(dropout)

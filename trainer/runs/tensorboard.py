@@ -52,13 +52,18 @@ def open_event_file(folder: Path, first: int) -> EventFile | None:
 
 
 class EventFile:
-    """The curves that ``writer`` draws of the rows; what is written is on the disk."""
+    """The curves that ``writer`` draws of the rows; what is written is on the disk.
+
+    The points of a row are one event: one for each would take several times as long.
+    """
 
     def __init__(self, writer: SummaryWriter, folder: Path) -> None:
         self._writer, self._folder = writer, folder
 
     def write(self, row: Row) -> None:
         """A point on each curve that the row has a value for."""
+        from torch.utils.tensorboard.summary import scalar
+
         values = {tag: row[column] for column, tag in TAGS.items()}
         difference, error = row["validation_difference"], row["validation_error"]
         if difference is not None and error is not None:
@@ -66,10 +71,13 @@ class EventFile:
             values["validation/difference"] = difference
             values["validation/low"] = difference - margin
             values["validation/high"] = difference + margin
+        points = [scalar(tag, value) for tag, value in values.items() if value is not None]
+        for point in points[1:]:
+            points[0].MergeFrom(point)
+        events = self._writer.file_writer
+        assert events is not None  # there is one until it is closed
         with writing(self._folder):
-            for tag, value in values.items():
-                if value is not None:
-                    self._writer.add_scalar(tag, value, int(row["step"] or 0))
+            events.add_summary(points[0], int(row["step"] or 0))
             self._writer.flush()
 
     def close(self) -> None:

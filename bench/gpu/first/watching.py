@@ -44,18 +44,20 @@ def noted_plans() -> Iterator[list[Any]]:
 
 
 @contextmanager
-def noted_descents() -> Iterator[list[Any]]:
-    """The errors of steps that ran out of memory meanwhile and were computed again."""
+def noted_descents() -> Iterator[list[str]]:
+    """What was said whenever memory ran out meanwhile; an error itself would keep its step's tensors."""
+    from ....nodes.host.model.memory import is_out_of_memory
     from ....nodes.host.training.descent import Descent
 
-    errors, note = [], Descent.note
+    said, note = [], Descent.note
 
     def noting(self: Descent, error: BaseException) -> Any:
-        errors.append(error)
+        if is_out_of_memory(error):
+            said.append(str(error))
         return note(self, error)
 
     with mock.patch.object(Descent, "note", noting):
-        yield errors
+        yield said
 
 
 class Paging:

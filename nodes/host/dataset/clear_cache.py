@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from ....base.gc_pause import collection_paused
 from ....base.inside import inside
 from ....trainer.cache import latents, masks, texts
 from ....trainer.cache.eviction import Cleared, clear, prune
@@ -52,6 +53,7 @@ def last_cleared() -> int:
     return mark.stat().st_mtime_ns if mark.exists() else 0
 
 
+@collection_paused()
 def keep_within(limit_gb: float, cached: CachedDataset, store: Store) -> str:
     """Bring the store within a limit without touching what ``cached`` needs; a line for the report, or ""."""
     if not limit_gb:

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from ....base.caption_reader import caption_tags
+from ....base.gc_pause import collection_paused
 from ....tagger import FilterConfig, Kept, Tag, filter_captions, tag_key
 from ....trainer.dataset.dataset import Dataset, Sample, Subset, TagScore
 from ..progress import check_interrupt
-from .gc_pause import collection_paused
 
 SHOWN_CHANGES = 200
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import folder_paths
 
+from ....base.gc_pause import collection_paused
 from ....trainer.dataset.dataset import Dataset
 from ....trainer.files.digests import digest
 from ....trainer.kohya.config import KohyaConfig, Source, import_config
@@ -18,7 +19,6 @@ from ....trainer.kohya.toml import MissingError, read_text
 from ..cache_folder import file_index
 from ..folders import local_path
 from ..previews.previewer import PreviewConfig
-from .gc_pause import collection_paused
 
 PASTED = "the pasted config"
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ....base.config import Config, Problems
+from ....base.gc_pause import collection_paused
 from ....trainer.dataset import folders as picture_folders
 from ....trainer.dataset.caption_files import caption_ending
 from ....trainer.dataset.contact_sheet import contact_sheet
@@ -21,7 +22,6 @@ from ....trainer.files.digests import bytes_digest, digest
 from ....trainer.files.store import Store
 from .. import folders
 from ..cache_folder import cache_store, file_index
-from .gc_pause import collection_paused
 
 log = logging.getLogger(__name__)
 

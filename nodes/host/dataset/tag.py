@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ....base.gc_pause import collection_paused
 from ....base.shortened import in_lines
 from ....tagger import (
     MODEL_NAMES,
@@ -42,7 +43,6 @@ from .. import folders
 from ..cache_folder import content_digest
 from ..model.host_types import Vae
 from ..progress import NodeProgress, check_interrupt
-from .gc_pause import collection_paused
 from .one_pass import Reader, one_pass
 from .tagger_session import REGISTRY
 
@@ -130,6 +130,7 @@ def tag_dataset(
     return Tagged(tagged, _report(head, problems, counts), frequency_table(counts))
 
 
+@collection_paused()
 def _with_tags(
     dataset: Dataset,
     found: Found,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import comfy.model_management as mm
+import torch
 
 from ....trainer.memory.plan import GIB
 from .host_types import Patcher
@@ -42,8 +43,7 @@ def available_beside(patchers: Sequence[Patcher], spared: int = 0) -> int | None
         return None
     if stays(patchers[0]):
         return _available_beside_all(patchers) + spared
-    others = [other.model for other in mm.current_loaded_models if other.device == device]
-    loaded = sum(patcher.loaded_size() for patcher in others if patcher is not None)
+    loaded = sum(patcher.loaded_size() for patcher in _loaded(device))
     taken = sum(patcher.model_size() for patcher in patchers) + mm.extra_reserved_memory()
     return int(mm.get_free_memory(device) + loaded - taken + spared)
 
@@ -59,13 +59,19 @@ def _available_beside_all(patchers: Sequence[Patcher]) -> int:
     device = patchers[0].load_device
     models = [patcher.model for patcher in patchers]
     going = sum(
-        loaded.model_loaded_memory()
-        for loaded in mm.current_loaded_models
-        if loaded.device == device and not stays(loaded.model) and loaded.model.model not in models
+        patcher.loaded_size()
+        for patcher in _loaded(device)
+        if not stays(patcher) and patcher.model not in models
     )
     coming = sum(patcher.model_size() - _bytes_there(patcher) for patcher in patchers)
     free = mm.get_free_memory(device) + going - coming
     return int(free - mm.extra_reserved_memory())
+
+
+def _loaded(device: torch.device) -> list[Patcher]:
+    """What lies on a device by ComfyUI's books, where entries outlive their models."""
+    entries = [entry.model for entry in mm.current_loaded_models if entry.device == device]
+    return [patcher for patcher in entries if patcher is not None]
 
 
 def _bytes_there(patcher: Patcher) -> int:

@@ -10,6 +10,7 @@ from types import TracebackType
 import torch
 
 from ....trainer.config.train import TrainConfig
+from ....trainer.device.attending import fixed_order
 from ....trainer.frozen.weights import Weights
 from ....trainer.layers.attach import Attachment, Replacement, checkpoint_plan, leaf_plan
 from ....trainer.layers.compact_plan import compact_plan
@@ -23,7 +24,7 @@ from ..model.autograd_session import current_device
 from ..model.clip_training import attention_plan
 from ..model.trained_model import TrainedModel
 from ..model.unet import OPTIONS
-from .cuda_graphs import make_graphs
+from .cuda_graphs import Graphs, make_graphs
 
 log = logging.getLogger(__name__)
 
@@ -58,17 +59,18 @@ class Mounting:
         plan: MemoryPlan,
     ) -> None:
         self._model, self._config, self._network = model, config, network
-        self._weights = weights
-        self._prepare(plan)
-        modules = [leaf.module for leaf in self._leaves]
-        self.graphs = make_graphs(model, config.speed, network, weights, modules)
+        self._weights, self.plan = weights, plan
+        self.graphs: Graphs | None = None
         """Recorded micro batches, None without; dropped before ComfyUI does work of its own."""
         self._hold = ExitStack()
 
     def __enter__(self) -> Mounting:
         self._make_room()
         try:
-            self._network.settle(self._model.device, self._weights)
+            with current_device(self._model.device):
+                self._network.settle(self._model.device, self._weights)
+            self._prepare(self.plan)
+            self.graphs = self._new_graphs()
             self._hold_weights()
             self._leave_odd_blocks()
             self._attachment.__enter__()
@@ -114,6 +116,10 @@ class Mounting:
         self._leaves = _layers(self._model, self._config, self._network, self._weights, plan)
         self._attachment = self._attached()
 
+    def _new_graphs(self) -> Graphs | None:
+        modules = [leaf.module for leaf in self._leaves]
+        return make_graphs(self._model, self._config.speed, self._network, self._weights, modules)
+
     def _attached(self) -> Attachment:
         blocks = checkpoint_plan(self._model.unet, self.plan.levels, self._leaves)
         return Attachment([*self._leaves, *blocks])
@@ -121,7 +127,8 @@ class Mounting:
     def _leave_odd_blocks(self) -> None:
         """Leave blocks to ComfyUI, layer by layer, where ours do not give what its own give."""
         model = self._model
-        odd = odd_blocks(self._leaves, model.dtype, model.device, transformer_options=OPTIONS)
+        with fixed_order():
+            odd = odd_blocks(self._leaves, model.dtype, model.device, transformer_options=OPTIONS)
         if odd:
             log.warning(
                 "LoRA Loop: this ComfyUI computes its transformer blocks in another way than SDXL's are "

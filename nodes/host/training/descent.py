@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ....trainer.config.train import TrainConfig
 from ....trainer.memory.plan import MemoryPlan, Need, smaller_plan
-from ....trainer.runs.lost_memory import note_unusable
+from ....trainer.runs.lost_memory import note_enough
 from ....trainer.runs.run_folder import RunFolder
 from ..model import memory
 from ..progress import NodeProgress
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 class Descent:
     """The loop's `Relief`: a step that has run out of memory is computed again under a smaller plan.
 
-    All plans give the same numbers, so the run goes on as if it had been planned so from here on. The
-    run's folder keeps that this memory is not there, and its next training begins with such a plan.
+    All plans give the same numbers apart from rounding, so the run goes on as if it had been planned so
+    from here on. The run's folder keeps with how much it gets by: its next training begins with such a plan.
     """
 
     def __init__(
@@ -30,15 +30,12 @@ class Descent:
         mounting: Mounting,
         config: TrainConfig,
         need: Need,
-        available: int | None,
         folder: RunFolder,
         progress: NodeProgress,
     ) -> None:
-        """available: what the first plan was chosen by."""
         speed = dataclasses.replace(config.speed, cuda_graphs=False)  # given up on the first rung
         self._config, self._need = dataclasses.replace(config, speed=speed), need
-        self._mounting, self._available = mounting, available
-        self._folder, self._progress = folder, progress
+        self._mounting, self._folder, self._progress = mounting, folder, progress
 
     def __call__(self, error: RuntimeError) -> Callable[[], int] | None:
         plan = self.note(error)
@@ -54,8 +51,8 @@ class Descent:
         if not memory.is_out_of_memory(error):
             return None
         plan = smaller_plan(self._config, self._need, self._mounting.plan)
-        if plan is not None and self._available is not None:
-            note_unusable(self._folder, max(0, self._available - plan.reserve))
+        if plan is not None:
+            note_enough(self._folder, plan.reserve)
         return plan
 
     def _go_on(self, plan: MemoryPlan) -> int:

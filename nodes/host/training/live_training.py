@@ -16,7 +16,7 @@ from ....trainer.batches.training_data import TrainingData
 from ....trainer.config.train import TrainConfig
 from ....trainer.memory.plan import MemoryPlan, Need
 from ....trainer.network.network import Network
-from ....trainer.runs.lost_memory import unusable_bytes
+from ....trainer.runs.lost_memory import enough_bytes
 from ....trainer.runs.run_folder import RunFolder
 from ....trainer.runs.state_keeper import StateKeeper
 from ....trainer.training.loop import Loop, Outcome, StepEvent
@@ -122,7 +122,7 @@ def train_live(
         progress.say(plan.describe())
         mounting = stack.enter_context(Mounting(model, config, network, weights, plan))
         beginning.fill(network)
-        descent = Descent(mounting, config, need, available, beginning.folder, progress)
+        descent = Descent(mounting, config, need, beginning.folder, progress)
         trained = _loop_model(model, data, config)
         loop = Loop(trained, network, data, config, plan.micro_batch, state, mounting.graphs)
         del state  # its tensors are in the network now
@@ -138,7 +138,7 @@ def train_live(
             for note in beginning.folder.troubles.notes:
                 progress.say(note)
             raise
-        return outcome, network.state_dict()
+        return outcome, network.state_dict(pins=trained.pins)
 
 
 def _plan(
@@ -155,8 +155,9 @@ def _plan(
         averaged=config.optimiser.ema_decay > 0,
         keep_best=config.validation.keep_best,
     )
-    if available is not None:
-        available -= unusable_bytes(folder)
+    enough = enough_bytes(folder)
+    if available is not None and enough is not None:
+        available = min(available, enough)
     plan = memory_plan(model, config, network, need, available)
     log.info("LoRA Loop: %d adapted layers; %s", len(network.targets), plan.describe())
     return plan

@@ -40,7 +40,7 @@ def memory_plan(
             "Attention will need much more memory, which the plan takes into account."
         )
     if available is not None and plan.reserve - available > _unsaid(model):
-        weights = model.patcher.model_size()
+        weights = 0 if memory.stays(model.patcher) else model.patcher.model_size()
         told = advice(
             config, need, available, weights, lambda o: learned_bytes(o, parameters, model.device)
         )

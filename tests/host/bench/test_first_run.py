@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 
 from pack.bench.gpu import bare_host
-from pack.bench.gpu.first import attention, checking, report, session
+from pack.bench.gpu.first import attention, checking, report, session, watching
 from pack.bench.gpu.first.plan import CHECKS, NEEDED, SPEED
 from pack.bench.gpu.first.verdicts import Place, measured, verdict
 from pack.bench.gpu.plans import SPEED as WAYS
+from pack.nodes.host.training.descent import Descent
 
 pytestmark = pytest.mark.main_host
 
@@ -96,6 +97,15 @@ def test_an_error_in_a_check_is_its_finding(monkeypatch, tmp_path):
     checking.run_check(task, tmp_path, rows.append)
     assert [row.get("verdict") for row in rows] == ["NUMBERS", "FAIL", None]
     assert rows[1]["text"] == "Waits: the card is gone" and rows[2] == {"ended": True}
+
+
+def test_memory_that_ran_out_is_noted_in_words(monkeypatch):
+    """The error itself would keep the tensors of its step on the card, and the next rung would fail for them."""
+    monkeypatch.setattr(Descent, "note", lambda self, error: None)
+    with watching.noted_descents() as said:
+        Descent.note(None, torch.OutOfMemoryError("CUDA out of memory"))
+        Descent.note(None, KeyboardInterrupt())
+    assert said == ["CUDA out of memory"]
 
 
 def test_what_was_found_is_written_row_by_row_and_what_had_no_time_is_named(monkeypatch, tmp_path):

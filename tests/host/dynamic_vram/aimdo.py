@@ -17,8 +17,8 @@ from torch import Tensor
 PAGE = 1 << 16
 """Bytes; 32 MiB there, but the tiny model has to have several."""
 
-MOST = 4
-"""Weights that are used at a time: queries, keys and values, and the one that is fetched ahead."""
+MOST = 3
+"""Weights that are used at a time: those of queries, keys and values."""
 
 
 def _pages(size: int) -> int:

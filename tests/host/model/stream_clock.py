@@ -210,7 +210,7 @@ def rows(ratio: float) -> int:
 
 
 def step(clock: Clock, weights, blocks, ratio: float) -> Step:
-    """The third forward and backward through the layers: what is learned of their order is known then."""
+    """The third forward and backward through the layers, when every one is like the one before."""
     layers = [layer for block in blocks for layer in block]
     forwards = [frozen_forward(layer, weights) for layer in layers]
     marks = []

@@ -16,9 +16,10 @@ TOTAL, RESERVED, UNET = 8 * GIB, GIB // 2, 5 * GIB
 class Patcher:
     """A model whose weights lie on the device in whole, in part (dynamic VRAM) or not at all."""
 
-    def __init__(self, size, loaded=0, device=CARD):
+    def __init__(self, size, loaded=0, device=CARD, *, stays=False):
         self.load_device, self._size, self._loaded = device, size, loaded
-        self.offload_device = torch.device("cpu")
+        self.offload_device = device if stays else torch.device("cpu")
+        self.model = torch.nn.Module()
 
     def model_size(self):
         return self._size
@@ -60,6 +61,13 @@ def test_it_does_not_matter_what_of_the_model_is_loaded_already(card, loaded):
 def test_other_models_leave(card):
     unet, vae, elsewhere = Patcher(UNET), Patcher(GIB, GIB), Patcher(GIB, GIB, OTHER)
     card(0, vae, elsewhere)
+    assert memory.available_beside([unet]) == TOTAL - RESERVED - UNET
+
+
+def test_where_models_stay_others_leave(card):
+    """As with --highvram, where only UNets stay, and their weights are yet to come."""
+    unet, clip = Patcher(UNET, stays=True), Patcher(GIB, GIB)
+    card(0, clip)
     assert memory.available_beside([unet]) == TOTAL - RESERVED - UNET
 
 

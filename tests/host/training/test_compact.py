@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 
-from pack.nodes.host.model import memory
 from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import live_training
 from pack.nodes.host.training import train as training
@@ -90,11 +89,9 @@ def test_a_run_goes_on_where_the_plan_has_chosen_compact_layers_meanwhile(
     whole, plans, plan_of = [], [], live_training.memory_plan
 
     def scarce(*inputs):
-        with monkeypatch.context() as patch:
-            patch.setattr(memory, "available_beside", lambda *_: None)
-            whole.append(plan_of(*inputs).reserve)
-            patch.setattr(memory, "available_beside", lambda *_: whole[0] - 1)
-            plans.append(plan_of(*inputs))
+        *given, _ = inputs
+        whole.append(plan_of(*given, None).reserve)
+        plans.append(plan_of(*given, whole[0] - 1))
         return plans[-1]
 
     monkeypatch.setattr(live_training, "memory_plan", scarce)

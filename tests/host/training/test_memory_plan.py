@@ -83,6 +83,11 @@ def test_what_does_not_fit_is_said_with_what_would(tiny, cached, monkeypatch, ca
     assert all(level is Again.ALL for level in found.levels.values())
     assert "needs 0." in caplog.text and "MiB more than is free" in caplog.text
     assert "stream_weights" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(memory, "stays", lambda patcher: True)  # --highvram
+    with caplog.at_level(logging.WARNING):
+        plan(tiny, cached, monkeypatch, 0, rank=64)
+    assert "than is free" in caplog.text and "stream_weights" not in caplog.text
 
 
 def test_a_whole_second_matrix_counts_no_rank(tiny):

@@ -10,6 +10,8 @@ from pack.nodes.host.previews.previewer import PreviewConfig, Previewer
 from pack.nodes.host.training import attachment
 from pack.nodes.host.training.train import train_lora
 from pack.tests.host import scene
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.network.network import Network
 from pack.trainer.training.gradients import Gradients
 
 CARD = torch.device("cuda", 1)
@@ -45,7 +47,8 @@ def test_a_card_is_made_the_current_one(made_current):
 
 @pytest.fixture
 def brought(monkeypatch, made_current):
-    """(where, what is current) whenever ComfyUI brings a weight for a step or a preview; none is held."""
+    """(where, what is current) whenever ComfyUI brings a weight for adapters to measure, for a step or a
+    preview; none is held."""
     found, where, own = set(), [], comfy.ops.cast_bias_weight
 
     def cast_bias_weight(*given, **options):
@@ -64,6 +67,7 @@ def brought(monkeypatch, made_current):
 
         monkeypatch.setattr(kind, name, go)
 
+    marked(Network, "settle")
     marked(Gradients, "__call__")
     marked(Previewer, "sample")
     monkeypatch.setattr(comfy.ops, "cast_bias_weight", cast_bias_weight)
@@ -72,16 +76,24 @@ def brought(monkeypatch, made_current):
     return found
 
 
-def train(tiny, cached, **extra):
+def train(tiny, cached, lora=None, **extra):
+    recipe = scene.config(steps=2, seed=61).having(lora=lora)
     previews = PreviewConfig(("thing",), every=1, width=64, height=64, steps=1)
     extra |= {"clip": tiny.clip, "vae": tiny.vae, "previews": previews}
     with torch.inference_mode():
-        return train_lora(scene.request(tiny, cached, scene.config(steps=2, seed=61), **extra))
+        return train_lora(scene.request(tiny, cached, recipe, **extra))
 
 
 def test_weights_come_to_the_current_card_in_a_step_only(tiny, cached, brought, made_current):
     train(tiny, cached)
     assert brought == {(Gradients, CARD), (Previewer,)}
+    assert made_current == []
+
+
+def test_dora_measures_the_columns_with_that_card_current(tiny, cached, brought, made_current):
+    """DoRA reads the weights of its layers before the first step."""
+    train(tiny, cached, LoraConfig(rank=4, dora=True))
+    assert brought == {(Network, CARD), (Gradients, CARD), (Previewer,)}
     assert made_current == []
 
 

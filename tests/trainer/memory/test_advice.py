@@ -49,6 +49,14 @@ def test_changes_that_are_enough_are_those_that_fit():
     }
 
 
+def test_with_a_lower_rank_the_optimiser_s_step_takes_less_too():
+    """Of ranks so high that it takes more than the activations."""
+    need = dataclasses.replace(NEED, rank=512, update=8 * GIB)
+    planned = plan_memory(CONFIG, need, 0).reserve
+    lower = changes(told(planned - GIB, need=need))[" rank 256"]
+    assert lower == round((NEED.learned // 2 + 4 * GIB) / GIB, 1)
+
+
 def test_without_recomputing_that_is_the_first_thing_to_try():
     config = dataclasses.replace(CONFIG, checkpointing="off")
     found = changes(told(4.5 * GIB, config))

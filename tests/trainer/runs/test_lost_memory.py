@@ -1,10 +1,10 @@
-"""What a run keeps of memory that was not there."""
+"""What a run keeps when memory has run out."""
 
 import logging
 
 import pytest
 
-from pack.trainer.runs.lost_memory import FILE, note_unusable, unusable_bytes
+from pack.trainer.runs.lost_memory import FILE, enough_bytes, note_enough
 from pack.trainer.runs.run_folder import Inputs, RunFolder
 
 
@@ -15,21 +15,21 @@ def folder(tmp_path):
     return folder
 
 
-def test_the_most_that_was_missing_counts(folder):
-    assert unusable_bytes(folder) == 0
-    for size, most in ((5, 5), (3, 5), (7, 7)):
-        note_unusable(folder, size)
-        assert unusable_bytes(folder) == most
+def test_the_least_that_had_to_do_counts(folder):
+    assert enough_bytes(folder) is None
+    for size, least in ((5, 5), (7, 5), (3, 3)):
+        note_enough(folder, size)
+        assert enough_bytes(folder) == least
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"unusable": "much"}', '{"unusable": -1}', "[1]"])
+@pytest.mark.parametrize("text", ["", "{}", '{"enough": "much"}', '{"enough": -1}', "[1]"])
 def test_a_damaged_note_is_named_and_passed_over(folder, text, caplog):
     (folder.path / FILE).write_text(text, "utf-8")
     with caplog.at_level(logging.WARNING):
-        assert unusable_bytes(folder) == 0
+        assert enough_bytes(folder) is None
     assert FILE in caplog.text
-    note_unusable(folder, 4)
-    assert unusable_bytes(folder) == 4
+    note_enough(folder, 4)
+    assert enough_bytes(folder) == 4
 
 
 def test_a_disk_that_is_full_ends_no_training(folder, monkeypatch):
@@ -37,5 +37,5 @@ def test_a_disk_that_is_full_ends_no_training(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pack.trainer.runs.lost_memory.write_json", full)
-    note_unusable(folder, 4)
+    note_enough(folder, 4)
     assert "memory" in folder.troubles.notice

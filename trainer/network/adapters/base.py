@@ -115,17 +115,20 @@ class Additive(Adapter):
         return norm
 
 
-def parameter(shape: tuple[int, ...], device: torch.device) -> nn.Parameter:
-    """A factor of zeros, float32."""
-    return nn.Parameter(torch.zeros(shape, dtype=torch.float32, device=device))
+def parameter(shape: tuple[int, ...], device: torch.device, *, drawn: bool = False) -> nn.Parameter:
+    """A factor of zeros, float32; ``drawn``: of any numbers, since `Additive.initialise` draws them."""
+    make = torch.empty if drawn else torch.zeros
+    return nn.Parameter(make(shape, dtype=torch.float32, device=device))
 
 
 @torch.no_grad()
 def draw_uniform(factor: nn.Parameter, seed: int, name: str, key: str) -> None:
     """Kaiming uniform with a = sqrt(5), as kohya: uniform in +-1/sqrt(fan_in)."""
     bound = 1.0 / factor[0].numel() ** 0.5
-    values = torch.rand(factor.shape, generator=generator(seed, name, key))
-    factor.copy_((values * 2 - 1) * bound)
+    rng = generator(seed, name, key)
+    on_host = factor.device.type == "cpu"  # then no other memory has to be found for the numbers
+    values = torch.rand(factor.shape, generator=rng, out=factor.detach() if on_host else None)
+    factor.copy_(values.mul_(2).sub_(1).mul_(bound))
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ class Lora(Additive):
     def __init__(self, target: Target, device: torch.device) -> None:
         super().__init__(target)
         width, *inner = self.shape
-        self.down = parameter((target.rank, *inner), device)
+        self.down = parameter((target.rank, *inner), device, drawn=True)
         self.up = parameter((width, target.rank, *[1] * (len(inner) - 1)), device)
 
     def factors(self) -> dict[str, nn.Parameter]:

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from pack.nodes.host.dataset.gc_pause import collection_paused
+from pack.base.gc_pause import collection_paused
 
 
 def test_it_is_paused_and_goes_on_after_an_error():
