@@ -216,7 +216,7 @@ def _rows(x: Tensor) -> Tensor:
 
 def _apart(y: Tensor, like: Tensor, part: Part) -> tuple[Tensor, ...]:
     """y [layers, N, C] as a tensor [B, heads, T, width] of each layer."""
-    y = y.view(len(y), len(like), like.shape[1], part.heads, -1)
+    y = y.view(y.shape[0], like.shape[0], like.shape[1], part.heads, -1)
     return y.transpose(2, 3).unbind(0)
 
 

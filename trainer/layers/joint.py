@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..frozen.weights import Weights
@@ -69,19 +70,24 @@ def outputs(
     x: Tensor, hidden: Tensor | None, joint: Joint, factors: Views, weights: Weights
 ) -> Tensor:
     """y [layers, N, out] of x [N, in] and h."""
-    y = x.new_empty((len(joint.modules), len(x), joint.width))
-    parts = y.unbind(0)
-    for module, part in zip(joint.modules, parts, strict=True):
-        with weights.borrow(module, x.dtype, x.device) as (weight, bias):
-            if bias is None:
-                torch.mm(x, weight.t(), out=part)
-            else:
-                torch.addmm(bias, x, weight.t(), out=part)
+    if len(joint.modules) == 1:
+        with weights.borrow(joint.modules[0], x.dtype, x.device) as (weight, bias):
+            part = F.linear(x, weight, bias)
+        y, parts = part[None], (part,)
+    else:
+        y = x.new_empty((len(joint.modules), x.shape[0], joint.width))
+        parts = y.unbind(0)
+        for module, part in zip(joint.modules, parts, strict=True):
+            with weights.borrow(module, x.dtype, x.device) as (weight, bias):
+                if bias is None:
+                    torch.mm(x, weight.t(), out=part)
+                else:
+                    torch.addmm(bias, x, weight.t(), out=part)
     if hidden is None:
         return y
     if joint.is_alike:
         scale = joint.places[0][2]
-        y.baddbmm_(_apart(hidden, len(y)), factors.up.transpose(1, 2), alpha=scale)
+        y.baddbmm_(_apart(hidden, y.shape[0]), factors.up.transpose(1, 2), alpha=scale)
     else:
         for (number, own, scale), up in zip(joint.places, factors.ups, strict=True):
             parts[number].addmm_(hidden[:, own], up.t(), alpha=scale)
@@ -100,7 +106,7 @@ def to_hidden(
     beta = 0 if onto is None else 1
     onto = torch.empty_like(hidden) if onto is None else onto
     if joint.is_alike:
-        scale, count = joint.places[0][2], len(grads)
+        scale, count = joint.places[0][2], grads.shape[0]
         _apart(onto, count).baddbmm_(grads, factors.up, beta=beta, alpha=scale)
         gradients.up.baddbmm_(grads.transpose(1, 2), _apart(hidden, count), beta=0, alpha=scale)
         return onto

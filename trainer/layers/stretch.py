@@ -22,7 +22,7 @@ class Stretch:
 
     def read(self, into: Tensor) -> None:
         """Copy the values to ``into``, [size] of any dtype."""
-        for run, place in self._values.of([p.detach() for p in self.parameters]):
+        for run, place in self._values.of(self.parameters):
             into[place].copy_(run)
 
     def add_gradients(self, gradients: Tensor) -> None:
@@ -73,7 +73,7 @@ def _joined(tensors: Sequence[Tensor]) -> list[tuple[Tensor, slice]]:
             whole = run.as_strided((run.numel() + count,), (1,), run.storage_offset())
             runs[-1] = whole, slice(place.start, start + count)
         else:
-            runs.append((tensor.flatten(), slice(start, start + count)))
+            runs.append((tensor.detach().flatten(), slice(start, start + count)))
         last = storage, offset + count
         start += count
     return runs
