@@ -38,16 +38,16 @@ def frozen_weights(patcher: ModelPatcher, speed: SpeedConfig) -> Weights:
     if not speed.stream_weights:
         return storage
     log.info("LoRA Loop: %s", _streamed(units, speed, pages=memory.is_dynamic(patcher)))
-    return Streamed(storage, units, device, pinning=partial(pinned, device), copies=_copies)
+    copies = copies_to
+    if getattr(args, "disable_async_offload", False):
+        log.info(
+            "LoRA Loop: stream_weights: copies take turns with computing (--disable-async-offload)."
+        )
+        copies = _in_turn
+    return Streamed(storage, units, device, pinning=partial(pinned, device), copies=copies)
 
 
-def _copies(device: torch.device) -> Copies:
-    """How blocks are brought to the device: with --disable-async-offload in turn with what computes."""
-    if not getattr(args, "disable_async_offload", False):
-        return copies_to(device)
-    log.info(
-        "LoRA Loop: stream_weights: copies take turns with computing (--disable-async-offload)."
-    )
+def _in_turn(_: torch.device) -> Copies:
     return InOrder()
 
 

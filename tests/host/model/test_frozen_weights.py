@@ -184,11 +184,15 @@ def test_copies_have_no_stream_of_their_own_where_comfyui_offloads_in_turn(
     """`--disable-async-offload`; without it a card gets one."""
     caplog.set_level("INFO")
     monkeypatch.setattr(frozen_weights, "copies_to", lambda device: "a stream")
-    weights = frozen_weights.frozen_weights(tiny.model, SpeedConfig(stream_weights=True))
-    assert weights._make_copies(torch.device("cuda")) == "a stream"
+
+    def copies():
+        weights = frozen_weights.frozen_weights(tiny.model, SpeedConfig(stream_weights=True))
+        return [weights._make_copies(torch.device("cuda")) for _ in range(2)]
+
+    assert copies() == ["a stream"] * 2
     monkeypatch.setattr(args, "disable_async_offload", True, raising=False)
-    assert type(weights._make_copies(torch.device("cuda"))) is InOrder
-    assert "--disable-async-offload" in caplog.text
+    assert [type(found) for found in copies()] == [InOrder] * 2
+    assert caplog.text.count("--disable-async-offload") == 1, "said at every hold"
 
 
 @pytest.fixture

@@ -6,44 +6,21 @@ import pytest
 import torch
 
 from pack.bench.counted.counter import count
+from pack.tests.trainer.layers.random_network import PLAIN, make_network
 from pack.tests.trainer.layers.test_attach import reference, snapshot
-from pack.tests.trainer.tiny_unet import MovingWeights, PlainWeights, make_inputs, make_unet
+from pack.tests.trainer.tiny_unet import MovingWeights, PlainWeights, make_inputs
 from pack.trainer.batches.plan import BatchItem
-from pack.trainer.config.lora import LoraConfig
 from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from pack.trainer.layers.compact_plan import compact_plan
 from pack.trainer.layers.recompute import Again, find_blocks
 from pack.trainer.network.dropout import Dropout
-from pack.trainer.network.network import Network
-from pack.trainer.network.unet_targets import find_targets
 
-PLAIN = LoraConfig(rank=4, alpha=2.0)
 CONFIGS = {
     "plain": PLAIN,
     "convolutions": dataclasses.replace(PLAIN, conv_rank=3),
     "some blocks": dataclasses.replace(PLAIN, block_ranks=(0, *[4] * 11, *[0] * 11)),
     "dora": dataclasses.replace(PLAIN, dora=True),
 }
-
-
-def make_network(unet, config):
-    """Adapters with random factors, so that every factor gets a gradient."""
-    network = Network(find_targets(unet, config), seed=3, weights=PlainWeights())
-    rng = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
-    return network
-
-
-@pytest.fixture
-def unet():
-    return make_unet()
-
-
-@pytest.fixture
-def network(unet):
-    return make_network(unet, PLAIN)
 
 
 def gradients(unet, network, plan):

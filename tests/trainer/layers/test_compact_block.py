@@ -9,9 +9,10 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from pack.bench.counted.counter import count
+from pack.tests.trainer.layers.random_network import PLAIN, make_network
 from pack.tests.trainer.layers.test_attach import reference
-from pack.tests.trainer.layers.test_compact import PLAIN, assert_close, gradients, make_network
-from pack.tests.trainer.tiny_unet import PlainWeights, make_inputs, make_unet
+from pack.tests.trainer.layers.test_compact import assert_close, gradients
+from pack.tests.trainer.tiny_unet import PlainWeights, make_inputs
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.layers import context_products
 from pack.trainer.layers.attach import Attachment, leaf_plan
@@ -26,16 +27,6 @@ LAYERS = (
     "attn2.to_v", "attn2.to_out.0", "ff.net.0.proj", "ff.net.2",
 )  # fmt: skip
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def unet():
-    return make_unet()
-
-
-@pytest.fixture
-def network(unet):
-    return make_network(unet, PLAIN)
 
 
 def block_step(unet, forward, network, dtype=torch.float64):
