@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from pack.tests.trainer.layers.random_network import PLAIN, make_network
 from pack.tests.trainer.layers.test_attach import reference
-from pack.tests.trainer.layers.test_compact import PLAIN, assert_close, gradients, make_network
+from pack.tests.trainer.layers.test_compact import assert_close, gradients
 from pack.tests.trainer.layers.test_elementwise import (
     draw,
     true_geglu,
