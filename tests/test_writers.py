@@ -10,13 +10,14 @@ WRITING = {
     "copy2", "copyfile", "copytree", "hardlink_to", "link", "makedirs", "mkdir", "rename", "renames",
     "symlink", "symlink_to", "touch", "write_bytes", "write_text", "extractall", "save_file", "to_csv", "memmap",
     "hf_hub_download", "snapshot_download", "NamedTemporaryFile", "mkstemp", "mkdtemp", "TemporaryDirectory",
-    "FileHandler", "_Handler", "FileLock", "SummaryWriter",
+    "FileHandler", "_Handler", "FileLock", "SummaryWriter", "connect",
 }  # fmt: skip
 """Functions that make something on the disk, by their last name; `replace`, `open` and `copy` need a closer look."""
 
 EXCEPT = {
     "trainer/files/atomic.py": "asks before it makes the folder and before it writes",
     "trainer/files/lock.py": "an empty file beside the folder, asked for; the folder is asked for by who locks it",
+    "trainer/files/small_store.py": "SQLite's file, asked for",
     "trainer/runs/log.py": "asked for",
     "trainer/runs/tensorboard.py": "asked for",
     "trainer/runs/step_table.py": "adds lines to what it wrote itself",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...trainer.files.digests import file_digest
 from ...trainer.files.index import FileIndex
+from ...trainer.files.small_store import SmallStore
 from ...trainer.files.store import Store
 from .folders import cache_root
 
@@ -31,7 +32,17 @@ def cache_store(root: Path | None = None) -> Iterator[Store]:
         index.save()
 
 
+def small_store() -> SmallStore:
+    """What is remembered of single images: tags and measurements."""
+    return SmallStore(cache_root())
+
+
 def content_digest(path: Path) -> str:
-    """The content digest of a file; a large one is read again only when its stat changed."""
-    with file_index() as index:
-        return index.digest(path, file_digest)
+    """The content digest of a model's file, which is read again only when its stat changed.
+
+    Models have an index of their own: that of the images may be long.
+    """
+    index = FileIndex(cache_root() / "models.json")
+    found = index.digest(path, file_digest)
+    index.save()
+    return found

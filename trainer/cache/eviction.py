@@ -3,11 +3,14 @@
 import math
 import os
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..files.small_store import SmallStore
 from ..files.store import TOUCH_AFTER_SECONDS, Entry, Store
+
+Stores = Sequence[Store | SmallStore]
 
 _IN_USE_SECONDS = 2 * TOUCH_AFTER_SECONDS
 """Used within this time: it may belong to what runs now, here or in another program."""
@@ -17,7 +20,7 @@ _PARTIAL = ".tmp"
 
 @dataclass
 class Cleared:
-    """Files and bytes removed by kind, files that could not be, and what is left."""
+    """Files, or values of a small store, and bytes removed by kind, files that could not be, and what is left."""
 
     removed: dict[str, tuple[int, int]] = field(default_factory=dict)
     in_use: int = 0
@@ -39,18 +42,18 @@ class Cleared:
         self.removed[entry.kind] = (files + 1, size + entry.size)
 
 
-def prune(store: Store, limit_bytes: int, keep: Iterable[Path]) -> Cleared:
-    """Remove what was used longest ago until the store is no larger than ``limit_bytes``.
+def prune(stores: Stores, limit_bytes: int, keep: Iterable[Path]) -> Cleared:
+    """Remove what was used longest ago until the stores together are no larger than ``limit_bytes``.
 
     The files ``keep``, and those used within the last two hours, stay even if they are more.
     """
-    entries = list(store.entries())
-    done = Cleared(left_bytes=sum(entry.size for entry in entries))
+    entries = _entries(stores)
+    done = Cleared(left_bytes=sum(entry.size for entry, _ in entries))
     if done.left_bytes <= limit_bytes:
         return done
     kept = frozenset(map(os.fspath, keep))
     now = time.time()
-    for entry in sorted(entries, key=lambda entry: -_age(entry, now)):
+    for entry, store in sorted(entries, key=lambda each: -_age(each[0], now)):
         if done.left_bytes <= limit_bytes or _age(entry, now) < _IN_USE_SECONDS:
             break
         if entry.place not in kept:
@@ -59,16 +62,16 @@ def prune(store: Store, limit_bytes: int, keep: Iterable[Path]) -> Cleared:
 
 
 def clear(
-    store: Store, kinds: Collection[str] | None, unused_days: float = 0, *, dry_run: bool = False
+    stores: Stores, kinds: Collection[str] | None, unused_days: float = 0, *, dry_run: bool = False
 ) -> Cleared:
-    """Remove the files of ``kinds`` (None: of all) that were not used for ``unused_days``.
+    """Remove the files and values of ``kinds`` (None: of all) that were not used for ``unused_days``.
 
     What another program is just writing stays, and with ``unused_days`` what was used in the future by a
     clock that was set back: how long ago that was is not known. ``dry_run`` only counts.
     """
     now = time.time()
     done = Cleared()
-    for entry in store.entries():
+    for entry, store in _entries(stores):
         done.left_bytes += entry.size
         wait, age = unused_days * 86400, now - entry.used
         if entry.place.endswith(_PARTIAL):
@@ -82,6 +85,10 @@ def clear(
     return done
 
 
+def _entries(stores: Stores) -> list[tuple[Entry, Store | SmallStore]]:
+    return [(entry, store) for store in stores for entry in store.entries()]
+
+
 def _age(entry: Entry, now: float) -> float:
     """Seconds since the last use, infinite for one in the future: the clock was set back since then.
 
@@ -90,8 +97,8 @@ def _age(entry: Entry, now: float) -> float:
     return now - entry.used if entry.used < now + _IN_USE_SECONDS else math.inf
 
 
-def _remove(store: Store, entry: Entry, done: Cleared) -> None:
-    if store.remove(entry.kind, Path(entry.place)):
+def _remove(store: Store | SmallStore, entry: Entry, done: Cleared) -> None:
+    if store.remove(entry.kind, entry.place):
         done.count(entry)
         done.left_bytes -= entry.size
     else:

@@ -31,7 +31,7 @@ _WHOLE = FileFacts("", 0, 0)
 
 
 class Entry(NamedTuple):
-    """A file of the store: its path as text, its bytes, and its last use in seconds since 1970."""
+    """What is kept: its path as text or its key, its bytes, and its last use in seconds since 1970."""
 
     kind: str
     place: str
@@ -71,7 +71,7 @@ class Store:
         if self._index.lookup_in(kind, key, stamp) is None:
             if not self._read(kind, key):
                 return False
-        elif not _is_unnoted(stamp):
+        elif not is_unnoted(stamp.mtime_ns / 1e9):
             return True
         self._note_use(kind, key, stamp)
         return True
@@ -129,8 +129,9 @@ class Store:
                         yield Entry(kind.name, file.path, stamp.size, used)
             self._index.keep_only(kind.name, keys)
 
-    def remove(self, kind: str, path: Path) -> bool:
+    def remove(self, kind: str, place: Path | str) -> bool:
         """Delete a file; False when it may not be deleted, as when a program on Windows has it open."""
+        path = Path(place)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -157,12 +158,12 @@ class Store:
             except (SafetensorError, ValueError) as error:
                 reason = str(error)
         log.warning("Cache file %s is removed and will be made again: %s", place, reason)
-        self.remove(kind, Path(place))
+        self.remove(kind, place)
         return None
 
     def _note_use(self, kind: str, key: str, stamp: FileStamp) -> None:
         """Set the time of last use, not where the folder is read-only; the file was found whole."""
-        if _is_unnoted(stamp):
+        if is_unnoted(stamp.mtime_ns / 1e9):
             place = self._place(kind, key)
             try:
                 os.utime(place)
@@ -172,9 +173,9 @@ class Store:
         self._index.remember(_known_as(kind, key), stamp, _WHOLE)
 
 
-def _is_unnoted(stamp: FileStamp) -> bool:
-    """Whether the time of last use is long ago, or the clock was set back."""
-    return abs(time.time() - stamp.mtime_ns / 1e9) > TOUCH_AFTER_SECONDS
+def is_unnoted(used: float) -> bool:
+    """Whether a time of last use, in seconds since 1970, is long ago, or the clock was set back."""
+    return abs(time.time() - used) > TOUCH_AFTER_SECONDS
 
 
 def _known_as(kind: str, key: str) -> str:

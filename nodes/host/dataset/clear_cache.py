@@ -13,7 +13,7 @@ from ....trainer.cache.eviction import Cleared, clear, prune
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.config.captions import CaptionConfig
 from ....trainer.files.store import Store
-from ..cache_folder import cache_store
+from ..cache_folder import cache_store, small_store
 from ..folders import cache_root
 
 CLEARABLE: dict[str, tuple[str, ...] | None] = {
@@ -31,8 +31,8 @@ _MARK = "cleared"
 
 def clear_cache(what: str, unused_days: float, dry_run: bool) -> str:
     """Clear the cache and report files and bytes by kind; trained runs lie elsewhere and stay."""
-    with cache_store() as store:
-        done = clear(store, CLEARABLE[what], unused_days, dry_run=dry_run)
+    with cache_store() as store, small_store() as small:
+        done = clear((store, small), CLEARABLE[what], unused_days, dry_run=dry_run)
         if done.files and not dry_run:
             with suppress(OSError):  # the next Queue then finds out what is missing
                 inside(store.root / _MARK, store.root, follow=True).touch()
@@ -58,7 +58,9 @@ def keep_within(limit_gb: float, cached: CachedDataset, store: Store) -> str:
     """Bring the store within a limit without touching what ``cached`` needs; a line for the report, or ""."""
     if not limit_gb:
         return ""
-    return _kept_line(prune(store, round(limit_gb * _GB), needed(cached, store)), limit_gb)
+    with small_store() as small:
+        done = prune((store, small), round(limit_gb * _GB), needed(cached, store))
+    return _kept_line(done, limit_gb)
 
 
 def needed(cached: CachedDataset, store: Store) -> Iterator[Path]:

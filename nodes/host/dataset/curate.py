@@ -12,9 +12,8 @@ from torch import Tensor
 
 from ....tagger import CANDIDATE_BITS, HASH_BITS, CurateConfig, find_copies
 from ....trainer.dataset.dataset import Dataset, Problem, Subset
-from ....trainer.files.store import Store
 from ....trainer.sdxl.buckets import BucketConfig
-from .. import folders
+from ..cache_folder import small_store
 from ..model.vae import empty_image, to_image
 from ..progress import NodeProgress, check_interrupt
 from .curate_findings import UNREADABLE, Entry, Finding, report, single_findings
@@ -47,7 +46,8 @@ def curate_dataset(
     Training and regularisation images are apart: one may be in both.
     """
     samples = [sample for _, sample in dataset.samples()]
-    measured = measure_pictures(samples, Store(folders.cache_root()), node_id)
+    with small_store() as store:
+        measured = measure_pictures(samples, store, node_id)
     training, reg = (
         _examine(dataset, is_reg, measured, config, buckets, node_id) for is_reg in (False, True)
     )

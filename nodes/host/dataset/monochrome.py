@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from ....base.read_ahead import in_order, thread_count
 from ....tagger import (
@@ -23,8 +23,8 @@ from ....tagger import (
 from ....trainer.dataset.dataset import Dataset, Sample
 from ....trainer.dataset.unchanged import check_unchanged
 from ....trainer.files.digests import digest
-from ....trainer.files.store import Store
-from .. import folders
+from ....trainer.files.small_store import SmallStore
+from ..cache_folder import small_store
 from ..progress import NodeProgress, check_interrupt
 
 KIND = "monochrome"
@@ -82,16 +82,24 @@ def _numbers(
 ) -> Mapping[str, tuple[float, float]]:
     """The numbers by image digest. What the cache has is not decoded again."""
     check_unchanged(dataset)
-    store = Store(folders.cache_root())
     known: dict[str, tuple[float, float]] = {}
     missing: dict[str, Path] = {}
-    for _, sample in dataset.samples():
-        tensors = store.load(KIND, digest(KIND, RECIPE, method, sample.digest))
-        if tensors is None:
-            missing[sample.digest] = sample.path
-        else:
-            first, second = tensors["numbers"].tolist()
-            known[sample.digest] = first, second
+    with small_store() as store:
+        for _, sample in dataset.samples():
+            value = store.load(digest(KIND, RECIPE, method, sample.digest))
+            if value is None:
+                missing[sample.digest] = sample.path
+            else:
+                first, second = np.frombuffer(value, "<f8").tolist()
+                known[sample.digest] = first, second
+        known.update(_measured(missing, method, store, node_id))
+    return known
+
+
+def _measured(
+    missing: Mapping[str, Path], method: MonochromeMethod, store: SmallStore, node_id: str | None
+) -> Iterator[tuple[str, tuple[float, float]]]:
+    """The numbers of images that are not known, by digest; each is remembered at once."""
     bar = NodeProgress(max(1, len(missing)), node_id)
     numbers = in_order(
         partial(examine, method=method),
@@ -102,8 +110,6 @@ def _numbers(
     with closing(numbers) as measured:
         for done, (name, pair) in enumerate(zip(missing, measured, strict=True), 1):
             check_interrupt()
-            tensors = {"numbers": torch.tensor(pair, dtype=torch.float64)}
-            store.save(KIND, digest(KIND, RECIPE, method, name), tensors)
-            known[name] = pair
+            store.save(KIND, digest(KIND, RECIPE, method, name), np.array(pair, "<f8").tobytes())
             bar.update(done)
-    return known
+            yield name, pair

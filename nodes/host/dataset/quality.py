@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ....base.image_file import explain
 from ....base.read_ahead import in_order, thread_count
@@ -23,7 +21,7 @@ from ....trainer.dataset.images import load_rgb
 from ....trainer.dataset.unchanged import check_bytes
 from ....trainer.files.digests import bytes_digest, digest
 from ....trainer.files.index import FileStamp
-from ....trainer.files.store import Store
+from ....trainer.files.small_store import SmallStore
 from ..progress import NodeProgress, check_interrupt
 
 KIND = "quality"
@@ -41,7 +39,7 @@ class Measured(NamedTuple):
 
 
 def measure_pictures(
-    samples: Iterable[Sample], store: Store, node_id: str | None = None
+    samples: Iterable[Sample], store: SmallStore, node_id: str | None = None
 ) -> dict[Path, Measured | str]:
     """Each image's measures by path, or why it cannot be used. What the store has is not decoded again.
 
@@ -65,13 +63,13 @@ def measure_pictures(
     return found
 
 
-def _measured(sample: Sample, store: Store) -> Measured | str:
+def _measured(sample: Sample, store: SmallStore) -> Measured | str:
     key = digest(KIND, RECIPE, sample.digest)
     try:
         if FileStamp.of(sample.path.stat()) == sample.stamp:
-            known = store.load(KIND, key)
+            known = store.load(key)
             if known is not None:
-                return _from_tensor(known["record"])
+                return _from_bytes(known)
         data = sample.path.read_bytes()
     except OSError as error:
         return explain(error)
@@ -83,7 +81,7 @@ def _measured(sample: Sample, store: Store) -> Measured | str:
     picture = at_measured_size(shown)
     pixels = digest(bytes_digest(picture.tobytes()), sample.size)
     measured = Measured(assess(picture, sample.size), pixels)
-    store.save(KIND, key, {"record": _to_tensor(measured)})
+    store.save(KIND, key, _to_bytes(measured))
     return measured
 
 
@@ -98,12 +96,11 @@ _RECORD = np.dtype(
 )
 
 
-def _to_tensor(measured: Measured) -> Tensor:
-    record = np.array((*measured.quality, measured.pixels.encode("ascii")), _RECORD)
-    return torch.from_numpy(np.frombuffer(record.tobytes(), np.uint8).copy())
+def _to_bytes(measured: Measured) -> bytes:
+    return np.array((*measured.quality, measured.pixels.encode("ascii")), _RECORD).tobytes()
 
 
-def _from_tensor(tensor: Tensor) -> Measured:
-    blur, bars, bits, thumbnail, pixels = np.frombuffer(tensor.numpy().tobytes(), _RECORD)[0]
+def _from_bytes(data: bytes) -> Measured:
+    blur, bars, bits, thumbnail, pixels = np.frombuffer(data, _RECORD)[0]
     quality = Quality(float(blur), Bars(*map(int, bars)), bits, thumbnail)
     return Measured(quality, pixels.decode("ascii"))

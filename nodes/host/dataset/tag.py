@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from ....base.gc_pause import collection_paused
 from ....base.shortened import in_lines
@@ -38,9 +37,9 @@ from ....trainer.config.cache import CacheConfig
 from ....trainer.dataset.dataset import Dataset, Problem, Sample
 from ....trainer.dataset.unchanged import check_unchanged
 from ....trainer.files.digests import digest
-from ....trainer.files.store import Store
+from ....trainer.files.small_store import SmallStore
 from .. import folders
-from ..cache_folder import content_digest
+from ..cache_folder import content_digest, small_store
 from ..model.host_types import Vae
 from ..progress import NodeProgress, check_interrupt
 from .one_pass import Reader, one_pass
@@ -119,7 +118,8 @@ def tag_dataset(
 
     skipped = _captioned(dataset) if policy == "skip" else frozenset()
     samples = [sample for _, sample in dataset.samples() if sample.path not in skipped]
-    found = _found(samples, tagger, config, reader, node_id)
+    with small_store() as store:
+        found = _found(samples, tagger, config, reader, store, node_id)
     tagged, names, problems = _with_tags(dataset, found, skipped, policy, config.separator)
     counts = count_tags(names)
     head = [f"{len(names)} images tagged with {tagger.name} {found.where}".rstrip()]
@@ -180,16 +180,16 @@ def _files(config: TaggerConfig, node_id: str | None) -> ModelFiles:
 class _Memory:
     """Probabilities on disk by image, of one model and one way of decoding."""
 
-    store: Store
+    store: SmallStore
     contents: str
     fast_decode: bool
 
     def load(self, picture: str) -> np.ndarray | None:
-        known = self.store.load(KIND, self._key(picture))
-        return None if known is None else known["probabilities"].numpy()
+        known = self.store.load(self._key(picture))
+        return None if known is None else np.frombuffer(known, "<f4")
 
     def save(self, picture: str, row: np.ndarray) -> None:
-        self.store.save(KIND, self._key(picture), {"probabilities": torch.from_numpy(row)})
+        self.store.save(KIND, self._key(picture), row.astype("<f4").tobytes())
 
     def _key(self, picture: str) -> str:
         return digest(KIND, self.contents, picture, *(["fast"] if self.fast_decode else []))
@@ -200,6 +200,7 @@ def _found(
     running: TaggerConfig,
     config: TagConfig,
     open_reader: Callable[[Mapping[str, Sample]], AbstractContextManager[Reader]],
+    store: SmallStore,
     node_id: str | None,
 ) -> Found:
     """The tags of the samples; never the probabilities of more than a batch of them at a time.
@@ -211,7 +212,7 @@ def _found(
     files = _files(running, node_id)
     labels = read_labels(files.tags)
     contents = digest(content_digest(files.model), content_digest(files.tags))
-    memory = _Memory(Store(folders.cache_root()), contents, running.fast_decode)
+    memory = _Memory(store, contents, running.fast_decode)
     found = Found({}, {}, "from the cache")
     missing: dict[str, Sample] = {}
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pack.nodes.host import folders
 from pack.nodes.host.dataset import monochrome
 from pack.nodes.host.dataset.monochrome import detect_monochrome
 from pack.tagger import MonochromeConfig
 from pack.trainer.dataset.scan import scan_folder
+from pack.trainer.files import small_store
 
 HSV, LAB = MonochromeConfig(), MonochromeConfig(method="lab")
 
@@ -95,8 +97,7 @@ def test_nothing_is_decoded_twice(dataset, monkeypatch):
     assert detect(dataset) == first
     detect(dataset, HSV)
     assert len(decoded) == 6
-    for path in (monochrome.folders.cache_root() / "monochrome").rglob("*.safetensors"):
-        path.write_bytes(path.read_bytes()[:-3])
+    (folders.cache_root() / small_store.NAME).write_bytes(b"damaged")
     assert detect(dataset) == first and len(decoded) == 9
 
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 from pack.demo import tiny_tagger
 from pack.nodes import cache_latents as latents_node
 from pack.nodes.host import folders
+from pack.nodes.host.cache_folder import small_store
 from pack.nodes.host.dataset import cache as caching
 from pack.nodes.host.dataset import one_pass
 from pack.nodes.host.dataset import tag as tagging
@@ -71,8 +72,12 @@ def cache(dataset, vae, settings=SETTINGS):
 
 
 def files(kind):
-    """What the cache holds of a kind: the names and contents of its files."""
-    return {path.name: path.read_bytes() for path in (folders.cache_root() / kind).rglob("*.safe*")}
+    """What the cache holds of a kind: the names and contents of its files or values."""
+    with small_store() as store:
+        keys = [entry.place for entry in store.entries() if entry.kind == kind]
+        values = {key: store.load(key) for key in keys}
+    root = folders.cache_root() / kind
+    return values | {path.name: path.read_bytes() for path in root.rglob("*.safe*")}
 
 
 @pytest.fixture
