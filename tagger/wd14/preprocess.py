@@ -92,7 +92,7 @@ def square_bgr(rgb: np.ndarray, side: int, kohya: bool = False) -> np.ndarray:
         small = Image.fromarray(canvas)
         resized = np.asarray(small.resize((side, side), Image.Resampling.LANCZOS))
     # Both ways treat each channel alone, so that the few pixels left can be turned to BGR.
-    return np.ascontiguousarray(resized[:, :, ::-1])
+    return cv2.cvtColor(resized, cv2.COLOR_RGB2BGR)
 
 
 def as_input(pictures: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
@@ -101,7 +101,7 @@ def as_input(pictures: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
     `csv`: (n, side, side, 3) in 0..255; `json`: (n, 3, side, side) in -1..1.
     """
     if layout == "csv":
-        return np.stack(pictures).astype(np.float32)
+        return np.stack(pictures, dtype=np.float32, casting="unsafe")
     planes = np.stack([picture.transpose(2, 0, 1) for picture in pictures])
     planes = planes.astype(np.float32, order="C")
     planes /= 127.5

@@ -26,6 +26,7 @@ _CHECKED = 8
 _WAIT_SECONDS = 30.0
 _FLUSH_SECONDS = 1.0
 _FLUSH_VALUES = 256
+_PAGE = 1 << 15  # the probabilities of an image are 43 KB
 
 
 class SmallStore:
@@ -166,6 +167,7 @@ class SmallStore:
                 self._path, _WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
             with suppress(sqlite3.OperationalError):  # a folder that is read-only is read
+                self._file.execute(f"PRAGMA page_size = {_PAGE}")
                 self._file.execute("PRAGMA auto_vacuum = FULL")
                 self._file.execute(_TABLE)
         return self._file

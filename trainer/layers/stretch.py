@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..device.neighbours import vectors
+
 
 class Stretch:
     """Some parameters in an order of ours.
@@ -57,23 +59,5 @@ class _Runs:
         """The vectors, and which part of all numbers each is."""
         addresses = [tensor.data_ptr() for tensor in tensors]
         if addresses != self._addresses:
-            self._addresses, self._runs = addresses, _joined(tensors)
+            self._addresses, self._runs = addresses, vectors(tensors)
         return self._runs
-
-
-def _joined(tensors: Sequence[Tensor]) -> list[tuple[Tensor, slice]]:
-    runs: list[tuple[Tensor, slice]] = []
-    start = 0
-    last: tuple[int, int] | None = None
-    for tensor in tensors:
-        storage, count = tensor.untyped_storage()._cdata, tensor.numel()
-        offset = int(tensor.storage_offset())
-        if last == (storage, offset):
-            run, place = runs[-1]
-            whole = run.as_strided((run.numel() + count,), (1,), run.storage_offset())
-            runs[-1] = whole, slice(place.start, start + count)
-        else:
-            runs.append((tensor.detach().flatten(), slice(start, start + count)))
-        last = storage, offset + count
-        start += count
-    return runs

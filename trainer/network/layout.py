@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from ..device.neighbours import split_among, whole_buffer
 from .adapters import Adapter, Lora
 from .unet_targets import Target
 
@@ -22,11 +23,22 @@ _OF_CONTEXT = ("attn2.to_k", "attn2.to_v")
 
 
 def lay_out(targets: Sequence[Target], adapters: Mapping[str, Adapter]) -> None:
-    """Move the factors of plain LoRAs into one buffer, in the order of trainer/layers/factors.py.
+    """Put the factors of plain LoRAs, which hold no numbers yet, into one buffer, in the order of trainer/layers/factors.py."""
+    if parameters := _in_order(targets, adapters):
+        count = sum(parameter.numel() for parameter in parameters)
+        split_among(parameters[0].new_empty(count), parameters)
 
-    Block by block the up factors, then the down factors; then layers outside of blocks; last the down
-    factors of the context.
-    """
+
+def move(targets: Sequence[Target], adapters: Mapping[str, Adapter], device: torch.device) -> None:
+    """Bring what was laid out to a device, as the one buffer that it is."""
+    parameters = _in_order(targets, adapters)
+    if parameters and (buffer := whole_buffer(parameters)) is not None:
+        split_among(buffer.to(device), parameters)
+
+
+def _in_order(targets: Sequence[Target], adapters: Mapping[str, Adapter]) -> list[nn.Parameter]:
+    """Block by block the up factors, then the down factors; then layers outside of blocks; last the
+    down factors of the context."""
     found: list[tuple[tuple[int, ...], nn.Parameter]] = []
     blocks: dict[str, int] = {}
     for number, target in enumerate(targets):
@@ -42,10 +54,4 @@ def lay_out(targets: Sequence[Target], adapters: Mapping[str, Adapter]) -> None:
             if match[2] in _OF_CONTEXT:
                 down = (2, block, place)
         found += [(up, adapter.up), (down, adapter.down)]
-    if not found:
-        return
-    parameters = [parameter for _, parameter in sorted(found, key=lambda pair: pair[0])]
-    whole = torch.cat([parameter.detach().flatten() for parameter in parameters])
-    parts = whole.split([parameter.numel() for parameter in parameters])
-    for parameter, part in zip(parameters, parts, strict=True):
-        parameter.data = part.view_as(parameter)
+    return [parameter for _, parameter in sorted(found, key=lambda pair: pair[0])]

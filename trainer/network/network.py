@@ -15,7 +15,7 @@ from ..optim.optimiser import ParameterGroup
 from ..sdxl.blocks import block_of
 from .adapters import make_adapter
 from .dropout import Dropout
-from .layout import lay_out
+from .layout import lay_out, move
 from .unet_targets import Target
 
 
@@ -40,7 +40,10 @@ class Network:
         """How far layers are adapted; see `at_strength`."""
         self.dropout: Dropout | None = None
         """What the adapters go without now; see `dropping`."""
-        self.adapters = {target.key: make_adapter(target, seed, device) for target in targets}
+        self.adapters = {target.key: make_adapter(target, device) for target in targets}
+        lay_out(targets, self.adapters)
+        for adapter in self.adapters.values():
+            adapter.initialise(seed)
         if weights is not None:
             self.settle(device, weights)
 
@@ -49,9 +52,9 @@ class Network:
 
         To be called once, with weights here or at the beginning, before anything else is done with them.
         """
+        move(self.targets, self.adapters, device)
         for target in self.targets:
             self.adapters[target.key].to(device).measure(target.module, weights)
-        lay_out(self.targets, self.adapters)
 
     def parameters(self) -> list[nn.Parameter]:
         return [p for adapter in self.adapters.values() for p in adapter.factors().values()]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from ..device.neighbours import whole_buffer
 from ..device.transfer import fetch
 
 Make = Callable[[list[list[nn.Parameter]]], torch.optim.Optimizer]
@@ -98,10 +99,8 @@ class Flat(Single):
         for parameter in (parameter for group in self._laid for parameter in group):
             self._starts[parameter] = self._size
             self._size += self._room(parameter)
-        self._values = self._parameters[0].new_zeros(self._size)
+        self._values = self._buffer()
         self._gradients = self._values.new_zeros(0)
-        for parameter in self._parameters:
-            parameter.data = self._view(self._values, parameter).copy_(parameter.detach())
 
     def clip(self, scale: float, limit: float) -> Tensor:
         self._gather()
@@ -196,6 +195,16 @@ class Flat(Single):
         if len({parameter.untyped_storage()._cdata for parameter in group}) > 1:
             return group
         return sorted(group, key=lambda parameter: parameter.storage_offset())
+
+    def _buffer(self) -> Tensor:
+        """That of the parameters: what they lie in already, if it is laid out in this way, else a new one."""
+        laid = whole_buffer([parameter for group in self._laid for parameter in group])
+        if laid is not None and len(laid) == self._size:
+            return laid
+        values = self._parameters[0].new_zeros(self._size)
+        for parameter in self._parameters:
+            parameter.data = self._view(values, parameter).copy_(parameter.detach())
+        return values
 
     def _room(self, parameter: nn.Parameter) -> int:
         """Numbers of the buffer that a parameter takes."""

@@ -148,10 +148,12 @@ def test_what_cannot_be_written_is_told(filled, monkeypatch):
     monkeypatch.setattr(small_store, "_WAIT_SECONDS", 0.01)
     other = sqlite3.connect(filled / NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(CannotWrite, match=r"The cache .* database is locked"):
-        with SmallStore(filled) as store:
-            assert store.load("k0") == VALUES["k0"]
-            store.save("tags", "new", b"x")
+    with (
+        pytest.raises(CannotWrite, match=r"The cache .* database is locked"),
+        SmallStore(filled) as store,
+    ):
+        assert store.load("k0") == VALUES["k0"]
+        store.save("tags", "new", b"x")
     other.execute("ROLLBACK")
     other.close()
     assert kept(filled) == VALUES
@@ -167,9 +169,8 @@ def test_a_full_disk_is_told(filled, monkeypatch):
         return file
 
     monkeypatch.setattr(SmallStore, "_opened", small)
-    with pytest.raises(CannotWrite, match=r"full.* are free there"):
-        with SmallStore(filled) as store:
-            store.save("tags", "new", bytes(100_000))
+    with pytest.raises(CannotWrite, match=r"full.* free"), SmallStore(filled) as store:
+        store.save("tags", "new", bytes(100_000))
     assert kept(filled) == VALUES
 
 

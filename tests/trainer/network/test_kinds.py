@@ -36,6 +36,12 @@ KINDS = {
 }
 
 
+def made(target, seed=0):
+    adapter = make_adapter(target, torch.device("cpu"))
+    adapter.initialise(seed)
+    return adapter
+
+
 def make(kind, layer="linear", rank=2, seed=0, spread=0.3, **more):
     """(adapter with random factors, its frozen layer, an input)."""
     make_layer, shape = LAYERS[layer]
@@ -43,7 +49,7 @@ def make(kind, layer="linear", rank=2, seed=0, spread=0.3, **more):
         torch.manual_seed(seed)
         module = make_layer().requires_grad_(False)
         target = Target("a", "a", module, **{"rank": rank, "alpha": 1.5, **KINDS[kind], **more})
-        adapter = make_adapter(target, seed, torch.device("cpu"))
+        adapter = made(target, seed)
         adapter.measure(module, PlainWeights())
         for factor in adapter.factors().values():
             nn.init.normal_(factor, std=spread)
@@ -202,11 +208,11 @@ def test_the_start_is_a_function_of_seed_key_and_name(algorithm):
 
 def test_the_spreads_of_the_start_are_lycoris():
     target = Target("a", "a", nn.Linear(400, 300), 16, 16.0, "loha")
-    factors = make_adapter(target, 0, torch.device("cpu")).factors()
+    factors = made(target).factors()
     for name, std in {"hada_w1_a": 0.1, "hada_w1_b": 1.0, "hada_w2_a": 0, "hada_w2_b": 1.0}.items():
         assert float(factors[name].detach().std()) == pytest.approx(std, rel=0.05)
     target = Target("a", "a", nn.Linear(400, 300), 4, 4.0, "lokr")
-    factors = make_adapter(target, 0, torch.device("cpu")).factors()
+    factors = made(target).factors()
     assert {name: f.shape[1] for name, f in factors.items()} == {
         "lokr_w1": 20, "lokr_w2_a": 4, "lokr_w2_b": 20,
     }  # fmt: skip

@@ -22,10 +22,9 @@ KINDS: dict[Algorithm, type[Lora] | type[Loha] | type[Lokr]] = {
 }
 
 
-def make_adapter(target: Target, seed: int, device: torch.device) -> Adapter:
-    """A fresh adapter, which adds nothing once it has measured its layer (see `Adapter.measure`)."""
+def make_adapter(target: Target, device: torch.device) -> Adapter:
+    """A fresh adapter, which adds nothing once it is initialised and has measured its layer."""
     adapter = KINDS[target.algorithm](target, device)
-    adapter.initialise(seed)
     return Dora(target, adapter) if target.dora else adapter
 
 

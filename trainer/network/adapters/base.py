@@ -32,6 +32,10 @@ class Adapter(nn.Module, ABC):
         self.dropout: Dropout | None = None
 
     @abstractmethod
+    def initialise(self, seed: int) -> None:
+        """Draw the factors so that nothing is added yet: a pure function of seed, key and name."""
+
+    @abstractmethod
     def factors(self) -> dict[str, nn.Parameter]:
         """What is trained, by its name in the file after the layer's key."""
 
@@ -85,10 +89,6 @@ class Additive(Adapter):
         """Arguments of the layer's convolution; a linear layer has none."""
 
     @abstractmethod
-    def initialise(self, seed: int) -> None:
-        """Draw the factors so that nothing is added yet: a pure function of seed, key and name."""
-
-    @abstractmethod
     def plain(self, x: Tensor) -> Tensor:
         """What is added for the input of the layer, in its dtype; autograd keeps what it likes."""
 
@@ -115,9 +115,9 @@ class Additive(Adapter):
         return norm
 
 
-def parameter(shape: tuple[int, ...], device: torch.device, *, drawn: bool = False) -> nn.Parameter:
-    """A factor of zeros, float32; ``drawn``: of any numbers, since `Additive.initialise` draws them."""
-    make = torch.empty if drawn else torch.zeros
+def parameter(shape: tuple[int, ...], device: torch.device, *, blank: bool = False) -> nn.Parameter:
+    """A factor of zeros, float32; ``blank``: of any numbers, since `Adapter.initialise` sets them."""
+    make = torch.empty if blank else torch.zeros
     return nn.Parameter(make(shape, dtype=torch.float32, device=device))
 
 

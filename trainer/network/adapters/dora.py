@@ -33,6 +33,9 @@ class Dora(Adapter):
         shape = [target.shape[1] if axis == 1 else 1 for axis in range(len(target.shape))]
         self.magnitude = parameter(tuple(shape), next(inner.parameters()).device)
 
+    def initialise(self, seed: int) -> None:
+        self.inner.initialise(seed)
+
     @torch.no_grad()
     def measure(self, module: nn.Module, weights: Weights) -> None:
         """The lengths that are trained begin as those of the columns."""

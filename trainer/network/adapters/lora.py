@@ -18,13 +18,16 @@ class Lora(Additive):
     def __init__(self, target: Target, device: torch.device) -> None:
         super().__init__(target)
         width, *inner = self.shape
-        self.down = parameter((target.rank, *inner), device, drawn=True)
-        self.up = parameter((width, target.rank, *[1] * (len(inner) - 1)), device)
+        self.down = parameter((target.rank, *inner), device, blank=True)
+        ones = [1] * (len(inner) - 1)
+        self.up = parameter((width, target.rank, *ones), device, blank=True)
 
     def factors(self) -> dict[str, nn.Parameter]:
         return {"lora_down.weight": self.down, "lora_up.weight": self.up}
 
+    @torch.no_grad()
     def initialise(self, seed: int) -> None:
+        self.up.zero_()
         draw_uniform(self.down, seed, "lora_down", self.key)
 
     def plain(self, x: Tensor) -> Tensor:
