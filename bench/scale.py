@@ -192,7 +192,7 @@ class _Run:
     def __init__(self) -> None:
         self._stages: dict[str, tuple[float, float, int]] = {}
         self._opened = 0
-        self._base = _memory("VmRSS")
+        self._base = resident("VmRSS")
         sys.addaudithook(self._audit)
 
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
@@ -201,7 +201,7 @@ class _Run:
         start, cpu = time.perf_counter(), time.process_time()
         value = work()
         took = (time.perf_counter() - start, time.process_time() - cpu)
-        self._stages[name] = (*took, max(0, _memory("VmHWM") - self._base))
+        self._stages[name] = (*took, max(0, resident("VmHWM") - self._base))
         return value
 
     def result(self) -> dict[str, Any]:
@@ -229,8 +229,8 @@ def _import_comfyui(work: Path, pack: Path) -> None:
     import_comfyui(work, root=pack)
 
 
-def _memory(name: str) -> int:
-    """Bytes: VmRSS resident now, VmHWM the most so far."""
+def resident(name: str) -> int:
+    """Bytes of this process: VmRSS resident now, VmHWM the most so far."""
     line = next(row for row in Path("/proc/self/status").read_text().splitlines() if name in row)
     return int(line.split()[1]) * 1024
 
