@@ -8,7 +8,8 @@ from contextlib import contextmanager
 @contextmanager
 def collection_paused() -> Iterator[None]:
     """For work that makes many objects which stay: collecting would walk ComfyUI's whole heap again
-    and again to find no garbage, half of the time that a large folder takes."""
+    and again to find no garbage, half of the time that a large folder takes. What was made counts as
+    old afterwards, or all of it would be walked at once then."""
     if not gc.isenabled():
         yield
         return
@@ -16,4 +17,6 @@ def collection_paused() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()
+        gc.unfreeze()
         gc.enable()

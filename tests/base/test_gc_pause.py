@@ -22,3 +22,15 @@ def test_who_had_it_off_keeps_it_off():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_what_was_made_is_not_walked_at_once():
+    collected = []
+    gc.callbacks.append(lambda phase, info: collected.append(info["generation"]))
+    try:
+        with collection_paused():
+            made = [[] for _ in range(10_000)]
+        _ = [[] for _ in range(100)]
+    finally:
+        gc.callbacks.pop()
+    assert collected == [] and any(each is made[0] for each in gc.get_objects(generation=2))
