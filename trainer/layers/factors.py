@@ -118,11 +118,8 @@ def _views(buffer: Tensor, sizes: Sequence[int], joints: Sequence[Joint]) -> lis
     for joint, ups, downs in zip(joints, parts, parts[len(joints) :], strict=False):
         ranks = [own.stop - own.start for _, own, _ in joint.places]
         each = torch.split(ups, [joint.width * rank for rank in ranks]) if ranks else ()
-        found.append(
-            Views(
-                downs.view(-1, joint.inner),
-                [up.view(joint.width, -1) for up in each],
-                ups.view(len(joint.modules), joint.width, -1) if joint.is_alike else ups,
-            )
-        )
+        alike = (joint.width, -1) if joint.is_single else (len(joint.modules), joint.width, -1)
+        down, up = downs.view(-1, joint.inner), ups.view(alike) if joint.is_alike else ups[None]
+        each = [up.view(joint.width, -1) for up in each]
+        found.append(Views(down, each, up, down.t(), up.transpose(-1, -2)))
     return found
