@@ -62,13 +62,21 @@ def close(
 
 
 def feed_forward(
-    x: Tensor, norm: nn.LayerNorm, inner: Joint, outer: Joint, part: Part, *, again: bool = False
+    x: Tensor,
+    norm: nn.LayerNorm,
+    inner: Joint,
+    outer: Joint,
+    part: Part,
+    *,
+    again: bool = False,
+    gives: bool = True,
 ) -> Tensor:
     """x + what both layers of a feed-forward make of the normalised x [B, T, C].
 
-    again: what lies between them is not kept but computed again.
+    again: what lies between them is not kept but computed again; gives: False where only what is
+    kept is wanted: the numbers of the result are any.
     """
-    return _FeedForward.apply(x, part.factors.token, (norm, inner, outer, part, again))
+    return _FeedForward.apply(x, part.factors.token, (norm, inner, outer, part, again, gives))
 
 
 class _Project(torch.autograd.Function):
@@ -161,18 +169,21 @@ class _Close(torch.autograd.Function):
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, token: Any, given: Any) -> Tensor:
-        norm, inner, outer, part, again = ctx.given = given
+        norm, inner, outer, part, again, gives = ctx.given = given
         rows = _rows(x)
         normed, *statistics = _normalise(rows, norm, part.weights)
         both, of_inner = _forward(normed, inner, part)
-        y, of_outer = _forward(part.elementwise.geglu(both), outer, part)
+        product, factors = part.elementwise.geglu(both), part.factors.values(outer, x)
+        of_outer = hidden_channels(product, outer, factors)
         kept = (None, None) if again else (both, of_inner)
         ctx.save_for_backward(rows, of_outer, *kept, *statistics)
-        return y.add_(rows).view_as(x)
+        if not gives:
+            return torch.empty_like(x)
+        return outputs(product, of_outer, outer, factors, part.weights).add_(rows).view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor):
-        norm, inner, outer, part, again = ctx.given
+        norm, inner, outer, part, again, _ = ctx.given
         rows, of_outer, both, of_inner, *statistics = ctx.saved_tensors
         part.factors.begin_backward(rows)
         normed, *_ = _normalise(rows, norm, part.weights)

@@ -59,8 +59,12 @@ def compact_plan(
     plan = []
     for name, (block, joints) in blocks.items():
         part = inside.part(joints, joints.of_context, block.attn1.heads)
-        compact = block_forward(block, joints, part, products, again.get(name, Again.NOTHING))
-        plan.append(Replacement(name, block, inside.unless_plain(compact, block.forward)))
+        given = block, joints, part, products, again.get(name, Again.NOTHING)
+        forwards = (
+            inside.unless_plain(block_forward(*given, gives=gives), block.forward)
+            for gives in (True, False)
+        )
+        plan.append(Replacement(name, block, *forwards))
     for name, module in unet.named_modules():
         if isinstance(module, nn.Sequential):
             plan += _norm_and_silu(name, module, inside)
