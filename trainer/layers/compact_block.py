@@ -73,7 +73,7 @@ def block_forward(
     """
 
     def of_self(x: Tensor) -> Tensor:
-        q, k, v = project(x, block.norm1, joints.of_self, part, begins=True)
+        q, k, v = project(x, block.norm1, joints.of_self, part, begins=part.begins)
         return F.scaled_dot_product_attention(q, k, v)
 
     def of_context(x: Tensor, context: Tensor) -> Tensor:
@@ -89,6 +89,8 @@ def block_forward(
     def forward(x: Tensor, context: Tensor, **_: Any) -> Tensor:
         x = close(of_self(x), joints.out1, part, x)
         x = close(of_context(x, context), joints.out2, part, x)
-        return feed_forward(x, block.norm3, joints.inner, joints.outer, part, again=again, gives=gives)
+        return feed_forward(
+            x, block.norm3, joints.inner, joints.outer, part, again=again, gives=gives
+        )
 
     return forward

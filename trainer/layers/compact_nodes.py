@@ -23,12 +23,17 @@ from .joint import Joint, hidden_channels, outputs, to_down, to_hidden, to_input
 
 @dataclass(frozen=True)
 class Part:
-    """What computes together: a block, or a layer outside of one."""
+    """What computes together: a block, or a layer outside of one.
+
+    begins, ends: whether it is the first or last of the blocks that read their factors together.
+    """
 
     factors: Factors
     weights: Weights
     elementwise: Elementwise
     heads: int = 1
+    begins: bool = True
+    ends: bool = True
 
 
 def project(
@@ -44,7 +49,7 @@ def project(
 ) -> Sequence[Tensor]:
     """What ``joint`` makes of the normalised x [B, T, C], and ``of_context`` of the context [B, S, D].
 
-    Each [B, heads, T or S, width]. begins: the part begins with this; share: of the context's hidden channels.
+    Each [B, heads, T or S, width]. begins: the factors are read from here on; share: of the context's hidden channels.
     """
     last = None if share is None else share.last
     given = norm, joint, part, begins, of_context, share
@@ -185,7 +190,8 @@ class _FeedForward(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor):
         norm, inner, outer, part, again, _ = ctx.given
         rows, of_outer, both, of_inner, *statistics = ctx.saved_tensors
-        part.factors.begin_backward(rows)
+        if part.ends:
+            part.factors.begin_backward(rows)
         normed, *_ = _normalise(rows, norm, part.weights)
         if again:
             both, of_inner = _forward(normed, inner, part)
