@@ -58,10 +58,10 @@ class _FrozenGroupNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, module: nn.GroupNorm, weights: Weights) -> Tensor:
         x = x.contiguous()
-        ctx.module, ctx.weights = module, weights
-        ctx.shape = *x.shape[:2], x[0, 0].numel(), module.num_groups
+        shape = x.shape[0], x.shape[1], x[0, 0].numel(), module.num_groups
+        ctx.module, ctx.weights, ctx.shape = module, weights, shape
         with weights.borrow(module, x.dtype, x.device) as pair:
-            y, *statistics = torch.native_group_norm(x, *pair, *ctx.shape, module.eps)
+            y, *statistics = torch.native_group_norm(x, *pair, *shape, module.eps)
         ctx.save_for_backward(x, *statistics)
         return y
 
