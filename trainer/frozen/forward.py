@@ -2,8 +2,8 @@
 
 The weights of a loaded model are inference tensors that may be streamed, evicted, quantised or
 patched, so autograd must not save them. Each function below borrows the weight once in forward and
-once more in backward and does not save it. Nor does it save the input, but for norms: the gradient of
-a frozen linear layer or convolution needs the weight alone.
+once more in backward, and saves neither weight nor input: the gradient of a frozen linear layer or
+convolution needs the weight alone.
 """
 
 from __future__ import annotations
@@ -54,45 +54,10 @@ def _geometry(conv: nn.Conv2d) -> tuple[Any, Any, Any, int]:
     return conv.stride, conv.padding, conv.dilation, conv.groups
 
 
-class _FrozenGroupNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, module: nn.GroupNorm, weights: Weights) -> Tensor:
-        x = x.contiguous()
-        shape = x.shape[0], x.shape[1], x[0, 0].numel(), module.num_groups
-        ctx.module, ctx.weights, ctx.shape = module, weights, shape
-        with weights.borrow(module, x.dtype, x.device) as pair:
-            y, *statistics = torch.native_group_norm(x, *pair, *shape, module.eps)
-        ctx.save_for_backward(x, *statistics)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (x, *statistics), grad = ctx.saved_tensors, grads[0].contiguous()
-        with ctx.weights.borrow(ctx.module, grad.dtype, grad.device) as (weight, _):
-            of_x, *_ = torch.ops.aten.native_group_norm_backward.default(
-                grad, x, *statistics, weight, *ctx.shape, [True, False, False]
-            )
-        return of_x, None, None
-
-
-class _FrozenLayerNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, module: nn.LayerNorm, weights: Weights) -> Tensor:
-        ctx.module, ctx.weights = module, weights
-        with weights.borrow(module, x.dtype, x.device) as pair:
-            y, *statistics = torch.native_layer_norm(x, module.normalized_shape, *pair, module.eps)
-        ctx.save_for_backward(x, *statistics)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (x, *statistics), (grad,) = ctx.saved_tensors, grads
-        shape = ctx.module.normalized_shape
-        with ctx.weights.borrow(ctx.module, grad.dtype, grad.device) as pair:
-            of_x, *_ = torch.ops.aten.native_layer_norm_backward.default(
-                grad, x, shape, *statistics, *pair, [True, False, False]
-            )
-        return of_x, None, None
+def _norm_weights(module: nn.Module, x: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
+    """Small copies that autograd may save: a norm's backward needs its weight."""
+    with torch.no_grad(), weights.borrow(module, x.dtype, x.device) as (weight, bias):
+        return weight.clone(), None if bias is None else bias.clone()
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -112,7 +77,11 @@ def frozen_forward(module: nn.Module, weights: Weights) -> Forward | None:
     if isinstance(module, nn.Conv2d):
         return lambda x, output_size=None: _FrozenConv2d.apply(x, module, weights)
     if isinstance(module, nn.GroupNorm):
-        return lambda x: _FrozenGroupNorm.apply(x, module, weights)
+        return lambda x: F.group_norm(
+            x, module.num_groups, *_norm_weights(module, x, weights), module.eps
+        )
     if isinstance(module, nn.LayerNorm):
-        return lambda x: _FrozenLayerNorm.apply(x, module, weights)
+        return lambda x: F.layer_norm(
+            x, module.normalized_shape, *_norm_weights(module, x, weights), module.eps
+        )
     return None

@@ -16,7 +16,7 @@ from .attach import Replacement, leaf_plan
 from .compact_block import BlockJoints, block_forward, joints_of
 from .compact_conv import convolution
 from .compact_nodes import Part, close
-from .compact_norm import norm_silu
+from .compact_norm import group_norm, norm_silu
 from .context_products import ContextProducts
 from .elementwise import EAGER, Elementwise
 from .factors import Factors, Scratches
@@ -169,7 +169,10 @@ def _convolution(
 
 
 def _alone(leaf: Replacement, inside: _Inside) -> Replacement | None:
-    """A layer outside of blocks that has a plain LoRA; None for whatever else."""
+    """A layer outside of blocks that has a plain LoRA, or a group norm; None for whatever else."""
+    norm = leaf.module
+    if isinstance(norm, nn.GroupNorm):
+        return Replacement(leaf.name, norm, lambda x: group_norm(x, norm, inside.weights))
     adapter = inside.lora(leaf.module)
     if adapter is None or not is_linear(leaf.module):
         return _convolution(leaf.name, leaf.module, inside)
