@@ -34,6 +34,8 @@ class Replacement:
     name: str
     module: nn.Module
     forward: Callable[..., Any]
+    again: Callable[..., Any] | None = None
+    """What takes its place where it is computed again for backward alone (see `checkpointed`)."""
 
 
 def leaf_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Replacement]:
@@ -73,15 +75,15 @@ def checkpoint_plan(
 
     layers: the plan that this one comes after; what it replaces whole blocks by is computed again.
     """
-    forwards = {step.module: step.forward for step in layers}
+    steps = {step.module: step for step in layers}
     if levels is None:
         levels = dict.fromkeys(find_blocks(unet), Again.ALL)
     plan = []
     for block, level in levels.items():
         if level >= Again.ALL_BUT_ATTENTION:
             module = unet.get_submodule(block.name)
-            own = forwards.get(module, module.forward)
-            forward = checkpointed(own, attention=level is Again.ALL)
+            own = steps.get(module) or Replacement(block.name, module, module.forward)
+            forward = checkpointed(own.forward, attention=level is Again.ALL, again=own.again)
             plan.append(Replacement(block.name, module, forward))
     return plan
 

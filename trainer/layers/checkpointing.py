@@ -28,10 +28,16 @@ _attention = frozenset(
 )
 
 
-def checkpointed(forward: Callable[..., Any], *, attention: bool = True) -> Callable[..., Any]:
+def checkpointed(
+    forward: Callable[..., Any],
+    *,
+    attention: bool = True,
+    again: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
     """Recompute `forward` in backward, and leave no trace when it fails.
 
-    attention: recompute it too; else what it gave is kept. PyTorch's checkpoint leaves its hooks on
+    attention: recompute it too; else what it gave is kept. again: computes no more than what `forward`
+    keeps for backward, by the same functions of autograd. PyTorch's checkpoint leaves its hooks on
     the process when its function raises, for as long as the traceback lives: later forwards would
     then be recomputed wrongly. So a failure is carried past it by hand. No layer here draws random
     numbers, so no generator state is kept.
@@ -43,7 +49,7 @@ def checkpointed(forward: Callable[..., Any], *, attention: bool = True) -> Call
 
         def guarded(*inputs: Any, **options: Any) -> Any:
             try:
-                return forward(*inputs, **options)
+                return (again if again and recomputing else forward)(*inputs, **options)
             except BaseException as failure:
                 if recomputing:
                     raise

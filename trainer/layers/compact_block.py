@@ -59,16 +59,25 @@ def joints_of(block: Any, lora: Callable[[nn.Module], Lora | None]) -> BlockJoin
 
 
 def block_forward(
-    block: Any, joints: BlockJoints, part: Part, products: ContextProducts, level: Again
+    block: Any,
+    joints: BlockJoints,
+    part: Part,
+    products: ContextProducts,
+    level: Again,
+    *,
+    gives: bool = True,
 ) -> Callable[..., Tensor]:
-    """The forward of ComfyUI's block for x [B, T, C] and a context [B, S, D]. level: what it computes again."""
+    """The forward of ComfyUI's block for x [B, T, C] and a context [B, S, D].
+
+    level: what it computes again; gives: False where only what it keeps for backward is wanted.
+    """
 
     def of_self(x: Tensor) -> Tensor:
-        q, k, v = project(x, block.norm1, joints.of_self, part, begins=True)
+        q, k, v = project(x, block.norm1, joints.of_self, part, begins=part.begins)
         return F.scaled_dot_product_attention(q, k, v)
 
     def of_context(x: Tensor, context: Tensor) -> Tensor:
-        share = products.share(context, joints.of_context)
+        share = products.share(context, joints.of_context, anew=gives)
         q, k, v = project(x, block.norm2, joints.query, part, context, joints.of_context, share)
         return F.scaled_dot_product_attention(q, k, v)
 
@@ -80,6 +89,8 @@ def block_forward(
     def forward(x: Tensor, context: Tensor, **_: Any) -> Tensor:
         x = close(of_self(x), joints.out1, part, x)
         x = close(of_context(x, context), joints.out2, part, x)
-        return feed_forward(x, block.norm3, joints.inner, joints.outer, part, again=again)
+        return feed_forward(
+            x, block.norm3, joints.inner, joints.outer, part, again=again, gives=gives
+        )
 
     return forward

@@ -23,12 +23,17 @@ from .joint import Joint, hidden_channels, outputs, to_down, to_hidden, to_input
 
 @dataclass(frozen=True)
 class Part:
-    """What computes together: a block, or a layer outside of one."""
+    """What computes together: a block, or a layer outside of one.
+
+    begins, ends: whether it is the first or last of the blocks that read their factors together.
+    """
 
     factors: Factors
     weights: Weights
     elementwise: Elementwise
     heads: int = 1
+    begins: bool = True
+    ends: bool = True
 
 
 def project(
@@ -44,7 +49,7 @@ def project(
 ) -> Sequence[Tensor]:
     """What ``joint`` makes of the normalised x [B, T, C], and ``of_context`` of the context [B, S, D].
 
-    Each [B, heads, T or S, width]. begins: the part begins with this; share: of the context's hidden channels.
+    Each [B, heads, T or S, width]. begins: the factors are read from here on; share: of the context's hidden channels.
     """
     last = None if share is None else share.last
     given = norm, joint, part, begins, of_context, share
@@ -62,13 +67,21 @@ def close(
 
 
 def feed_forward(
-    x: Tensor, norm: nn.LayerNorm, inner: Joint, outer: Joint, part: Part, *, again: bool = False
+    x: Tensor,
+    norm: nn.LayerNorm,
+    inner: Joint,
+    outer: Joint,
+    part: Part,
+    *,
+    again: bool = False,
+    gives: bool = True,
 ) -> Tensor:
     """x + what both layers of a feed-forward make of the normalised x [B, T, C].
 
-    again: what lies between them is not kept but computed again.
+    again: what lies between them is not kept but computed again; gives: False where only what is
+    kept is wanted: the numbers of the result are any.
     """
-    return _FeedForward.apply(x, part.factors.token, (norm, inner, outer, part, again))
+    return _FeedForward.apply(x, part.factors.token, (norm, inner, outer, part, again, gives))
 
 
 class _Project(torch.autograd.Function):
@@ -146,13 +159,13 @@ class _Close(torch.autograd.Function):
         if alone:
             part.factors.begin_backward(x)
         tokens = x if alone else x.transpose(1, 2).flatten(2)
-        grad, to_x = _rows(grads[0])[None], None
+        grad, to_x = _rows(grads[0]), None
         of_hidden = _to_hidden(grad, hidden, joint, part)
         to_down(of_hidden, _rows(tokens), part.factors.gradients(joint, x))
         if ctx.needs_input_grad[0]:
             to_x = _to_input(grad, of_hidden, joint, part).view(tokens.shape)
             if not alone:
-                to_x = to_x.unflatten(-1, (x.shape[1], -1)).transpose(1, 2)
+                to_x = to_x.view(*tokens.shape[:2], x.shape[1], -1).transpose(1, 2)
         if alone:
             part.factors.end_backward(x)
         return to_x, grads[0] if ctx.adds else None, None, None
@@ -161,31 +174,35 @@ class _Close(torch.autograd.Function):
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, token: Any, given: Any) -> Tensor:
-        norm, inner, outer, part, again = ctx.given = given
+        norm, inner, outer, part, again, gives = ctx.given = given
         rows = _rows(x)
         normed, *statistics = _normalise(rows, norm, part.weights)
         both, of_inner = _forward(normed, inner, part)
-        y, of_outer = _forward(part.elementwise.geglu(both[0]), outer, part)
+        product, factors = part.elementwise.geglu(both), part.factors.values(outer, x)
+        of_outer = hidden_channels(product, outer, factors)
         kept = (None, None) if again else (both, of_inner)
         ctx.save_for_backward(rows, of_outer, *kept, *statistics)
-        return y[0].add_(rows).view_as(x)
+        if not gives:
+            return torch.empty_like(x)
+        return outputs(product, of_outer, outer, factors, part.weights).add_(rows).view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor):
-        norm, inner, outer, part, again = ctx.given
+        norm, inner, outer, part, again, _ = ctx.given
         rows, of_outer, both, of_inner, *statistics = ctx.saved_tensors
-        part.factors.begin_backward(rows)
+        if part.ends:
+            part.factors.begin_backward(rows)
         normed, *_ = _normalise(rows, norm, part.weights)
         if again:
             both, of_inner = _forward(normed, inner, part)
         grad = _rows(grads[0])
-        of_hidden = _to_hidden(grad[None], of_outer, outer, part)
-        to_product = _to_input(grad[None], of_hidden, outer, part)
-        to_both, product = part.elementwise.geglu_backward(to_product, both[0])
+        of_hidden = _to_hidden(grad, of_outer, outer, part)
+        to_product = _to_input(grad, of_hidden, outer, part)
+        to_both, product = part.elementwise.geglu_backward(to_product, both)
         to_down(of_hidden, product, part.factors.gradients(outer, rows))
-        of_hidden = _to_hidden(to_both[None], of_inner, inner, part)
+        of_hidden = _to_hidden(to_both, of_inner, inner, part)
         to_down(of_hidden, normed, part.factors.gradients(inner, rows))
-        to_normed = _to_input(to_both[None], of_hidden, inner, part)
+        to_normed = _to_input(to_both, of_hidden, inner, part)
         to_x = _denormalise(to_normed, rows, norm, part.weights, *statistics).add_(grad)
         return to_x.view_as(grads[0]), None, None
 
@@ -216,15 +233,19 @@ def _rows(x: Tensor) -> Tensor:
 
 def _apart(y: Tensor, like: Tensor, part: Part) -> tuple[Tensor, ...]:
     """y [layers, N, C] as a tensor [B, heads, T, width] of each layer."""
-    y = y.view(y.shape[0], like.shape[0], like.shape[1], part.heads, -1)
-    return y.transpose(2, 3).unbind(0)
+    batch, tokens, _ = like.shape
+    if y.dim() == 2:  # a single layer
+        return (y.view(batch, tokens, part.heads, -1).transpose(1, 2),)
+    return y.view(len(y), batch, tokens, part.heads, -1).transpose(2, 3).unbind(0)
 
 
 def _together(grads: Sequence[Tensor]) -> Tensor:
     """The inverse of `_apart`, [layers, N, C]."""
     tokens = [grad.transpose(1, 2) for grad in grads]
-    whole = torch.stack(tokens) if len(tokens) > 1 else tokens[0][None]
-    return whole.reshape(len(grads), -1, whole.shape[-2] * whole.shape[-1])
+    width = tokens[0].shape[-2] * tokens[0].shape[-1]
+    if len(tokens) == 1:
+        return tokens[0].reshape(-1, width)
+    return torch.stack(tokens).view(len(tokens), -1, width)
 
 
 def _normalise(x: Tensor, norm: nn.LayerNorm, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:

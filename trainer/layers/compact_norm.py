@@ -1,4 +1,4 @@
-"""Group norm and SiLU as one: its input and statistics are kept, and it is computed once more in backward."""
+"""Group norms that keep their input and statistics; with SiLU as one they are computed once more in backward."""
 
 from __future__ import annotations
 
@@ -33,6 +33,33 @@ class _NormSilu(torch.autograd.Function):
         norm, weights, elementwise = ctx.parts
         of_x = activated_norm_backward(grads[0], x, norm, weights, elementwise, statistics)
         return of_x, None, None, None
+
+
+def group_norm(x: Tensor, norm: nn.GroupNorm, weights: Weights) -> Tensor:
+    """norm(x) for x [B, C, h, w], without copies of its weights."""
+    return _Norm.apply(x, norm, weights)
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, norm: nn.GroupNorm, weights: Weights) -> Tensor:
+        x = x.contiguous()
+        shape = x.shape[0], x.shape[1], x[0, 0].numel(), norm.num_groups
+        ctx.given = norm, weights, shape
+        with weights.borrow(norm, x.dtype, x.device) as pair:
+            normed, *statistics = torch.native_group_norm(x, *pair, *shape, norm.eps)
+        ctx.save_for_backward(x, *statistics)
+        return normed
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (x, *statistics), grad = ctx.saved_tensors, grads[0].contiguous()
+        norm, weights, shape = ctx.given
+        with weights.borrow(norm, x.dtype, x.device) as (weight, _):
+            of_x, *_ = torch.ops.aten.native_group_norm_backward.default(
+                grad, x, *statistics, weight, *shape, [True, False, False]
+            )
+        return of_x, None, None
 
 
 def activated_norm(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from .attach import Replacement, leaf_plan
 from .compact_block import BlockJoints, block_forward, joints_of
 from .compact_conv import convolution
 from .compact_nodes import Part, close
-from .compact_norm import norm_silu
+from .compact_norm import group_norm, norm_silu
 from .context_products import ContextProducts
 from .elementwise import EAGER, Elementwise
 from .factors import Factors, Scratches
@@ -24,6 +25,8 @@ from .recognise import is_patched, is_transformer
 from .recompute import Again, Block
 
 Forward = Callable[..., Tensor]
+TOGETHER = 5
+"""How many blocks read their factors at once: more take more memory, fewer more operations."""
 
 
 def compact_plan(
@@ -57,10 +60,14 @@ def compact_plan(
     }
     products = ContextProducts([joints.of_context for _, joints in blocks.values()])
     plan = []
+    parts = {name: part for run in _runs(list(blocks)) for name, part in inside.parts(run, blocks)}
     for name, (block, joints) in blocks.items():
-        part = inside.part(joints, joints.of_context, block.attn1.heads)
-        compact = block_forward(block, joints, part, products, again.get(name, Again.NOTHING))
-        plan.append(Replacement(name, block, inside.unless_plain(compact, block.forward)))
+        given = block, joints, parts[name], products, again.get(name, Again.NOTHING)
+        forwards = (
+            inside.unless_plain(block_forward(*given, gives=gives), block.forward)
+            for gives in (True, False)
+        )
+        plan.append(Replacement(name, block, *forwards))
     for name, module in unet.named_modules():
         if isinstance(module, nn.Sequential):
             plan += _norm_and_silu(name, module, inside)
@@ -71,6 +78,13 @@ def compact_plan(
             found = None if leaf.module in inner else _alone(leaf, inside)
             plan.append(found or leaf)
     return plan
+
+
+def _runs(names: Sequence[str]) -> Iterator[list[str]]:
+    """Blocks that read their factors together: some that follow each other within a transformer."""
+    for _, group in itertools.groupby(names, key=lambda name: name.rpartition(".")[0]):
+        run = list(group)
+        yield from (run[start : start + TOGETHER] for start in range(0, len(run), TOGETHER))
 
 
 class _Inside(NamedTuple):
@@ -93,9 +107,16 @@ class _Inside(NamedTuple):
         adapter = self.adapters.get(module)
         return adapter if isinstance(adapter, Lora) and type(adapter) is Lora else None
 
-    def part(self, joints: Sequence[Joint], context: Joint | None = None, heads: int = 1) -> Part:
-        factors = Factors(joints, self.scratches, context)
-        return Part(factors, self.weights, self.elementwise, heads)
+    def parts(
+        self, run: Sequence[str], blocks: Mapping[str, tuple[Any, BlockJoints]]
+    ) -> Iterator[tuple[str, Part]]:
+        """The blocks of these names as parts that read their factors together."""
+        joints = [blocks[name][1] for name in run]
+        factors = Factors(joints, self.scratches, {each.of_context for each in joints})
+        for name in run:
+            where = {"begins": name == run[0], "ends": name == run[-1]}
+            heads = blocks[name][0].attn1.heads
+            yield name, Part(factors, self.weights, self.elementwise, heads, **where)
 
     def activated(self, norm: nn.GroupNorm) -> Forward:
         """The norm with SiLU behind it."""
@@ -148,12 +169,16 @@ def _convolution(
 
 
 def _alone(leaf: Replacement, inside: _Inside) -> Replacement | None:
-    """A layer outside of blocks that has a plain LoRA; None for whatever else."""
+    """A layer outside of blocks that has a plain LoRA, or a group norm; None for whatever else."""
+    norm = leaf.module
+    if isinstance(norm, nn.GroupNorm):
+        return Replacement(leaf.name, norm, lambda x: group_norm(x, norm, inside.weights))
     adapter = inside.lora(leaf.module)
     if adapter is None or not is_linear(leaf.module):
         return _convolution(leaf.name, leaf.module, inside)
     joint = Joint([leaf.module], [adapter])
-    part = inside.part([joint])
+    factors = Factors([[joint]], inside.scratches)
+    part = Part(factors, inside.weights, inside.elementwise)
     compact = inside.unless_plain(lambda x: close(x, joint, part, alone=True), leaf.forward)
     return Replacement(leaf.name, leaf.module, compact)
 

@@ -94,14 +94,15 @@ class ContextProducts:
         self._first = next((joint for joint in joints if joint.rank), None)
         self._now: tuple[Tensor, Hidden, Tensor] | None = None
 
-    def share(self, context: Tensor, joint: Joint) -> Share | None:
+    def share(self, context: Tensor, joint: Joint, *, anew: bool = True) -> Share | None:
         """The channels of a joint; None where it has no adapters.
 
-        Asked by the first block it makes them anew, for the factors may have changed since.
+        Asked by the first block it makes them anew, for the factors may have changed since; not so
+        in backward.
         """
         if not joint.rank:
             return None
-        if joint is self._first or self._now is None or self._now[0] is not context:
+        if (anew and joint is self._first) or self._now is None or self._now[0] is not context:
             hidden = Hidden(context, self._stretch)
             last = _Last.apply(context, self._stretch.parameters[0], hidden)
             self._now = context, hidden, last

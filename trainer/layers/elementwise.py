@@ -50,7 +50,7 @@ def norm_silu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """silu of the group norm of x [B, C, h, w]; mean and 1 / deviation of each group [B, groups]."""
     x = x.contiguous()
-    normed, mean, rstd = _aten.native_group_norm(x, weight, bias, *_shape(x), groups, eps)
+    normed, mean, rstd = torch.native_group_norm(x, weight, bias, *_shape(x), groups, eps)
     return F.silu(normed, inplace=True), mean, rstd
 
 
@@ -68,9 +68,9 @@ def norm_silu_backward(
     Normalises again: with the statistics at hand it would take more passes or lose digits.
     """
     grad, x, shape = grad.contiguous(), x.contiguous(), _shape(x)
-    normed, *_ = _aten.native_group_norm(x, weight, bias, *shape, groups, eps)
-    of_normed = _aten.silu_backward(grad, normed)
-    of_x, *_ = _aten.native_group_norm_backward(
+    normed, *_ = torch.native_group_norm(x, weight, bias, *shape, groups, eps)
+    of_normed = _aten.silu_backward.default(grad, normed)
+    of_x, *_ = _aten.native_group_norm_backward.default(
         of_normed, x, *statistics, weight, *shape, groups, [True, False, False]
     )
     return of_x

@@ -1,13 +1,14 @@
-"""The LoRA factors of layers that compute together, in the dtype that they compute in.
+"""The LoRA factors of blocks that follow each other, in the dtype that they compute in.
 
-They are cast into a scratch that all parts of a UNet with the same shapes share, so that nothing is
-kept twice: when the forward of a part begins, and again when backward comes to it. Gradients gather in
-the scratch likewise, and are added to those of the parameters when backward is done with the part.
+They are cast into a scratch that all such runs of blocks with the same shapes share, so that nothing is
+kept twice: when the forward of the first block begins, and again when backward comes to the last one.
+Gradients gather in the scratch likewise, and are added to those of the parameters when backward is done
+with the first block. A layer that computes alone is such a run too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -21,22 +22,23 @@ Scratches = dict[Any, "_Scratch"]
 
 
 class Factors:
-    """The factors of a part's joints, in the order in which its forward computes them.
+    """The factors of the joints of some blocks, in the order in which the forward computes them.
 
-    context: a joint that reads the context; its down factors lie elsewhere (see trainer/layers/context_products.py).
+    contexts: joints that read the context; their down factors lie elsewhere (see trainer/layers/context_products.py).
     """
 
     def __init__(
-        self, joints: Sequence[Joint], scratches: Scratches, context: Joint | None = None
+        self,
+        blocks: Sequence[Sequence[Joint]],
+        scratches: Scratches,
+        contexts: Collection[Joint] = (),
     ) -> None:
-        self._joints, self._scratches, self._context = joints, scratches, context
-        self._stretch = Stretch(
-            [adapter.up for joint in joints for adapter in joint.adapters]
-            + [a.down for joint in joints if joint is not context for a in joint.adapters]
-        )
+        self._blocks, self._scratches, self._contexts = blocks, scratches, contexts
+        self._stretch = Stretch([p for block in blocks for p in _in_order(block, contexts)])
+        joints = [joint for block in blocks for joint in block]
         self._places = {joint: place for place, joint in enumerate(joints)}
         self._shape = tuple(
-            (joint.width, joint.inner, joint.is_alike, joint is context, *map(str, joint.places))
+            (joint.width, joint.inner, joint.is_alike, joint in contexts, *map(str, joint.places))
             for joint in joints
         )
         self._scratch: _Scratch | None = None
@@ -47,7 +49,7 @@ class Factors:
         return self._stretch.parameters[0] if self._stretch.parameters else None
 
     def begin(self, like: Tensor) -> None:
-        """A forward begins, in dtype and on the device of ``like``."""
+        """A forward of the first block begins, in dtype and on the device of ``like``."""
         self._own(like).read(self)
 
     def values(self, joint: Joint, like: Tensor) -> Views:
@@ -58,7 +60,7 @@ class Factors:
         return scratch.factors[self._places[joint]]
 
     def begin_backward(self, like: Tensor) -> None:
-        """From now on gradients gather, until the part is done with."""
+        """Backward is at the last block: from now on gradients gather, until it is done with the first."""
         self._own(like).gathers = self
 
     def gradients(self, joint: Joint, like: Tensor) -> Views:
@@ -82,7 +84,7 @@ class Factors:
         if scratch is None or scratch.dtype != like.dtype or scratch.device != like.device:
             key = self._shape, like.dtype, like.device
             if key not in self._scratches:
-                self._scratches[key] = _Scratch(self._joints, self._context, like)
+                self._scratches[key] = _Scratch(self._blocks, self._contexts, like)
             scratch = self._scratch = self._scratches[key]
         return scratch
 
@@ -93,15 +95,23 @@ class Factors:
 
 
 class _Scratch:
-    """Room for the factors of a part and for their gradients."""
+    """Room for the factors of blocks and for their gradients."""
 
-    def __init__(self, joints: Sequence[Joint], context: Joint | None, like: Tensor) -> None:
+    def __init__(
+        self, blocks: Sequence[Sequence[Joint]], contexts: Collection[Joint], like: Tensor
+    ) -> None:
         self.dtype, self.device = like.dtype, like.device
-        sizes = [joint.rank * joint.width for joint in joints]
-        sizes += [0 if joint is context else joint.rank * joint.inner for joint in joints]
-        self._values, self.all_gradients = (like.new_empty(sum(sizes)) for _ in range(2))
-        self.factors = _views(self._values, sizes, joints)
-        self.gradients = _views(self.all_gradients, sizes, joints)
+        sizes = [sum(p.numel() for p in _in_order(block, contexts)) for block in blocks]
+        buffers = [like.new_empty(sum(sizes)) for _ in range(2)]
+        self._values, self.all_gradients = buffers
+        self.factors, self.gradients = (
+            [
+                view
+                for block, part in zip(blocks, buffer.split(sizes), strict=True)
+                for view in _views(part, block, contexts)
+            ]
+            for buffer in buffers
+        )
         self.holds: Factors | None = None
         """Whose factors these are."""
         self.gathers: Factors | None = None
@@ -112,17 +122,22 @@ class _Scratch:
         self.holds = factors
 
 
-def _views(buffer: Tensor, sizes: Sequence[int], joints: Sequence[Joint]) -> list[Views]:
-    parts = torch.split(buffer, list(sizes))
-    found = []
+def _in_order(joints: Sequence[Joint], contexts: Collection[Joint]) -> list[nn.Parameter]:
+    """The factors of a block as trainer/network/layout.py lays them out."""
+    ups = [adapter.up for joint in joints for adapter in joint.adapters]
+    downs = [a.down for joint in joints if joint not in contexts for a in joint.adapters]
+    return ups + downs
+
+
+def _views(buffer: Tensor, joints: Sequence[Joint], contexts: Collection[Joint]) -> list[Views]:
+    sizes = [joint.rank * joint.width for joint in joints]
+    sizes += [0 if joint in contexts else joint.rank * joint.inner for joint in joints]
+    parts, found = torch.split(buffer, sizes), []
     for joint, ups, downs in zip(joints, parts, parts[len(joints) :], strict=False):
         ranks = [own.stop - own.start for _, own, _ in joint.places]
         each = torch.split(ups, [joint.width * rank for rank in ranks]) if ranks else ()
-        found.append(
-            Views(
-                downs.view(-1, joint.inner),
-                [up.view(joint.width, -1) for up in each],
-                ups.view(len(joint.modules), joint.width, -1) if joint.is_alike else ups,
-            )
-        )
+        alike = (joint.width, -1) if joint.is_single else (len(joint.modules), joint.width, -1)
+        down, up = downs.view(-1, joint.inner), ups.view(alike) if joint.is_alike else ups[None]
+        each = [up.view(joint.width, -1) for up in each]
+        found.append(Views(down, each, up, down.t(), up.transpose(-1, -2)))
     return found

@@ -33,18 +33,22 @@ class Views(NamedTuple):
     ups: Sequence[Tensor]
     """U_i [out, r] of each layer that has an adapter."""
     up: Tensor
-    """[layers, out, r], where the layers are alike."""
+    """Where the layers are alike U [out, r] of a single one, else [layers, out, r]."""
+    down_t: Tensor
+    up_t: Tensor
+    """The last two dimensions of these the other way round, made once."""
 
 
 class Joint:
     """The layers, which give as many channels each, and what of their adapters never changes.
 
-    adapters: None for layers without.
+    adapters: None for layers without. What is said to be [layers, N, out] is [N, out] of a single layer.
     """
 
     def __init__(self, modules: Sequence[nn.Module], adapters: Sequence[Lora | None]) -> None:
         self.modules: Sequence[Any] = modules
         self.inner, self.width = self.modules[0].in_features, self.modules[0].out_features
+        self.is_single = len(modules) == 1
         self.adapters: list[Lora] = []
         self.places: list[tuple[int, slice, float]] = []
         """Of each adapter: its layer's number, which hidden channels are its own, and s."""
@@ -57,27 +61,33 @@ class Joint:
                 self.places.append((number, slice(self.rank, end), adapter.scale))
                 self.rank = end
         kinds = {(len(adapter.down), adapter.scale) for adapter in self.adapters}
-        self.is_alike = len(self.adapters) == len(modules) > 1 and len(kinds) == 1
+        self.is_alike = len(self.adapters) == len(modules) and len(kinds) == 1
         """Whether all layers have adapters with the same rank and scale."""
+        self.scale = self.adapters[0].scale if self.adapters else 1.0
+        self.add_product: Any = Tensor.addmm_ if self.is_single else Tensor.baddbmm_
+
+    def apart(self, hidden: Tensor) -> Tensor:
+        """[N, R] seen as [layers, N, r]."""
+        if self.is_single:
+            return hidden
+        return hidden.view(len(hidden), len(self.modules), -1).transpose(0, 1)
 
 
 def hidden_channels(x: Tensor, joint: Joint, factors: Views) -> Tensor | None:
     """h [N, R] of x [N, in]; None where no layer has an adapter."""
-    return torch.mm(x, factors.down.t()) if joint.rank else None
+    return torch.mm(x, factors.down_t) if joint.rank else None
 
 
 def outputs(
     x: Tensor, hidden: Tensor | None, joint: Joint, factors: Views, weights: Weights
 ) -> Tensor:
     """y [layers, N, out] of x [N, in] and h."""
-    if len(joint.modules) == 1:
+    if joint.is_single:
         with weights.borrow(joint.modules[0], x.dtype, x.device) as (weight, bias):
-            part = F.linear(x, weight, bias)
-        y, parts = part[None], (part,)
+            y = F.linear(x, weight, bias)
     else:
         y = x.new_empty((len(joint.modules), x.shape[0], joint.width))
-        parts = y.unbind(0)
-        for module, part in zip(joint.modules, parts, strict=True):
+        for module, part in zip(joint.modules, y.unbind(0), strict=True):
             with weights.borrow(module, x.dtype, x.device) as (weight, bias):
                 if bias is None:
                     torch.mm(x, weight.t(), out=part)
@@ -86,11 +96,9 @@ def outputs(
     if hidden is None:
         return y
     if joint.is_alike:
-        scale = joint.places[0][2]
-        y.baddbmm_(_apart(hidden, y.shape[0]), factors.up.transpose(1, 2), alpha=scale)
-    else:
-        for (number, own, scale), up in zip(joint.places, factors.ups, strict=True):
-            parts[number].addmm_(hidden[:, own], up.t(), alpha=scale)
+        return joint.add_product(y, joint.apart(hidden), factors.up_t, alpha=joint.scale)
+    for (number, own, scale), up in zip(joint.places, factors.ups, strict=True):
+        y[number].addmm_(hidden[:, own], up.t(), alpha=scale)
     return y
 
 
@@ -106,9 +114,9 @@ def to_hidden(
     beta = 0 if onto is None else 1
     onto = torch.empty_like(hidden) if onto is None else onto
     if joint.is_alike:
-        scale, count = joint.places[0][2], grads.shape[0]
-        _apart(onto, count).baddbmm_(grads, factors.up, beta=beta, alpha=scale)
-        gradients.up.baddbmm_(grads.transpose(1, 2), _apart(hidden, count), beta=0, alpha=scale)
+        add, scale, grads_t = joint.add_product, joint.scale, grads.transpose(-1, -2)
+        add(joint.apart(onto), grads, factors.up, beta=beta, alpha=scale)
+        add(gradients.up, grads_t, joint.apart(hidden), beta=0, alpha=scale)
         return onto
     ups = zip(joint.places, factors.ups, gradients.ups, strict=True)
     for (number, own, scale), up, of_up in ups:
@@ -122,7 +130,7 @@ def to_input(
 ) -> Tensor:
     """The gradient of x [N, in]; of_hidden: that of h, None for what goes through the weights alone."""
     of_x = None
-    for module, grad in zip(joint.modules, grads.unbind(0), strict=True):
+    for module, grad in zip(joint.modules, (grads,) if joint.is_single else grads, strict=True):
         with weights.borrow(module, grad.dtype, grad.device) as (weight, _):
             of_x = torch.mm(grad, weight) if of_x is None else of_x.addmm_(grad, weight)
     assert of_x is not None
@@ -133,8 +141,3 @@ def to_down(of_hidden: Tensor | None, x: Tensor, gradients: Views) -> None:
     """Writes the gradient of D."""
     if of_hidden is not None:
         torch.mm(of_hidden.t(), x, out=gradients.down)
-
-
-def _apart(hidden: Tensor, count: int) -> Tensor:
-    """[N, R] seen as [layers, N, r]."""
-    return hidden.unflatten(1, (count, -1)).transpose(0, 1)

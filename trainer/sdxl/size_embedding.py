@@ -11,13 +11,13 @@ from torch import Tensor
 from .constants import NUMBER_WIDTH
 
 MAX_PERIOD = 10_000
+_HALF = NUMBER_WIDTH // 2
+_FREQUENCIES = torch.exp(-math.log(MAX_PERIOD) * torch.arange(_HALF, dtype=torch.float32) / _HALF)
 
 
 def sinusoid(values: Tensor) -> Tensor:
     """Timestep embedding of each number: cosines first. [...] -> [..., 256] float32."""
-    half = NUMBER_WIDTH // 2
-    frequencies = torch.exp(-math.log(MAX_PERIOD) * torch.arange(half, dtype=torch.float32) / half)
-    angles = values.float()[..., None] * frequencies
+    angles = values.float()[..., None] * _FREQUENCIES
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import comfy.ops
@@ -25,11 +25,11 @@ class ComfyWeights:
     """
 
     def __init__(self) -> None:
-        self._held: dict[nn.Module, WeightPair] = {}
+        self._held: dict[nn.Module, _Held] = {}
 
     @contextmanager
     def hold(self, modules: Iterable[nn.Module]) -> Iterator[int]:
-        self._held = {m: _own(m) for m in modules if _is_plain(m)}
+        self._held = {m: _Held(m) for m in modules if _is_plain(m)}
         try:
             yield len(self._held)
         finally:
@@ -38,9 +38,9 @@ class ComfyWeights:
     def borrow(
         self, module: nn.Module, dtype: torch.dtype, device: torch.device
     ) -> AbstractContextManager[WeightPair]:
-        pair = self._held.get(module)  # thousands of times a step: no generator for what is held
-        if pair is not None and _lies_ready(module, pair[0], dtype, device):
-            return nullcontext(pair)
+        held = self._held.get(module)  # thousands of times a step: no generator for what is held
+        if held is not None and held.lies_ready(dtype, device):
+            return held
         return _lent(module, dtype, device)
 
     def stored(self, module: nn.Module) -> Stored | None:
@@ -48,6 +48,29 @@ class ComfyWeights:
             return None
         weight, bias = _own(module)
         return Stored((weight,) if bias is None else (weight, bias), as_they_are)
+
+
+class _Held(AbstractContextManager[WeightPair]):
+    """A layer whose weight is held; the context in which it is lent, at any time and to any number."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module, self._pair = module, _own(module)
+
+    def __enter__(self) -> WeightPair:
+        return self._pair
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def lies_ready(self, dtype: torch.dtype, device: torch.device) -> bool:
+        """Whether the weight is still the layer's own, in place and needs no cast."""
+        module, weight = self._module, self._pair[0]
+        return (
+            module._parameters.get("weight") is weight  # past nn.Module's detours
+            and weight.dtype is dtype
+            and weight.device == device
+            and not _is_patched(module)
+        )
 
 
 @contextmanager
@@ -104,18 +127,6 @@ def _own(module: nn.Module) -> WeightPair:
     weight: Any = module.weight
     bias: Any = module.bias
     return weight, bias
-
-
-def _lies_ready(
-    module: nn.Module, weight: Tensor, dtype: torch.dtype, device: torch.device
-) -> bool:
-    """Whether a held weight is still the layer's own, in place and needs no cast."""
-    return (
-        module._parameters.get("weight") is weight  # past nn.Module's detours
-        and weight.dtype == dtype
-        and weight.device == device
-        and not _is_patched(module)
-    )
 
 
 def _is_patched(module: nn.Module) -> bool:

@@ -57,7 +57,11 @@ def steps():
 
 
 def forward_flops():
-    """Of transformer blocks: into the feed-forward's middle, projections, all other linear layers."""
+    """Of transformer blocks: into the feed-forward's middle, projections, all other linear layers.
+
+    The last layer's output is left out, for nothing of it is kept, but not its hidden channels; so are
+    those of the context, which are still there.
+    """
     middle = projections = others = 0
     unet = reduced_sdxl.make_unet()
     for block in find_blocks(unet):
@@ -72,7 +76,8 @@ def forward_flops():
         middle += linear(tokens, width, 8 * width)
         projections += 4 * linear(tokens, width, width)
         projections += 2 * linear(TEXT, reduced_sdxl.CONTEXT, width)
-        others += 2 * linear(tokens, width, width) + linear(tokens, 4 * width, width)
+        others += 2 * linear(tokens, width, width) + 2 * tokens * RANK * 4 * width
+        others -= 2 * linear(TEXT, reduced_sdxl.CONTEXT, 0)
     return middle, projections, others
 
 

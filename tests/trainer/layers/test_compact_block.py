@@ -15,9 +15,10 @@ from pack.tests.trainer.layers.test_compact import assert_close, gradients
 from pack.tests.trainer.tiny_unet import PlainWeights, make_inputs
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.layers import context_products
-from pack.trainer.layers.attach import Attachment, leaf_plan
-from pack.trainer.layers.compact_plan import compact_plan
+from pack.trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
+from pack.trainer.layers.compact_plan import TOGETHER, compact_plan
 from pack.trainer.layers.recognise import is_transformer, odd_blocks
+from pack.trainer.layers.recompute import Again, Block, find_blocks
 from pack.trainer.network.adapters import Lora
 from pack.trainer.optim.optimiser import Optimiser
 
@@ -110,6 +111,46 @@ def test_a_block_in_float64_is_plain_autograd(unet, network, ranks, alphas):
     found = block_step(unet, forward, network)
     for ours, theirs in zip(found, expected, strict=True):
         assert (ours - theirs).norm() <= 1e-12 * theirs.norm()
+
+
+def test_a_block_that_is_computed_again_leaves_out_its_last_product(unet, network):
+    """Nothing of it is kept; planted: the whole forward once more."""
+    rows = []
+    block = unet.get_submodule(BLOCK)
+    hook = block.register_forward_pre_hook(lambda _, inputs: rows.append(inputs[0][..., 0].numel()))
+
+    def flops(**planted):
+        plan = compact_plan(unet, network, PlainWeights())
+        plan = [dataclasses.replace(step, **planted) for step in plan]
+        plan += checkpoint_plan(unet, {Block(BLOCK, "small"): Again.ALL}, plan)
+        with Attachment(plan):
+            return count(lambda: unet(*make_inputs()).sum(), unet.parameters()).flops
+
+    less = flops(again=None) - flops()
+    hook.remove()
+    last, adapter = block.ff.net[2], adapter_of(network, "ff.net.2")
+    channels = last.in_features * last.out_features + adapter.up.numel()
+    assert less == 2 * rows[0] * channels
+
+
+@pytest.mark.parametrize("first", Again)
+def test_blocks_that_read_their_factors_together(unet, first):
+    """A run of as many as may be and one that is shorter; at all levels, and with factors that change."""
+    blocks = unet.middle_block[1].transformer_blocks
+    with torch.inference_mode():
+        blocks.extend(copy.deepcopy(blocks[0]) for _ in range(TOGETHER + 1))
+    network = make_network(unet, PLAIN)
+    levels = {
+        block: Again((number + first) % len(Again))
+        for number, block in enumerate(find_blocks(unet))
+    }
+    plan = compact_plan(unet, network, PlainWeights(), levels)
+    plan += checkpoint_plan(unet, levels, plan)
+    for _ in range(2):
+        assert_close(gradients(unet, network, plan), reference(unet, network))
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(1.5)
 
 
 def test_gradients_add_up_wherever_they_lie(unet, network):
