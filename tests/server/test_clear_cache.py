@@ -28,7 +28,7 @@ def test_after_clearing_the_cache_is_made_again(server, prompt, object_info):
     done = clear(server, object_info, unused_days=0, dry_run=False)
     assert done.split(" would be")[0].split(" removed")[0] == told.split(" would be")[0]
     assert not any(latents.rglob("*.safetensors")) and graphs.results(server) == runs
-    assert clear(server, object_info, unused_days=0, dry_run=False).startswith("0 file(s)")
+    assert clear(server, object_info, unused_days=0, dry_run=False).startswith("0 item(s)")
     train = graphs.inputs(prompt, "LoraLoopTrain")
     train["seed"] += 1
     for name in ("vae", "clip", "preview_settings"):

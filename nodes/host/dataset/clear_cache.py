@@ -86,7 +86,7 @@ def _kept_line(done: Cleared, limit_gb: float) -> str:
 
 
 def _amount(files: int, size: int) -> str:
-    return f"{files} file(s), {_size(size)}"
+    return f"{files} item(s), {_size(size)}"
 
 
 def _size(size: int) -> str:

@@ -137,7 +137,7 @@ def test_the_limit_takes_what_was_used_longest_ago_and_nothing_of_this_dataset(
     age(9)
     _, report = build(pictures, limit_gb=1e-9)
     assert len(entries("latents")) == 4 and len(entries("text")) == 4
-    assert "6 file(s)" in report and "used longest ago; what is left is in use" in report
+    assert "6 item(s)" in report and "used longest ago; what is left is in use" in report
     _, report = build(pictures, limit_gb=1e-9)
     assert encoded == [] and "removed" not in report
     assert "cache:" not in build(pictures)[1]
@@ -150,7 +150,7 @@ def test_what_the_dataset_needs_stays_after_hours_of_encoding(build, pictures):
     with cache_store() as store:
         told = clear_cache.keep_within(1e-9, cached, store)
     assert (len(entries("latents")), len(entries("text"))) == (4, 4)
-    assert entries("thumbnails") == [] and "4 file(s)" in told
+    assert entries("thumbnails") == [] and "4 item(s)" in told
 
 
 def test_clearing_counts_by_kind_and_lets_caching_run_again(build, pictures, encoded):
@@ -161,14 +161,14 @@ def test_clearing_counts_by_kind_and_lets_caching_run_again(build, pictures, enc
     age(9, ["latents"])
     before = clear_cache.last_cleared()
     told = clear_cache.clear_cache("all", 5, True)
-    assert told.startswith("4 file(s), ") and "\n  latents: 4 file(s), " in told
+    assert told.startswith("4 item(s), ") and "\n  latents: 4 item(s), " in told
     assert len(entries("latents")) == 4 and clear_cache.last_cleared() == before == 0
-    assert clear_cache.clear_cache("captions", 5, False).startswith("0 file(s)")
-    assert "4 file(s)" in clear_cache.clear_cache("latents", 0, False)
+    assert clear_cache.clear_cache("captions", 5, False).startswith("0 item(s)")
+    assert "4 item(s)" in clear_cache.clear_cache("latents", 0, False)
     assert entries("latents") == [] and len(entries("text")) == 4
     assert clear_cache.last_cleared() > 0
     done = clear_cache.clear_cache("all", 0, False)
-    assert "\n  captions: 4 file(s), " in done and "\n  thumbnails: 4 file(s), " in done
+    assert "\n  captions: 4 item(s), " in done and "\n  thumbnails: 4 item(s), " in done
     assert run.exists()
     build(pictures)
     assert len(encoded) == 8
