@@ -4,8 +4,8 @@
 waits for the host at batch 1, so this is what a step takes there at least. Ours is the whole training
 that the Train node starts: data, draws, books, clipping, AdamW. kohya is its network in a plain loop,
 without data and logging; clipping and AdamW are one call each, as on a card. The ways take turns in one
-process; shown are medians of CPU time. Operations are counted over a whole step, so they are the same
-on every machine.
+process; shown are medians of CPU time. For the ratio to kohya both train side by side and take turns
+step by step. Operations are counted over a whole step, so they are the same on every machine.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STEPS = 6
 """Of each way in a round; the first and the last are not timed."""
+PAIRS = 4
+"""Of steps for the ratio in a round."""
 PEER = "kohya, factors cast at every use"
 
 
@@ -62,6 +64,7 @@ def make_ways(folder: Path, kohya: Path | None = None) -> dict[str, Callable[[],
 
 
 def _measure(makers: dict[str, Callable[[], Way]], rounds: int) -> None:
+    from .peers.way import paired
     from .ratios import say
 
     ways = {name: make() for name, make in makers.items()}
@@ -72,7 +75,8 @@ def _measure(makers: dict[str, Callable[[], Way]], rounds: int) -> None:
         row = launches[name], took[name] * 1e3, took[name] / took["ours"]
         sys.stdout.write("{:36}{:12}{:10.1f}{:10.2f}\n".format(name, *row))
     if PEER in ways:
-        say(host=took["ours"] / took[PEER], operations=launches["ours"] / launches[PEER])
+        host = paired(ways["ours"], ways[PEER], 1, 2 + PAIRS * rounds)
+        say(host=host, operations=launches["ours"] / launches[PEER])
 
 
 def operations(way: Way) -> int:

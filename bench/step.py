@@ -5,7 +5,8 @@ The ways take turns in one process; medians and their ratios to the naive way ar
 products and operations are counted and the same on every machine; times are this machine's. The last
 lines are ratios of ours for machines: to kohya `step`, `step_again` with blocks recomputed and `saved`,
 to ComfyUI's node `node`, each of the CPU time or the bytes; `around` is what of a step lies around
-forward, backward, clipping and optimiser.
+forward, backward, clipping and optimiser. For those of CPU time both train side by side and take turns
+step by step, four pairs for each round.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ HEAD = "way", "saved MiB", "GFLOP", "operations", "s/step", "to naive", "of CPU"
 RANK = 8
 STEPS = 4
 """Of each way in a round; the first and the last are not timed."""
+PAIRS = 4
+"""Of steps for each ratio in a round."""
 
 
 def main() -> None:
@@ -50,9 +53,7 @@ def main() -> None:
         found = make_ways(scene(), Path(folder), options.kohya, peft=options.peft)
         ways = {name: make() for name, make in found.items()}
         rows = _measure(ways, options.batch, options.rounds)
-        ratios = _ratios({row["way"]: row for row in rows})
-        if options.rounds:
-            ratios["around"] = _around(ways["ours"], options.batch, options.rounds)
+        ratios = _ratios(ways, {row["way"]: row for row in rows}, options.batch, options.rounds)
     sys.stdout.write("{:34}{:>10}{:>8}{:>12}{:>8}{:>10}{:>8}{:>10}\n".format(*HEAD))
     for row in rows:
         sys.stdout.write(
@@ -147,19 +148,27 @@ def _measure(ways: dict[str, Way], batch: int, rounds: int) -> list[dict[str, An
     ]
 
 
-def _ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
+def _ratios(
+    ways: dict[str, Way], rows: dict[str, dict[str, Any]], batch: int, rounds: int
+) -> dict[str, float]:
     """Those that the ways and what was measured of them allow."""
+    from .peers.way import paired
+
     wanted = {
-        "step": ("ours", "kohya", "processor_seconds"),
-        "step_again": ("ours, checkpointed", "kohya, checkpointed", "processor_seconds"),
-        "node": ("ours", "ComfyUI's node", "processor_seconds"),
-        "saved": ("ours", "kohya", "saved_mib"),
+        "step": ("ours", "kohya"),
+        "step_again": ("ours, checkpointed", "kohya, checkpointed"),
+        "node": ("ours", "ComfyUI's node"),
     }
-    return {
-        name: rows[ours][column] / rows[theirs][column]
-        for name, (ours, theirs, column) in wanted.items()
-        if theirs in rows and not math.isnan(rows[theirs][column])
+    found = {
+        name: paired(ways[ours], ways[theirs], batch, 2 + PAIRS * rounds)
+        for name, (ours, theirs) in wanted.items()
+        if rounds and theirs in ways
     }
+    if "kohya" in rows:
+        found["saved"] = rows["ours"]["saved_mib"] / rows["kohya"]["saved_mib"]
+    if rounds:
+        found["around"] = _around(ways["ours"], batch, rounds)
+    return found
 
 
 def _around(way: Way, batch: int, rounds: int) -> float:

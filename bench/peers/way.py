@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
+import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Protocol
 
@@ -61,6 +64,53 @@ class Clock:
     def _differences(self, place: int) -> list[float]:
         at = [moment[place] for moment in self._at[:-1]]
         return [after - before for before, after in pairwise(at)]
+
+
+def paired(one: Way, other: Way, batch: int, steps: int) -> float:
+    """The CPU time of a step of ``one`` relative to ``other``: the median over pairs of steps.
+
+    Both train at the same time and take turns step by step, so that a machine whose speed changes is
+    as fast for one as for the other. One of them at most may be ours.
+    """
+    turns = [_Turns(), _Turns()]
+    for turn, following in zip(turns, reversed(turns), strict=True):
+        turn.following = following
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(turn.run, way, batch, steps)
+            for turn, way in zip(turns, (one, other), strict=True)
+        ]
+        turns[0].may_go.release()
+        for run in runs:
+            run.result()
+    ours, theirs = (turn.seconds[1:-1] for turn in turns)
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+class _Turns:
+    """A watch that lets another way do a step after each of its own."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.may_go = threading.Semaphore(0)
+        self.following = self
+        self._since = 0.0
+
+    def run(self, way: Way, batch: int, steps: int) -> None:
+        """Train when it is its turn."""
+        self.may_go.acquire()
+        self._since = time.process_time()
+        try:
+            way.run(batch, steps, self)
+        finally:
+            self.following.may_go.release()
+
+    def step(self) -> None:
+        """A step is done."""
+        self.seconds.append(time.process_time() - self._since)
+        self.following.may_go.release()
+        self.may_go.acquire()
+        self._since = time.process_time()
 
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
