@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 NAME = "small.sqlite"
 
 _TABLE = "CREATE TABLE IF NOT EXISTS small (key TEXT PRIMARY KEY, kind TEXT, used REAL, value BLOB)"
+_SOUND = (
+    "(typeof(key), typeof(kind), typeof(used), typeof(value)) = ('text', 'text', 'real', 'blob')"
+)
+"""A damaged row may hold anything."""
 _CHECKED = 8
 _WAIT_SECONDS = 30.0
 _FLUSH_SECONDS = 1.0
@@ -42,6 +46,7 @@ class SmallStore:
         self.root = Path(root)
         self._path = self.root / NAME
         self._file: sqlite3.Connection | None = None
+        self._opened_as: os.stat_result | None = None
         self._lock = threading.RLock()
         self._new: dict[str, tuple[str, float, bytes]] = {}
         self._used: set[str] = set()
@@ -72,11 +77,11 @@ class SmallStore:
         with self._lock:
             if key in self._new:
                 return self._new[key][-1]
-            rows = self._read("SELECT used, value FROM small WHERE key = ?", key)
+            rows = self._read(f"SELECT used, value FROM small WHERE key = ? AND {_SOUND}", key)
             if not rows or key in self._gone:
                 return None
             ((used, sealed),) = rows
-            if sealed[:_CHECKED] != _checksum(sealed[_CHECKED:]):
+            if sealed[:_CHECKED] != _checksum(key, sealed[_CHECKED:]):
                 log.warning("A value in %s is damaged and will be made again", self._path)
                 self._gone.add(key)
                 return None
@@ -102,7 +107,7 @@ class SmallStore:
         """Every value; the place of an entry is its key."""
         with self._lock:
             self.flush()
-            rows = self._read("SELECT kind, key, length(value), used FROM small")
+            rows = self._read(f"SELECT kind, key, length(value), used FROM small WHERE {_SOUND}")
         yield from (Entry(*row) for row in rows)
 
     def remove(self, kind: str, place: Path | str) -> bool:
@@ -134,10 +139,12 @@ class SmallStore:
             self._new, self._used, self._gone = {}, set(), set()
 
     def _write(self) -> None:
+        if self._file is not None and not self._is_there():
+            self._close()
         file = self._opened()
         now = time.time()
         rows = [
-            (key, kind, used, _checksum(value) + value)
+            (key, kind, used, _checksum(key, value) + value)
             for key, (kind, used, value) in self._new.items()
         ]
         with _transaction(file):
@@ -166,11 +173,19 @@ class SmallStore:
             self._file = sqlite3.connect(
                 self._path, _WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
+            self._opened_as = self._path.stat()
             with suppress(sqlite3.OperationalError):  # a folder that is read-only is read
                 self._file.execute(f"PRAGMA page_size = {_PAGE}")
                 self._file.execute("PRAGMA auto_vacuum = FULL")
                 self._file.execute(_TABLE)
         return self._file
+
+    def _is_there(self) -> bool:
+        """Whether what is open is still the file of that name: somebody may have deleted it."""
+        try:
+            return os.path.samestat(self._path.stat(), self._opened_as)
+        except OSError:
+            return False
 
     def _discard(self, error: sqlite3.DatabaseError) -> None:
         """Delete a damaged file: all of it can be made again."""
@@ -193,11 +208,11 @@ def _transaction(file: sqlite3.Connection) -> Iterator[None]:
     file.execute("BEGIN IMMEDIATE")
     try:
         yield
+        file.execute("COMMIT")
     except BaseException:
         if file.in_transaction:
             file.execute("ROLLBACK")
         raise
-    file.execute("COMMIT")
 
 
 @contextmanager
@@ -208,5 +223,8 @@ def _as_os_error() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
-def _checksum(value: bytes) -> bytes:
-    return blake2b(value, digest_size=_CHECKED).digest()
+def _checksum(key: str, value: bytes) -> bytes:
+    """Of both: a damaged file may give the value of another key."""
+    found = blake2b(key.encode(), digest_size=_CHECKED)
+    found.update(value)
+    return found.digest()
