@@ -26,6 +26,7 @@ _SOUND = (
     "(typeof(key), typeof(kind), typeof(used), typeof(value)) = ('text', 'text', 'real', 'blob')"
 )
 """A damaged row may hold anything."""
+_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 _CHECKED = 8
 _WAIT_SECONDS = 30.0
 _FLUSH_SECONDS = 1.0
@@ -128,13 +129,13 @@ class SmallStore:
                 with writing(self.root, "The cache"), _as_os_error():
                     try:
                         self._write()
-                    except sqlite3.OperationalError:  # full, locked, read-only
-                        raise
-                    except sqlite3.DatabaseError as error:
+                    except _DAMAGE as error:
+                        if _may_be_whole(error):
+                            raise
                         self._discard(error)
                         self._write()
             elif self._used:
-                with suppress(sqlite3.DatabaseError):  # a folder that is read-only may stay so
+                with suppress(*_DAMAGE):  # a folder that is read-only may stay so
                     self._write()
             self._new, self._used, self._gone = {}, set(), set()
 
@@ -160,10 +161,11 @@ class SmallStore:
             return []
         try:
             return self._opened().execute(query, values).fetchall()
-        except sqlite3.OperationalError as error:
-            log.warning("%s cannot be read: %s", self._path, error)
-        except sqlite3.DatabaseError as error:
-            self._discard(error)
+        except _DAMAGE as error:
+            if _may_be_whole(error):
+                log.warning("%s cannot be read: %s", self._path, error)
+            else:
+                self._discard(error)
         return []
 
     def _opened(self) -> sqlite3.Connection:
@@ -174,20 +176,24 @@ class SmallStore:
                 self._path, _WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
             self._opened_as = self._path.stat()
-            with suppress(sqlite3.OperationalError):  # a folder that is read-only is read
+            try:
                 self._file.execute(f"PRAGMA page_size = {_PAGE}")
                 self._file.execute("PRAGMA auto_vacuum = FULL")
                 self._file.execute(_TABLE)
+            except sqlite3.OperationalError as error:
+                if not _may_be_whole(error):  # else a folder that is read-only is read
+                    raise
         return self._file
 
     def _is_there(self) -> bool:
         """Whether what is open is still the file of that name: somebody may have deleted it."""
+        opened = self._opened_as
         try:
-            return os.path.samestat(self._path.stat(), self._opened_as)
+            return opened is not None and os.path.samestat(self._path.stat(), opened)
         except OSError:
             return False
 
-    def _discard(self, error: sqlite3.DatabaseError) -> None:
+    def _discard(self, error: Exception) -> None:
         """Delete a damaged file: all of it can be made again."""
         log.warning("%s is removed, and what it holds made again: %s", self._path, error)
         self._close()
@@ -200,6 +206,14 @@ class SmallStore:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _may_be_whole(error: Exception) -> bool:
+    """Whether the file is only out of reach now: SQLite calls a damaged schema an error of operation as well."""
+    return isinstance(error, sqlite3.OperationalError) and any(
+        words in str(error)
+        for words in ("locked", "full", "readonly", "unable to open", "disk I/O error")
+    )
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def test_a_damaged_row_gives_nothing(filled, damage):
 
 
 @pytest.mark.parametrize("ask", ["load", "save", "entries"])
-@pytest.mark.parametrize("damage", ["no database", "cut off", "noise inside"])
+@pytest.mark.parametrize("damage", ["no database", "cut off", "noise inside", "schema", "format"])
 def test_a_damaged_file_is_made_again(filled, damage, ask, caplog):
     path = filled / NAME
     data = path.read_bytes()
@@ -153,6 +153,8 @@ def test_a_damaged_file_is_made_again(filled, damage, ask, caplog):
         {
             "no database": b"no database" * 99,
             "cut off": data[: len(data) // 2 // 4096 * 4096],
+            "schema": data.replace(b"CREATE TABLE small", b"CREATE T\xffBLE small"),
+            "format": data[:18] + b"\x09\x09" + data[20:],
             "noise inside": data[:100] + b"\xff" * (len(data) - 100),
         }[damage]
     )
