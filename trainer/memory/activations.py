@@ -153,6 +153,8 @@ class _Blocks:
         kept += TEXT * (shape.chunks - 1) * shape.samples * shape.itemsize / 2
         if not self._fused and level < Again.PROJECTIONS:
             kept += shape.scores(size) + shape.text_scores(size)
+            if self._compact:  # queries and keys, in one piece with the values, beside scaled ones
+                kept += 2 * INPUT[size] * shape.scale
         return kept
 
     def _more(self, size: Size, level: Again) -> float:
