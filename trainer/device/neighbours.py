@@ -31,10 +31,3 @@ def whole_buffer(tensors: Sequence[Tensor]) -> Tensor | None:
     (vector, _), *more = vectors(tensors)
     is_whole = vector.untyped_storage().nbytes() == vector.numel() * vector.element_size()
     return None if more or not is_whole else vector
-
-
-def split_among(buffer: Tensor, tensors: Sequence[Tensor]) -> None:
-    """Let tensors be views of a vector with as many numbers as all of them, one after the other."""
-    parts = buffer.split([tensor.numel() for tensor in tensors])
-    for tensor, part in zip(tensors, parts, strict=True):
-        tensor.data = part.view_as(tensor)

@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 NAME = "small.sqlite"
 
 _TABLE = "CREATE TABLE IF NOT EXISTS small (key TEXT PRIMARY KEY, kind TEXT, used REAL, value BLOB)"
+_SOUND = (
+    "(typeof(key), typeof(kind), typeof(used), typeof(value)) = ('text', 'text', 'real', 'blob')"
+)
+"""A damaged row may hold anything."""
+_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 _CHECKED = 8
 _WAIT_SECONDS = 30.0
 _FLUSH_SECONDS = 1.0
@@ -42,6 +47,7 @@ class SmallStore:
         self.root = Path(root)
         self._path = self.root / NAME
         self._file: sqlite3.Connection | None = None
+        self._opened_as: os.stat_result | None = None
         self._lock = threading.RLock()
         self._new: dict[str, tuple[str, float, bytes]] = {}
         self._used: set[str] = set()
@@ -72,11 +78,11 @@ class SmallStore:
         with self._lock:
             if key in self._new:
                 return self._new[key][-1]
-            rows = self._read("SELECT used, value FROM small WHERE key = ?", key)
+            rows = self._read(f"SELECT used, value FROM small WHERE key = ? AND {_SOUND}", key)
             if not rows or key in self._gone:
                 return None
             ((used, sealed),) = rows
-            if sealed[:_CHECKED] != _checksum(sealed[_CHECKED:]):
+            if sealed[:_CHECKED] != _checksum(key, sealed[_CHECKED:]):
                 log.warning("A value in %s is damaged and will be made again", self._path)
                 self._gone.add(key)
                 return None
@@ -102,7 +108,7 @@ class SmallStore:
         """Every value; the place of an entry is its key."""
         with self._lock:
             self.flush()
-            rows = self._read("SELECT kind, key, length(value), used FROM small")
+            rows = self._read(f"SELECT kind, key, length(value), used FROM small WHERE {_SOUND}")
         yield from (Entry(*row) for row in rows)
 
     def remove(self, kind: str, place: Path | str) -> bool:
@@ -123,21 +129,23 @@ class SmallStore:
                 with writing(self.root, "The cache"), _as_os_error():
                     try:
                         self._write()
-                    except sqlite3.OperationalError:  # full, locked, read-only
-                        raise
-                    except sqlite3.DatabaseError as error:
+                    except _DAMAGE as error:
+                        if _may_be_whole(error):
+                            raise
                         self._discard(error)
                         self._write()
             elif self._used:
-                with suppress(sqlite3.DatabaseError):  # a folder that is read-only may stay so
+                with suppress(*_DAMAGE):  # a folder that is read-only may stay so
                     self._write()
             self._new, self._used, self._gone = {}, set(), set()
 
     def _write(self) -> None:
+        if self._file is not None and not self._is_there():
+            self._close()
         file = self._opened()
         now = time.time()
         rows = [
-            (key, kind, used, _checksum(value) + value)
+            (key, kind, used, _checksum(key, value) + value)
             for key, (kind, used, value) in self._new.items()
         ]
         with _transaction(file):
@@ -153,10 +161,11 @@ class SmallStore:
             return []
         try:
             return self._opened().execute(query, values).fetchall()
-        except sqlite3.OperationalError as error:
-            log.warning("%s cannot be read: %s", self._path, error)
-        except sqlite3.DatabaseError as error:
-            self._discard(error)
+        except _DAMAGE as error:
+            if _may_be_whole(error):
+                log.warning("%s cannot be read: %s", self._path, error)
+            else:
+                self._discard(error)
         return []
 
     def _opened(self) -> sqlite3.Connection:
@@ -166,13 +175,25 @@ class SmallStore:
             self._file = sqlite3.connect(
                 self._path, _WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
-            with suppress(sqlite3.OperationalError):  # a folder that is read-only is read
+            self._opened_as = self._path.stat()
+            try:
                 self._file.execute(f"PRAGMA page_size = {_PAGE}")
                 self._file.execute("PRAGMA auto_vacuum = FULL")
                 self._file.execute(_TABLE)
+            except sqlite3.OperationalError as error:
+                if not _may_be_whole(error):  # else a folder that is read-only is read
+                    raise
         return self._file
 
-    def _discard(self, error: sqlite3.DatabaseError) -> None:
+    def _is_there(self) -> bool:
+        """Whether what is open is still the file of that name: somebody may have deleted it."""
+        opened = self._opened_as
+        try:
+            return opened is not None and os.path.samestat(self._path.stat(), opened)
+        except OSError:
+            return False
+
+    def _discard(self, error: Exception) -> None:
         """Delete a damaged file: all of it can be made again."""
         log.warning("%s is removed, and what it holds made again: %s", self._path, error)
         self._close()
@@ -187,17 +208,25 @@ class SmallStore:
             self._file = None
 
 
+def _may_be_whole(error: Exception) -> bool:
+    """Whether the file is only out of reach now: SQLite calls a damaged schema an error of operation as well."""
+    return isinstance(error, sqlite3.OperationalError) and any(
+        words in str(error)
+        for words in ("locked", "full", "readonly", "unable to open", "disk I/O error")
+    )
+
+
 @contextmanager
 def _transaction(file: sqlite3.Connection) -> Iterator[None]:
     """All or nothing; another process waits for its turn."""
     file.execute("BEGIN IMMEDIATE")
     try:
         yield
+        file.execute("COMMIT")
     except BaseException:
         if file.in_transaction:
             file.execute("ROLLBACK")
         raise
-    file.execute("COMMIT")
 
 
 @contextmanager
@@ -208,5 +237,8 @@ def _as_os_error() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
-def _checksum(value: bytes) -> bytes:
-    return blake2b(value, digest_size=_CHECKED).digest()
+def _checksum(key: str, value: bytes) -> bytes:
+    """Of both: a damaged file may give the value of another key."""
+    found = blake2b(key.encode(), digest_size=_CHECKED)
+    found.update(value)
+    return found.digest()

@@ -84,7 +84,10 @@ class Factors:
         if scratch is None or scratch.dtype != like.dtype or scratch.device != like.device:
             key = self._shape, like.dtype, like.device
             if key not in self._scratches:
-                self._scratches[key] = _Scratch(self._blocks, self._contexts, like)
+                with torch.inference_mode(
+                    False
+                ):  # a preview may come first, and training writes there
+                    self._scratches[key] = _Scratch(self._blocks, self._contexts, like)
             scratch = self._scratch = self._scratches[key]
         return scratch
 

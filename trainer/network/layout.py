@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..device.neighbours import split_among, whole_buffer
+from ..device.neighbours import whole_buffer
 from .adapters import Adapter, Lora
 from .unet_targets import Target
 
@@ -22,24 +22,35 @@ _INSIDE = (
 _OF_CONTEXT = ("attn2.to_k", "attn2.to_v")
 
 
+Place = tuple[Lora, str]
+"""A factor: the adapter, and its attribute's name."""
+
+
 def lay_out(targets: Sequence[Target], adapters: Mapping[str, Adapter]) -> None:
     """Put the factors of plain LoRAs, which hold no numbers yet, into one buffer, in the order of trainer/layers/factors.py."""
-    if parameters := _in_order(targets, adapters):
-        count = sum(parameter.numel() for parameter in parameters)
-        split_among(parameters[0].new_empty(count), parameters)
+    if places := _in_order(targets, adapters):
+        factors = [getattr(*place) for place in places]
+        _bind(places, factors[0].new_empty(sum(factor.numel() for factor in factors)))
 
 
 def move(targets: Sequence[Target], adapters: Mapping[str, Adapter], device: torch.device) -> None:
-    """Bring what was laid out to a device, as the one buffer that it is."""
-    parameters = _in_order(targets, adapters)
-    if parameters and (buffer := whole_buffer(parameters)) is not None:
-        split_among(buffer.to(device), parameters)
+    """Bring what was laid out to a device, as the one buffer that it is; the parameters are new ones."""
+    places = _in_order(targets, adapters)
+    if places and (buffer := whole_buffer([getattr(*place) for place in places])) is not None:
+        _bind(places, buffer.to(device))
 
 
-def _in_order(targets: Sequence[Target], adapters: Mapping[str, Adapter]) -> list[nn.Parameter]:
+def _bind(places: Sequence[Place], buffer: Tensor) -> None:
+    """Let the factors be views of a buffer, one after the other."""
+    parts = buffer.split([getattr(*place).numel() for place in places])
+    for (adapter, name), part in zip(places, parts, strict=True):
+        setattr(adapter, name, nn.Parameter(part.view_as(getattr(adapter, name))))
+
+
+def _in_order(targets: Sequence[Target], adapters: Mapping[str, Adapter]) -> list[Place]:
     """Block by block the up factors, then the down factors; then layers outside of blocks; last the
     down factors of the context."""
-    found: list[tuple[tuple[int, ...], nn.Parameter]] = []
+    found: list[tuple[tuple[int, ...], Place]] = []
     blocks: dict[str, int] = {}
     for number, target in enumerate(targets):
         adapter = adapters[target.key]
@@ -53,5 +64,5 @@ def _in_order(targets: Sequence[Target], adapters: Mapping[str, Adapter]) -> lis
             up, down = (0, block, 0, place), (0, block, 1, place)
             if match[2] in _OF_CONTEXT:
                 down = (2, block, place)
-        found += [(up, adapter.up), (down, adapter.down)]
-    return [parameter for _, parameter in sorted(found, key=lambda pair: pair[0])]
+        found += [(up, (adapter, "up")), (down, (adapter, "down"))]
+    return [place for _, place in sorted(found, key=lambda pair: pair[0])]

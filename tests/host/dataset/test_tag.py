@@ -1,6 +1,5 @@
 """WD14 Tag on a DATASET: what is remembered, and what must not be; images that fail meanwhile."""
 
-import gc
 import logging
 import weakref
 from pathlib import Path
@@ -181,7 +180,6 @@ def test_probabilities_do_not_pile_up(dataset, monkeypatch):
     def watch(row, labels, options):
         nonlocal most
         alive.append(weakref.ref(row))
-        gc.collect()
         most = max(most, sum(ref() is not None for ref in alive))
         return inner(row, labels, options)
 

@@ -123,8 +123,29 @@ def test_a_damaged_value_is_made_again(filled, caplog):
     assert kept(filled) == VALUES
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "value = (SELECT value FROM small WHERE key = 'k8')",
+        "value = NULL",
+        "value = 7",
+        "used = 'never'",
+        "kind = NULL",
+        "kind = x'00'",
+    ],
+)
+def test_a_damaged_row_gives_nothing(filled, damage):
+    """Another key's value, as where the file's index leads to another row; or not even bytes."""
+    change(filled, f"UPDATE small SET {damage} WHERE key = 'k7'")
+    with SmallStore(filled) as store:
+        assert store.load("k7") is None and store.load("k8") == VALUES["k8"]
+        assert clear([store], None, dry_run=True).files >= 39
+        store.save("odd", "k7", VALUES["k7"])
+    assert kept(filled) == VALUES
+
+
 @pytest.mark.parametrize("ask", ["load", "save", "entries"])
-@pytest.mark.parametrize("damage", ["no database", "cut off", "noise inside"])
+@pytest.mark.parametrize("damage", ["no database", "cut off", "noise inside", "schema", "format"])
 def test_a_damaged_file_is_made_again(filled, damage, ask, caplog):
     path = filled / NAME
     data = path.read_bytes()
@@ -132,6 +153,8 @@ def test_a_damaged_file_is_made_again(filled, damage, ask, caplog):
         {
             "no database": b"no database" * 99,
             "cut off": data[: len(data) // 2 // 4096 * 4096],
+            "schema": data.replace(b"CREATE TABLE small", b"CREATE T\xffBLE small"),
+            "format": data[:18] + b"\x09\x09" + data[20:],
             "noise inside": data[:100] + b"\xff" * (len(data) - 100),
         }[damage]
     )
@@ -157,6 +180,40 @@ def test_what_cannot_be_written_is_told(filled, monkeypatch):
     other.execute("ROLLBACK")
     other.close()
     assert kept(filled) == VALUES
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file that is open cannot be deleted there")
+@pytest.mark.parametrize("what", ["file", "folder", "file, and another is there"])
+def test_what_is_deleted_meanwhile_is_made_again(filled, what):
+    with SmallStore(filled) as store:
+        assert store.load("k0") == VALUES["k0"]
+        (filled / NAME).unlink()
+        if what == "folder":
+            filled.rmdir()
+        elif what != "file":
+            with SmallStore(filled) as other:
+                other.save("odd", "k1", VALUES["k1"])
+        store.save("even", "k2", VALUES["k2"])
+    found = kept(filled)
+    assert found.pop("k2") == VALUES["k2"] and set(found) == (
+        {"k1"} if "another" in what else set()
+    )
+
+
+def test_a_reader_that_takes_too_long_does_no_harm_later(filled, monkeypatch):
+    monkeypatch.setattr(small_store, "_WAIT_SECONDS", 0.01)
+    other = sqlite3.connect(filled / NAME, isolation_level=None)
+    reading = other.execute("SELECT key, value FROM small")
+    reading.fetchone()
+    with SmallStore(filled) as store:
+        store.save("tags", "new", b"x")
+        with pytest.raises(CannotWrite, match="locked"):
+            store.flush()
+        reading.close()
+        other.close()
+        store.flush()
+    with SmallStore(filled) as store:
+        assert store.load("new") == b"x"
 
 
 def test_a_full_disk_is_told(filled, monkeypatch):

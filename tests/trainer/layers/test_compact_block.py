@@ -261,6 +261,14 @@ def test_factors_of_now_count_for_the_same_context(unet, network):
     torch.testing.assert_close(ours, reference(unet, network)[0], rtol=1e-5, atol=1e-6)
 
 
+def test_a_preview_may_come_first(unet, network):
+    """The host's own work runs in inference mode; what is made in it could not be written to later."""
+    plan = compact_plan(unet, network, PlainWeights())
+    with Attachment(plan), torch.inference_mode():
+        unet(*make_inputs())
+    assert_close(gradients(unet, network, plan), reference(unet, network))
+
+
 def test_a_context_that_is_used_twice_gives_the_sum(unet, network):
     x, t, context, y = make_inputs()
     plan = compact_plan(unet, network, PlainWeights())
