@@ -227,14 +227,24 @@ class OptimiserSettings(Node):
                     "Off trains the text encoders alone.",
                     advanced=True,
                 ),
+                field(
+                    io.Boolean,
+                    "unusual_rate",
+                    "On: a learning rate far outside of what the optimiser usually takes is meant.",
+                    default=False,
+                    advanced=True,
+                ),
             ],
             outputs=[output(OptimiserSettingsSocket, "optimiser settings", "For Train.")],
         )
 
     @classmethod
     def execute(
-        cls, optimiser: OptimiserType, optimiser_arguments: str, **values: Any
+        cls, optimiser: OptimiserType, optimiser_arguments: str, unusual_rate: bool, **values: Any
     ) -> io.NodeOutput:
         lines = (line.strip() for line in optimiser_arguments.splitlines())
         arguments = tuple(line for line in lines if line)
-        return io.NodeOutput(OptimiserConfig(type=optimiser, arguments=arguments, **values))
+        config = OptimiserConfig(type=optimiser, arguments=arguments, **values)
+        if not unusual_rate:
+            config.check_rates()
+        return io.NodeOutput(config)

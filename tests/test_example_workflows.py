@@ -59,6 +59,15 @@ def test_every_link_is_known_at_both_ends(workflow):
     assert workflow["last_link_id"] == max(link[0] for link in workflow["links"])
 
 
+def test_the_browser_takes_it_without_repair(workflow):
+    """What the frontend's schema of workflows asks for: a slot_index is the number of the output, or absent."""
+    for node in workflow["nodes"]:
+        for number, output in enumerate(node.get("outputs", [])):
+            assert output.get("slot_index", number) == number, node["type"]
+        slots = [*node.get("inputs", []), *node.get("outputs", [])]
+        assert all(slot["name"] and slot["type"] for slot in slots)
+
+
 def test_nothing_overlaps_and_every_group_holds_nodes(workflow):
     boxes = {node["id"]: box(node) for node in workflow["nodes"]}
     assert [

@@ -70,8 +70,8 @@ def broken_paths(text):
 
 
 def tree():
-    """The paths of the README's tree, and the words behind each."""
-    block = (ROOT / "README.md").read_text("utf-8").split("## Tree", 1)[1].split("```")[1]
+    """The paths of the tree in CONTRIBUTING.md, and the words behind each."""
+    block = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## Tree", 1)[1].split("```")[1]
     found, above = {}, []
     for space, name, words in re.findall(r"^( *)([\w./]+)  +(\S.*)$", block, re.M):
         if len(space) > 6:  # words that go on

@@ -14,6 +14,7 @@ from .optimisers import (
     ONE_RATE,
     OWN_RATE,
     SCHEDULE_FREE,
+    USUAL_RATES,
     OptimiserType,
     is_relative,
 )
@@ -175,6 +176,25 @@ class OptimiserConfig(Config):
                 "piecewise_constant has no warm-up, as in kohya: give a small factor for the first steps."
             )
         return found
+
+    def check_rates(self) -> None:
+        """Raise ValueError for a learning rate that this optimiser is hardly meant to have."""
+        least, most = USUAL_RATES.get(self.type, (0.0, 10.0))
+        names = ("learning_rate", "text_encoder_1_rate", "text_encoder_2_rate")
+        rates = {name: getattr(self, name) for name in names}
+        if is_relative(self.type, self.constructor_arguments()):
+            return  # it takes no notice of them
+        odd = [
+            f"{name} is {rate:g}"
+            for name, rate in rates.items()
+            if rate and not least <= rate <= most
+        ]
+        if odd:
+            raise ValueError(
+                f"{self.title}: {' and '.join(odd)}, and {self.type} usually takes {least:g} to {most:g}. "
+                "Type it again, with a point and no comma, such as 0.0003 or 3e-4; if it is meant, turn "
+                "on unusual_rate."
+            )
 
     def constructor_arguments(self) -> dict[str, Any]:
         """What the optimiser's class is called with beside the parameters and the learning rate."""

@@ -116,6 +116,14 @@ SCHEDULE_FREE = frozenset(_SCHEDULE_FREE)
 LOW_RATE = 0.1
 """Up to this learning rate kohya warns with one of them."""
 
+USUAL_RATES: dict[str, tuple[float, float]] = {
+    **{name: (1e-7, 0.05) for name in get_args(OptimiserType) if "Ada" in name or "AdEMA" in name},
+    **{name: (1e-8, 0.01) for name in get_args(OptimiserType) if "Lion" in name},
+    **dict.fromkeys(("Adadelta", "Adagrad"), (1e-07, 10.0)),
+    **dict.fromkeys(OWN_RATE, (LOW_RATE, 10.0)),
+}
+"""The learning rates that an optimiser may be meant to have; what lies outside is a slip of the hand."""
+
 ADAMW_ALIKE = frozenset(name for name in get_args(OptimiserType) if "AdamW" in name) - SCHEDULE_FREE
 """Those that take betas, epsilon and weight decay from the settings of their own; others from arguments."""
 

@@ -8,6 +8,7 @@ import torch
 
 from pack.nodes.host.previews.previewer import PreviewConfig, Previewer
 from pack.nodes.host.training import train as training
+from pack.nodes.optimiser_settings import OptimiserSettings
 from pack.tests.host import scene
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.optim.optimiser import Optimiser
@@ -61,3 +62,10 @@ def test_another_optimiser_is_another_run_and_says_so_in_the_file(tiny, cached):
 def test_a_useless_rate_is_in_the_log(tiny, cached, caplog):
     train(tiny, cached, OptimiserConfig(type="Prodigy"))
     assert "Prodigy finds the learning rate itself" in caplog.text
+
+
+def test_a_slip_of_the_hand_is_asked_about_in_the_node():
+    with pytest.raises(ValueError, match=r"learning_rate is 1, .* turn on unusual_rate"):
+        OptimiserSettings.execute(learning_rate=1.0)
+    (config,) = OptimiserSettings.execute(learning_rate=1.0, unusual_rate=True).args
+    assert config == OptimiserConfig(learning_rate=1.0)

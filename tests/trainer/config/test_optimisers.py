@@ -212,3 +212,41 @@ def test_usual_arguments_are_read():
     assert parse_arguments(lines) == {
         "betas": (0.9, -0.99), "eps": (1e-30, 1e-3), "a": None, "b": "x-y", "c": [1, 2], "d": {"x": -1},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "rates", "odd"),
+    [
+        (
+            "AdamW",
+            {"learning_rate": 1.0},
+            "learning_rate is 1, and AdamW usually takes 1e-07 to 0.05",
+        ),
+        ("AdamW", {"learning_rate": 1e-8}, "learning_rate is 1e-08"),
+        ("AdamW8bit", {"text_encoder_1_rate": 0.3}, "text_encoder_1_rate is 0.3"),
+        ("Lion", {"learning_rate": 0.03}, "learning_rate is 0.03"),
+        (
+            "Prodigy",
+            {"learning_rate": 3e-5},
+            "learning_rate is 3e-05, and Prodigy usually takes 0.1",
+        ),
+        ("AdamW", {"learning_rate": 3e-2}, None),
+        ("AdamW", {"learning_rate": 1e-7, "text_encoder_2_rate": 1e-6}, None),
+        ("Prodigy", {"learning_rate": 1.0}, None),
+        ("Adagrad", {"learning_rate": 1.0}, None),
+        ("SGD", {"learning_rate": 1.0}, None),
+        ("Adafactor", {"learning_rate": 1.0}, None),
+        (
+            "Adafactor",
+            {"learning_rate": 1.0, "arguments": ("relative_step=False",)},
+            "is 1, and Adafa",
+        ),
+    ],
+)
+def test_a_rate_that_is_hardly_meant_is_asked_about(kind, rates, odd):
+    config = OptimiserConfig(type=kind, **rates)
+    if odd is None:
+        config.check_rates()
+    else:
+        with pytest.raises(ValueError, match=odd):
+            config.check_rates()
