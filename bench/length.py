@@ -94,10 +94,10 @@ def _cached() -> Any:
     from ..trainer.dataset.dataset import Dataset
     from ..trainer.sdxl.buckets import BucketConfig
 
-    side = (1024, 1024)
+    side, zeros = (1024, 1024), (0, 0, 0, 0, 0, 0)
     items = tuple(
         CachedItem(
-            str(number), f"{number}.png", "a caption", side, (0,) * 6, (0,) * 6, str(number), None,
+            str(number), f"{number}.png", "a caption", side, zeros, zeros, str(number), None,
             1, 1.0, False, "set",
         )
         for number in range(IMAGES)
