@@ -92,12 +92,13 @@ def _cached() -> Any:
     """Forty images of one bucket, as they are after Cache Latents."""
     from ..trainer.cache.latents import CachedDataset, CachedItem, LatentConfig
     from ..trainer.dataset.dataset import Dataset
-    from ..trainer.sdxl.buckets import BucketConfig
+    from ..trainer.sdxl.buckets import BucketConfig, SizeConditioning
 
-    side, zeros = (1024, 1024), (0, 0, 0, 0, 0, 0)
+    side = (1024, 1024)
+    whole = SizeConditioning(side, (0, 0), side)
     items = tuple(
         CachedItem(
-            str(number), f"{number}.png", "a caption", side, zeros, zeros, str(number), None,
+            str(number), f"{number}.png", "a caption", side, whole, whole, str(number), None,
             1, 1.0, False, "set",
         )
         for number in range(IMAGES)
