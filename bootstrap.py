@@ -30,6 +30,8 @@ GIT_PATIENCE = 15  # seconds in which git must reach the repository
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 DEMO = ("onnx", "scikit-image")
 OLDEST = (0, 3, 64)
+FRONTEND = "1.58.1"
+"""The newest frontend that is known; browser tests use it beside the main host's own."""
 
 
 class Release(NamedTuple):
@@ -126,6 +128,21 @@ def fetch_comfyui(release: Release) -> Path:
             fetched.rename(target)
     say(f"ComfyUI {version(target)} at {target} (fetched)")
     return target
+
+
+def fetch_frontend() -> Path:
+    """The folder of the newest frontend's files, below `.host/`; no environment gets it installed."""
+    target = HOSTS / f"frontend-{FRONTEND}"
+    static = target / "comfyui_frontend_package" / "static"
+    if not (static / "index.html").exists():
+        HOSTS.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=HOSTS) as name:
+            options = ["--quiet", "--no-deps", "--target", str(Path(name) / "frontend")]
+            _pip("install", *options, f"comfyui-frontend-package=={FRONTEND}")
+            shutil.rmtree(target, ignore_errors=True)
+            (Path(name) / "frontend").rename(target)
+    say(f"Frontend {FRONTEND} at {target}")
+    return static
 
 
 def _clone(release: Release, target: Path) -> bool:

@@ -118,7 +118,12 @@ def test(arguments: list[str]) -> int:
     old_host = bootstrap.find_old_comfyui()
     python = bootstrap.ensure_environment(main_host, bootstrap.extra_packages("test"))
     command = [str(python), str(ROOT / "tests" / "tiers.py"), *arguments]
-    return _call(command, COMFYUI_PATH=str(main_host), COMFYUI_OLD_PATH=str(old_host))
+    return _call(
+        command,
+        COMFYUI_PATH=str(main_host),
+        COMFYUI_OLD_PATH=str(old_host),
+        COMFYUI_FRONTEND_PATH=str(bootstrap.fetch_frontend()),
+    )
 
 
 def _python_for(comfyui: Path, modules: Sequence[str], packages: Sequence[str]) -> Path:

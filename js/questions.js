@@ -1,12 +1,10 @@
 // Questions that only a person can answer: a node asks, this dialog shows it, and yes goes to the server.
-import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
+import { api, app, postJSON } from "./comfy.js";
 
 const EVENT = "lora_loop.question";
 const ANSWER = "/lora_loop/answer";
 const NO = "Not now";
 const CLOSE = "Close";
-const UNREACHABLE = "ComfyUI cannot be reached.";
 const PAUSE = 700; // ms: a click that was meant for something else does not say yes
 const LOOK =
   "max-width:min(640px,90vw);padding:20px;border-radius:8px;font-family:sans-serif;" +
@@ -31,15 +29,9 @@ function element(parent, tag, text, style = "") {
 
 async function answer(id) {
   try {
-    const response = await api.fetchApi(ANSWER, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ question: id }),
-    });
-    const said = await response.json();
-    return said.done ?? said.error;
-  } catch {
-    return UNREACHABLE;
+    return (await postJSON(ANSWER, { question: id })).done;
+  } catch (error) {
+    return error.message;
   }
 }
 

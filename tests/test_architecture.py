@@ -57,11 +57,12 @@ PACKAGES = {
     "trainer": TRAINER_PACKAGES,
     "tagger": {"captions": set(), "wd14": {"captions"}, "images": {"captions", "wd14"}},
     "nodes/host": {
+        "web": set(),
         "model": set(),
         "previews": {"model"},
         "lora": {"model"},
-        "dataset": {"model", "previews"},
-        "training": {"model", "previews", "lora", "dataset"},
+        "dataset": {"model", "previews", "web"},
+        "training": {"model", "previews", "lora", "dataset", "web"},
     },
 }
 """The same for every folder that has rooms."""

@@ -6,16 +6,15 @@ that only ComfyUI's own page can send.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from .json_request import read_object, short_text
 from .progress import prompt_server
+from .web.json_request import short_text
+from .web.routes import Refused, add_route
 
 ANSWER = "/lora_loop/answer"
 """POST {"question": id} says yes; the answer is {"done": text}. Nothing is sent for no."""
@@ -87,46 +86,17 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def is_same_origin(headers: Mapping[str, str]) -> bool:
-    """Whether a page of this very server sent a request: browsers say so, and pages cannot forge it.
-
-    Without encryption they leave ``Sec-Fetch-Site`` out, and then ``Origin`` must name the server.
-    """
-    site = headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "same-origin"
-    try:
-        origin = urlsplit(headers.get("Origin", "")).netloc.lower()
-    except ValueError:
-        return False
-    return bool(origin) and origin == headers.get("Host", "").lower()
-
-
 def add_routes() -> None:
     """Let ComfyUI's server take answers; nothing where there is no server."""
-    server = prompt_server()
-    if server is None:
-        return
-    from aiohttp import web  # ComfyUI's own
+    add_route("POST", ANSWER, _answer, page_only=True)
 
-    @server.routes.post(ANSWER)
-    async def answer(request: Any) -> Any:
-        def refused(why: str, status: int) -> Any:
-            return web.json_response({"error": why}, status=status)
 
-        if not is_same_origin(request.headers):
-            return refused("Only the page of this ComfyUI can answer.", 403)
-        if request.content_type != "application/json":
-            return refused("Send JSON.", 415)
-        try:
-            name = short_text(await read_object(request), "question")
-        except ValueError as error:
-            return refused(str(error), 400)
-        loop = asyncio.get_running_loop()
-        try:
-            done = await loop.run_in_executor(None, QUESTIONS.answer, name)
-        except (ValueError, OSError) as error:
-            return refused(f"It could not be done: {error}", 409)
-        if done is None:
-            return refused("This question does not wait any more. Queue again.", 409)
-        return web.json_response({"done": done})
+def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    name = short_text(asked, "question")
+    try:
+        done = QUESTIONS.answer(name)
+    except (ValueError, OSError) as error:
+        raise Refused(f"It could not be done: {error}", 409) from error
+    if done is None:
+        raise Refused("This question does not wait any more. Queue again.", 409)
+    return {"done": done}

@@ -3,7 +3,8 @@
 import pytest
 
 from pack.nodes.host import questions as module
-from pack.nodes.host.questions import MOST, Question, Questions, is_same_origin, plain
+from pack.nodes.host.questions import MOST, Question, Questions, plain
+from pack.nodes.host.web.routes import is_not_foreign, is_same_origin
 
 pytestmark = pytest.mark.main_host
 
@@ -87,7 +88,12 @@ def test_without_a_server_nothing_is_asked(monkeypatch):
     ],
 )
 def test_only_its_own_page_answers(headers, ours):
+    """A program, which sends no origin, may ask but not say yes; the address bar neither says yes."""
     assert is_same_origin(headers) is ours
+    is_browsers = "Origin" in headers or "Sec-Fetch-Site" in headers
+    assert is_not_foreign(headers) is (
+        ours or not is_browsers or headers.get("Sec-Fetch-Site") == "none"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ The example workflows' names hold tiny stand-ins: sd_xl_base_1.0.safetensors,
 wd-swinv2-tagger-v3 and input/lora_loop_example.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -20,6 +21,8 @@ if not os.environ.get("COMFYUI_PATH"):
 
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 120.0
+SIZE = {"width": 1600, "height": 900}
+READY = "window.app?.vueAppReady && window.app.extensionManager"
 
 # Said to the pack as it is loaded: a state after few steps, so that a test can wait for one.
 OFTEN = """
@@ -62,29 +65,45 @@ def dataset(server):
     return pictures.write(folder)
 
 
-@pytest.fixture
-def page(server):
-    """A browser's page on the server, ready for a workflow; a function of the renderer."""
+@pytest.fixture(scope="session")
+def chromium():
+    """One Chromium for all tests."""
     api = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM.exists():
         pytest.skip("no Chromium")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(server, chromium):
+    """A browser's page on the server, ready for a workflow; a function of the renderer."""
+    with contextlib.ExitStack() as stack:
 
         def opened(vue):
-            for setting, value in (
-                ("Comfy.TutorialCompleted", True),
-                ("Comfy.Workflow.Persist", False),
-                ("Comfy.VueNodes.Enabled", vue),
-            ):
-                server.post(f"/settings/{setting}", value)
-            page = browser.new_page()
-            page.goto(server.url)
-            page.wait_for_function(
-                "window.app?.vueAppReady && window.app.extensionManager", timeout=PATIENCE * 1000
-            )
-            page.wait_for_selector(".p-blockui-mask", state="hidden")
+            page = new_page(server, chromium, vue)
+            stack.callback(page.close)
+            load(page, server)
             return page
 
         yield opened
-        browser.close()
+
+
+def new_page(server, chromium, vue):
+    """A page, not loaded yet."""
+    for setting, value in (
+        ("Comfy.TutorialCompleted", True),
+        ("Comfy.Workflow.Persist", False),
+        ("Comfy.VueNodes.Enabled", vue),
+    ):
+        server.post(f"/settings/{setting}", value)
+    return chromium.new_page(viewport=SIZE)
+
+
+def load(page, server):
+    """Open ComfyUI in the page, or load it again, and wait until it can be used."""
+    page.goto(server.url)
+    page.wait_for_function(READY, timeout=PATIENCE * 1000)
+    page.wait_for_selector(".p-blockui-mask", state="hidden")

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ....trainer.training.loop import StepEvent
-from ..json_request import read_object, short_text
 from ..progress import prompt_server
+from ..web.json_request import short_text
+from ..web.routes import Refused, add_route
 
 STOP, TRAINING = "/lora_loop/stop", "/lora_loop/training"
 """POST {"node": id} asks that node's training to stop; GET lists the nodes that train, {"nodes": [id]}."""
@@ -77,24 +78,12 @@ TRAININGS = Trainings()
 
 def add_routes() -> None:
     """Let ComfyUI's server answer the browser; nothing where there is no server."""
-    server = prompt_server()
-    if server is None:
-        return
-    from aiohttp import web  # ComfyUI's own
+    add_route("POST", STOP, _stop)
+    add_route("GET", TRAINING, lambda asked: {"nodes": TRAININGS.nodes})
 
-    @server.routes.post(STOP)
-    async def stop(request: Any) -> Any:
-        # A page of another site cannot send this type without asking, and will not be answered.
-        if request.content_type != "application/json":
-            return web.json_response({"error": "Send JSON."}, status=415)
-        try:
-            node = short_text(await read_object(request), "node")
-        except ValueError as error:
-            return web.json_response({"error": str(error)}, status=400)
-        if not TRAININGS.stop(node):
-            return web.json_response({"error": f"Node {node} is not training."}, status=409)
-        return web.json_response({"node": node})
 
-    @server.routes.get(TRAINING)
-    async def training(request: Any) -> Any:
-        return web.json_response({"nodes": TRAININGS.nodes})
+def _stop(asked: dict[str, Any]) -> dict[str, Any]:
+    node = short_text(asked, "node")
+    if not TRAININGS.stop(node):
+        raise Refused(f"Node {node} is not training.", 409)
+    return {"node": node}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...base.small_file import parse_json
+from ....base.small_file import parse_json
 
 MOST_BYTES = 1 << 16
 """Of a request's body; what is beyond is not read."""

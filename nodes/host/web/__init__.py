@@ -1,0 +1,1 @@
+"""What the pages of ComfyUI ask of the pack over HTTP."""
