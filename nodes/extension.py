@@ -18,7 +18,7 @@ from .export_dataset import ExportDataset
 from .filter_tags import FilterTags
 from .guard import guard
 from .host import questions
-from .host.training import run_routes, stop_and_keep
+from .host.training import run_routes, training_routes
 from .identity_tags import IdentityTags
 from .import_kohya_config import ImportKohyaConfig
 from .load_dataset import LoadDataset
@@ -81,7 +81,7 @@ class LoraLoop(ComfyExtension):
 
     def __init__(self) -> None:
         super().__init__()
-        stop_and_keep.add_routes()
+        training_routes.add_routes()
         run_routes.add_routes()
         questions.add_routes()
 

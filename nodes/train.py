@@ -17,6 +17,7 @@ from .host.model.vae import empty_image
 from .host.training.first_step import read_seen
 from .host.training.request import Request, preview_problem
 from .host.training.train import train_lora
+from .host.training.trainings import result_of
 from .schema import Node, field, node, output, setting
 from .sockets import (
     CacheSocket,
@@ -43,6 +44,7 @@ FIELDS = {
     "continue_stopped": "continue_stopped",
     "continue_from": "continue_from",
     "start_from": "start",
+    "give_way": "give_way",
 }
 """Inputs that are fields of a Request as they are, by its names."""
 
@@ -200,6 +202,15 @@ class Train(Node):
                     "Ways to be faster or smaller; without it the defaults.",
                     optional=True,
                 ),
+                field(
+                    io.Boolean,
+                    "give_way",
+                    "Let other prompts run as soon as they wait: the training keeps its state, ends its "
+                    "turn, and goes on by itself afterwards, with the same result.",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -255,7 +266,8 @@ class Train(Node):
         best = result.lora if result.best is None else result.best
         files = str(result.path) if result.written else "", best
         outputs = result.lora, trained, result.loss_map(), previews, *files, *seen, trained_clip
-        ui = {"images": book.results(), "text": [result.summary()]}
+        told = {**result_of(result), "previews": book.results()}
+        ui = {"text": [result.summary()], "lora_loop": [told]}
         return io.NodeOutput(*outputs, ui=ui)
 
 

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from pack.demo.progress import Follower
+from pack.demo.progress import LINE_EVENT, Follower
 from pack.demo.prompt import to_prompt
 
 Prompt = dict[str, Any]
@@ -109,13 +109,13 @@ def results(server: Any) -> dict[Path, int]:
 
 
 class Recorder(Follower):
-    """Keeps what the websocket brings: texts by node, and the number of preview images."""
+    """Keeps what the websocket brings: lines and bars by node, and the states of trainings."""
 
     def __init__(self, server: Any):
         super().__init__(server.url, server.client_id, {}, self.complaint)
         self.texts: list[tuple[str, str]] = []
         self.bars: list[tuple[str, int, int]] = []
-        self.pictures: list[bytes] = []
+        self.trainings: list[dict[str, Any]] = []
         self.complaints: list[str] = []
 
     def complaint(self, text: str) -> None:
@@ -133,15 +133,10 @@ class Recorder(Follower):
         data = message.get("data") or {}
         if message.get("type") == "progress":
             self.bars.append((str(data["node"]), data["value"], data["max"]))
-
-    def _on_binary(self, data: bytes) -> None:
-        kind = int.from_bytes(data[:4], "big")
-        if kind == 3:
-            length = int.from_bytes(data[4:8], "big")
-            text = data[8 + length :].decode(errors="replace")
-            self.texts.append((data[8 : 8 + length].decode(), text))
-        elif kind in (1, 4):
-            self.pictures.append(data)
+        elif message.get("type") == LINE_EVENT:
+            self.texts.append((str(data["node"]), data["line"]))
+            if "training" in data:
+                self.trainings.append({"node": data["node"], **data["training"]})
 
 
 def _default(spec: list[Any]) -> Any:
