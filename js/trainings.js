@@ -18,6 +18,9 @@ export function trainingOf(node) {
   return known.get(key(app.rootGraph?.id, node)) ?? known.get(key(null, node));
 }
 
+// The training that the server spoke of last.
+export const latest = () => [...known.values()].at(-1);
+
 function tell() {
   changed.dispatchEvent(new Event("change"));
 }
@@ -68,7 +71,8 @@ export function take(node, line, { points = [], marks = [], ...state }) {
   const id = key(state.workflow, node);
   const before = known.get(id);
   const isSame = before?.run === state.run;
-  const training = { ...(isSame ? before : { previews: [] }), ...state, node, line };
+  const training = Object.assign(isSame ? before : { previews: [] }, state, { node, line });
+  known.delete(id); // so that the latest is the last
   known.set(id, training);
   if (!isSame) {
     fetchCurve(training);
