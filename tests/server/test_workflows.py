@@ -116,7 +116,8 @@ def test_the_contact_sheet_and_the_previews_are_shown(server, trained):
     with Image.open(previews[0]) as first, Image.open(previews[1]) as last:
         assert first.size == last.size == (512, 512)
         assert first.tobytes() != last.tobytes()
-    assert len(server.outputs(entry, graphs.key(prompt, "LoraLoopTrain"))) == len(previews) == 2
+    (told,) = entry["outputs"][graphs.key(prompt, "LoraLoopTrain")]["lora_loop"]
+    assert len(told["previews"]) == len(previews) == 2
 
 
 def test_progress_tells_step_loss_speed_and_time_left(trained):
@@ -133,9 +134,12 @@ def test_progress_tells_step_loss_speed_and_time_left(trained):
     assert bar and bar == sorted(bar)
 
 
-def test_previews_arrive_while_training(trained):
-    _, _, record = trained
-    assert any(b"\xff\xd8\xff" in picture[:400] for picture in record.pictures)  # a JPEG
+def test_previews_are_told_of_while_training(trained):
+    prompt, _, record = trained
+    marks = [mark for told in record.trainings for mark in told.get("marks", ())]
+    total = graphs.inputs(prompt, "LoraLoopTrain")["steps"]
+    assert {mark["kind"] for mark in marks} == {"preview"}
+    assert 0 < marks[0]["step"] < marks[-1]["step"] == total
 
 
 CAPTIONING = pytest.mark.parametrize("name", ["tag_and_clean_captions", "curate_and_tag"])
