@@ -51,6 +51,14 @@ def wait_for_state(page, state):
     page.wait_for_function(f"{STATE} === '{state}'", timeout=PATIENCE * 1000)
 
 
+def wait_for_mark(server, kind):
+    deadline = time.monotonic() + PATIENCE
+    run = server.get("/lora_loop/training")["trainings"][-1]["run"]
+    while kind not in {m["kind"] for m in server.get(f"/lora_loop/run/curve?run={run}")["marks"]}:
+        assert time.monotonic() < deadline, kind
+        time.sleep(0.1)
+
+
 def line(page):
     return page.locator(".lora-loop-train-line").inner_text()
 
@@ -73,11 +81,7 @@ def test_a_training_is_watched_paused_seen_again_and_kept(
     thumbs.nth(1).wait_for(timeout=PATIENCE * 1000)
     assert "step " in line(page) and " left" in line(page)
     panel.get_by_role("button", name="Checkpoint", exact=True).click()
-    page.wait_for_function(
-        "document.querySelector('.lora-loop-train-line').textContent.startsWith('checkpoint: ')"
-        "|| window.lora_loop_saw_it",
-        timeout=PATIENCE * 1000,
-    )
+    wait_for_mark(server, "checkpoint")
     panel.get_by_role("button", name="Pause", exact=True).click()
     wait_for_state(page, "paused")
     at = int(line(page).split()[3])
@@ -162,7 +166,7 @@ def test_a_refusal_is_read_at_once(server, browser_page, root, dataset, vue, new
 def test_numbers_are_written_as_people_read_them(browser_page):
     page = browser_page()
     found = page.evaluate("""async () => {
-        const { loss, rate, duration, speed, bytes } = await import('/extensions/lora_loop_pack/format.js');
+        const { loss, rate, duration, speed, bytes } = await import('/extensions/lora-loop/format.js');
         return [loss(0.08123), loss(null), rate(3e-5), rate(0.00025), rate(1), rate(1e-8), rate(0), rate(null),
                 duration(59.6), duration(3725), speed(2), speed(0.25), speed(0), bytes(3 * 2 ** 29)]; }""")
     assert found == [
@@ -175,7 +179,7 @@ def test_ten_thousand_steps_are_drawn_within_a_frame(browser_page):
     """The time of a redraw with all points, as it comes with every event of the server."""
     page = browser_page()
     milliseconds = page.evaluate("""async () => {
-        const { CurveChart } = await import('/extensions/lora_loop_pack/chart.js');
+        const { CurveChart } = await import('/extensions/lora-loop/chart.js');
         const box = document.createElement('div');
         box.style.cssText = 'position:fixed;inset:100px auto auto 100px;width:400px;height:150px;z-index:9';
         document.body.append(box);
