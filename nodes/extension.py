@@ -18,7 +18,7 @@ from .export_dataset import ExportDataset
 from .filter_tags import FilterTags
 from .guard import guard
 from .host import questions
-from .host.training import run_routes, training_routes
+from .host.pages import run_routes, training_routes
 from .identity_tags import IdentityTags
 from .import_kohya_config import ImportKohyaConfig
 from .load_dataset import LoadDataset

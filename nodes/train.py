@@ -266,7 +266,7 @@ class Train(Node):
         best = result.lora if result.best is None else result.best
         files = str(result.path) if result.written else "", best
         outputs = result.lora, trained, result.loss_map(), previews, *files, *seen, trained_clip
-        told = {**result_of(result), "previews": book.results()}
+        told = result_of(result, previews=book.results())
         ui = {"text": [result.summary()], "lora_loop": [told]}
         return io.NodeOutput(*outputs, ui=ui)
 

@@ -173,7 +173,7 @@ class Trainings:
 TRAININGS = Trainings()
 
 
-def result_of(result: Result) -> dict[str, Any]:
+def result_of(result: Result, **more: Any) -> dict[str, Any]:
     """What a page is told of a result: where the LoRA lies, how many steps, the smoothed loss, the best step."""
     finite = [one for one in result.validations if one.difference == one.difference]
     return {
@@ -184,6 +184,7 @@ def result_of(result: Result) -> dict[str, Any]:
         "best": min(finite, key=lambda one: one.difference).step if finite else None,
         "stopped": result.stopped,
         "trained": result.trained,
+        **more,
     }
 
 

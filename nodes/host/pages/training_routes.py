@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..training.trainings import COMMANDS, GOES_ON, TRAININGS, Training
+from ..training.turns import PAUSED
 from ..web.json_request import short_text
 from ..web.routes import Refused, add_route
-from .trainings import COMMANDS, GOES_ON, TRAININGS, Training
-from .turns import PAUSED
 
 TRAINING = "/lora_loop/training"
 """GET: {"trainings": [...]}, the latest last. POST {"node": id, "workflow": id or null, "command": word}, the
