@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 from comfy_api.latest import io
 
 from ..trainer.cache.latents import CachedDataset
+from ..trainer.config.lora import LoraConfig
+from ..trainer.config.optimiser import OptimiserConfig
+from ..trainer.config.optimisers import OptimiserType
 from ..trainer.config.speed import SpeedConfig
 from ..trainer.config.train import TrainConfig
-from ..trainer.runs.start_from import Start
 from .host.lora.apply import apply_lora
 from .host.model.host_types import Clip, ModelPatcher
 from .host.model.vae import empty_image
 from .host.training.first_step import read_seen
+from .host.training.from_inputs import request_fields
 from .host.training.request import Request, preview_problem
 from .host.training.train import train_lora
 from .schema import Node, field, node, output, setting
@@ -36,29 +38,17 @@ from .sockets import (
 ABSENT = object()
 """An optional input that nothing is connected to."""
 
-FIELDS = {
-    "vae": "vae",
-    "preview_settings": "previews",
-    "checkpoint_settings": "checkpoints",
-    "continue_stopped": "continue_stopped",
-    "continue_from": "continue_from",
-    "start_from": "start",
-}
-"""Inputs that are fields of a Request as they are, by its names."""
-
-PARTS = {
-    "lora_settings": "lora",
-    "optimiser_settings": "optimiser",
-    "loss_settings": "loss",
-    "caption_settings": "captions",
-    "validation_settings": "validation",
-    "speed_settings": "speed",
-}
-"""Inputs that are parts of the TrainConfig, by its names; all others that are left are its own fields."""
-
 SETTINGS = (
-    (LoraSettingsSocket, "lora_settings", "Rank and alpha; without it the defaults."),
-    (OptimiserSettingsSocket, "optimiser_settings", "Learning rate; without it the defaults."),
+    (
+        LoraSettingsSocket,
+        "lora_settings",
+        "Rank, alpha and all else of the LoRA; without it rank and alpha below.",
+    ),
+    (
+        OptimiserSettingsSocket,
+        "optimiser_settings",
+        "Learning rate, schedule and all else of the optimiser; without it learning_rate and optimiser below.",
+    ),
     (LossSettingsSocket, "loss_settings", "Noise and loss; without it the defaults."),
     (PreviewSettingsSocket, "preview_settings", "Previews; without it none are made."),
     (
@@ -107,7 +97,8 @@ class Train(Node):
                 setting(
                     TrainConfig,
                     "steps",
-                    "Optimiser steps. Each sees batch size x accumulation images.",
+                    "Optimiser steps, each of batch size x accumulation images: 1000 to 5000, of which "
+                    "a character needs fewer and a style more.",
                     min=1,
                     max=1000000,
                 ),
@@ -155,6 +146,7 @@ class Train(Node):
                     "How often all images are seen, instead of steps; 0: steps applies.",
                     min=0,
                     max=1000000,
+                    advanced=True,
                 ),
                 field(
                     io.Boolean,
@@ -199,6 +191,41 @@ class Train(Node):
                     "speed_settings",
                     "Ways to be faster or smaller; without it the defaults.",
                     optional=True,
+                ),
+                setting(
+                    LoraConfig,
+                    "rank",
+                    "How much the LoRA can hold: 8 to 32 for a character, 32 and more for a style. "
+                    "Where LoRA Settings is connected, its rank applies.",
+                    min=1,
+                    max=1024,
+                ),
+                setting(
+                    LoraConfig,
+                    "alpha",
+                    "The LoRA is scaled by alpha / rank: equal to rank means no scaling. Where LoRA "
+                    "Settings is connected, its alpha applies.",
+                    min=0.01,
+                    max=1024.0,
+                    step=0.01,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "learning_rate",
+                    "How far each step goes: 3e-5 is safe over thousands of steps, 1e-4 is quick. "
+                    "Where Optimiser Settings is connected, its rate applies.",
+                    min=1e-8,
+                    max=1.0,
+                    step=1e-6,
+                    round=False,
+                ),
+                field(
+                    io.Combo,
+                    "optimiser",
+                    "kohya's optimizer_type. Prodigy and the DAdapt kinds find the learning rate "
+                    "themselves: set it to 1. Where Optimiser Settings is connected, its optimiser applies.",
+                    options=list(get_args(OptimiserType)),
+                    default=OptimiserConfig().type,
                 ),
             ],
             outputs=[
@@ -247,7 +274,9 @@ class Train(Node):
     def execute(
         cls, model: ModelPatcher, cache: CachedDataset, clip: Clip | None = None, **inputs: Any
     ) -> io.NodeOutput:
-        request = Request(model, cache, clip=clip, node_id=cls.hidden.unique_id, **_given(inputs))
+        request = Request(
+            model, cache, clip=clip, node_id=cls.hidden.unique_id, **request_fields(inputs)
+        )
         result, book = train_lora(request)
         trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
         previews, seen = book.images(), read_seen(result.path.parent)
@@ -257,18 +286,3 @@ class Train(Node):
         outputs = result.lora, trained, result.loss_map(), previews, *files, *seen, trained_clip
         ui = {"images": book.results(), "text": [result.summary()]}
         return io.NodeOutput(*outputs, ui=ui)
-
-
-def _given(inputs: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a Request that the other inputs stand for; those left out have its defaults."""
-    fields = {field: inputs.pop(name, None) for name, field in FIELDS.items()}
-    given = {field: value for field, value in fields.items() if value is not None}
-    parts = {part: inputs.pop(name, None) for name, part in PARTS.items()}
-    run: TrainConfig | None = inputs.pop("run_settings", None)
-    prefetch = inputs.pop("prefetch_weights", False)  # its widget is older than the speed settings
-    config = (run or TrainConfig(**inputs)).having(**parts)
-    speed = dataclasses.replace(config.speed, prefetch_weights=prefetch)
-    given["config"] = config.having(speed=speed)
-    if "start" in given:
-        given["start"] = Start(given["start"])
-    return given
