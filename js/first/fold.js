@@ -15,6 +15,7 @@ const SUPERSEDED = {
 };
 
 const advanced = new Map(); // class → its advanced inputs with their defaults
+const saidSizes = new WeakMap(); // node → the size that its workflow gives
 
 function connected(node, name) {
   const place = node.inputs?.findIndex((slot) => slot.name === name) ?? -1;
@@ -104,14 +105,20 @@ app.registerExtension({
     if (!advanced.has(node.comfyClass) || !node.widgets) return;
     settle(node);
     const { onConfigure, onConnectionsChange } = node;
-    node.onConfigure = function (...given) {
-      onConfigure?.apply(this, given);
+    node.onConfigure = function (saved) {
+      onConfigure?.call(this, saved);
+      saidSizes.set(this, [...(saved.size ?? this.size)]);
       settle(this);
     };
     node.onConnectionsChange = function (...given) {
       onConnectionsChange?.apply(this, given);
       arrange(this);
     };
+  },
+  // ComfyUI has just made room for all inputs, those too that Nodes 2.0 does not show.
+  loadedGraphNode(node) {
+    const size = saidSizes.get(node);
+    if (size && usesVue()) node.setSize(size);
   },
   setup() {
     onRendererChange(() => [...ours(app.rootGraph ?? app.graph)].forEach(settle));
