@@ -14,7 +14,7 @@ from ..trainer.config.speed import SpeedConfig
 from ..trainer.config.train import TrainConfig
 from .host.lora.apply import apply_lora
 from .host.model.host_types import Clip, ModelPatcher
-from .host.model.vae import empty_image
+from .host.model.vae import told_image
 from .host.training.first_step import read_seen
 from .host.training.from_inputs import request_fields
 from .host.training.request import Request, preview_problem
@@ -34,6 +34,8 @@ from .sockets import (
     SpeedSettingsSocket,
     ValidationSettingsSocket,
 )
+
+NO_PREVIEWS = "No previews were made:\nconnect Preview Settings to Train."
 
 ABSENT = object()
 """An optional input that nothing is connected to."""
@@ -236,7 +238,7 @@ class Train(Node):
                     io.Image,
                     "previews",
                     "All previews, in order of steps, or a sheet per prompt when there are several "
-                    "strengths; grey when there are none.",
+                    "strengths; a picture that says so when there are none.",
                 ),
                 output(io.String, "path", "The LoRA's file in the run's folder."),
                 output(
@@ -248,7 +250,7 @@ class Train(Node):
                     io.Image,
                     "seen",
                     "What the model saw: the images of the first step, decoded from the cache as "
-                    "cropped and flipped; grey without a VAE.",
+                    "cropped and flipped; a picture that says so without a VAE.",
                 ),
                 output(
                     io.String,
@@ -280,7 +282,7 @@ class Train(Node):
         result, book = train_lora(request)
         trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
         previews, seen = book.images(), read_seen(result.path.parent)
-        previews = empty_image() if previews is None else previews
+        previews = told_image(NO_PREVIEWS) if previews is None else previews
         best = result.lora if result.best is None else result.best
         files = str(result.path) if result.written else "", best
         outputs = result.lora, trained, result.loss_map(), previews, *files, *seen, trained_clip
