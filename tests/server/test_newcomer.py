@@ -43,7 +43,7 @@ def template(server, info):
     """A function: name → the prompt of the template as the server hands it to the browser."""
 
     def load(name):
-        return to_prompt(server.get(f"/api/workflow_templates/{CLONE}/{name}.json"), info)
+        return to_prompt(server.get(f"/api/workflow_templates/{CLONE}/lora_loop_{name}.json"), info)
 
     return load
 
@@ -73,7 +73,7 @@ def test_a_missing_tagger_comes_with_its_address(server, template):
 
 def test_the_workflow_carries_the_address_of_its_checkpoint(server):
     """The browser shows it when the file is missing."""
-    workflow = server.get(f"/api/workflow_templates/{CLONE}/train_and_preview.json")
+    workflow = server.get(f"/api/workflow_templates/{CLONE}/lora_loop_train_and_preview.json")
     (loader,) = (n for n in workflow["nodes"] if n["type"] == "CheckpointLoaderSimple")
     (model,) = loader["properties"]["models"]
     assert model["name"] == demo_base.CHECKPOINT == loader["widgets_values"][0]

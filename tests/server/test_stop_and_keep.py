@@ -96,9 +96,7 @@ SAVED = "app.rootGraph.nodes.find(n => n.comfyClass == 'LoraLoopTrain').serializ
 @pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
 def test_the_button(server, page, root, dataset, vue):
     """It is there while the node trains, ends the run, and leaves no trace in the workflow."""
-    workflow = json.loads(
-        (root / "example_workflows" / "train_and_preview.json").read_text("utf-8")
-    )
+    workflow = graphs.workflow(root, "train_and_preview")
     page, errors = page(vue), []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.evaluate("workflow => app.loadGraphData(workflow, true, true, 'test')", workflow)
@@ -121,9 +119,7 @@ def test_the_button(server, page, root, dataset, vue):
 
 def test_a_page_that_comes_in_the_middle_has_the_button(server, page, root, long_run):
     prompt, _ = long_run
-    workflow = json.loads(
-        (root / "example_workflows" / "train_and_preview.json").read_text("utf-8")
-    )
+    workflow = graphs.workflow(root, "train_and_preview")
     prompt_id = server.queue(prompt)
     wait_for(lambda: server.get("/lora_loop/training")["nodes"], "the training did not start")
     page = page(False)
