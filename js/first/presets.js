@@ -75,19 +75,21 @@ async function offer(train) {
   element(dialog, "h3", "Presets", "margin:0 0 12px");
   const purpose = choice(dialog, "For a", Object.keys(purposes));
   const base = choice(dialog, "on", Object.keys(bases));
+  const agree = element(dialog, "button", "Set these", CONTROL);
+  const no = element(dialog, "button", "Cancel", CONTROL);
   const shown = element(dialog, "div");
   const chosen = () => [purposes[purpose.value], bases[base.value]];
   const redraw = () => draw(shown, train, ...chosen());
   purpose.addEventListener("change", redraw);
   base.addEventListener("change", redraw);
-  element(dialog, "button", "Set these", CONTROL).addEventListener("click", () => {
+  no.addEventListener("click", () => dialog.close());
+  agree.addEventListener("click", () => {
     const made = found(train, ...chosen());
     const count = made.filter((one) => one.before !== one.after).length;
     set(made);
     dialog.close();
     toast("success", `${purpose.value}, ${base.value}`, `${count} inputs set; Ctrl+Z takes it back.`);
   });
-  element(dialog, "button", "Cancel", CONTROL).addEventListener("click", () => dialog.close());
   dialog.addEventListener("keydown", (event) => event.stopPropagation()); // no shortcut of the graph
   dialog.addEventListener("close", () => dialog.remove());
   redraw();
