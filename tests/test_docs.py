@@ -149,7 +149,7 @@ def _points(text: str, heading: str) -> list[re.Match[str]]:
     Lists, because ComfyUI's help panel cuts tables at its usual width.
     """
     section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    lines = [line for line in section.splitlines() if line]
+    lines = [line for line in section.splitlines() if line.startswith("- ")]
     found = [POINT.fullmatch(line) for line in lines]
     assert None not in found, [line for line, one in zip(lines, found, strict=True) if not one]
     return [one for one in found if one]
