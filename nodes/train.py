@@ -16,7 +16,7 @@ from .host.lora.apply import apply_lora
 from .host.model.host_types import Clip, ModelPatcher
 from .host.model.vae import told_image
 from .host.training.first_step import read_seen
-from .host.training.from_inputs import request_fields
+from .host.training.from_inputs import given_by
 from .host.training.request import Request, preview_problem
 from .host.training.train import train_lora
 from .schema import Node, field, node, output, setting
@@ -276,9 +276,7 @@ class Train(Node):
     def execute(
         cls, model: ModelPatcher, cache: CachedDataset, clip: Clip | None = None, **inputs: Any
     ) -> io.NodeOutput:
-        request = Request(
-            model, cache, clip=clip, node_id=cls.hidden.unique_id, **request_fields(inputs)
-        )
+        request = Request(model, cache, clip=clip, node_id=cls.hidden.unique_id, **given_by(inputs))
         result, book = train_lora(request)
         trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
         previews, seen = book.images(), read_seen(result.path.parent)

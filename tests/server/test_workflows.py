@@ -24,6 +24,7 @@ SHORT = {
     "LoraLoopTrain": {"steps": 8, "learning_rate": 3e-3},
     "LoraLoopPreviewSettings": {"every": 4, "steps": 3},
     "EmptyLatentImage": {"width": 256, "height": 256},
+    "KSampler": {"steps": 4},
 }
 
 

@@ -45,7 +45,7 @@ OWN: dict[str, tuple[str, type, dict[str, str]]] = {
 config's field of each widget."""
 
 
-def request_fields(inputs: dict[str, Any]) -> dict[str, Any]:
+def given_by(inputs: dict[str, Any]) -> dict[str, Any]:
     """The fields of a Request that the inputs stand for; those left out have its defaults.
 
     Raises ValueError for a learning rate on Train that the optimiser is hardly meant to have.

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from pack.nodes.host.training.from_inputs import request_fields
+from pack.nodes.host.training.from_inputs import given_by
 from pack.nodes.train import Train
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
@@ -20,7 +20,7 @@ def config(**typed):
     schema = Train.define_schema().inputs
     defaults = {field.id: getattr(field, "default", None) for field in schema}
     given = {name: value for name, value in defaults.items() if value is not None}
-    return request_fields({**given, **typed})["config"]
+    return given_by({**given, **typed})["config"]
 
 
 def test_an_old_prompt_is_the_run_that_it_was():
