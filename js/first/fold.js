@@ -5,6 +5,7 @@ import { advancedInputs, label, shown } from "./folding.js";
 const BUTTON = "lora_loop_fold";
 const FOLDED = "lora_loop_folded"; // a property of the node: whether it is folded, once that was looked at
 const PREFIX = "LoraLoop";
+const TRAIN = `${PREFIX}Train`;
 const SLACK = 40; // px: the button itself, and what frontends add
 // Inputs of Train that do not apply while one of these sockets is connected.
 const SUPERSEDED = {
@@ -23,8 +24,7 @@ function connected(node, name) {
 }
 
 const superseded = (node, name) =>
-  node.comfyClass === `${PREFIX}Train` &&
-  (SUPERSEDED[name]?.some((socket) => connected(node, socket)) ?? false);
+  node.comfyClass === TRAIN && SUPERSEDED[name].some((socket) => connected(node, socket));
 
 function hide(widget, hidden) {
   widget.hidden = hidden;
@@ -50,15 +50,17 @@ export function arrange(node) {
   const open = node.properties[FOLDED] === false;
   let more = 0;
   for (const widget of node.widgets) {
-    if (widget.name === BUTTON) continue;
+    if (!own.has(widget.name)) {
+      if (SUPERSEDED[widget.name]) hide(widget, superseded(node, widget.name));
+      continue;
+    }
     const folds = !shown({
-      advanced: own.has(widget.name),
       value: widget.value,
       fallback: own.get(widget.name),
       connected: connected(node, widget.name),
     });
     more += Number(folds);
-    hide(widget, (folds && opener !== null && !open) || superseded(node, widget.name));
+    hide(widget, folds && opener !== null && !open);
   }
   if (opener) {
     opener.label = label(open, more);
@@ -81,10 +83,13 @@ function settle(node) {
   if (node.properties[FOLDED] === undefined && own.size) {
     const roomy = node.size[1] > node.computeSize()[1] + SLACK;
     node.properties[FOLDED] = true;
-    for (const widget of node.widgets) widget.hidden = own.has(widget.name);
+    for (const widget of node.widgets) if (own.has(widget.name)) widget.hidden = true;
     if (!roomy) fit(node); // Nodes 2.0 draws what is shown, however low the node
   }
   arrange(node);
+  // Epochs that apply instead of the steps must not be out of sight.
+  const epochs = node.comfyClass === TRAIN && node.widgets.find(({ name }) => name === "epochs");
+  if (epochs?.value > 0) node.showAdvanced = true;
 }
 
 function* ours(graph) {
@@ -107,8 +112,8 @@ app.registerExtension({
     const { onConfigure, onConnectionsChange } = node;
     node.onConfigure = function (saved) {
       onConfigure?.call(this, saved);
-      saidSizes.set(this, [...(saved.size ?? this.size)]);
       settle(this);
+      saidSizes.set(this, [...this.size]);
     };
     node.onConnectionsChange = function (...given) {
       onConnectionsChange?.apply(this, given);

@@ -1,9 +1,7 @@
 // What a classic node shows at first, as a rule without ComfyUI (Nodes 2.0 folds advanced inputs by itself).
 
-// Whether a widget stays in sight: a basic one, and one that says something of its own.
-export function shown({ advanced, value, fallback, connected }) {
-  return !advanced || connected || value !== fallback;
-}
+// Whether an advanced widget stays in sight all the same, because it says something of its own.
+export const shown = ({ value, fallback, connected }) => connected || value !== fallback;
 
 // The inputs of a node's definition that are advanced, with their defaults: name → value.
 export function advancedInputs(definition) {
