@@ -13,6 +13,8 @@ from pack.demo.prompt import to_prompt
 
 Prompt = dict[str, Any]
 
+EXAMPLE_TRIGGER = "my_trigger_word"
+
 STATE_STEPS = 20
 """How often the tests' server saves the state of a training."""
 
@@ -20,16 +22,30 @@ SMALL: dict[str, dict[str, Any]] = {
     "LoraLoopCacheLatents": {"resolution": 64, "min_reso": 32, "max_reso": 128, "step": 32},
     "LoraLoopOptimiserSettings": {"learning_rate": 1e-3},
     "LoraLoopPreviewSettings": {"every": 0, "width": 64, "height": 64, "steps": 2},
-    "LoraLoopTrain": {"steps": 2},
+    "LoraLoopTrain": {"steps": 2, "learning_rate": 1e-3},
     "EmptyLatentImage": {"width": 64, "height": 64},
     "KSampler": {"steps": 2},
 }
 
 
+TRIGGER = "mychar"
+"""What a test types where the example workflows ask for a trigger word."""
+
+
+def workflow(root: Path, name: str) -> dict[str, Any]:
+    """An example workflow as the browser saves it, by the name without the pack's."""
+    path = root / "example_workflows" / f"lora_loop_{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def example(root: Path, name: str, info: dict[str, Any]) -> Prompt:
-    """The prompt of an example workflow, unedited."""
-    text = (root / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")
-    return to_prompt(json.loads(text), info)
+    """The prompt of an example workflow, with a trigger word and else unedited."""
+    prompt = to_prompt(workflow(root, name), info)
+    for node in prompt.values():
+        for key, value in node["inputs"].items():
+            if isinstance(value, str):
+                node["inputs"][key] = value.replace(EXAMPLE_TRIGGER, TRIGGER)
+    return prompt
 
 
 def small(prompt: Prompt, test: str) -> Prompt:

@@ -21,10 +21,10 @@ LONGEST = 400.0
 
 # Fewer steps and smaller samples, and a rate that shows in them; all else is as in the example.
 SHORT = {
-    "LoraLoopTrain": {"steps": 8},
+    "LoraLoopTrain": {"steps": 8, "learning_rate": 3e-3},
     "LoraLoopPreviewSettings": {"every": 4, "steps": 3},
-    "LoraLoopOptimiserSettings": {"learning_rate": 3e-3},
     "EmptyLatentImage": {"width": 256, "height": 256},
+    "KSampler": {"steps": 4},
 }
 
 
@@ -104,20 +104,33 @@ def test_the_loss_plot_is_a_picture(server, trained):
     prompt, entry, _ = trained
     (path,) = server.outputs(entry, graphs.key(prompt, "SaveImage", "loss"))
     with Image.open(path) as plot:
-        assert plot.size == (1024, 512)
+        assert plot.size == (512, 256)
         assert len(plot.convert("RGB").getcolors(1 << 20)) > 3
 
 
-def test_the_contact_sheet_and_the_previews_are_shown(server, trained):
+def test_the_previews_are_shown(server, trained):
     prompt, entry, _ = trained
-    (sheet,) = server.outputs(entry, graphs.key(prompt, "PreviewImage", "contact"))
-    assert sheet.is_file()
-    previews = server.outputs(entry, graphs.key(prompt, "PreviewImage", "previews"))
+    previews = server.outputs(entry, graphs.key(prompt, "LoraLoopTrain"))
+    assert len(previews) == 2
     with Image.open(previews[0]) as first, Image.open(previews[1]) as last:
         assert first.size == last.size == (512, 512)
         assert first.tobytes() != last.tobytes()
     (told,) = entry["outputs"][graphs.key(prompt, "LoraLoopTrain")]["lora_loop"]
     assert len(told["previews"]) == len(previews) == 2
+
+
+def test_the_trigger_word_reaches_captions_previews_and_picture(server, trained):
+    prompt, entry, _ = trained
+    train = entry["outputs"][graphs.key(prompt, "LoraLoopTrain")]
+    word = graphs.key(prompt, "PrimitiveString")
+    cleaned = graphs.inputs(prompt, "LoraLoopFilterTags")["trigger"]
+    text = graphs.key(prompt, "StringConcatenate")
+    assert cleaned == graphs.inputs(prompt, "StringConcatenate")["string_a"] == [word, 0]
+    assert graphs.inputs(prompt, "LoraLoopPreviewSettings")["prompts"] == [text, 0]
+    assert prompt[graphs.key(prompt, "CLIPTextEncode", "trigger")]["inputs"]["text"] == [text, 0]
+    values = [v for node in prompt.values() for v in node["inputs"].values()]
+    assert [v for v in values if isinstance(v, str) and graphs.TRIGGER in v] == [graphs.TRIGGER]
+    assert train["lora_loop"][0]["previews"]
 
 
 def test_progress_tells_step_loss_speed_and_time_left(trained):

@@ -33,14 +33,9 @@ PREVIEWS = {"every": 4, "width": 64, "height": 64, "steps": 1, "strengths": "0, 
 HEIGHT = 320
 
 
-def workflow(root):
-    path = root / "example_workflows" / "prodigy_with_previews.json"
-    return json.loads(path.read_text("utf-8"))
-
-
 def opened(page, root, seed, steps=100_000):
     """The workflow, small, in the page, with Train in its middle."""
-    page.evaluate(LOAD, workflow(root))
+    page.evaluate(LOAD, graphs.workflow(root, "train_and_preview"))
     values = {"LoraLoopTrain": {"steps": steps, "seed": seed}, "LoraLoopPreviewSettings": PREVIEWS}
     page.evaluate(SET, {**graphs.SMALL, **values})
     page.evaluate(SHOW)
