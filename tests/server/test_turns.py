@@ -95,6 +95,7 @@ def test_it_gives_way_and_goes_on_by_itself(server, training, picture, uninterru
 
 def test_it_stands_still_until_it_is_asked_to_go_on(server, training, picture, uninterrupted):
     prompt, train = training
+    prompt[train]["inputs"]["give_way"] = True  # else ComfyUI still has the result
     command = {"node": train, "command": "pause"}
     queued = server.queue(prompt)
     wait_for(lambda: latest(server)["state"] == "training", "the training did not start")
