@@ -1,0 +1,297 @@
+// The page Runs of the sidebar: all trainings, newest first, and what can be done with them.
+import { api, app, getJSON, imageURL, postJSON } from "../comfy.js";
+import { openComparison } from "./compare.js";
+import { putBeginning, putSettings } from "./graph.js";
+import { RunList } from "./list.js";
+import { button, element } from "./parts.js";
+import { fillRow, ROW, runRow } from "./row.js";
+import { differences, matches, sizeText } from "./words.js";
+
+const TRAINING = "lora_loop.training";
+const OFTEN = 3000; // ms between two looks at what trains
+const NOW = "training now";
+
+class RunsPage {
+  constructor(root) {
+    this.runs = [];
+    this.usual = {};
+    this.trashed = []; // names, the last deleted at the end
+    this.filter = element("input", "ll-filter", "", {
+      type: "search",
+      placeholder: "Filter: name, model, setting…",
+      "aria-label": "Filter the runs",
+    });
+    this.filter.addEventListener("input", () => this.show());
+    this.count = element("div", "ll-count", "Reading the runs…", { role: "status" });
+    this.list = new RunList({
+      height: ROW,
+      row: (run) => runRow(run, this.saidOf(run)),
+      fill: fillRow,
+      onChoice: () => this.onChoice(),
+      onOpen: () => this.compare(),
+      onDelete: () => this.delete(),
+    });
+    this.chosenText = element("div", "ll-chosen");
+    this.message = element("div", "ll-message", "", { role: "status", "aria-live": "polite" });
+    this.undo = button("Undo", "Bring the deleted runs back from the trash", () => this.restore());
+    this.buttons = this.makeButtons();
+    const bar = element("div", "ll-buttons", "", { role: "toolbar", "aria-label": "Runs" });
+    bar.append(...Object.values(this.buttons));
+    const foot = element("div", "ll-foot");
+    foot.append(this.chosenText, bar, this.message, this.undo);
+    const page = element("div", "ll-runs");
+    page.append(this.filter, this.count, this.list.box, foot);
+    page.addEventListener("keydown", keepFromGraph);
+    root.replaceChildren(page);
+    this.undo.hidden = true;
+    this.onTraining = () => this.refresh();
+    api.addEventListener(TRAINING, this.onTraining);
+    this.timer = setInterval(() => this.look(), OFTEN);
+    this.onChoice();
+    this.refresh();
+  }
+
+  end() {
+    this.ended = true;
+    api.removeEventListener(TRAINING, this.onTraining);
+    clearInterval(this.timer);
+    this.list.end();
+  }
+
+  makeButtons() {
+    return {
+      compare: button("Look closer", "Curves and previews, large (Enter)", () => this.compare()),
+      goOn: button("Continue", "Set the open graph so that Run goes on with this run", () =>
+        this.goOn(),
+      ),
+      begin: button("Start from", "A new run under the graph's settings begins with its LoRA", () =>
+        this.begin(),
+      ),
+      copy: button("Copy settings", "Put every setting of this run into the open graph", () =>
+        this.copy(),
+      ),
+      report: button("Report", "A zip with versions, settings, losses and log, without names", () =>
+        this.report(),
+      ),
+      delete: button("Delete", "Move to the trash, for 14 days (Delete)", () => this.delete()),
+    };
+  }
+
+  get chosen() {
+    return this.runs.filter(({ name }) => this.list.chosen.has(name));
+  }
+
+  // All runs anew.
+  async refresh() {
+    try {
+      const { runs, usual } = await getJSON("/lora_loop/runs/list");
+      if (this.ended) return;
+      this.runs = runs;
+      this.usual = usual;
+      this.show();
+    } catch (error) {
+      this.say(error.message);
+    }
+  }
+
+  // Those that train, while any does.
+  async look() {
+    if (document.hidden || !this.runs.some(({ status }) => status === NOW)) return;
+    const found = await getJSON("/lora_loop/runs/list", { training: 1 }).catch(() => null);
+    if (!found || this.ended) return;
+    for (const run of found.runs) {
+      const place = this.runs.findIndex(({ name }) => name === run.name);
+      if (place < 0) return this.refresh();
+      this.runs[place] = run;
+      this.list.update(run);
+    }
+    if (found.runs.length < this.runs.filter(({ status }) => status === NOW).length)
+      await this.refresh();
+  }
+
+  show() {
+    const typed = this.filter.value.trim();
+    this.shown = typed ? this.runs.filter((run) => matches(run, typed)) : this.runs;
+    const size = sizeText(this.runs.reduce((sum, run) => sum + run.size, 0));
+    const of = typed ? `${this.shown.length} of ` : "";
+    this.count.textContent = this.runs.length
+      ? `${of}${this.runs.length} runs, ${size}`
+      : "No runs yet: they come here when something is trained.";
+    this.list.show(this.shown);
+    this.onChoice();
+  }
+
+  // How a run differs: from the one that is chosen, or from the one before it.
+  saidOf(run) {
+    const [only, ...more] = this.chosen;
+    const isOther = only && !more.length && only.name !== run.name;
+    const other = isOther ? only : this.runs[this.runs.indexOf(run) + 1];
+    if (!other)
+      return { said: differences(run, firstOf(run), this.usual), against: "Other than the defaults" };
+    const against = isOther ? "Compared with the chosen run" : "Compared with the run before it";
+    return { said: differences(run, other, this.usual), against };
+  }
+
+  onChoice() {
+    const runs = this.chosen;
+    const [run] = runs;
+    const single = runs.length === 1;
+    const isIdle = runs.length > 0 && runs.every(({ status }) => status !== NOW);
+    const { compare, goOn, begin, copy, report, delete: remove } = this.buttons;
+    compare.disabled = !runs.length;
+    compare.textContent = runs.length > 1 ? "Compare" : "Look closer";
+    goOn.disabled = !single || !isIdle || Boolean(run.damage);
+    begin.disabled = goOn.disabled || !run?.steps;
+    copy.disabled = !single || Boolean(run.damage);
+    report.disabled = !single;
+    remove.disabled = !isIdle;
+    this.chosenText.textContent = single
+      ? `Run ${run.name}`
+      : runs.length
+        ? `${runs.length} runs, ${sizeText(runs.reduce((sum, one) => sum + one.size, 0))}`
+        : "Choose a run, or several with Ctrl or Shift.";
+    this.retell();
+  }
+
+  // The rows that are seen say how they differ from what is chosen now.
+  retell() {
+    const key = this.chosen.length === 1 ? this.chosen[0].name : "";
+    if (key === this.told) return;
+    this.told = key;
+    for (const [name, row] of this.list.rows) {
+      const run = this.runs.find((one) => one.name === name);
+      const differs = row.querySelector(".ll-differs");
+      if (!run || run.damage || !differs) continue;
+      const { said, against } = this.saidOf(run);
+      differs.textContent = said.join(", ") || "the same settings";
+      differs.title = `${against}: ${differs.textContent}`;
+    }
+  }
+
+  say(text) {
+    this.message.textContent = text;
+  }
+
+  // Do something with the chosen run; its sentence, or why it could not be done, is told.
+  async act(work) {
+    const [run] = this.chosen;
+    if (!run) return;
+    try {
+      this.say(await work(run));
+    } catch (error) {
+      this.say(error.message);
+    }
+  }
+
+  goOn() {
+    return this.act(async (run) => {
+      const settings = await getJSON("/lora_loop/runs/settings", { run: run.name });
+      const own =
+        { stopped: { continue_stopped: true }, finished: { continue_from: run.name } }[run.status] ??
+        {};
+      const how =
+        run.status === "finished"
+          ? "Run trains as many steps again from its end, as a run of its own."
+          : `Run goes on after step ${run.steps}.`;
+      return this.sentence(putSettings(settings, own), [...settings.notes, how]);
+    });
+  }
+
+  begin() {
+    return this.act(async (run) => {
+      const settings = await getJSON("/lora_loop/runs/settings", { run: run.name });
+      return this.sentence(putBeginning(run.name, settings), [
+        `Run begins a new run with the LoRA of ${run.name}.`,
+      ]);
+    });
+  }
+
+  copy() {
+    return this.act(async (run) => {
+      const settings = await getJSON("/lora_loop/runs/settings", { run: run.name });
+      return this.sentence(putSettings(settings), settings.notes);
+    });
+  }
+
+  sentence({ train, told }, notes) {
+    const done = told.length ? ` ${told.join("; ")}.` : "";
+    return [`Set in ${train}.${done} Ctrl+Z takes it back.`, ...notes].join(" ");
+  }
+
+  report() {
+    return this.act(async (run) => {
+      const { path, name, subfolder } = await postJSON("/lora_loop/runs/report", { run: run.name });
+      const query = { filename: name, subfolder, type: "output" };
+      const link = element("a", "", "", { href: imageURL("/view", query), download: name });
+      link.click();
+      return `Written: ${path}. Look through it before you send it.`;
+    });
+  }
+
+  async delete() {
+    const runs = this.chosen.filter(({ status }) => status !== NOW);
+    if (!runs.length) return;
+    const what = runs.length === 1 ? `The run ${runs[0].name}` : `${runs.length} runs`;
+    const yes = await app.extensionManager.dialog.confirm({
+      title: "Move to the trash?",
+      message: `${what} can be brought back for 14 days.`,
+    });
+    if (!yes) return;
+    const [gone, stay] = await this.each(runs, "/lora_loop/runs/delete");
+    this.trashed.push(...gone);
+    this.undo.hidden = !this.trashed.length;
+    this.say([gone.length ? `${gone.length} moved to the trash.` : "", ...stay].join(" ").trim());
+    await this.refresh();
+  }
+
+  async restore() {
+    const names = this.trashed.splice(0).map((name) => ({ name }));
+    const [back, stay] = await this.each(names, "/lora_loop/runs/restore");
+    this.undo.hidden = true;
+    this.say([back.length ? `${back.length} brought back.` : "", ...stay].join(" ").trim());
+    await this.refresh();
+    this.list.choose(back);
+    this.list.box.focus();
+  }
+
+  // One after the other: the names of which it was done, and why not of the others.
+  async each(runs, path) {
+    const [done, problems] = [[], []];
+    for (const { name } of runs) {
+      try {
+        await postJSON(path, { run: name });
+        done.push(name);
+      } catch (error) {
+        problems.push(error.message);
+      }
+    }
+    return [done, problems];
+  }
+
+  compare() {
+    const runs = this.chosen;
+    if (runs.length) openComparison(runs, this.usual, () => this.list.box.focus());
+  }
+}
+
+// A run of which nothing was set, to compare the first one with.
+const firstOf = (run) => ({ ...run, settings: {}, inputs: { ...run.inputs, origin: "" } });
+
+// No shortcut of the graph: what is typed here is meant for this page. Undo and its kind are the graph's.
+function keepFromGraph(event) {
+  if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
+}
+
+export const runsPage = {
+  id: "runs",
+  title: "Runs",
+  render(root) {
+    const link = element("link", "", "", {
+      rel: "stylesheet",
+      href: new URL("./runs.css", import.meta.url).href,
+    });
+    if (!document.querySelector(`link[href="${link.href}"]`)) document.head.append(link);
+    const page = new RunsPage(root);
+    return () => page.end();
+  },
+};
