@@ -60,6 +60,7 @@ function render(element) {
   });
   bar.addEventListener("keydown", (event) => walk(event, tabs));
   root.append(bar, body);
+  element.style.height = "100%";
   element.replaceChildren(root);
   show(PAGES.find(({ id }) => id === localStorage.getItem(SHOWN)) ?? PAGES[0], body, tabs);
 }

@@ -85,7 +85,7 @@ export function dateText(seconds) {
 }
 
 export function stepsText({ steps, asked }) {
-  return asked === null ? `${steps} steps` : `step ${steps} of ${asked}`;
+  return asked === null || steps === asked ? `${steps} steps` : `step ${steps} of ${asked}`;
 }
 
 // Whether a run has all the words that somebody typed, in whatever is said of it.
