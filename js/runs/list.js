@@ -23,6 +23,7 @@ export class RunList {
     this.box.append(this.inner);
     this.box.addEventListener("scroll", () => this.draw(), { passive: true });
     this.box.addEventListener("keydown", (event) => this.key(event));
+    this.box.addEventListener("focus", () => this.focused());
     this.inner.addEventListener("click", (event) => this.click(event));
     this.inner.addEventListener("dblclick", () => this.onOpen());
     this.sized = new ResizeObserver(() => this.draw());
@@ -131,6 +132,11 @@ export class RunList {
     }
   }
 
+  focused() {
+    if (this.active < 0 && this.items.length) this.active = 0;
+    this.marked();
+  }
+
   click(event) {
     const row = event.target.closest("[role=option]");
     if (!row) return;
@@ -170,7 +176,7 @@ export class RunList {
     const last = this.items.length - 1;
     const from = Math.max(this.active, 0);
     const moves = {
-      ArrowDown: this.active < 0 ? 0 : from + 1,
+      ArrowDown: this.chosen.size ? from + 1 : from,
       ArrowUp: from - 1,
       PageDown: from + page,
       PageUp: from - page,

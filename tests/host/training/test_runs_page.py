@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import json
-import time
 
 import pytest
 from aiohttp import web
@@ -221,17 +220,3 @@ def test_what_a_graph_has_to_be_given_by_hand(made):
         ValueError, match="A newer version of the pack made this run: of_the_future"
     ):
         run_settings(find_run(folders.runs_root(), made[0].name))
-
-
-def test_a_thousand_runs_are_listed_again_without_reading_them(made, monkeypatch):
-    from pack.trainer.runs import run_cards
-
-    cards, root = run_cards.RunCards(), folders.runs_root()
-    old = time.time() - 60
-    import os
-
-    for path in made:
-        os.utime(path, (old, old))
-    first = cards.cards(root)
-    monkeypatch.setattr(run_cards, "find_run", lambda *_: pytest.fail("it is read again"))
-    assert cards.cards(root) == first
