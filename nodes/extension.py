@@ -18,7 +18,7 @@ from .export_dataset import ExportDataset
 from .filter_tags import FilterTags
 from .guard import guard
 from .host import questions
-from .host.training import runs_page, stop_and_keep
+from .host.training import run_routes, runs_page, stop_and_keep
 from .identity_tags import IdentityTags
 from .import_kohya_config import ImportKohyaConfig
 from .load_dataset import LoadDataset
@@ -82,6 +82,7 @@ class LoraLoop(ComfyExtension):
     def __init__(self) -> None:
         super().__init__()
         stop_and_keep.add_routes()
+        run_routes.add_routes()
         runs_page.add_routes()
         questions.add_routes()
 

@@ -26,6 +26,7 @@ COLUMNS = (
 )  # fmt: skip
 """Of the table. Memory in bytes; validation: mean difference to step 0 and its standard error."""
 
+_HEAD = ",".join(COLUMNS)
 _LINE = re.compile(r"[0-9]{1,12}(?:,(?:-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf)?)*")
 """The number of a step, and numbers or nothing."""
 
@@ -41,9 +42,8 @@ class StepTable:
 
     def __init__(self, path: Path, first: int) -> None:
         self._path = path
-        head = ",".join(COLUMNS)
-        lines = [head, *(line for step, line in _lines(path, head) if step <= first)]
-        write_atomically(path, ("\n".join(lines) + "\n").encode(), root=path.parent)
+        kept = [_HEAD, *(line for step, line in table_lines(path) if step <= first)]
+        write_atomically(path, ("\n".join(kept) + "\n").encode(), root=path.parent)
 
     def write(self, row: Row) -> None:
         """Append the row's line."""
@@ -56,16 +56,16 @@ class StepTable:
         """Nothing is open between lines."""
 
 
-def _lines(path: Path, head: str) -> list[tuple[int, str]]:
-    """(step, line) of the whole lines of a table with that head, in order and without gaps."""
+def table_lines(path: Path) -> list[tuple[int, str]]:
+    """(step, line) of the whole lines of a table with today's columns, in order and without gaps."""
     try:
         text = read_small(path, TABLE_BYTES).decode("utf-8", "replace")
     except (OSError, ValueError):  # there is none, or none that can be read: it begins here
         return []
     first, *others = text.split("\n")[:-1] or [""]  # what follows the last line end is torn
     found: list[tuple[int, str]] = []
-    for line in others if first == head else ():
-        if not _LINE.fullmatch(line) or line.count(",") != head.count(","):
+    for line in others if first == _HEAD else ():
+        if not _LINE.fullmatch(line) or line.count(",") != _HEAD.count(","):
             break
         step = int(line.partition(",")[0])
         if found and step != found[-1][0] + 1:

@@ -40,9 +40,9 @@ class Place(NamedTuple):
 
 
 class PreviewBook:
-    """PNG files `step00000250_0.png` (`step00000250_0_strength0.4.png`), up to the last step of a run."""
+    """PNG files `step00000250_0.png` (`step00000250_0_strength0.4.png`), up to step ``steps`` if that is given."""
 
-    def __init__(self, folder: Path, steps: int) -> None:
+    def __init__(self, folder: Path, steps: int | None = None) -> None:
         self.folder, self._steps = folder, steps
 
     def add(
@@ -72,18 +72,18 @@ class PreviewBook:
 
     def has(self, step: int) -> bool:
         """Whether there are images of that step."""
-        return any(place.step == step for place in self._found())
+        return any(place.step == step for place in self.places())
 
     def clear(self, after: int) -> None:
         """Remove the images of later steps, which an earlier attempt made and which come again."""
-        for place, path in self._found().items():
+        for place, path in self.places().items():
             if place.step > after:
                 with suppress(OSError):  # it is in use; the new one takes its place
                     path.unlink()
 
     def paths(self) -> list[Path]:
         """In order of steps, then prompts, then strengths."""
-        return [path for _, path in sorted(self._found().items())]
+        return list(self.places().values())
 
     def images(self) -> Tensor | None:
         """All images as one IMAGE batch [N, H, W, 3], None when there are none.
@@ -91,7 +91,7 @@ class PreviewBook:
         Where there are several strengths, one labelled sheet per prompt: a row per step, a column
         per strength. A batch has one size: the others are fitted into the largest, on grey.
         """
-        images = {place: open_own(path) for place, path in sorted(self._found().items())}
+        images = {place: open_own(path) for place, path in self.places().items()}
         found = {place: image for place, image in images.items() if image is not None}
         if not found:
             return None
@@ -111,15 +111,15 @@ class PreviewBook:
             for path in self.paths()
         ]
 
-    def _found(self) -> dict[Place, Path]:
-        """The images up to the last step; files of other names are not ours."""
+    def places(self) -> dict[Place, Path]:
+        """The images, in order of steps, then prompts, then strengths; files of other names are not ours."""
         found = {}
         for path in self.folder.glob("step*_*.png"):
             match = _NAME.fullmatch(path.name)
             place = Place(int(match[1]), int(match[2]), float(match[3] or 1)) if match else None
-            if place is not None and place.step <= self._steps:
+            if place is not None and (self._steps is None or place.step <= self._steps):
                 found[place] = path
-        return found
+        return dict(sorted(found.items()))
 
 
 def _sheets(pictures: dict[Place, Image.Image]) -> list[Image.Image]:
