@@ -1,16 +1,10 @@
 // The tab "LoRA Loop" in ComfyUI's sidebar, and its pages.
 import { app } from "./comfy.js";
+import { element, stylesheet } from "./dom.js";
 import { runsPage } from "./runs/page.js";
 
 const PAGES = [runsPage]; // each {id, title, render(element)}; render gives a function that ends the page
 const SHOWN = "LoraLoop.Sidebar.Page";
-
-function stylesheet(name) {
-  const href = new URL(name, import.meta.url).href;
-  if (document.querySelector(`link[href="${href}"]`)) return;
-  const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href });
-  document.head.append(link);
-}
 
 let end = null; // of the page that is shown
 
@@ -19,7 +13,7 @@ function show(page, body, tabs) {
   localStorage.setItem(SHOWN, page.id);
   for (const tab of tabs) {
     const chosen = tab.id === tabId(page);
-    tab.setAttribute("aria-selected", String(chosen));
+    tab.ariaSelected = String(chosen);
     tab.tabIndex = chosen ? 0 : -1;
   }
   body.replaceChildren();
@@ -39,29 +33,19 @@ function walk(event, tabs) {
   next.click();
 }
 
-function render(element) {
-  stylesheet("sidebar.css");
-  const root = document.createElement("div");
-  root.className = "lora-loop-sidebar";
-  const bar = document.createElement("div");
-  bar.className = "ll-tabs";
-  bar.setAttribute("role", "tablist");
-  const body = document.createElement("div");
-  body.className = "ll-page";
-  body.setAttribute("role", "tabpanel");
+function render(parent) {
+  stylesheet(new URL("./sidebar.css", import.meta.url));
+  parent.style.height = "100%";
+  const root = element(null, "div", { className: "lora-loop-sidebar" });
+  const bar = element(root, "div", { className: "ll-tabs", role: "tablist" });
+  const body = element(root, "div", { className: "ll-page", role: "tabpanel" });
   const tabs = PAGES.map((page) => {
-    const tab = document.createElement("button");
-    tab.id = tabId(page);
-    tab.setAttribute("role", "tab");
-    tab.textContent = page.title;
+    const tab = element(bar, "button", { id: tabId(page), role: "tab", text: page.title });
     tab.addEventListener("click", () => show(page, body, tabs));
-    bar.append(tab);
     return tab;
   });
   bar.addEventListener("keydown", (event) => walk(event, tabs));
-  root.append(bar, body);
-  element.style.height = "100%";
-  element.replaceChildren(root);
+  parent.replaceChildren(root);
   show(PAGES.find(({ id }) => id === localStorage.getItem(SHOWN)) ?? PAGES[0], body, tabs);
 }
 

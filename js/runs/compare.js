@@ -1,87 +1,102 @@
 // A large dialog about one run or several: curves over each other, what differs, previews side by side.
-import { drawCurves } from "./curves.js";
-import { previewsOf } from "./details.js";
-import { button, element } from "./parts.js";
+import { COLOURS, CurveChart } from "../chart.js";
+import { button, element, ownKeys } from "../dom.js";
+import { curveOf, previewsOf } from "./details.js";
 import { previewGrid } from "./preview_grid.js";
 import { beginning, dateText, settingName, settingValue, stepsText, unlikeSettings } from "./words.js";
 
-const MOST = 12; // curves over each other
-export const COLOURS = [
-  "#60a5fa", "#f97316", "#34d399", "#e879f9", "#facc15", "#f87171",
-  "#22d3ee", "#a3e635", "#c084fc", "#fb7185", "#94a3b8", "#fbbf24",
-]; // prettier-ignore
+const MOST = COLOURS.length; // curves over each other
 
 export function openComparison(chosen, usual, onClose) {
   const runs = chosen.slice(0, MOST);
-  const dialog = element("dialog", "ll-dialog", "", { "aria-label": "Runs compared" });
-  const head = element("div", "ll-dialog-head");
   const title = runs.length > 1 ? `${runs.length} runs compared` : `Run ${runs[0].name}`;
-  const close = button("Close", "Back to the list (Escape)", () => dialog.close());
-  head.append(element("h2", "", title), close);
-  const body = element("div", "ll-dialog-body", "", { tabindex: "-1" });
-  const chart = element("div", "ll-chart");
-  body.append(legend(runs), chart);
+  const dialog = element(document.body, "dialog", { className: "ll-dialog", ariaLabel: title });
+  const head = element(dialog, "div", { className: "ll-dialog-head" });
+  element(head, "h2", { text: title });
+  const close = button(head, "Close", "Back to the list (Escape)", () => dialog.close());
+  const body = element(dialog, "div", { className: "ll-dialog-body" });
   if (chosen.length > MOST)
-    body.prepend(element("p", "ll-facts", `The first ${MOST} of ${chosen.length} are shown.`));
-  if (runs.length > 1) body.append(settingsTable(runs, usual));
-  const previews = element("section", "ll-previews");
-  body.append(previews);
-  dialog.append(head, body);
-  dialog.addEventListener("keydown", (event) => event.stopPropagation()); // no shortcut of the graph
-  document.body.append(dialog);
+    element(body, "p", {
+      className: "ll-facts",
+      text: `The first ${MOST} of ${chosen.length} runs are shown.`,
+    });
+  legend(body, runs);
+  const chart = showCurves(body, runs);
+  if (runs.length > 1) settingsTable(body, runs, usual);
+  showPreviews(body, runs);
+  ownKeys(dialog);
   dialog.showModal();
   close.focus();
-  const ends = [drawCurves(chart, runs, COLOURS)];
   dialog.addEventListener("close", () => {
-    for (const end of ends) end();
+    chart.destroy();
     dialog.remove();
     onClose();
   });
-  showPreviews(previews, runs);
 }
 
-function legend(runs) {
-  const list = element("ul", "ll-legend");
+function legend(parent, runs) {
+  const list = element(parent, "ul", { className: "ll-legend" });
   for (const [at, run] of runs.entries()) {
-    const item = element("li", "");
-    const mark = element("span", "ll-swatch");
-    mark.style.background = COLOURS[at];
-    const text = [run.name, dateText(run.time), stepsText(run), run.status, run.model, beginning(run)];
-    item.append(mark, element("span", "", text.filter(Boolean).join(" · ")));
-    list.append(item);
+    const item = element(list, "li");
+    if (runs.length > 1)
+      element(item, "span", { className: "ll-swatch" }).style.background = COLOURS[at];
+    const said = [run.name, dateText(run.time), stepsText(run), run.status, run.model, beginning(run)];
+    element(item, "span", { text: said.filter(Boolean).join(" · ") });
   }
-  return list;
 }
 
-function settingsTable(runs, usual) {
+// The curves, by step or by time.
+function showCurves(parent, runs) {
+  const label = element(parent, "label", { className: "ll-facts", text: "Loss by " });
+  const by = element(label, "select", { className: "ll-select" });
+  by.append(new Option("step", "steps"), new Option("time", "seconds"));
+  const chart = new CurveChart(element(parent, "div", { className: "ll-chart" }));
+  const problem = element(parent, "p", { className: "ll-facts", hidden: true });
+  const draw = async () => {
+    try {
+      const found = await Promise.all(runs.map(curveOf));
+      if (!found.some(({ steps }) => steps.length)) throw new Error("There is no curve yet.");
+      const curves = found.map((curve, at) => ({ ...curve, name: runs[at].name }));
+      if (parent.isConnected) chart.show(curves, by.value);
+    } catch (error) {
+      problem.hidden = false;
+      problem.textContent = error.message;
+    }
+  };
+  by.addEventListener("change", draw);
+  draw();
+  return chart;
+}
+
+function settingsTable(parent, runs, usual) {
   const unlike = unlikeSettings(runs, usual);
-  if (!unlike.length) return element("p", "ll-facts", "All settings are the same.");
-  const table = element("table", "ll-settings");
+  if (!unlike.length) {
+    element(parent, "p", { className: "ll-facts", text: "All settings are the same." });
+    return;
+  }
+  const table = element(element(parent, "div", { className: "ll-scroll" }), "table", {
+    className: "ll-settings",
+  });
   const head = table.createTHead().insertRow();
-  head.append(element("th", "", "setting", { scope: "col" }));
-  for (const [at, run] of runs.entries()) {
-    const cell = element("th", "", run.name.slice(0, 8), { scope: "col", title: run.name });
+  element(head, "th", { text: "what differs", scope: "col" });
+  for (const [at, { name }] of runs.entries()) {
+    const cell = element(head, "th", { text: name.slice(0, 8), title: name, scope: "col" });
     cell.style.borderBottomColor = COLOURS[at];
-    head.append(cell);
   }
   const rows = table.createTBody();
   for (const [name, values] of unlike) {
     const row = rows.insertRow();
-    row.append(element("th", "", settingName(name), { scope: "row" }));
-    for (const value of values) row.append(element("td", "", settingValue(value)));
+    element(row, "th", { text: settingName(name), scope: "row" });
+    for (const value of values) element(row, "td", { text: settingValue(value) });
   }
-  const box = element("div", "ll-scroll");
-  box.append(table);
-  return box;
 }
 
-// The previews of the first two runs, or of others that are chosen there.
-async function showPreviews(section, runs) {
+// The previews of one run, or of two side by side: the first two, or others that are chosen here.
+function showPreviews(parent, runs) {
   const shown = runs.slice(0, 2);
-  const grid = element("div", "ll-scroll");
-  if (runs.length > 2) section.append(choices(runs, shown, () => draw()));
-  section.append(grid);
-  async function draw() {
+  if (runs.length > 2) choices(parent, runs, shown, () => draw());
+  const grid = element(parent, "div", { className: "ll-scroll ll-grids" });
+  const draw = async () => {
     try {
       const found = await Promise.all(shown.map(previewsOf));
       const sides = shown.map((run, at) => ({
@@ -89,28 +104,27 @@ async function showPreviews(section, runs) {
         previews: found[at],
         colour: COLOURS[runs.indexOf(run)],
       }));
-      grid.replaceChildren(previewGrid(sides));
+      grid.replaceChildren();
+      previewGrid(grid, sides, () => {});
     } catch (error) {
-      grid.replaceChildren(element("p", "ll-facts", error.message));
+      grid.textContent = error.message;
     }
-  }
-  await draw();
+  };
+  draw();
 }
 
-function choices(runs, shown, change) {
-  const bar = element("div", "ll-facts", "Previews of ");
+function choices(parent, runs, shown, change) {
+  const bar = element(parent, "div", { className: "ll-facts", text: "Side by side: " });
   for (const side of shown.keys()) {
-    const select = element("select", "ll-select", "", {
-      "aria-label": side ? "The run on the right" : "The run on the left",
+    const select = element(bar, "select", {
+      className: "ll-select",
+      ariaLabel: side ? "The run on the right" : "The run on the left",
     });
-    for (const run of runs) select.append(new Option(`${run.name} ${dateText(run.time)}`, run.name));
+    for (const { name, time } of runs) select.append(new Option(`${name} ${dateText(time)}`, name));
     select.value = shown[side].name;
     select.addEventListener("change", () => {
       shown[side] = runs.find(({ name }) => name === select.value);
       change();
     });
-    if (side) bar.append(" and ");
-    bar.append(select);
   }
-  return bar;
 }

@@ -1,26 +1,26 @@
 // A list of any length: only the rows that can be seen are in the page. Chosen by mouse and keyboard.
-import { element } from "./parts.js";
+import { element } from "../dom.js";
 
 const BEYOND = 3; // rows above and below that are there already
 const SETTLED = 120; // ms without scrolling after which rows fetch what they show
 
 // row(item) → an element; fill(element, item) fetches its pictures; onChoice(names) and onOpen() are told.
 export class RunList {
-  constructor({ height, row, fill, onChoice, onOpen, onDelete }) {
+  constructor(parent, { height, row, fill, onChoice, onOpen, onDelete }) {
     Object.assign(this, { height, row, fill, onChoice, onOpen, onDelete });
     this.items = [];
     this.chosen = new Set();
     this.active = -1;
     this.anchor = 0;
     this.rows = new Map(); // name → element
-    this.box = element("div", "ll-list", "", {
+    this.box = element(parent, "div", {
+      className: "ll-list",
       role: "listbox",
-      tabindex: "0",
-      "aria-label": "Runs",
-      "aria-multiselectable": "true",
+      tabIndex: 0,
+      ariaLabel: "Runs",
+      ariaMultiSelectable: "true",
     });
-    this.inner = element("div", "ll-list-inner", "", { role: "presentation" });
-    this.box.append(this.inner);
+    this.inner = element(this.box, "div", { className: "ll-list-inner", role: "presentation" });
     this.box.addEventListener("scroll", () => this.draw(), { passive: true });
     this.box.addEventListener("keydown", (event) => this.key(event));
     this.box.addEventListener("focus", () => this.focused());
@@ -74,9 +74,9 @@ export class RunList {
     const row = this.row(item);
     row.id = `lora-loop-run-${item.name}`;
     row.dataset.name = item.name;
-    row.setAttribute("role", "option");
-    row.setAttribute("aria-posinset", String(place + 1));
-    row.setAttribute("aria-setsize", String(this.items.length));
+    row.role = "option";
+    row.ariaPosInSet = String(place + 1);
+    row.ariaSetSize = String(this.items.length);
     row.style.top = `${place * this.height}px`;
     row.style.height = `${this.height}px`;
     this.mark(row, place);
@@ -84,7 +84,7 @@ export class RunList {
   }
 
   mark(row, place) {
-    row.setAttribute("aria-selected", String(this.chosen.has(row.dataset.name)));
+    row.ariaSelected = String(this.chosen.has(row.dataset.name));
     row.classList.toggle("ll-active", place === this.active);
   }
 

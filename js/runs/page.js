@@ -1,10 +1,10 @@
 // The page Runs of the sidebar: all trainings, newest first, and what can be done with them.
 import { api, app, getJSON, imageURL, postJSON } from "../comfy.js";
+import { button, element, stylesheet } from "../dom.js";
 import { openComparison } from "./compare.js";
 import { putBeginning, putSettings } from "./graph.js";
 import { RunList } from "./list.js";
-import { button, element } from "./parts.js";
-import { fillRow, ROW, runRow } from "./row.js";
+import { fillRow, ROW, runRow, tellDifference } from "./row.js";
 import { differences, matches, sizeText } from "./words.js";
 
 const TRAINING = "lora_loop.training";
@@ -16,33 +16,32 @@ class RunsPage {
     this.runs = [];
     this.usual = {};
     this.trashed = []; // names, the last deleted at the end
-    this.filter = element("input", "ll-filter", "", {
+    const page = element(root, "div", { className: "ll-runs" });
+    page.addEventListener("keydown", keepFromGraph);
+    this.filter = element(page, "input", {
+      className: "ll-filter",
       type: "search",
       placeholder: "Filter: name, model, setting…",
-      "aria-label": "Filter the runs",
+      ariaLabel: "Filter the runs",
     });
     this.filter.addEventListener("input", () => this.show());
-    this.count = element("div", "ll-count", "Reading the runs…", { role: "status" });
-    this.list = new RunList({
+    this.count = element(page, "div", { className: "ll-facts", text: "Reading the runs…" });
+    this.count.role = "status";
+    this.list = new RunList(page, {
       height: ROW,
-      row: (run) => runRow(run, this.saidOf(run)),
+      row: (run) => runRow(run, this.differsOf(run)),
       fill: fillRow,
       onChoice: () => this.onChoice(),
       onOpen: () => this.compare(),
       onDelete: () => this.delete(),
     });
-    this.chosenText = element("div", "ll-chosen");
-    this.message = element("div", "ll-message", "", { role: "status", "aria-live": "polite" });
-    this.undo = button("Undo", "Bring the deleted runs back from the trash", () => this.restore());
-    this.buttons = this.makeButtons();
-    const bar = element("div", "ll-buttons", "", { role: "toolbar", "aria-label": "Runs" });
-    bar.append(...Object.values(this.buttons));
-    const foot = element("div", "ll-foot");
-    foot.append(this.chosenText, bar, this.message, this.undo);
-    const page = element("div", "ll-runs");
-    page.append(this.filter, this.count, this.list.box, foot);
-    page.addEventListener("keydown", keepFromGraph);
-    root.replaceChildren(page);
+    const foot = element(page, "div", { className: "ll-foot" });
+    this.chosenText = element(foot, "div", { className: "ll-facts" });
+    this.buttons = this.makeButtons(foot);
+    this.message = element(foot, "div", { className: "ll-message", role: "status" });
+    this.undo = button(foot, "Undo", "Bring the deleted runs back from the trash", () =>
+      this.restore(),
+    );
     this.undo.hidden = true;
     this.onTraining = () => this.refresh();
     api.addEventListener(TRAINING, this.onTraining);
@@ -58,22 +57,16 @@ class RunsPage {
     this.list.end();
   }
 
-  makeButtons() {
+  makeButtons(foot) {
+    const bar = element(foot, "div", { className: "ll-buttons", role: "toolbar", ariaLabel: "Runs" });
+    const make = (text, title, press) => button(bar, text, title, () => press.call(this));
     return {
-      compare: button("Look closer", "Curves and previews, large (Enter)", () => this.compare()),
-      goOn: button("Continue", "Set the open graph so that Run goes on with this run", () =>
-        this.goOn(),
-      ),
-      begin: button("Start from", "A new run under the graph's settings begins with its LoRA", () =>
-        this.begin(),
-      ),
-      copy: button("Copy settings", "Put every setting of this run into the open graph", () =>
-        this.copy(),
-      ),
-      report: button("Report", "A zip with versions, settings, losses and log, without names", () =>
-        this.report(),
-      ),
-      delete: button("Delete", "Move to the trash, for 14 days (Delete)", () => this.delete()),
+      compare: make("Look closer", "Curves and previews, large (Enter)", this.compare),
+      goOn: make("Continue", "Set the open graph so that Run goes on with this run", this.goOn),
+      begin: make("Start from", "A new run under the graph's settings begins with its LoRA", this.begin),
+      copy: make("Copy settings", "Put every setting of this run into the open graph", this.copy),
+      report: make("Report", "A zip of versions, settings, losses and log, without names", this.report),
+      delete: make("Delete", "Move to the trash, for 14 days (Delete)", this.delete),
     };
   }
 
@@ -122,14 +115,13 @@ class RunsPage {
   }
 
   // How a run differs: from the one that is chosen, or from the one before it.
-  saidOf(run) {
-    const [only, ...more] = this.chosen;
-    const isOther = only && !more.length && only.name !== run.name;
-    const other = isOther ? only : this.runs[this.runs.indexOf(run) + 1];
-    if (!other)
-      return { said: differences(run, firstOf(run), this.usual), against: "Other than the defaults" };
-    const against = isOther ? "Compared with the chosen run" : "Compared with the run before it";
-    return { said: differences(run, other, this.usual), against };
+  differsOf(run) {
+    const chosen = this.chosen;
+    const isOther = chosen.length === 1 && chosen[0] !== run;
+    const other = isOther ? chosen[0] : this.runs[this.runs.indexOf(run) + 1];
+    const from = isOther ? "the chosen run" : other ? "the run before it" : "the defaults";
+    const said = differences(run, other ?? untouched(run), this.usual);
+    return { said, against: `Compared with ${from}` };
   }
 
   onChoice() {
@@ -155,16 +147,9 @@ class RunsPage {
 
   // The rows that are seen say how they differ from what is chosen now.
   retell() {
-    const key = this.chosen.length === 1 ? this.chosen[0].name : "";
-    if (key === this.told) return;
-    this.told = key;
-    for (const [name, row] of this.list.rows) {
-      const run = this.runs.find((one) => one.name === name);
-      const differs = row.querySelector(".ll-differs");
-      if (!run || run.damage || !differs) continue;
-      const { said, against } = this.saidOf(run);
-      differs.textContent = said.join(", ") || "the same settings";
-      differs.title = `${against}: ${differs.textContent}`;
+    for (const run of this.shown ?? []) {
+      const row = this.list.rows.get(run.name);
+      if (row) tellDifference(row, run, this.differsOf(run));
     }
   }
 
@@ -222,8 +207,7 @@ class RunsPage {
     return this.act(async (run) => {
       const { path, name, subfolder } = await postJSON("/lora_loop/runs/report", { run: run.name });
       const query = { filename: name, subfolder, type: "output" };
-      const link = element("a", "", "", { href: imageURL("/view", query), download: name });
-      link.click();
+      element(null, "a", { href: imageURL("/view", query), download: name }).click();
       return `Written: ${path}. Look through it before you send it.`;
     });
   }
@@ -274,8 +258,8 @@ class RunsPage {
   }
 }
 
-// A run of which nothing was set, to compare the first one with.
-const firstOf = (run) => ({ ...run, settings: {}, inputs: { ...run.inputs, origin: "" } });
+// The same run as if nothing had been set.
+const untouched = (run) => ({ ...run, settings: {}, inputs: { ...run.inputs, origin: "" } });
 
 // No shortcut of the graph: what is typed here is meant for this page. Undo and its kind are the graph's.
 function keepFromGraph(event) {
@@ -286,11 +270,7 @@ export const runsPage = {
   id: "runs",
   title: "Runs",
   render(root) {
-    const link = element("link", "", "", {
-      rel: "stylesheet",
-      href: new URL("./runs.css", import.meta.url).href,
-    });
-    if (!document.querySelector(`link[href="${link.href}"]`)) document.head.append(link);
+    stylesheet(new URL("./runs.css", import.meta.url));
     const page = new RunsPage(root);
     return () => page.end();
   },

@@ -19,11 +19,9 @@ export function settingName(name) {
   return [PREFIX[section] ?? "", key.replaceAll("_", " ")].filter(Boolean).join(" ");
 }
 
-export function numberText(value) {
-  if (value !== 0 && Math.abs(value) < 1e-3)
-    return value.toExponential(6).replace(/\.?0+e/, "e");
-  return String(Number(value.toPrecision(7)));
-}
+// A small number as 3e-5, with all its digits: two that differ are told apart.
+export const numberText = (value) =>
+  value !== 0 && Math.abs(value) < 0.01 ? value.toExponential() : String(value);
 
 export function settingValue(value) {
   if (value === true) return "on";

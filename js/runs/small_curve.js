@@ -1,34 +1,18 @@
-// Small pieces of the page: elements, and a curve of a few pixels.
-
-// An element with a class, a text (never as markup: names of the user's are in it) and attributes.
-export function element(tag, className, text = "", attributes = {}) {
-  const made = document.createElement(tag);
-  made.className = className;
-  if (text) made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
-
-export function button(text, title, press) {
-  const made = element("button", "ll-button", text, { type: "button", title });
-  made.addEventListener("click", press);
-  return made;
-}
-
+// A curve of a few pixels.
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, POINTS] = [64, 26, 64];
 
 // The smoothed loss as a line, or null where there are not two numbers.
 export function smallCurve({ steps, smoothed }) {
-  const known = smoothed.map((value, at) => [steps[at], value]).filter(([, v]) => Number.isFinite(v));
+  const known = smoothed.map((value, at) => [steps[at], value]).filter(([, v]) => v != null);
   if (known.length < 2) return null;
-  const every = Math.max(1, Math.floor(known.length / POINTS));
+  const every = Math.ceil(known.length / POINTS);
   const points = known.filter((_, at) => at % every === 0 || at === known.length - 1);
   const values = points.map(([, value]) => value);
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const [first, last] = [points[0][0], points.at(-1)[0]];
   const place = ([step, value]) => {
-    const x = ((step - first) / (last - first || 1)) * (WIDTH - 2) + 1;
+    const x = ((step - first) / (last - first)) * (WIDTH - 2) + 1;
     const y = HEIGHT - 2 - ((value - low) / (high - low || 1)) * (HEIGHT - 4);
     return `${x.toFixed(1)},${y.toFixed(1)}`;
   };
