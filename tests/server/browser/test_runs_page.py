@@ -1,0 +1,311 @@
+"""The page of runs in the sidebar, by clicks and keys, on a server that has trained two runs."""
+
+import json
+import re
+import time
+import zipfile
+
+import pytest
+
+from pack.demo import base as demo_base
+from pack.demo import pictures
+from pack.tests.server import graphs
+
+pytestmark = [pytest.mark.slow, pytest.mark.main_host]
+
+PATIENCE = 60_000  # ms
+LIVE = "training now"
+SAVED = "JSON.stringify(app.rootGraph.serialize().nodes.map(n => [n.type, n.widgets_values]))"
+VALUES = """() => Object.fromEntries(app.rootGraph.nodes.map(node =>
+    [node.comfyClass, Object.fromEntries((node.widgets ?? []).map(w => [w.name, w.value]))]))"""
+WIRED = """input => { const train = app.rootGraph.nodes.find(n => n.comfyClass === 'LoraLoopTrain');
+    return train.getInputNode(train.findInputSlot(input))?.comfyClass ?? null }"""
+
+
+@pytest.fixture(scope="module")
+def short_prompt(server, root, object_info):
+    """A prompt as far as Train, with previews at two strengths; its seed is this module's own."""
+    pictures.write(demo_base.dataset_path(server.base_directory))
+    prompt = graphs.small(graphs.example(root, "train_and_preview", object_info), "runs page")
+    looks = {"every": 2, "strengths": "0.5, 1", "at_start": True}
+    graphs.inputs(prompt, "LoraLoopPreviewSettings").update(looks)
+    graphs.inputs(prompt, "LoraLoopTrain")["steps"] = 4
+    return graphs.training_only(prompt)
+
+
+@pytest.fixture(scope="module")
+def two_runs(server, short_prompt):
+    """The names of two runs that differ in the learning rate, the older first."""
+    names = []
+    for rate in (1e-3, 3e-4):
+        graphs.inputs(short_prompt, "LoraLoopOptimiserSettings")["learning_rate"] = rate
+        train = graphs.key(short_prompt, "LoraLoopTrain")
+        (told,) = server.run(short_prompt)["outputs"][train]["text"]
+        names += re.findall(r"\b[0-9a-f]{16}\b", told)
+    return names
+
+
+@pytest.fixture
+def workflow(root):
+    path = root / "example_workflows" / "train_and_preview.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def opened(page):
+    """The list of the page, opened by a click on its icon in the sidebar."""
+    if not page.locator(".ll-list").count():
+        page.locator(".lora-loop-tab-button").click()
+    page.wait_for_selector(".ll-run", timeout=PATIENCE)
+    return page.locator(".ll-list")
+
+
+def row(page, name):
+    return page.locator(f".ll-run[data-name='{name}']")
+
+
+def press(page, name):
+    page.locator(".ll-runs").get_by_role("button", name=name, exact=True).click()
+
+
+def told(page, text):
+    """Wait until the page says this."""
+    page.locator(".ll-message", has_text=text).wait_for(timeout=PATIENCE)
+    return page.locator(".ll-message").inner_text()
+
+
+def chosen(page):
+    return page.evaluate(
+        "[...document.querySelectorAll('.ll-run[aria-selected=true]')].map(r => r.dataset.name)"
+    )
+
+
+BOTH = pytest.mark.parametrize(
+    ("vue", "newest"), [(False, False), (True, True)], ids=["canvas-host", "vue-newest"]
+)
+
+
+@BOTH
+def test_looked_at(browser_page, two_runs, vue, newest):
+    old, new = two_runs
+    page = browser_page(vue, newest)
+    box = opened(page)
+    shown = page.evaluate("[...document.querySelectorAll('.ll-run')].map(r => r.dataset.name)")
+    assert shown.index(new) < shown.index(old)
+    assert "learning rate 3e-4 instead of 1e-3" in row(page, new).inner_text()
+    assert "4 steps" in row(page, new).inner_text()
+    assert demo_base.CHECKPOINT in row(page, new).inner_text()
+    page.wait_for_function(
+        "name => document.querySelector(`.ll-run[data-name='${name}'] img`)?.naturalWidth > 0",
+        arg=new,
+    )
+    row(page, new).locator("polyline").wait_for(state="attached")
+
+    row(page, old).click()
+    assert chosen(page) == [old]
+    assert "learning rate 3e-4 instead of 1e-3" in row(page, new).inner_text()
+    box.press("Home")
+    box.press("ArrowUp")
+    assert chosen(page) == shown[:1]
+    box.press("Shift+ArrowDown")
+    assert chosen(page) == shown[:2]
+    box.press("Escape")
+    assert chosen(page) == []
+    row(page, new).click()
+    row(page, old).click(modifiers=["Control"])
+    assert set(chosen(page)) == {old, new}
+
+    box.press("Enter")
+    dialog = page.get_by_role("dialog")
+    dialog.locator(".uplot canvas").wait_for()
+    assert dialog.locator(".ll-settings td").all_inner_texts() == ["3e-4", "1e-3"]
+    grid = dialog.locator(".ll-grid")
+    grid.locator("img").first.wait_for()
+    assert grid.locator("thead tr").first.inner_text().split("\t") == [
+        "step",
+        "strength 0.5",
+        "strength 1",
+    ]
+    assert [text.split()[0] for text in grid.locator("tbody tr").all_inner_texts()] == [
+        "0",
+        "2",
+        "4",
+    ]
+    titles = [
+        cell.get_attribute("title")
+        for cell in grid.locator("tbody tr").last.locator("button").all()
+    ]
+    assert titles == [f"{run}, step 4, strength {s}" for s in ("0.5", "1") for run in (new, old)]
+    page.wait_for_function(
+        "[...document.querySelectorAll('.ll-grid img')].every(i => i.naturalWidth === 64)"
+    )
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    assert page.evaluate("document.activeElement.role") == "listbox"
+
+    page.get_by_label("Filter the runs").fill("rate 3e-4")
+    assert row(page, old).count() == 0 and row(page, new).count() == 1
+    page.get_by_label("Filter the runs").fill("")
+
+
+@BOTH
+def test_put_into_the_graph(browser_page, two_runs, workflow, vue, newest):
+    """Each of it is one step of undo."""
+    old, _ = two_runs
+    page = browser_page(vue, newest)
+    page.evaluate("workflow => app.loadGraphData(workflow, true, true, 'runs')", workflow)
+    opened(page)
+    row(page, old).click()
+    before = page.evaluate(SAVED)
+
+    press(page, "Copy settings")
+    told(page, "Set in Train SDXL LoRA")
+    values = page.evaluate(VALUES)
+    assert values["LoraLoopTrain"]["steps"] == 4 and values["LoraLoopTrain"]["continue_from"] == ""
+    assert values["LoraLoopOptimiserSettings"]["learning_rate"] == 1e-3
+    copied = page.evaluate(SAVED)
+    undone(page, before)
+
+    press(page, "Continue")
+    told(page, "as many steps again")
+    page.wait_for_function(f"() => ({VALUES})().LoraLoopTrain.continue_from === '{old}'")
+    assert page.evaluate(VALUES)["LoraLoopOptimiserSettings"]["learning_rate"] == 1e-3
+    undone(page, before)
+
+    press(page, "Start from")
+    told(page, f"a new run with the LoRA of {old}")
+    values = page.evaluate(VALUES)
+    assert values["LoraLoopTrain"]["continue_from"] == old
+    assert values["LoraLoopOptimiserSettings"]["learning_rate"] == 1e-4  # the graph's own
+    undone(page, before)
+
+    page.evaluate(
+        "app.rootGraph.remove(app.rootGraph.nodes.find(n => n.comfyClass === 'LoraLoopOptimiserSettings'))"
+    )
+    assert page.evaluate(WIRED, "optimiser_settings") is None
+    press(page, "Copy settings")
+    told(page, "Optimiser Settings is added")
+    assert page.evaluate(WIRED, "optimiser_settings") == "LoraLoopOptimiserSettings"
+    assert sorted(json.loads(page.evaluate(SAVED))) == sorted(json.loads(copied))
+
+    page.evaluate("app.loadGraphData({nodes: [], links: [], version: 0.4}, true, true, 'none')")
+    press(page, "Copy settings")
+    told(page, "There is no Train node in this workflow")
+
+
+def undone(page, before):
+    page.keyboard.press("Control+z")
+    page.wait_for_function(f"before => {SAVED} === before", arg=before, timeout=PATIENCE)
+
+
+@BOTH
+def test_deleted_brought_back_and_reported(
+    server, browser_page, two_runs, workflow, vue, newest, tmp_path
+):
+    old, new = two_runs
+    folder = server.base_directory / "output" / "lora_loop" / "runs" / old
+    page = browser_page(vue, newest)
+    page.evaluate("workflow => app.loadGraphData(workflow, true, true, 'runs')", workflow)
+    page.evaluate("app.canvas.selectItems([app.rootGraph.nodes[0]])")
+    nodes = page.evaluate("app.rootGraph.nodes.length")
+    box = opened(page)
+    row(page, old).click()
+    box.press("Delete")
+    page.get_by_role("dialog").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="hidden")
+    assert folder.is_dir() and row(page, old).count() == 1
+    press(page, "Delete")
+    page.get_by_role("button", name=re.compile("confirm", re.IGNORECASE)).click()
+    told(page, "1 moved to the trash.")
+    row(page, old).wait_for(state="detached")
+    assert not folder.exists() and page.evaluate("app.rootGraph.nodes.length") == nodes
+    press(page, "Undo")
+    told(page, "1 brought back.")
+    row(page, old).wait_for()
+    assert folder.is_dir() and chosen(page) == [old]
+
+    row(page, new).click()
+    with page.expect_download() as download:
+        press(page, "Report")
+    download.value.save_as(tmp_path / "report.zip")
+    told(page, "Look through it before you send it.")
+    assert "run.json" in zipfile.ZipFile(tmp_path / "report.zip").namelist()
+
+
+def test_a_run_that_trains_is_followed_stopped_and_continued(
+    server, browser_page, two_runs, short_prompt, workflow
+):
+    prompt = json.loads(json.dumps(short_prompt))
+    graphs.inputs(prompt, "LoraLoopTrain").update(steps=100000, seed=77)
+    page = browser_page()
+    page.evaluate("workflow => app.loadGraphData(workflow, true, true, 'runs')", workflow)
+    opened(page)
+    queued = server.queue(prompt)
+    live = page.locator(".ll-run", has_text=LIVE)
+    live.wait_for(timeout=PATIENCE * 2)
+    name = live.get_attribute("data-name")
+    live.click()
+    for action in ("Continue", "Start from", "Delete"):
+        assert page.locator(".ll-runs").get_by_role("button", name=action, exact=True).is_disabled()
+    live.locator("polyline").wait_for(state="attached", timeout=PATIENCE)
+    points = live.locator("polyline").get_attribute("points")
+    page.wait_for_function(
+        "([name, old]) => document.querySelector(`.ll-run[data-name='${name}'] polyline`)?.getAttribute('points') !== old",
+        arg=[name, points],
+        timeout=PATIENCE,
+    )
+    server.post("/lora_loop/stop", {"node": graphs.key(prompt, "LoraLoopTrain")})
+    server.wait(queued, 120.0)
+    row(page, name).filter(has_text="stopped").wait_for(timeout=PATIENCE)
+    row(page, name).click()
+    press(page, "Continue")
+    told(page, "Run goes on after step ")
+    train = page.evaluate(VALUES)["LoraLoopTrain"]
+    assert (
+        train["continue_stopped"] is True and train["continue_from"] == "" and train["seed"] == 77
+    )
+
+
+COUNT = 1000
+SCROLLED = """async () => {
+    const box = document.querySelector('.ll-list'), times = [];
+    let rows = 0, last = performance.now();
+    for (let i = 0; i < 60; i++) {
+        box.scrollTop += 1500;
+        await new Promise(requestAnimationFrame);
+        const now = performance.now();
+        times.push(now - last);
+        last = now;
+        rows = Math.max(rows, document.querySelectorAll('.ll-run').length);
+    }
+    return {median: times.sort((a, b) => a - b)[30], rows, top: box.scrollTop};
+}"""
+
+
+def test_a_thousand_runs_scroll(browser_page, two_runs):
+    """The server's answer is made long on its way."""
+    page = browser_page()
+
+    def long(route):
+        found = route.fetch().json()
+        first = found["runs"][0]
+        found["runs"] = [{**first, "name": f"{number:016x}"} for number in range(COUNT)]
+        route.fulfill(json=found)
+
+    page.route("**/lora_loop/runs/list**", long)
+    try:
+        if page.locator(".ll-list").count():
+            page.locator(".lora-loop-tab-button").click()  # closes it
+        began = time.monotonic()
+        box = opened(page)
+        page.get_by_text(f"{COUNT} runs, ").wait_for()
+        assert time.monotonic() - began < 10
+        scrolled = page.evaluate(SCROLLED)
+        assert scrolled["top"] > 60_000 and scrolled["rows"] < 40 and scrolled["median"] < 100
+        box.press("End")
+        assert row(page, f"{COUNT - 1:016x}").is_visible()
+        box.press("Control+a")
+        page.get_by_text(f"{COUNT} runs, ").nth(1).wait_for()
+    finally:
+        page.unroute("**/lora_loop/runs/list**")
+        page.locator(".lora-loop-tab-button").click()
