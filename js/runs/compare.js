@@ -1,6 +1,7 @@
 // A large dialog about one run or several: curves over each other, what differs, previews side by side.
 import { COLOURS, CurveChart } from "../chart.js";
 import { button, element, ownKeys } from "../dom.js";
+import { openViewer } from "../viewer.js";
 import { curveOf, previewsOf } from "./details.js";
 import { previewGrid } from "./preview_grid.js";
 import { beginning, dateText, settingName, settingValue, stepsText, unlikeSettings } from "./words.js";
@@ -105,7 +106,7 @@ function showPreviews(parent, runs) {
         colour: COLOURS[runs.indexOf(run)],
       }));
       grid.replaceChildren();
-      previewGrid(grid, sides, () => {});
+      previewGrid(grid, sides, openViewer);
     } catch (error) {
       grid.textContent = error.message;
     }

@@ -35,7 +35,7 @@ function table(parent, sides, open) {
         const preview = previews.find((one) => one.step === step && one.strength === strength);
         if (!preview) continue;
         const title = `${run.name}, step ${step}, strength ${numberText(strength)}`;
-        const at = pictures.push({ title, url: previewURL(run, preview), preview }) - 1;
+        const at = pictures.push({ title, url: previewURL(run, preview) }) - 1;
         const button = element(cell, "button", { className: "ll-picture", title, type: "button" });
         element(button, "img", {
           alt: title,

@@ -51,10 +51,15 @@ def workflow(root):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def sidebar(page):
+    """Open or close it by a click on its icon."""
+    page.locator("button", has_text="LoRA Loop").first.click()
+
+
 def opened(page):
     """The list of the page, opened by a click on its icon in the sidebar."""
     if not page.locator(".ll-list").count():
-        page.locator(".lora-loop-tab-button").click()
+        sidebar(page)
     page.wait_for_selector(".ll-run", timeout=PATIENCE)
     return page.locator(".ll-list")
 
@@ -115,7 +120,7 @@ def test_looked_at(browser_page, two_runs, vue, newest):
     assert set(chosen(page)) == {old, new}
 
     box.press("Enter")
-    dialog = page.get_by_role("dialog")
+    dialog = page.locator(".ll-dialog")
     dialog.locator(".uplot canvas").wait_for()
     assert dialog.locator(".ll-settings td").all_inner_texts() == ["3e-4", "1e-3"]
     grid = dialog.locator(".ll-grid")
@@ -138,6 +143,14 @@ def test_looked_at(browser_page, two_runs, vue, newest):
     page.wait_for_function(
         "[...document.querySelectorAll('.ll-grid img')].every(i => i.naturalWidth === 64)"
     )
+
+    grid.locator("tbody tr").last.locator("button").first.click()
+    viewer = page.locator(".lora-loop-viewer")
+    assert titles[0] in viewer.inner_text()
+    page.keyboard.press("c")  # the same step and strength of the other run lies over it
+    assert f"{titles[0]}  |  {titles[1]}" in viewer.inner_text()
+    page.keyboard.press("Escape")
+    viewer.wait_for(state="detached")
     page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
     assert page.evaluate("document.activeElement.role") == "listbox"
@@ -295,7 +308,7 @@ def test_a_thousand_runs_scroll(browser_page, two_runs):
     page.route("**/lora_loop/runs/list**", long)
     try:
         if page.locator(".ll-list").count():
-            page.locator(".lora-loop-tab-button").click()  # closes it
+            sidebar(page)  # closes it
         began = time.monotonic()
         box = opened(page)
         page.get_by_text(f"{COUNT} runs, ").wait_for()
@@ -308,4 +321,4 @@ def test_a_thousand_runs_scroll(browser_page, two_runs):
         page.get_by_text(f"{COUNT} runs, ").nth(1).wait_for()
     finally:
         page.unroute("**/lora_loop/runs/list**")
-        page.locator(".lora-loop-tab-button").click()
+        sidebar(page)
