@@ -1,5 +1,5 @@
 // The page Runs of the sidebar: all trainings, newest first, and what can be done with them.
-import { api, app, getJSON, imageURL, postJSON } from "../comfy.js";
+import { app, getJSON, imageURL, postJSON } from "../comfy.js";
 import { button, element, stylesheet } from "../dom.js";
 import { openComparison } from "./compare.js";
 import { putBeginning, putSettings } from "./graph.js";
@@ -7,8 +7,7 @@ import { RunList } from "./list.js";
 import { fillRow, ROW, runRow, tellDifference } from "./row.js";
 import { differences, matches, sizeText } from "./words.js";
 
-const TRAINING = "lora_loop.training";
-const OFTEN = 3000; // ms between two looks at what trains
+const OFTEN = 3000; // ms between two looks at what trains and changes
 const NOW = "training now";
 
 class RunsPage {
@@ -43,8 +42,6 @@ class RunsPage {
       this.restore(),
     );
     this.undo.hidden = true;
-    this.onTraining = () => this.refresh();
-    api.addEventListener(TRAINING, this.onTraining);
     this.timer = setInterval(() => this.look(), OFTEN);
     this.onChoice();
     this.refresh();
@@ -52,7 +49,6 @@ class RunsPage {
 
   end() {
     this.ended = true;
-    api.removeEventListener(TRAINING, this.onTraining);
     clearInterval(this.timer);
     this.list.end();
   }
@@ -77,29 +73,26 @@ class RunsPage {
   // All runs anew.
   async refresh() {
     try {
-      const { runs, usual } = await getJSON("/lora_loop/runs/list");
+      const { runs, usual, state } = await getJSON("/lora_loop/runs/list");
       if (this.ended) return;
-      this.runs = runs;
-      this.usual = usual;
+      Object.assign(this, { runs, usual, state });
       this.show();
     } catch (error) {
       this.say(error.message);
     }
   }
 
-  // Those that train, while any does.
+  // Those that train anew; all where one of the others is new, gone or not as it was.
   async look() {
-    if (document.hidden || !this.runs.some(({ status }) => status === NOW)) return;
+    if (document.hidden || !this.state) return;
     const found = await getJSON("/lora_loop/runs/list", { training: 1 }).catch(() => null);
     if (!found || this.ended) return;
-    for (const run of found.runs) {
-      const place = this.runs.findIndex(({ name }) => name === run.name);
-      if (place < 0) return this.refresh();
-      this.runs[place] = run;
+    const places = found.runs.map((run) => this.runs.findIndex(({ name }) => name === run.name));
+    if (found.state !== this.state || places.includes(-1)) return this.refresh();
+    for (const [at, run] of found.runs.entries()) {
+      this.runs[places[at]] = run;
       this.list.update(run);
     }
-    if (found.runs.length < this.runs.filter(({ status }) => status === NOW).length)
-      await this.refresh();
   }
 
   show() {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ....trainer.files.digests import digest
 from ....trainer.runs.run_cards import Card, RunCards
 from ....trainer.runs.run_list import Pruning, Run, find_run
 from ....trainer.runs.trash import Trash
@@ -15,8 +16,8 @@ from .run_settings import run_settings, settings_told, usual_settings
 from .runs import report_of
 
 LIST, SETTINGS = "/lora_loop/runs/list", "/lora_loop/runs/settings"
-"""GET, all runs, or with ``training=1`` those that train now: {"runs": [...], "usual": defaults}. GET
-``run=NAME``: what a graph needs to ask for that run (see `run_settings`), its trigger and LoRA."""
+"""GET, all runs: {"runs": [...], "usual": defaults, "state": another one where a run that does not train
+changes}, or with ``training=1`` those that train now: {"runs": [...], "state": of all}. GET ``run=NAME``: what a graph needs to ask for that run (see `run_settings`), its trigger and LoRA."""
 DELETE, RESTORE = "/lora_loop/runs/delete", "/lora_loop/runs/restore"
 """POST {"run": NAME}: to the trash, and back."""
 REPORT = "/lora_loop/runs/report"
@@ -37,9 +38,11 @@ def add_routes() -> None:
 
 def _list(asked: dict[str, Any]) -> dict[str, Any]:
     cards = _CARDS.cards(folders.runs_root())
-    if asked.get("training") == "1":
-        cards = [card for card in cards if card.run.owner]
-    return {"runs": [_told(card) for card in cards], "usual": usual_settings()}
+    idle = (f"{run.name} {run.time}" for run, *_ in cards if not run.owner)
+    state = digest(*idle)[:16]
+    if asked.get("training") != "1":
+        return {"runs": [_told(card) for card in cards], "usual": usual_settings(), "state": state}
+    return {"runs": [_told(card) for card in cards if card.run.owner], "state": state}
 
 
 def _told(card: Card) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_the_list_and_what_a_run_says_of_itself(ask, made):
     first = found["runs"][0]
     assert (first["status"], first["steps"], first["asked"]) == ("finished", 4, 4)
     assert first["settings"] == {"steps": 4} and found["usual"]["lora rank"] == 32
-    assert ask("list", {"training": "1"})[1]["runs"] == []
+    assert ask("list", {"training": "1"})[1] == {"runs": [], "state": found["state"]}
     settings = ask("settings", {"run": made[1].name})[1]
     assert settings["train"]["steps"] == 4 and settings["lora"].endswith(
         "steps-00000004.safetensors"
@@ -108,11 +108,13 @@ def test_deleted_and_brought_back(ask, made):
 
 def test_a_run_that_is_trained_stays(ask, made):
     with folder_lock(made[0]):
-        (training,) = ask("list", {"training": "1"})[1]["runs"]
+        now = ask("list", {"training": "1"})[1]
+        (training,) = now["runs"]
         assert (training["name"], training["status"]) == (made[0].name, "training now")
         status, told = ask("delete", {"run": made[0].name}, "POST")
     assert status == 409 and "is being trained now" in told["error"] and made[0].is_dir()
-    assert ask("list", {"training": "1"})[1]["runs"] == []
+    after = ask("list", {"training": "1"})[1]
+    assert after["runs"] == [] and after["state"] != now["state"]
 
 
 @pytest.mark.parametrize("name", STRANGE)
