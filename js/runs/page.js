@@ -257,6 +257,8 @@ const untouched = (run) => ({ ...run, settings: {}, inputs: { ...run.inputs, ori
 // No shortcut of the graph: what is typed here is meant for this page. Undo and its kind are the graph's.
 function keepFromGraph(event) {
   if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
+  else if ("zy".includes(event.key.toLowerCase()) && event.target.tagName !== "INPUT")
+    event.preventDefault(); // the browser would bring back what was typed into the filter
 }
 
 export const runsPage = {
