@@ -129,7 +129,7 @@ export class CurveChart {
         drag: { x: false, y: false },
         move: (plot, left, top) => this.#unzoomed(plot, left, top),
       },
-      hooks: { setCursor: [(plot) => this.#tell(plot)], drawClear: [(plot) => this.#mark(plot)] },
+      hooks: { setCursor: [(plot) => this.#tell(plot)], draw: [(plot) => this.#mark(plot)] },
     };
   }
 
@@ -167,7 +167,7 @@ export class CurveChart {
       const x = plot.valToPos(this.#place(step), "x", true);
       if (!(x >= left && x <= left + width)) continue;
       ctx.fillStyle = MARKS[kind];
-      ctx.fillRect(Math.round(x), top, Math.max(1, uPlot.pxRatio), height);
+      ctx.fillRect(Math.round(x) - 1, top, 2 * uPlot.pxRatio, height);
     }
     ctx.restore();
   }

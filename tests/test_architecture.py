@@ -62,7 +62,8 @@ PACKAGES = {
         "previews": {"model"},
         "lora": {"model"},
         "dataset": {"model", "previews", "web"},
-        "training": {"model", "previews", "lora", "dataset", "web"},
+        "training": {"model", "previews", "lora", "dataset"},
+        "pages": {"training", "web"},
     },
 }
 """The same for every folder that has rooms."""

@@ -73,6 +73,13 @@ function settingsNode(train, { input, node: type, usual }, told) {
   return made;
 }
 
+// Into its node or, where there is none, into the widgets of Train that stand for it.
+function fillSection(train, section, told) {
+  const node = settingsNode(train, section, told);
+  if (node) fill(node, section.widgets, told);
+  fill(train, node ? section.unset : section.own, told);
+}
+
 // One step of undo. What was done is told as phrases.
 function oneStep(change) {
   const told = [];
@@ -92,10 +99,7 @@ export function putSettings({ train: values, sections }, own = {}) {
     disconnect(train, "run_settings", told);
     disconnect(train, "start_from", told);
     fill(train, { ...values, ...own }, told);
-    for (const section of sections) {
-      const node = settingsNode(train, section, told);
-      if (node) fill(node, section.widgets, told);
-    }
+    for (const section of sections) fillSection(train, section, told);
   });
 }
 
@@ -104,8 +108,6 @@ export function putBeginning(name, { sections }) {
   return oneStep((train, told) => {
     disconnect(train, "start_from", told);
     fill(train, { continue_from: name, continue_stopped: false }, told);
-    const shape = sections.find(({ input }) => input === "lora_settings");
-    const node = settingsNode(train, shape, told);
-    if (node) fill(node, shape.widgets, told);
+    fillSection(train, sections.find(({ input }) => input === "lora_settings"), told);
   });
 }

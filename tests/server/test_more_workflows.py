@@ -52,7 +52,7 @@ def test_prodigy_with_previews(server, made_small):
     graphs.inputs(prompt, "LoraLoopOptimiserSettings")["learning_rate"] = 1.0
     graphs.inputs(prompt, "LoraLoopPreviewSettings")["every"] = 2
     entry = server.run(prompt, timeout=LONGEST)
-    prompts = graphs.inputs(prompt, "LoraLoopPreviewSettings")["prompts"].splitlines()
+    prompts = graphs.inputs(prompt, "StringReplace")["string"].splitlines()
     sheets = server.outputs(entry, graphs.key(prompt, "PreviewImage", "strengths"))
     assert len(sheets) == len(prompts) == 2
     with Image.open(sheets[0]) as sheet:  # two steps below each other, five strengths side by side

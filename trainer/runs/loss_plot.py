@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from ...base.lettering import letters
 from .measurement import QUANTILE_95, Measurement
 from .smoothing import smooth
 
 BACKGROUND, GRID, TEXT = (24, 26, 30), (52, 56, 64), (200, 204, 212)
 RAW, SMOOTH, VALIDATION = (70, 92, 122), (255, 170, 60), (110, 210, 130)
-LEFT, RIGHT, TOP, BOTTOM = 64, 20, 34, 30
 GRID_LINES = 5
+
+
+class Frame(NamedTuple):
+    """The room around the curves, and the height of letters, in pixels."""
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+    text: int
+
+
+def frame(width: int) -> Frame:
+    """Letters that can be read where the plot is shown a third as large."""
+    text = max(12, width // 26)
+    return Frame(4 * text, text, 2 * text, 2 * text, text)
 
 
 def draw_loss(
@@ -36,30 +53,29 @@ def draw_loss(
     low, high = _range(finite)
     image = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default()
+    room, font = frame(width), letters(frame(width).text)
 
     def place(step: int, value: float) -> tuple[float, float]:
-        x = LEFT + (width - LEFT - RIGHT) * (step / max(1, len(losses) - 1))
-        y = TOP + (height - TOP - BOTTOM) * (1 - (value - low) / (high - low))
-        return x, min(max(y, TOP), height - BOTTOM)
+        x = room.left + (width - room.left - room.right) * (step / max(1, len(losses) - 1))
+        y = room.top + (height - room.top - room.bottom) * (1 - (value - low) / (high - low))
+        return x, min(max(y, room.top), height - room.bottom)
 
     for line in range(GRID_LINES):
         value = low + (high - low) * line / (GRID_LINES - 1)
         _, y = place(0, value)
-        draw.line([(LEFT, y), (width - RIGHT, y)], fill=GRID)
-        draw.text((6, y - 6), f"{value:.4f}", fill=TEXT, font=font)
+        draw.line([(room.left, y), (width - room.right, y)], fill=GRID)
+        draw.text((room.left - 6, y), f"{value:.3g}", fill=TEXT, font=font, anchor="rm")
         step = round((len(losses) - 1) * line / (GRID_LINES - 1))
-        draw.text(
-            (place(step, low)[0] - 8, height - BOTTOM + 8), str(step + 1), fill=TEXT, font=font
-        )
+        below = (place(step, low)[0], height - room.bottom // 4)
+        draw.text(below, str(step + 1), fill=TEXT, font=font, anchor="ms")
     for values, colour, stroke in ((losses, RAW, 1), (average, SMOOTH, 2)):
         points = [place(i, v) for i, v in enumerate(values) if math.isfinite(v)]
         if len(points) > 1:
             draw.line(points, fill=colour, width=stroke)
         x, y = points[-1]
         draw.ellipse([x - 2, y - 2, x + 2, y + 2], fill=colour)
-    title = f"loss, {len(losses)} steps; average at the end {average[-1]:.4f}"
-    draw.text((LEFT, 10), title, fill=TEXT, font=font)
+    title = f"loss, {len(losses)} steps: {average[-1]:.4f}"
+    draw.text((room.left, room.text // 3), title, fill=TEXT, font=font)
     finite_ones = [one for one in validations if math.isfinite(one.difference)]
     if finite_ones:
         _draw_validations(draw, finite_ones, len(losses), (width, height))
@@ -70,7 +86,7 @@ def _draw_validations(
     draw: ImageDraw.ImageDraw, found: Sequence[Measurement], steps: int, size: tuple[int, int]
 ) -> None:
     """Differences to step 0 with their 95 % intervals, the scale from the lowest to the highest or 0."""
-    width, height = size
+    (width, height), room = size, frame(size[0])
     ends = [
         (one.difference - QUANTILE_95 * one.error, one.difference + QUANTILE_95 * one.error)
         for one in found
@@ -78,21 +94,21 @@ def _draw_validations(
     low, high = min(0.0, *(end for end, _ in ends)), max(0.0, *(end for _, end in ends))
 
     def place(step: int, value: float) -> tuple[float, float]:
-        x = LEFT + (width - LEFT - RIGHT) * ((step - 1) / max(1, steps - 1))
+        x = room.left + (width - room.left - room.right) * ((step - 1) / max(1, steps - 1))
         share = (value - low) / ((high - low) or 1.0)
-        return x, TOP + (height - TOP - BOTTOM) * (1 - share)
+        return x, room.top + (height - room.top - room.bottom) * (1 - share)
 
     for one, (bottom, top) in zip(found, ends, strict=True):
         draw.line([place(one.step, bottom), place(one.step, top)], fill=VALIDATION)
         x, y = place(one.step, one.difference)
         draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=VALIDATION)
     draw.line([place(one.step, one.difference) for one in found], fill=VALIDATION, width=2)
-    font = ImageFont.load_default()
-    edge = width - RIGHT - 4
-    title = f"validation {found[-1]} against step 0"
-    draw.text((edge, 10), title, fill=VALIDATION, font=font, anchor="ra")
-    draw.text((edge, TOP + 2), f"{high:+.4f}", fill=VALIDATION, font=font, anchor="ra")
-    draw.text((edge, height - BOTTOM - 14), f"{low:+.4f}", fill=VALIDATION, font=font, anchor="ra")
+    font, edge = letters(room.text), width - room.right - 4
+    above, below = room.top + 2, height - room.bottom - 4
+    title = f"validation {found[-1]}"
+    draw.text((edge, room.text // 3), title, fill=VALIDATION, font=font, anchor="ra")
+    draw.text((edge, above), f"{high:+.4f}", fill=VALIDATION, font=font, anchor="ra")
+    draw.text((edge, below), f"{low:+.4f}", fill=VALIDATION, font=font, anchor="rs")
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

@@ -14,13 +14,14 @@ from ....tagger import CANDIDATE_BITS, HASH_BITS, CurateConfig, find_copies
 from ....trainer.dataset.dataset import Dataset, Problem, Subset
 from ....trainer.sdxl.buckets import BucketConfig
 from ..cache_folder import small_store
-from ..model.vae import empty_image, to_image
+from ..model.vae import to_image, told_image
 from ..progress import NodeProgress, check_interrupt
 from .curate_findings import UNREADABLE, Entry, Finding, report, single_findings
 from .quality import Measured, measure_pictures
 from .rejects_sheet import rejects_sheet
 
 _ROWS_PER_UPDATE = 100
+NOTHING_LEFT_OUT = "No image was left out."
 
 
 class _Examined(NamedTuple):
@@ -41,7 +42,7 @@ class _Examined(NamedTuple):
 def curate_dataset(
     dataset: Dataset, config: CurateConfig, buckets: BucketConfig, node_id: str | None = None
 ) -> tuple[Dataset, Tensor, str]:
-    """The kept images, a sheet of those left out (or a grey stand-in), and the report.
+    """The kept images, a sheet of those left out (or a picture that says that there are none), and the report.
 
     Training and regularisation images are apart: one may be in both.
     """
@@ -56,7 +57,7 @@ def curate_dataset(
     kept = _without(dataset, leaving, leaving_reg)
     kept = dataclasses.replace(kept, problems=(*dataset.problems, *broken))
     rejected = [*leaving.items(), *leaving_reg.items()]
-    sheet = to_image(rejects_sheet(rejected)) if rejected else empty_image()
+    sheet = to_image(rejects_sheet(rejected)) if rejected else told_image(NOTHING_LEFT_OUT)
     listed = [*training.findings.values(), *reg.findings.values()]
     findings = [finding for found in listed for finding in found]
     return kept, sheet, report(dataset, kept, findings, config, training.diversity)

@@ -92,7 +92,9 @@ def load_dataset(config: LoadConfig) -> tuple[Dataset, np.ndarray]:
     digests = {sample.path: sample.digest for _, sample in dataset.samples()}
     with cache_store() as store:
         sheet = contact_sheet(
-            list(digests), make=lambda path, side: _thumbnail(path, side, digests, store)
+            list(digests),
+            make=lambda path, side: _thumbnail(path, side, digests, store),
+            labels=[path.name for path in digests],
         )
     return dataset, sheet
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ....base.image_file import opened
 from ....trainer.files.atomic import write_atomically
 from ..model.vae import to_image, to_pil, to_png
-from .grid import GREY, grid, one_size
+from .grid import grid, one_size
 
 log = logging.getLogger(__name__)
 
@@ -47,28 +47,13 @@ class PreviewBook:
 
     def add(
         self, step: int, pictures: Sequence[Tensor], strengths: Sequence[float] = (1.0,)
-    ) -> Image.Image:
-        """Save the images of a step, [1, H, W, 3] each, for every prompt one per strength.
-
-        Returns them on one sheet for the node: side by side, or a row per prompt and a column per
-        strength where there are several.
-        """
+    ) -> None:
+        """Save the images of a step, [1, H, W, 3] each, for every prompt one per strength."""
         for index, picture in enumerate(pictures):
             prompt, column = divmod(index, len(strengths))
             place = Place(step, prompt, strengths[column])
             image = to_png(to_pil(picture[0]))
             write_atomically(self.folder / place.name, image, root=self.folder.parent)
-        return self.sheet(pictures, strengths)
-
-    @staticmethod
-    def sheet(pictures: Sequence[Tensor], strengths: Sequence[float] = (1.0,)) -> Image.Image:
-        """The images of a step on one sheet, as `add` gives it."""
-        images = [to_pil(picture[0]) for picture in pictures]
-        if len(strengths) == 1:
-            return _side_by_side(images)
-        cells = {divmod(index, len(strengths)): image for index, image in enumerate(images)}
-        prompts = [f"prompt {row + 1}" for row in range(len(images) // len(strengths))]
-        return grid(cells, prompts, [f"strength {strength:g}" for strength in strengths])
 
     def has(self, step: int) -> bool:
         """Whether there are images of that step."""
@@ -132,15 +117,6 @@ def _sheets(pictures: dict[Place, Image.Image]) -> list[Image.Image]:
         cell = steps.index(place.step), strengths.index(place.strength)
         found.setdefault(place.prompt, {})[cell] = image
     return [grid(cells, rows, columns) for _, cells in sorted(found.items())]
-
-
-def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:
-    size = sum(image.width for image in images), max(image.height for image in images)
-    sheet, left = Image.new("RGB", size, GREY), 0
-    for image in images:
-        sheet.paste(image, (left, 0))
-        left += image.width
-    return sheet
 
 
 def open_own(path: Path) -> Image.Image | None:

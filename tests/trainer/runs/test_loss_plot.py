@@ -5,14 +5,12 @@ import pytest
 
 from pack.trainer.runs.loss_plot import (
     BACKGROUND,
-    BOTTOM,
-    LEFT,
     RAW,
-    RIGHT,
     SMOOTH,
-    TOP,
+    TEXT,
     VALIDATION,
     draw_loss,
+    frame,
 )
 from pack.trainer.runs.measurement import Measurement
 from pack.trainer.runs.smoothing import smooth
@@ -50,10 +48,18 @@ def test_the_picture_has_the_asked_size_and_both_curves():
 def test_the_curve_falls_and_stays_inside_the_frame():
     picture = draw_loss([1.0 - step / 100 for step in range(100)], 640, 300)
     rows, columns = where(picture, SMOOTH)
-    assert columns.min() >= LEFT - 3 and columns.max() <= 640 - RIGHT + 3
-    assert rows.min() >= TOP - 3 and rows.max() <= 300 - BOTTOM + 3
+    room = frame(640)
+    assert columns.min() >= room.left - 3 and columns.max() <= 640 - room.right + 3
+    assert rows.min() >= room.top - 3 and rows.max() <= 300 - room.bottom + 3
     left, right = rows[columns < 200].mean(), rows[columns > 450].mean()
     assert right > left + 100
+
+
+def test_the_letters_can_be_read_where_the_plot_is_a_third_as_large():
+    assert frame(1024).text >= 36 and frame(300).text >= 12
+    picture = draw_loss([1.0 - step / 100 for step in range(100)], 1024, 512)
+    rows, _ = where(picture[: frame(1024).top], TEXT)
+    assert np.ptp(rows) >= 24
 
 
 def test_one_spike_does_not_flatten_the_curve():
@@ -89,19 +95,23 @@ def test_nothing_to_draw_is_told(losses):
 def test_validations_stand_at_their_steps_with_their_intervals():
     losses = [0.1] * 101
     found = [Measurement(26, -0.5, 0.0), Measurement(51, -1.0, 0.1), Measurement(76, 0.5, 0.0)]
-    rows, columns = where(draw_loss(losses, 484, 264, found), VALIDATION)
-    inside = columns < 484 - RIGHT - 60  # the scale is written at the right
+    room = frame(490)
+    assert 490 - room.left - room.right == 400
+    height = 200 + room.top + room.bottom
+    rows, columns = where(draw_loss(losses, 490, height, found), VALIDATION)
+    scale = 4 * room.text  # it is written at the right, and the title above
+    inside = (columns < 490 - room.right - scale) & (rows >= room.top - 3)
     rows, columns = rows[inside], columns[inside]
-    assert (columns.min(), columns.max()) == (LEFT + 100 - 3, LEFT + 300 + 3)
+    assert (columns.min(), columns.max()) == (room.left + 100 - 3, room.left + 300 + 3)
     high, low = 0.5, -1.0 - 1.96 * 0.1
 
     def row(value):
-        return TOP + 200 * (high - value) / (high - low)
+        return room.top + 200 * (high - value) / (high - low)
 
-    middle = rows[columns == LEFT + 200]
+    middle = rows[columns == room.left + 200]
     assert middle.max() == pytest.approx(row(low), abs=2)
     assert middle.min() == pytest.approx(row(-1.0 + 1.96 * 0.1), abs=2)
-    assert rows[columns == LEFT + 300].min() == pytest.approx(row(0.5), abs=4)
+    assert rows[columns == room.left + 300].min() == pytest.approx(row(0.5), abs=4)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from ....trainer.runs.run_cards import Card, RunCards
 from ....trainer.runs.run_list import Pruning, Run, find_run
 from ....trainer.runs.trash import Trash
 from .. import folders
+from ..training.runs import report_of
 from ..web.json_request import short_text
 from ..web.routes import Refused, add_route
 from .run_settings import run_settings, settings_told, usual_settings
-from .runs import report_of
 
 LIST, SETTINGS = "/lora_loop/runs/list", "/lora_loop/runs/settings"
 """GET, all runs: {"runs": [...], "usual": defaults, "state": another one where a run that does not train

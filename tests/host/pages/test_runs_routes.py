@@ -10,8 +10,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from pack.nodes.extension import NODES
 from pack.nodes.host import folders
-from pack.nodes.host.training import runs_page
-from pack.nodes.host.training.run_settings import SECTIONS, run_settings
+from pack.nodes.host.pages import runs_routes
+from pack.nodes.host.pages.run_settings import SECTIONS, run_settings
 from pack.nodes.host.web import routes
 from pack.tests.trainer.runs.test_run_list import make
 from pack.trainer.config.captions import CaptionConfig
@@ -50,7 +50,7 @@ def ask(monkeypatch):
         routes = web.RouteTableDef()
 
     monkeypatch.setattr(routes, "prompt_server", lambda: Page)
-    runs_page.add_routes()
+    runs_routes.add_routes()
 
     def asked(name, told=None, method="GET", headers=OURS):
         async def send():
@@ -182,25 +182,40 @@ ODD = TrainConfig(
 )
 
 
-@pytest.mark.parametrize("config", [TrainConfig(), ODD], ids=["usual", "odd"])
+SIMPLE = TrainConfig(
+    lora=LoraConfig(rank=8), optimiser=OptimiserConfig(type="Lion", learning_rate=1e-5)
+)
+"""What Train says without a settings node."""
+
+
+@pytest.mark.parametrize("config", [TrainConfig(), SIMPLE, ODD], ids=["usual", "simple", "odd"])
 def test_the_nodes_make_the_same_config_of_the_widgets(made, config):
     """Train's widgets and those of every settings node, through the nodes themselves."""
     text = json.dumps({"inputs": {"origin": f"{7:016x} 4 optimiser"}, "config": config.to_dict()})
     (made[0] / "run.json").write_text(text)
     found = run_settings(find_run(folders.runs_root(), made[0].name))
     nodes = {node.define_schema().node_id: node for node in NODES}
-    parts = {}
+    parts, alone = {}, {"lora": {"rank", "alpha"}, "optimiser": {"learning_rate", "type"}}
     for (name, section), part in zip(SECTIONS.items(), found["sections"], strict=True):
         node = nodes[part["node"]]
         ids = {one.id for one in node.define_schema().inputs}
         assert part["widgets"].keys() == ids and part["input"] == section.input
         (parts[name],) = node.execute(**json.loads(json.dumps(part["widgets"]))).args
-        assert part["usual"] == (parts[name] == section.config())
+        plain = dataclasses.asdict(section.config())
+        unlike = {
+            key for key, value in dataclasses.asdict(parts[name]).items() if value != plain[key]
+        }
+        assert part["usual"] == (unlike <= alone.get(name, set()))
     train = found["train"]
     ids = {one.id for one in nodes["LoraLoopTrain"].define_schema().inputs}
     assert train.keys() <= ids and {part["input"] for part in found["sections"]} <= ids
     assert train.pop("continue_from") == f"{7:016x}" and train.pop("continue_stopped") is False
     speed = dataclasses.replace(parts["speed"], prefetch_weights=train.pop("prefetch_weights"))
+    own = [part["own"] for part in found["sections"]]
+    assert own[:2] == [
+        {"rank": config.lora.rank, "alpha": config.lora.alpha},
+        {"learning_rate": config.optimiser.learning_rate, "optimiser": config.optimiser.type},
+    ] and not any(own[2:])  # fmt: skip
     assert TrainConfig(**train).having(**{**parts, "speed": speed}) == config
     assert found["notes"] == []
 

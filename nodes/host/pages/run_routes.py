@@ -13,6 +13,7 @@ from typing import Any
 from ....base.image_file import DECODE_ERRORS, open_image, opened
 from ....trainer.runs.checkpoints import FOLDER as CHECKPOINTS
 from ....trainer.runs.curve import read_curve
+from ....trainer.runs.resumes import read_resumes
 from ....trainer.runs.run_list import find_run
 from .. import folders
 from ..previews.preview_book import PreviewBook
@@ -49,7 +50,8 @@ def _curve(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _marks(run: Path) -> Iterator[tuple[int, str]]:
-    """(step, kind) of the previews and checkpoints of a run; of an epoch's checkpoint no step is known."""
+    """(step, kind) of previews, checkpoints and resumes; of an epoch's checkpoint no step is known."""
+    yield from ((step, "resume") for step in read_resumes(run))
     yield from ((step, "preview") for step in sorted({p.step for p in _book(run).places()}))
     for path in sorted((run / CHECKPOINTS).glob("*.safetensors")):
         number = path.stem.rpartition("-step")[2]

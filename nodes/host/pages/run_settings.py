@@ -18,6 +18,7 @@ from ....trainer.config.train import TrainConfig
 from ....trainer.config.validation import ValidationConfig
 from ....trainer.runs.run_list import Run
 from ....trainer.sdxl.blocks import MIDDLE, SIDE
+from ..training.from_inputs import OWN
 
 
 class _Section(NamedTuple):
@@ -45,8 +46,9 @@ def run_settings(run: Run) -> dict[str, Any]:
     """What a graph needs to ask for this very run, as far as a run knows it.
 
     ``train``: the values of Train's widgets. ``sections``: for each settings node the input of Train that
-    it belongs to, its class and widgets, and whether all is as without the node. ``notes``: what the graph
-    has to be given by hand, as sentences.
+    it belongs to, its class and widgets; ``own``, the widgets of Train that apply without the node, and
+    their defaults, ``unset``; ``usual``: whether Train says it all without the node. ``notes``: what the
+    graph has to be given by hand, as sentences.
 
     Raises:
         ValueError: the settings are damaged, or of a newer version.
@@ -56,12 +58,7 @@ def run_settings(run: Run) -> dict[str, Any]:
     config = stored_config(run.config)
     sections = []
     for name, section in SECTIONS.items():
-        part = getattr(config, name)
-        values = _WIDGETS.get(name, Config.to_dict)(part)
-        usual = values == _WIDGETS.get(name, Config.to_dict)(section.config())
-        sections.append(
-            {"input": section.input, "node": section.node, "widgets": values, "usual": usual}
-        )
+        sections.append({"input": section.input, "node": section.node, **_told(name, config)})
     notes, origin = [], run.inputs.get("origin", "")
     began = _ORIGIN.fullmatch(origin)
     if origin and not began:
@@ -70,6 +67,22 @@ def run_settings(run: Run) -> dict[str, Any]:
         "train": _train(config, began[1] if began else ""),
         "sections": sections,
         "notes": notes,
+    }
+
+
+def _told(name: str, config: TrainConfig) -> dict[str, Any]:
+    """The widgets of a section, and which of Train's stand for them."""
+    part, plain = getattr(config, name), SECTIONS[name].config()
+    told = _WIDGETS.get(name, Config.to_dict)
+    own = OWN[SECTIONS[name].input][2] if SECTIONS[name].input in OWN else {}
+    same = {field: getattr(plain, field) for field in own.values()}
+    values = told(part)
+    return {
+        "widgets": values,
+        "own": {widget: getattr(part, field) for widget, field in own.items()},
+        "unset": {widget: getattr(plain, field) for widget, field in own.items()},
+        "usual": told(dataclasses.replace(part, **same)) == told(plain)
+        and not values.get("unusual_rate"),
     }
 
 
