@@ -33,21 +33,22 @@ def short_prompt(server, root, object_info):
 
 
 @pytest.fixture(scope="module")
-def two_runs(server, short_prompt):
-    """The names of two runs that differ in the learning rate, the older first."""
-    names = []
-    for rate in (1e-3, 3e-4):
-        graphs.inputs(short_prompt, "LoraLoopOptimiserSettings")["learning_rate"] = rate
-        train = graphs.key(short_prompt, "LoraLoopTrain")
-        (told,) = server.run(short_prompt)["outputs"][train]["text"]
+def two_runs(server, short_prompt, object_info):
+    """The names of two runs, the older first; the other one needs a settings node."""
+    train, names = graphs.key(short_prompt, "LoraLoopTrain"), []
+    other = json.loads(json.dumps(short_prompt))
+    values = {"learning_rate": 3e-4, "schedule": "cosine"}
+    wire = graphs.add(other, object_info, "rate", "LoraLoopOptimiserSettings", **values)
+    other[train]["inputs"]["optimiser_settings"] = wire
+    for prompt in (short_prompt, other):
+        (told,) = server.run(prompt)["outputs"][train]["text"]
         names += re.findall(r"\b[0-9a-f]{16}\b", told)
     return names
 
 
 @pytest.fixture
 def workflow(root):
-    path = root / "example_workflows" / "train_and_preview.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    return graphs.workflow(root, "train_and_preview")
 
 
 def sidebar(page):
@@ -122,7 +123,12 @@ def test_looked_at(browser_page, two_runs, vue, newest):
     box.press("Enter")
     dialog = page.locator(".ll-dialog")
     dialog.locator(".uplot canvas").wait_for()
-    assert dialog.locator(".ll-settings td").all_inner_texts() == ["3e-4", "1e-3"]
+    assert dialog.locator(".ll-settings td").all_inner_texts() == [
+        "3e-4",
+        "1e-3",
+        "cosine",
+        "constant",
+    ]
     grid = dialog.locator(".ll-grid")
     grid.locator("img").first.wait_for()
     assert grid.locator("thead tr").first.inner_text().split("\t") == [
@@ -163,42 +169,41 @@ def test_looked_at(browser_page, two_runs, vue, newest):
 @BOTH
 def test_put_into_the_graph(browser_page, two_runs, workflow, vue, newest):
     """Each of it is one step of undo."""
-    old, _ = two_runs
+    old, new = two_runs
     page = browser_page(vue, newest)
     page.evaluate("workflow => app.loadGraphData(workflow, true, true, 'runs')", workflow)
     opened(page)
     row(page, old).click()
-    before = page.evaluate(SAVED)
+    before, own = page.evaluate(SAVED), page.evaluate(VALUES)["LoraLoopTrain"]
 
     press(page, "Copy settings")
     told(page, "Set in Train SDXL LoRA")
-    values = page.evaluate(VALUES)
-    assert values["LoraLoopTrain"]["steps"] == 4 and values["LoraLoopTrain"]["continue_from"] == ""
-    assert values["LoraLoopOptimiserSettings"]["learning_rate"] == 1e-3
-    copied = page.evaluate(SAVED)
+    train = page.evaluate(VALUES)["LoraLoopTrain"]
+    assert (train["steps"], train["learning_rate"], train["continue_from"]) == (4, 1e-3, "")
+    assert page.evaluate(WIRED, "optimiser_settings") is None
     undone(page, before)
 
     press(page, "Continue")
     told(page, "as many steps again")
-    page.wait_for_function(f"() => ({VALUES})().LoraLoopTrain.continue_from === '{old}'")
-    assert page.evaluate(VALUES)["LoraLoopOptimiserSettings"]["learning_rate"] == 1e-3
+    train = page.evaluate(VALUES)["LoraLoopTrain"]
+    assert (train["continue_from"], train["learning_rate"]) == (old, 1e-3)
     undone(page, before)
 
     press(page, "Start from")
     told(page, f"a new run with the LoRA of {old}")
-    values = page.evaluate(VALUES)
-    assert values["LoraLoopTrain"]["continue_from"] == old
-    assert values["LoraLoopOptimiserSettings"]["learning_rate"] == 1e-4  # the graph's own
+    train = page.evaluate(VALUES)["LoraLoopTrain"]
+    assert train == {**own, "continue_from": old, "rank": train["rank"], "alpha": train["alpha"]}
     undone(page, before)
 
-    page.evaluate(
-        "app.rootGraph.remove(app.rootGraph.nodes.find(n => n.comfyClass === 'LoraLoopOptimiserSettings'))"
-    )
-    assert page.evaluate(WIRED, "optimiser_settings") is None
+    row(page, new).click()
     press(page, "Copy settings")
     told(page, "Optimiser Settings is added")
+    values = page.evaluate(VALUES)
     assert page.evaluate(WIRED, "optimiser_settings") == "LoraLoopOptimiserSettings"
-    assert sorted(json.loads(page.evaluate(SAVED))) == sorted(json.loads(copied))
+    settings = values["LoraLoopOptimiserSettings"]
+    assert (settings["learning_rate"], settings["schedule"]) == (3e-4, "cosine")
+    assert values["LoraLoopTrain"]["learning_rate"] == 3e-5  # says nothing beside the node
+    undone(page, before)
 
     page.evaluate("app.loadGraphData({nodes: [], links: [], version: 0.4}, true, true, 'none')")
     press(page, "Copy settings")
@@ -249,7 +254,7 @@ def test_a_run_that_trains_is_followed_stopped_and_continued(
     server, browser_page, two_runs, short_prompt, workflow
 ):
     prompt = json.loads(json.dumps(short_prompt))
-    graphs.inputs(prompt, "LoraLoopTrain").update(steps=100000, seed=77)
+    graphs.inputs(prompt, "LoraLoopTrain").update(steps=100_000, seed=77)
     page = browser_page()
     page.evaluate("workflow => app.loadGraphData(workflow, true, true, 'runs')", workflow)
     opened(page)
