@@ -13,7 +13,6 @@ from pack.tests.server import graphs
 pytestmark = [pytest.mark.slow, pytest.mark.main_host]
 
 PATIENCE = 60_000  # ms
-LIVE = "training now"
 SAVED = "JSON.stringify(app.rootGraph.serialize().nodes.map(n => [n.type, n.widgets_values]))"
 VALUES = """() => Object.fromEntries(app.rootGraph.nodes.map(node =>
     [node.comfyClass, Object.fromEntries((node.widgets ?? []).map(w => [w.name, w.value]))]))"""
@@ -52,7 +51,6 @@ def workflow(root):
 
 
 def sidebar(page):
-    """Open or close it by a click on its icon."""
     page.locator("button", has_text="LoRA Loop").first.click()
 
 
@@ -75,14 +73,12 @@ def press(page, name):
 
 def told(page, text):
     """Wait until the page says this."""
-    page.locator(".ll-message", has_text=text).wait_for(timeout=PATIENCE)
-    return page.locator(".ll-message").inner_text()
+    page.locator(".ll-message", has_text=text).wait_for()
 
 
 def chosen(page):
-    return page.evaluate(
-        "[...document.querySelectorAll('.ll-run[aria-selected=true]')].map(r => r.dataset.name)"
-    )
+    rows = page.locator(".ll-run[aria-selected=true]").all()
+    return [one.get_attribute("data-name") for one in rows]
 
 
 BOTH = pytest.mark.parametrize(
@@ -95,11 +91,11 @@ def test_looked_at(browser_page, two_runs, vue, newest):
     old, new = two_runs
     page = browser_page(vue, newest)
     box = opened(page)
-    shown = page.evaluate("[...document.querySelectorAll('.ll-run')].map(r => r.dataset.name)")
+    shown = [one.get_attribute("data-name") for one in page.locator(".ll-run").all()]
     assert shown.index(new) < shown.index(old)
-    assert "learning rate 3e-4 instead of 1e-3" in row(page, new).inner_text()
-    assert "4 steps" in row(page, new).inner_text()
-    assert demo_base.CHECKPOINT in row(page, new).inner_text()
+    differs = "learning rate 3e-4 instead of 1e-3"
+    text = row(page, new).inner_text()
+    assert differs in text and "4 steps" in text and demo_base.CHECKPOINT in text
     page.wait_for_function(
         "name => document.querySelector(`.ll-run[data-name='${name}'] img`)?.naturalWidth > 0",
         arg=new,
@@ -108,7 +104,7 @@ def test_looked_at(browser_page, two_runs, vue, newest):
 
     row(page, old).click()
     assert chosen(page) == [old]
-    assert "learning rate 3e-4 instead of 1e-3" in row(page, new).inner_text()
+    assert differs in row(page, new).inner_text()
     box.press("Home")
     box.press("ArrowUp")
     assert chosen(page) == shown[:1]
@@ -121,49 +117,36 @@ def test_looked_at(browser_page, two_runs, vue, newest):
     assert set(chosen(page)) == {old, new}
 
     box.press("Enter")
-    dialog = page.locator(".ll-dialog")
-    dialog.locator(".uplot canvas").wait_for()
-    assert dialog.locator(".ll-settings td").all_inner_texts() == [
-        "3e-4",
-        "1e-3",
-        "cosine",
-        "constant",
-    ]
-    grid = dialog.locator(".ll-grid")
-    grid.locator("img").first.wait_for()
-    assert grid.locator("thead tr").first.inner_text().split("\t") == [
-        "step",
-        "strength 0.5",
-        "strength 1",
-    ]
-    assert [text.split()[0] for text in grid.locator("tbody tr").all_inner_texts()] == [
-        "0",
-        "2",
-        "4",
-    ]
-    titles = [
-        cell.get_attribute("title")
-        for cell in grid.locator("tbody tr").last.locator("button").all()
-    ]
-    assert titles == [f"{run}, step 4, strength {s}" for s in ("0.5", "1") for run in (new, old)]
-    page.wait_for_function(
-        "[...document.querySelectorAll('.ll-grid img')].every(i => i.naturalWidth === 64)"
-    )
-
-    grid.locator("tbody tr").last.locator("button").first.click()
-    viewer = page.locator(".lora-loop-viewer")
-    assert titles[0] in viewer.inner_text()
-    page.keyboard.press("c")  # the same step and strength of the other run lies over it
-    assert f"{titles[0]}  |  {titles[1]}" in viewer.inner_text()
-    page.keyboard.press("Escape")
-    viewer.wait_for(state="detached")
-    page.keyboard.press("Escape")
-    dialog.wait_for(state="detached")
+    compared(page, old, new)
     assert page.evaluate("document.activeElement.role") == "listbox"
 
     page.get_by_label("Filter the runs").fill("rate 3e-4")
     assert row(page, old).count() == 0 and row(page, new).count() == 1
     page.get_by_label("Filter the runs").fill("")
+
+
+def compared(page, old, new):
+    """What the dialog about two runs shows; it is closed in the end."""
+    dialog = page.locator(".ll-dialog")
+    dialog.locator(".uplot canvas").wait_for()
+    told = " ".join(dialog.locator(".ll-settings td").all_inner_texts())
+    assert told == "3e-4 1e-3 cosine constant"
+    rows = dialog.locator(".ll-grid tbody tr")
+    rows.last.locator("img").first.wait_for()
+    heads = dialog.locator(".ll-grid thead tr").first.inner_text()
+    assert heads.split("\t") == ["step", "strength 0.5", "strength 1"]
+    assert [text.split()[0] for text in rows.all_inner_texts()] == ["0", "2", "4"]
+    last = rows.last.locator("button")
+    titles = [cell.get_attribute("title") for cell in last.all()]
+    assert titles == [f"{run}, step 4, strength {s}" for s in ("0.5", "1") for run in (new, old)]
+    last.first.click()
+    viewer = page.locator(".lora-loop-viewer")
+    assert titles[0] in viewer.inner_text()
+    page.keyboard.press("c")  # the same step and strength of the other run lies over it
+    assert f"{titles[0]}  |  {titles[1]}" in viewer.inner_text()
+    for closed in (viewer, dialog):
+        page.keyboard.press("Escape")
+        closed.wait_for(state="detached")
 
 
 @BOTH
@@ -216,9 +199,7 @@ def undone(page, before):
 
 
 @BOTH
-def test_deleted_brought_back_and_reported(
-    server, browser_page, two_runs, workflow, vue, newest, tmp_path
-):
+def test_deleted_brought_back_and_reported(server, browser_page, two_runs, workflow, vue, newest):
     old, new = two_runs
     folder = server.base_directory / "output" / "lora_loop" / "runs" / old
     page = browser_page(vue, newest)
@@ -245,9 +226,8 @@ def test_deleted_brought_back_and_reported(
     row(page, new).click()
     with page.expect_download() as download:
         press(page, "Report")
-    download.value.save_as(tmp_path / "report.zip")
     told(page, "Look through it before you send it.")
-    assert "run.json" in zipfile.ZipFile(tmp_path / "report.zip").namelist()
+    assert "run.json" in zipfile.ZipFile(download.value.path()).namelist()
 
 
 def test_a_run_that_trains_is_followed_stopped_and_continued(
@@ -259,7 +239,7 @@ def test_a_run_that_trains_is_followed_stopped_and_continued(
     page.evaluate("workflow => app.loadGraphData(workflow, true, true, 'runs')", workflow)
     opened(page)
     queued = server.queue(prompt)
-    live = page.locator(".ll-run", has_text=LIVE)
+    live = page.locator(".ll-run", has_text="training now")
     live.wait_for(timeout=PATIENCE * 2)
     name = live.get_attribute("data-name")
     live.click()
@@ -267,33 +247,27 @@ def test_a_run_that_trains_is_followed_stopped_and_continued(
         assert page.locator(".ll-runs").get_by_role("button", name=action, exact=True).is_disabled()
     live.locator("polyline").wait_for(state="attached", timeout=PATIENCE)
     points = live.locator("polyline").get_attribute("points")
-    page.wait_for_function(
-        "([name, old]) => document.querySelector(`.ll-run[data-name='${name}'] polyline`)?.getAttribute('points') !== old",
-        arg=[name, points],
-        timeout=PATIENCE,
-    )
-    server.post("/lora_loop/stop", {"node": graphs.key(prompt, "LoraLoopTrain")})
+    live.locator(f"polyline:not([points='{points}'])").wait_for(state="attached")
+    train = graphs.key(prompt, "LoraLoopTrain")
+    server.post("/lora_loop/training", {"node": train, "command": "stop"})
     server.wait(queued, 120.0)
     row(page, name).filter(has_text="stopped").wait_for(timeout=PATIENCE)
     row(page, name).click()
     press(page, "Continue")
     told(page, "Run goes on after step ")
     train = page.evaluate(VALUES)["LoraLoopTrain"]
-    assert (
-        train["continue_stopped"] is True and train["continue_from"] == "" and train["seed"] == 77
-    )
+    assert (train["continue_stopped"], train["continue_from"], train["seed"]) == (True, "", 77)
 
 
 COUNT = 1000
 SCROLLED = """async () => {
     const box = document.querySelector('.ll-list');
-    let rows = 0;
-    for (let i = 0; i < 60; i++) {
+    for (let rows = 0, i = 0; ; i++) {
         box.scrollTop += 1500;
         await new Promise(requestAnimationFrame);
         rows = Math.max(rows, document.querySelectorAll('.ll-run').length);
+        if (i === 60) return [box.scrollTop, rows];
     }
-    return [box.scrollTop, rows];
 }"""
 
 
@@ -318,7 +292,9 @@ def test_a_thousand_runs_are_a_few_rows_of_the_page(browser_page, two_runs):
         box.press("End")
         assert row(page, f"{COUNT - 1:016x}").is_visible()
         box.press("Control+a")
-        page.get_by_text(f"{COUNT} runs, ").nth(1).wait_for()
+        assert (
+            page.locator(".ll-run[aria-selected=true]").count() == page.locator(".ll-run").count()
+        )
     finally:
         page.unroute("**/lora_loop/runs/list**")
         sidebar(page)
