@@ -6,13 +6,13 @@ import re
 from typing import Any
 
 from ....trainer.files.digests import digest
-from ....trainer.runs.run_cards import Card, RunCards
 from ....trainer.runs.run_list import Pruning, Run, find_run
 from ....trainer.runs.trash import Trash
 from .. import folders
 from ..training.runs import report_of
 from ..web.json_request import short_text
 from ..web.routes import Refused, add_route
+from .run_cards import Card, RunCards
 from .run_settings import run_settings, settings_told, usual_settings
 
 LIST, SETTINGS = "/lora_loop/runs/list", "/lora_loop/runs/settings"

@@ -5,11 +5,13 @@ import time
 
 import pytest
 
+from pack.nodes.host.pages import run_cards
+from pack.nodes.host.pages.run_cards import RunCards
 from pack.tests.trainer.runs.test_run_list import make
 from pack.trainer.files.lock import folder_lock
 from pack.trainer.lora_files.file import write_lora
-from pack.trainer.runs import run_cards
-from pack.trainer.runs.run_cards import RunCards
+
+pytestmark = pytest.mark.main_host
 
 
 def settle(*folders):

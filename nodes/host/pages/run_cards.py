@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from .run_list import Run, find_run, in_order
+from ....trainer.runs.run_list import Run, find_run, in_order
 
 _SETTLED = 2.0
 """Seconds after which a folder's time tells of every later change: file systems count that coarsely."""
