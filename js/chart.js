@@ -5,7 +5,8 @@ import { duration, loss, rate } from "./format.js";
 
 // A curve has columns of equal length, as GET /lora_loop/run/curve gives them: steps, seconds, loss,
 // smoothed, rate, difference; and marks [{step, kind}].
-const COLOURS = ["#4aa3ff", "#ff9f40", "#5ac878", "#e8615a", "#b48cff", "#e0c341", "#3cc8c8", "#ff7ab8"];
+// Of several curves, in their order.
+export const COLOURS = ["#4aa3ff", "#ff9f40", "#5ac878", "#e8615a", "#b48cff", "#e0c341", "#3cc8c8", "#ff7ab8"];
 const RAW = "#4aa3ff55";
 const DIFFERENCE = "#5ac878";
 const RATE = "#b48cff";

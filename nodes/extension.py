@@ -18,7 +18,7 @@ from .export_dataset import ExportDataset
 from .filter_tags import FilterTags
 from .guard import guard
 from .host import questions
-from .host.pages import run_routes, training_routes
+from .host.pages import run_routes, runs_routes, training_routes
 from .identity_tags import IdentityTags
 from .import_kohya_config import ImportKohyaConfig
 from .load_dataset import LoadDataset
@@ -83,6 +83,7 @@ class LoraLoop(ComfyExtension):
         super().__init__()
         training_routes.add_routes()
         run_routes.add_routes()
+        runs_routes.add_routes()
         questions.add_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

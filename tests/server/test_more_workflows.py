@@ -38,6 +38,8 @@ def test_resume_and_extend(server, made_small):
     rows = (run / "steps.csv").read_text("utf-8").splitlines()
     assert len(rows) == 1 + 7
     assert run.name in more["outputs"][graphs.key(prompt, "PreviewAny")]["text"][0]
+    listed = entry["outputs"][graphs.key(prompt, "PreviewAny")]["text"][0]
+    assert listed.startswith(run.name), "Runs did not wait for Train"
     saved = entry["outputs"][graphs.key(prompt, "LoraLoopSaveLora")]["text"][0]
     assert "my_lora" in saved
 

@@ -32,7 +32,7 @@ from .checkpoints import checkpointing
 from .first_step import record_seen
 from .followers import StepLine, always, recording, saving_states, validating
 from .live_training import Join, train_live
-from .metadata import Metadata
+from .metadata import Metadata, model_name
 from .previewing import previewing
 from .request import Request
 from .room_again import asking_for_room, paged_models
@@ -82,7 +82,8 @@ def _new_result(
         log.warning("LoRA Loop: %s", note)
     Trash(folders.trash_root()).age()
     nearest = folder.nearest(request.config, request.cached.needs_horizon)
-    with folder.open(request.config), cache_store(request.cached.store_root) as store:
+    model = model_name(request.patcher)
+    with folder.open(request.config, model), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
         data = _data(request, parts, folder.inputs.texts, store)
         # Read again: the folder may have been another process's until now.
