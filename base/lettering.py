@@ -9,6 +9,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _PAPER, _INK = (40, 42, 46), (214, 216, 220)
 _MARGIN = 24
+_MOST = 200  # letters of a line: more are never seen
 
 
 def letters(size: int) -> Font:
@@ -21,6 +22,8 @@ def letters(size: int) -> Font:
 
 def fitted(text: str, width: float, font: Font) -> str:
     """The text in letters that the font has, cut in the middle where it is wider than ``width`` pixels."""
+    if len(text) > _MOST:
+        text = text[: _MOST // 2] + text[-_MOST // 2 :]
     plain = text.encode("latin-1", "replace").decode("latin-1")
     kept = len(plain)
     shown = plain

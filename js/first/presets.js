@@ -44,11 +44,13 @@ function found(train, purpose, base) {
 }
 
 function set(made) {
+  app.canvas.emitBeforeChange(); // so that Ctrl+Z takes all of it back
   for (const { widget, after, node } of made) {
     widget.value = after;
     widget.callback?.(after, app.canvas, node);
   }
   for (const node of new Set(made.map((one) => one.node))) arrange(node);
+  app.canvas.emitAfterChange();
   app.canvas.setDirty(true, true);
 }
 
