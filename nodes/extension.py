@@ -18,6 +18,7 @@ from .export_dataset import ExportDataset
 from .filter_tags import FilterTags
 from .guard import guard
 from .host import questions
+from .host.dataset.page import routes as dataset_page
 from .host.training import stop_and_keep
 from .identity_tags import IdentityTags
 from .import_kohya_config import ImportKohyaConfig
@@ -83,6 +84,7 @@ class LoraLoop(ComfyExtension):
         super().__init__()
         stop_and_keep.add_routes()
         questions.add_routes()
+        dataset_page.add_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES
