@@ -7,7 +7,6 @@ so that it stays with an image that is edited or renamed.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,8 +43,8 @@ def check_weight(weight: Any) -> float:
     """A weight that an image may have. ValueError for any other."""
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise ValueError(f"the weight {weight!r} is no number")
-    if not (math.isfinite(weight) and 0 <= weight <= MOST_WEIGHT):
-        raise ValueError(f"the weight {weight:g} does not lie in 0..{MOST_WEIGHT:g}")
+    if not 0 <= weight <= MOST_WEIGHT:  # NaN as well
+        raise ValueError(f"the weight {str(weight)[:20]} does not lie in 0..{MOST_WEIGHT:g}")
     return float(weight)
 
 
