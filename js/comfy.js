@@ -37,3 +37,6 @@ export const imageURL = (path, query) => api.apiURL(`${path}?${new URLSearchPara
 export function toast(severity, summary, detail, life = 8000) {
   app.extensionManager.toast.add({ severity, summary, detail, life });
 }
+
+// What the nodes of the open graph have shown under a key of ours, since the page was loaded.
+export const shownBy = (key) => Object.values(app.nodeOutputs ?? {}).flatMap((output) => output?.[key] ?? []);
