@@ -72,7 +72,7 @@ app.registerExtension({
       id: TAB,
       icon: "pi pi-images",
       title: "LoRA Loop",
-      tooltip: "LoRA Loop: datasets",
+      tooltip: "LoRA Loop",
       type: "custom",
       render,
       destroy: leave,

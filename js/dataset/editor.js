@@ -1,5 +1,5 @@
 // One image and its caption, as chips and as text, below the grid.
-import { button, make, setText } from "./dom.js";
+import { arrow, make, setText } from "./dom.js";
 import { bucketTitle, sizeText } from "./grid.js";
 import { tagField } from "./suggest.js";
 import { addTags, changeParts, readParts } from "./tags.js";
@@ -62,15 +62,15 @@ export class Editor {
       make(
         "div",
         { className: "ll-row" },
-        button("‹", "Previous image (Page Up)", () => this.go(-1)),
-        button("›", "Next image (Page Down)", () => this.go(1)),
+        arrow("‹", "Previous image", "Previous image (Page Up)", () => this.go(-1)),
+        arrow("›", "Next image", "Next image (Page Down)", () => this.go(1)),
         this.name,
-        button("×", "Close (Escape)", () => this.close()),
+        arrow("×", "Close", "Close (Escape)", () => this.close()),
       ),
       make(
         "div",
         { className: "ll-editor-body" },
-        make("div", { className: "ll-side" }, this.shown, this.facts, this.why),
+        make("div", { className: "ll-side" }, this.shown, this.facts),
         make(
           "div",
           { className: "ll-words" },
@@ -83,6 +83,7 @@ export class Editor {
             make("label", { className: "ll-label" }, this.leftOut, "leave out"),
             make("label", { className: "ll-label" }, "weight", this.weight),
           ),
+          this.why,
         ),
       ),
     );

@@ -2,7 +2,7 @@
 import { make, setText } from "./dom.js";
 import { isEdited } from "./model.js";
 
-const CARD = { least: 150, height: 262, gap: 8 };
+const CARD = { least: 124, height: 250, gap: 8 };
 const AHEAD = 2; // rows above and below that are made before they are seen
 const PAUSE = 90; // ms: while somebody flings through the list, no thumbnail is asked for
 const LEFT_OUT = "left out";
@@ -198,8 +198,8 @@ function fill(card, image, model) {
 const flagChip = (text, title) => make("span", { className: "ll-flag", textContent: text, title });
 
 export function sizeText({ size, bucket }) {
-  const to = bucket ? ` → ${bucket.join(" × ")}` : "";
-  return `${size.join(" × ")}${to}`;
+  const to = bucket ? ` → ${bucket.join("×")}` : "";
+  return `${size.join("×")}${to}`;
 }
 
 export function bucketTitle({ folder, bucket }, model) {

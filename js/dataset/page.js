@@ -1,12 +1,11 @@
 // The Dataset page: the images of the Load Dataset nodes, their captions edited, nothing written until Save.
 import { api, getJSON, imageURL, postJSON, shownBy } from "../comfy.js";
-import { button, make, setText } from "./dom.js";
+import { arrow, button, make, setText } from "./dom.js";
 import { Editor } from "./editor.js";
+import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { Model } from "./model.js";
-import { tagField } from "./suggest.js";
 import { TagPanel } from "./tag_panel.js";
-import { tagKey } from "./tags.js";
 
 const PLACE = "/lora_loop/dataset";
 const EVENT = "lora_loop.dataset";
@@ -31,18 +30,16 @@ class Page {
       "aria-label": "Dataset",
       onchange: () => this.open(this.choice.value),
     });
-    this.undoButton = button("Undo", "Undo (Ctrl+Z)", () => this.walk("undo"));
-    this.redoButton = button("Redo", "Redo (Ctrl+Shift+Z)", () => this.walk("redo"));
+    this.undoButton = arrow("↶", "Undo", "Undo (Ctrl+Z)", () => this.walk("undo"));
+    this.redoButton = arrow("↷", "Redo", "Redo (Ctrl+Shift+Z)", () => this.walk("redo"));
     this.saveButton = button("Save", "Write what changed (Ctrl+S)", () => this.save(), "ll-primary");
     this.tagsButton = button("Tags", "Tag frequencies", () => this.toggleTags());
-    this.count = make("span", { className: "ll-hint", role: "status" });
-    this.flags = make("div", { className: "ll-row ll-filters", role: "group", "aria-label": "Filters" });
     this.said = make("div", { className: "ll-said", role: "alert", hidden: true });
     this.body = make("div", { className: "ll-body" });
     this.element = make(
       "div",
       { className: "ll-dataset", onkeydown: (event) => this.key(event) },
-      make("div", { className: "ll-row" }, this.choice, this.undoButton, this.redoButton, this.saveButton),
+      make("div", { className: "ll-row ll-top" }, this.choice, this.undoButton, this.redoButton, this.saveButton),
       this.body,
     );
     for (const kind of ["keyup", "keypress", "copy", "paste", "cut"])
@@ -167,18 +164,16 @@ class Page {
     });
     this.panel = new TagPanel({ model, sources, changed, say: (text) => this.say(text) });
     this.panel.element.hidden = true;
-    this.search = tagField({
-      label: "Show only images with",
-      placeholder: "Filter by tag, caption or name",
-      sources: () => [model.counts.map(({ text, count }) => [text, count])],
-      accept: (typed) => this.filterBy(typed),
+    this.filters = new Filters({
+      model,
+      changed: () => {
+        this.grid.element.scrollTop = 0;
+        this.refresh();
+      },
     });
-    this.search
-      .querySelector("input")
-      .addEventListener("input", ({ target }) => this.filter({ text: target.value }));
     this.body.replaceChildren(
-      make("div", { className: "ll-row" }, this.search, this.tagsButton, this.count),
-      this.flags,
+      make("div", { className: "ll-row" }, this.filters.search, this.tagsButton, this.filters.count),
+      this.filters.element,
       this.said,
       make("div", { className: "ll-middle" }, this.panel.element, this.grid.element),
       this.editor.element,
@@ -190,66 +185,12 @@ class Page {
     this.grid.refresh();
     if (!this.panel.element.hidden) this.panel.refresh();
     this.editor.refresh();
-    this.drawFilters();
+    this.filters.refresh();
     const edits = model.edited.length;
     this.saveButton.disabled = !edits || this.isSaving;
     setText(this.saveButton, edits ? `Save (${edits})` : "Save");
     this.undoButton.disabled = !model.done.length;
     this.redoButton.disabled = !model.undone.length;
-    const all = model.images.length;
-    const isAll = model.shown.length === all;
-    setText(this.count, isAll ? `${all} images` : `${model.shown.length} of ${all} images`);
-  }
-
-  drawFilters() {
-    const { model } = this;
-    const counts = model.flagCounts();
-    const flags = model.flags.filter((flag) => counts[flag] || model.filter.flags.includes(flag));
-    const focused = this.flags.contains(document.activeElement) ? document.activeElement.dataset.name : null;
-    this.flags.replaceChildren(
-      ...model.filter.tags.map(({ key, text }) =>
-        this.toggle(`tag ${key}`, text, "", true, () =>
-          this.filter({ tags: model.filter.tags.filter((tag) => tag.key !== key) }),
-        ),
-      ),
-      ...flags.map((flag) =>
-        this.toggle(flag, flag, counts[flag], model.filter.flags.includes(flag), () => this.filterFlag(flag)),
-      ),
-    );
-    this.flags.hidden = !this.flags.children.length;
-    const again = [...this.flags.children].find((one) => one.dataset.name === focused);
-    again?.focus();
-  }
-
-  toggle(name, text, count, isOn, onclick) {
-    const made = make(
-      "button",
-      { type: "button", className: `ll-toggle${isOn ? " ll-on" : ""}`, "aria-pressed": isOn, onclick },
-      make("span", { textContent: text }),
-      make("span", { className: "ll-count", textContent: isOn ? "×" : count }),
-    );
-    made.dataset.name = name;
-    return made;
-  }
-
-  filterFlag(flag) {
-    const { flags } = this.model.filter;
-    this.filter({ flags: flags.includes(flag) ? flags.filter((one) => one !== flag) : [...flags, flag] });
-  }
-
-  // A tag of this dataset becomes a filter of its own; other text stays in the field.
-  filterBy(typed) {
-    const known = new Map(this.model.counts.map((tag) => [tag.key, tag]));
-    const tags = typed.map((text) => known.get(tagKey(text))).filter(Boolean);
-    const input = this.search.querySelector("input");
-    if (!tags.length) input.value = typed.join(", ");
-    else this.filter({ text: "", tags: [...this.model.filter.tags, ...tags] });
-  }
-
-  filter(change) {
-    this.model.setFilter(change);
-    this.grid.element.scrollTop = 0;
-    this.refresh();
   }
 
   edit(image) {

@@ -85,8 +85,7 @@ def folder_stamp(config: LoadConfig) -> str:
 def load_dataset(config: LoadConfig) -> tuple[Dataset, np.ndarray]:
     """The dataset, as was decided about its images, and its contact sheet, uint8 RGB. The page is told of it."""
     root, _ = config.paths()
-    title = f"{root.parent.name}/{root.name}"
-    dataset = SEEN.read(config.page_id(), title, partial(_read, config)).obeyed()
+    dataset = SEEN.read(config.page_id(), root.name, partial(_read, config)).obeyed()
     digests = {sample.path: sample.digest for _, sample in dataset.samples()}
     with cache_store() as store:
         sheet = contact_sheet(
