@@ -11,6 +11,7 @@ const PLACE = "/lora_loop/dataset";
 const EVENT = "lora_loop.dataset";
 const SHOWN = "lora_loop_dataset"; // what a node shows: the id of the dataset that it read
 const SETTLED = 500; // ms after the last event
+const READING = "Reading…";
 const NONE =
   "No dataset was read yet. Queue a graph with a Load Dataset node, and its images are shown here.";
 
@@ -59,8 +60,7 @@ class Page {
   destroy() {
     api.removeEventListener(EVENT, this.told);
     clearTimeout(this.waiting);
-    this.editor?.commit();
-    this.grid?.destroy();
+    this.leave();
     this.element.remove();
     this.isGone = true;
   }
@@ -86,8 +86,10 @@ class Page {
     const ids = found.map((one) => one.id);
     const isLeft = !ids.includes(chosen) || (own.size && !own.has(chosen) && !this.model?.edited.length);
     if (isLeft) chosen = ids.find((id) => own.has(id)) ?? ids[0] ?? null;
-    if (!chosen) this.body.replaceChildren(make("p", { className: "ll-empty", textContent: NONE }));
-    else await this.open(chosen, isNews);
+    if (!chosen) {
+      this.leave();
+      this.body.firstChild.textContent = NONE;
+    } else await this.open(chosen, isNews);
   }
 
   fillChoice(found, own) {
@@ -112,15 +114,23 @@ class Page {
 
   async open(id, isNews = false) {
     const isSame = this.model?.id === id && this.grid;
-    if (!isSame) this.editor?.commit();
     chosen = id;
     this.choice.value = id;
     if (isSame && !isNews) return;
+    if (!isSame) this.leave();
     try {
       this.take(await getJSON(`${PLACE}/images`, { id }));
     } catch (error) {
       this.say(error.message, true);
     }
+  }
+
+  // Show no dataset until the next one is there.
+  leave() {
+    this.editor?.commit();
+    this.grid?.destroy();
+    this.model = this.grid = this.editor = null;
+    this.body.replaceChildren(make("p", { className: "ll-empty", textContent: READING }));
   }
 
   // The images as the server knows them now; edits of this page stay.
@@ -129,7 +139,7 @@ class Page {
     const known = models.get(table.id);
     const changed = known ? known.take(table) : 0;
     if (!known) models.set(table.id, new Model(table));
-    if (this.model !== models.get(table.id) || !this.grid) this.build(models.get(table.id));
+    if (!this.grid) this.build(models.get(table.id));
     if (this.editor.image) this.editor.image = this.model.byKey.get(this.editor.image.key) ?? null;
     if (!this.editor.image) this.editor.close();
     this.refresh();
@@ -142,7 +152,6 @@ class Page {
 
   build(model) {
     this.model = model;
-    this.grid?.destroy();
     const sources = () => [model.allTags(), taggerTags ?? []];
     const picture = (size) => (image) =>
       imageURL(`${PLACE}/thumbnail`, { id: model.id, image: image.key, size, v: image.version });
@@ -182,6 +191,7 @@ class Page {
 
   refresh() {
     const { model } = this;
+    if (!model) return;
     this.grid.refresh();
     if (!this.panel.element.hidden) this.panel.refresh();
     this.editor.refresh();
