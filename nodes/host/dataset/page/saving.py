@@ -27,7 +27,7 @@ from .seen import SEEN, SeenDataset, with_saved
 LONGEST_CAPTION = 100_000
 """Characters."""
 
-_PAGE = "The Dataset page"
+_PAGE = "LoRA Loop's Dataset page"
 _saving = threading.Lock()
 
 
