@@ -244,6 +244,7 @@ class Page {
     this.refresh();
     const { model } = this;
     const asked = model.edits();
+    this.say("Saving…");
     try {
       const { said, table } = await postJSON(`${PLACE}/save`, { id: model.id, page: api.clientId, ...asked });
       model.saved(asked, table);

@@ -112,14 +112,12 @@ export class TagPanel {
   }
 
   put(key, text, tags) {
-    const changes = this.model.shown.map((image) => [
-      image,
-      { caption: replaceTag(image.now.caption, key, tags) },
-    ]);
-    const count = changes.filter(([image, { caption }]) => caption !== image.now.caption).length;
+    const changes = this.model.shown
+      .filter((image) => this.model.tags(image).some(([own]) => own === key))
+      .map((image) => [image, { caption: replaceTag(image.now.caption, key, tags) }]);
     this.model.apply(changes);
     const what = tags.length ? `${text} → ${tags.join(", ")}` : `${text} removed`;
-    this.say(`${what} in ${count} caption(s). Ctrl+Z takes it back.`);
+    this.say(`${what} in ${changes.length} caption(s). Ctrl+Z takes it back.`);
     this.changed();
   }
 

@@ -2,6 +2,8 @@
 const MARKS = /\|{3,}|#{3,}|;{3,}|&{3,}|\${3,}|%{3,}|~{3,}|@{3,}/y;
 const SPECIAL = /[()[\]{}\\|#;&$%~@]/;
 const OPENING = { "(": ")", "[": "]", "{": "}" };
+const MOST_KEYS = 100_000;
+const keys = new Map(); // a dataset says the same few thousand tags again and again
 const CLOSING = new Set(Object.values(OPENING));
 
 // One line in parts: tags between commas, and the marks of caption notation (|||, ;;;). What stands in brackets stays
@@ -61,6 +63,16 @@ export function writeParts(parts) {
 
 // What is compared of a tag: no case, underscore equals space, \( equals (.
 export function tagKey(tag) {
+  let key = keys.get(tag);
+  if (key === undefined) {
+    key = newKey(tag);
+    if (keys.size >= MOST_KEYS) keys.clear();
+    keys.set(tag, key);
+  }
+  return key;
+}
+
+function newKey(tag) {
   const plain = tag.replace(/\\([()])/g, "$1").toLowerCase().replaceAll("_", " ");
   return plain.split(/\s+/).filter(Boolean).join(" ") || plain;
 }
