@@ -4,13 +4,25 @@ const SPECIAL = /[()[\]{}\\|#;&$%~@]/;
 const OPENING = { "(": ")", "[": "]", "{": "}" };
 const MOST_KEYS = 100_000;
 const keys = new Map(); // a dataset says the same few thousand tags again and again
-const CLOSING = new Set(Object.values(OPENING));
 
 // One line in parts: tags between commas, and the marks of caption notation (|||, ;;;). What stands in brackets stays
 // together: (red hair, hat:0.8) and {red|blue} dress are one part each.
 export function readParts(line) {
   if (!SPECIAL.test(line)) return line.split(",").flatMap(plainPart); // nearly all are, and this is fast
-  return scan(line, true) ?? scan(line, false);
+  return scan(line, pairedBrackets(line));
+}
+
+// Where brackets stand that have a partner; the others are letters, as in :)
+function pairedBrackets(line) {
+  const open = { ")": [], "]": [], "}": [] };
+  const paired = new Set();
+  for (let place = 0; place < line.length; place++) {
+    const letter = line[place];
+    if (letter === "\\") place += 1;
+    else if (letter in OPENING) open[OPENING[letter]].push(place);
+    else if (open[letter]?.length) paired.add(open[letter].pop()).add(place);
+  }
+  return paired;
 }
 
 function plainPart(text) {
@@ -18,7 +30,7 @@ function plainPart(text) {
   return own ? [{ text: own, isMark: false }] : [];
 }
 
-function scan(line, brackets) {
+function scan(line, paired) {
   const parts = [];
   let depth = 0;
   let text = "";
@@ -41,15 +53,13 @@ function scan(line, brackets) {
       place += 2;
       continue;
     }
-    if (brackets && letter in OPENING) depth += 1;
-    if (brackets && CLOSING.has(letter)) depth -= 1;
-    if (depth < 0) return null; // brackets that are letters, as in :)
+    if (paired.has(place)) depth += letter in OPENING ? 1 : -1;
     if (letter === "," && depth === 0) end();
     else text += letter;
     place += 1;
   }
   end();
-  return depth === 0 ? parts : null;
+  return parts;
 }
 
 export function writeParts(parts) {
