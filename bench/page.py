@@ -20,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = "/usr/bin/chromium"
 READY = "window.app?.vueAppReady && window.app.extensionManager"
 TAGS, TAGS_EACH = 2000, 25
@@ -69,11 +68,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to work; else a temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as work:
-        (Path(work) / "path").mkdir()
-        (Path(work) / "path" / "pack").symlink_to(ROOT)
-        sys.path.insert(0, str(Path(work) / "path"))
-        from pack.demo import base as demo_base
-        from pack.demo.server import ComfyServer
+        from finding import find_pack
+
+        find_pack()
+        from ..demo import base as demo_base
+        from ..demo.server import ComfyServer
 
         base = demo_base.prepare(Path(work) / "comfyui")
         make_images(base / "input" / "many", options.count)

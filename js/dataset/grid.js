@@ -4,7 +4,8 @@ import { isEdited } from "./model.js";
 
 const CARD = { least: 124, height: 250, gap: 8 };
 const AHEAD = 2; // rows above and below that are made before they are seen
-const PAUSE = 90; // ms: while somebody flings through the list, no thumbnail is asked for
+const FAST = 60; // pixels a frame: nobody looks at images that fly by, so no new thumbnail is asked for
+const PAUSE = 90; // ms after that
 const LEFT_OUT = "left out";
 
 export class Grid {
@@ -15,6 +16,7 @@ export class Grid {
     this.columns = 1;
     this.cards = new Map(); // place → card
     this.free = [];
+    this.loaded = new Set(); // addresses: the browser keeps these
     this.space = make("div", { className: "ll-space", role: "presentation" });
     this.element = make(
       "div",
@@ -70,7 +72,7 @@ export class Grid {
     this.frame = null;
     const { scrollTop: top, clientHeight: height } = this.element;
     const row = CARD.height + CARD.gap;
-    const isFlung = Math.abs(top - (this.lastTop ?? top)) > height;
+    const isFast = Math.abs(top - (this.lastTop ?? top)) > FAST;
     this.lastTop = top;
     const first = Math.max(0, Math.floor(top / row) - AHEAD) * this.columns;
     const last = Math.min(this.model.shown.length, (Math.ceil((top + height) / row) + AHEAD) * this.columns);
@@ -79,19 +81,19 @@ export class Grid {
       this.cards.delete(place);
       this.free.push(card);
     }
-    for (let place = first; place < last; place++) this.put(place, isFlung);
+    for (let place = first; place < last; place++) this.put(place, isFast);
     for (const card of this.free) card.element.hidden = true;
-    if (isFlung) {
+    if (isFast) {
       clearTimeout(this.pause);
       this.pause = setTimeout(() => this.ask(), PAUSE);
     }
   }
 
-  put(place, isFlung) {
+  put(place, isFast) {
     const image = this.model.shown[place];
     let card = this.cards.get(place);
     if (!card) {
-      card = this.free.pop() ?? newCard(this.space);
+      card = this.free.pop() ?? newCard(this);
       card.place = -1;
       this.cards.set(place, card);
     }
@@ -115,8 +117,9 @@ export class Grid {
     if (isCurrent) this.element.setAttribute("aria-activedescendant", card.element.id);
     const address = this.thumbnail(image);
     if (card.address === address) return;
-    card.address = isFlung ? null : address;
-    if (isFlung) card.picture.removeAttribute("src");
+    const isLater = isFast && !this.loaded.has(address);
+    card.address = isLater ? null : address;
+    if (isLater) card.picture.removeAttribute("src");
     else card.picture.src = address;
   }
 
@@ -163,7 +166,7 @@ export class Grid {
   }
 }
 
-function newCard(space) {
+function newCard({ space, loaded }) {
   const picture = make("img", { alt: "", draggable: false, decoding: "async" });
   const flags = make("div", { className: "ll-flags" });
   const name = make("div", { className: "ll-name" });
@@ -172,7 +175,10 @@ function newCard(space) {
   const frame = make("div", { className: "ll-picture" }, picture, flags);
   const element = make("div", { className: "ll-card", role: "option" }, frame, name, facts, caption);
   picture.addEventListener("error", () => frame.classList.add("ll-broken"));
-  picture.addEventListener("load", () => frame.classList.remove("ll-broken"));
+  picture.addEventListener("load", () => {
+    frame.classList.remove("ll-broken");
+    loaded.add(picture.getAttribute("src"));
+  });
   space.append(element);
   return { element, frame, picture, flags, name, facts, caption, place: -1, image: null, address: null };
 }
@@ -192,7 +198,7 @@ function fill(card, image, model) {
   else if (image.now.weight !== 1)
     said.unshift(flagChip(`× ${image.now.weight}`, "Its loss is multiplied by this."));
   if (isEdited(image)) said.unshift(flagChip("edited", "Not saved yet."));
-  card.flags.replaceChildren(...said);
+  if (said.length || card.flags.firstChild) card.flags.replaceChildren(...said);
 }
 
 const flagChip = (text, title) => make("span", { className: "ll-flag", textContent: text, title });

@@ -48,8 +48,10 @@ class Questions:
     def ask(self, question: Question, page: str | None = None) -> bool:
         """Show a question on the page of this id, else on the one that queued the prompt; False where there is none."""
         server = prompt_server()
-        page = page or (server and server.client_id)
-        if server is None or page not in server.sockets:
+        if server is None:
+            return False
+        page = page or server.client_id
+        if page not in server.sockets:
             return False
         with self._lock:
             same = (
