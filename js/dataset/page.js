@@ -17,6 +17,7 @@ const NONE =
 
 const models = new Map(); // by dataset: edits stay while the page is closed
 let chosen = null; // id
+let picked = null; // the id that a person chose
 let taggerTags = null; // [[tag, 0]], asked for once
 
 addEventListener("beforeunload", (event) => {
@@ -29,7 +30,7 @@ class Page {
     this.choice = make("select", {
       className: "ll-input ll-choice",
       "aria-label": "Dataset",
-      onchange: () => this.open(this.choice.value),
+      onchange: () => this.open((picked = this.choice.value)),
     });
     this.undoButton = arrow("↶", "Undo", "Undo (Ctrl+Z)", () => this.walk("undo"));
     this.redoButton = arrow("↷", "Redo", "Redo (Ctrl+Shift+Z)", () => this.walk("redo"));
@@ -46,7 +47,7 @@ class Page {
     for (const kind of ["keyup", "keypress", "copy", "paste", "cut"])
       this.element.addEventListener(kind, (event) => event.stopPropagation());
     place.append(this.element);
-    this.told = ({ detail }) => this.hear(detail.id);
+    this.told = () => this.hear();
     api.addEventListener(EVENT, this.told);
     this.list();
   }
@@ -68,9 +69,7 @@ class Page {
   // Several events come together: wait until they are through.
   hear() {
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(async () => {
-      await this.list(true);
-    }, SETTLED);
+    this.waiting = setTimeout(() => this.list(true), SETTLED);
   }
 
   async list(isNews = false) {
@@ -84,7 +83,8 @@ class Page {
     const own = new Set(shownBy(SHOWN));
     this.fillChoice(found, own);
     const ids = found.map((one) => one.id);
-    const isLeft = !ids.includes(chosen) || (own.size && !own.has(chosen) && !this.model?.edited.length);
+    const isOther = own.size && !own.has(chosen) && chosen !== picked && !this.model?.edited.length;
+    const isLeft = isOther || !ids.includes(chosen);
     if (isLeft) chosen = ids.find((id) => own.has(id)) ?? ids[0] ?? null;
     if (!chosen) {
       this.leave();
