@@ -58,3 +58,5 @@ export function paintWires(colours) {
   Object.assign(app.canvas.default_connection_color_byType, colours);
   app.canvas.setDirty(true, true);
 }
+// What the nodes of the open graph have shown under a key of ours, since the page was loaded.
+export const shownBy = (key) => Object.values(app.nodeOutputs ?? {}).flatMap((output) => output?.[key] ?? []);

@@ -1,9 +1,10 @@
 // LoRA Loop in the sidebar: one tab that holds the pack's pages.
 import { app } from "./comfy.js";
+import { datasetPage } from "./dataset/page.js";
 import { runsPage } from "./runs/page.js";
 
 const TAB = "lora_loop";
-const PAGES = [runsPage]; // each {id, title, render(element)}, which gives a function that takes it away
+const PAGES = [datasetPage, runsPage]; // each {id, title, render(element)}, which gives a function that takes it away
 
 const BAR = "display:flex;gap:4px;padding:8px 10px 0;border-bottom:1px solid var(--border-color,#4e4e4e)";
 const BUTTON =

@@ -18,6 +18,7 @@ from .export_dataset import ExportDataset
 from .filter_tags import FilterTags
 from .guard import guard
 from .host import questions
+from .host.dataset.page import routes as dataset_page
 from .host.pages import run_routes, runs_routes, training_routes
 from .identity_tags import IdentityTags
 from .import_kohya_config import ImportKohyaConfig
@@ -85,6 +86,7 @@ class LoraLoop(ComfyExtension):
         run_routes.add_routes()
         runs_routes.add_routes()
         questions.add_routes()
+        dataset_page.add_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -15,8 +15,10 @@ EXAMPLE_TRIGGER = "my_trigger_word"
 """What stands in the example workflows until somebody types a trigger word."""
 
 
-def save_captions(dataset: Dataset) -> str:
+def save_captions(dataset: Dataset, who: str = _NODE, page: str | None = None) -> str:
     """Write the captions that changed, in folders that the user allowed; a report.
+
+    ``who`` asks: the node, or the page of this id.
 
     Raises:
         ValueError: as `write_captions` says, a folder is not allowed, or the trigger word is still the
@@ -29,6 +31,6 @@ def save_captions(dataset: Dataset) -> str:
         )
 
     def check(folders: Collection[Path]) -> None:
-        check_allowed(folders, _NODE)
+        check_allowed(folders, who, page=page)
 
     return write_captions(dataset, backups_root(), check).text()
