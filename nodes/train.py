@@ -19,7 +19,7 @@ from .host.training.first_step import read_seen
 from .host.training.from_inputs import given_by
 from .host.training.request import Request, preview_problem
 from .host.training.train import train_lora
-from .host.training.trainings import result_of
+from .host.training.trainings import outputs_of
 from .schema import Node, field, node, output, setting
 from .sockets import (
     CacheSocket,
@@ -294,6 +294,4 @@ class Train(Node):
         best = result.lora if result.best is None else result.best
         files = str(result.path) if result.written else "", best
         outputs = result.lora, trained, result.loss_map(), previews, *files, *seen, trained_clip
-        told = result_of(result, previews=book.results())
-        ui = {"text": [result.summary()], "lora_loop": [told]}
-        return io.NodeOutput(*outputs, ui=ui)
+        return io.NodeOutput(*outputs, ui=outputs_of(result, book))

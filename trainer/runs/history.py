@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
+from ..curves import step_table
+from ..curves.measurement import Measurement
+from ..curves.resumes import add_resume
+from ..curves.smoothing import Average
+from ..curves.step_table import BAND_COLUMNS, Row, StepTable
+from ..curves.tensorboard import EventFile, open_event_file
 from ..training.loop import StepEvent
-from . import step_table
-from .measurement import Measurement
-from .resumes import add_resume
-from .smoothing import Average
-from .step_table import BAND_COLUMNS, Row, StepTable
-from .tensorboard import EventFile, open_event_file
 from .troubles import Troubles
 
 SPAN = 100

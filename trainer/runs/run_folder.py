@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ...base.inside import inside
 from ...base.write_errors import CannotWrite, writing
 from ..config.train import TrainConfig
+from ..curves.measurement import Measurement
 from ..files.atomic import write_atomically
 from ..files.digests import digest
 from ..files.lock import folder_lock
@@ -24,7 +25,6 @@ from ..lora_files.file import LoraModel, read_own_lora, with_checksum, write_lor
 from ..training.loop import Outcome
 from .description import DESCRIPTION, describe, next_number
 from .log import logged
-from .measurement import Measurement
 from .similar_run import nearest_run
 from .state_files import KEPT, StateFiles
 from .troubles import Troubles

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ....base.image_file import DECODE_ERRORS, open_image, opened
+from ....trainer.curves.curve import read_curve
+from ....trainer.curves.resumes import read_resumes
 from ....trainer.runs.checkpoints import FOLDER as CHECKPOINTS
-from ....trainer.runs.curve import read_curve
-from ....trainer.runs.resumes import read_resumes
 from ....trainer.runs.run_list import find_run
 from .. import folders
 from ..previews.preview_book import PreviewBook

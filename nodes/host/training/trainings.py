@@ -16,11 +16,12 @@ from typing import Any
 import comfy.model_management as mm
 import torch
 
+from ....trainer.curves.measurement import Measurement
+from ....trainer.curves.smoothing import Average, smooth
 from ....trainer.runs.history import SPAN
-from ....trainer.runs.measurement import Measurement
 from ....trainer.runs.run_folder import Result
-from ....trainer.runs.smoothing import Average, smooth
 from ....trainer.training.loop import StepEvent
+from ..previews.preview_book import PreviewBook
 from ..progress import running_item, tell_page, workflow_id
 from .live_training import Join, LiveTraining
 
@@ -173,7 +174,13 @@ class Trainings:
 TRAININGS = Trainings()
 
 
-def result_of(result: Result, **more: Any) -> dict[str, Any]:
+def outputs_of(result: Result, book: PreviewBook) -> dict[str, list[Any]]:
+    """What ComfyUI keeps of the node for pages and for its history."""
+    told = {**result_of(result), "previews": book.results()}
+    return {"text": [result.summary()], "lora_loop": [told]}
+
+
+def result_of(result: Result) -> dict[str, Any]:
     """What a page is told of a result: where the LoRA lies, how many steps, the smoothed loss, the best step."""
     finite = [one for one in result.validations if one.difference == one.difference]
     return {
@@ -184,7 +191,6 @@ def result_of(result: Result, **more: Any) -> dict[str, Any]:
         "best": min(finite, key=lambda one: one.difference).step if finite else None,
         "stopped": result.stopped,
         "trained": result.trained,
-        **more,
     }
 
 

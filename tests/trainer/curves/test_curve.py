@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from pack.trainer.runs.curve import read_curve
-from pack.trainer.runs.step_table import COLUMNS, NAME, StepTable
+from pack.trainer.curves.curve import read_curve
+from pack.trainer.curves.step_table import COLUMNS, NAME, StepTable
 
 
 def write(folder, rows):

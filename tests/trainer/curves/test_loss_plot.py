@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from pack.trainer.runs.loss_plot import (
+from pack.trainer.curves.loss_plot import (
     BACKGROUND,
     RAW,
     SMOOTH,
@@ -12,8 +12,8 @@ from pack.trainer.runs.loss_plot import (
     draw_loss,
     frame,
 )
-from pack.trainer.runs.measurement import Measurement
-from pack.trainer.runs.smoothing import smooth
+from pack.trainer.curves.measurement import Measurement
+from pack.trainer.curves.smoothing import smooth
 
 
 def where(picture, colour):

@@ -23,7 +23,7 @@ def read_curve(run: Path, most: int = MOST_POINTS) -> dict[str, list[Any]]:
     """What is known of the steps of a run, as columns of equal length.
 
     ``steps``; ``seconds`` of computing since the first step; ``loss``, ``smoothed`` (see
-    `trainer/runs/smoothing.py`), ``rate`` (the learning rate) and ``difference`` (of the validation to
+    `trainer/curves/smoothing.py`), ``rate`` (the learning rate) and ``difference`` (of the validation to
     step 0). None stands for what is not known or not finite. All lists are empty where there is no table.
     """
     rows, seconds = [], 0.0
