@@ -54,6 +54,13 @@ def wait_for_mark(server, kind):
         time.sleep(0.1)
 
 
+def wait_for_an_empty_queue(server):
+    deadline = time.monotonic() + PATIENCE
+    while server.get("/queue")["queue_running"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def line(page):
     return page.locator(".lora-loop-train-line").inner_text()
 
@@ -80,7 +87,7 @@ def test_a_training_is_watched_paused_seen_again_and_kept(
     panel.get_by_role("button", name="Pause", exact=True).click()
     wait_for_state(page, "paused")
     at = int(line(page).split()[3])
-    assert server.get("/queue")["queue_running"] == []
+    wait_for_an_empty_queue(server)
 
     load(page, server)  # all of it comes from the server
     opened(page, root, 1000 + vue)
@@ -202,10 +209,7 @@ def test_the_line_of_a_node_has_its_place_from_the_start(server, browser_page, r
     before = {row[0]: row for row in page.evaluate(sizes)}
     page.evaluate("app.queuePrompt(0)")
     wait_for_state(page, "ended")
-    wait_until = time.monotonic() + PATIENCE
-    while server.get("/queue")["queue_running"]:
-        assert time.monotonic() < wait_until
-        time.sleep(0.1)
+    wait_for_an_empty_queue(server)
     said = page.locator(".lora-loop-line", has_text="saved ")
     said.wait_for(timeout=20_000, state="attached")
     after = {row[0]: row for row in page.evaluate(sizes)}
