@@ -30,7 +30,7 @@ export function openViewer(pictures, index) {
     shown.alt = title;
     const compares = held !== null;
     dialog.classList.toggle("lora-loop-compares", compares);
-    caption.textContent = compares ? `${pictures[held].title}  |  ${title}` : title;
+    caption.textContent = compares ? `${pictures[held].title} | ${title}` : title;
     compare.textContent = compares ? "Compare no more" : "Compare with…";
     slide();
   }
