@@ -217,3 +217,15 @@ def test_the_search_finds_both_spellings(path):
         for british, american in SPELLINGS.items()
         if british in text and american not in text
     ] == []
+
+
+def test_the_nodes_that_say_something_are_those_with_a_place_for_it(root):
+    """js/lines.js gives a place to each node that tells a text, but Train, which has a panel."""
+    code = (root / "js" / "lines.js").read_text("utf-8")
+    listed = set(re.findall(r'"(\w+)"', code.split("new Set(", 1)[1].split(".map(", 1)[0]))
+    saying = set()
+    for path in (root / "nodes").glob("*.py"):
+        text = path.read_text("utf-8")
+        if '"text": [' in text:
+            saying |= set(re.findall(r'return node\(\s*"(\w+)"', text))
+    assert saying and listed == saying
