@@ -105,5 +105,10 @@ export function listen() {
     tell();
   });
   api.addEventListener("reconnected", refresh);
+  api.addEventListener("status", () => {
+    // The queue has changed: somebody may have taken the next turn of a training out of it.
+    if ([...known.values()].some((training) => training.state === "waiting"))
+      getJSON(TRAININGS).catch(() => {}); // what it finds comes as an event
+  });
   return refresh();
 }

@@ -132,3 +132,23 @@ def test_a_cancelled_training_says_where_it_stands(server, training):
     now = latest(server)
     assert now["state"] == "cancelled"
     assert now["line"] == f"stopped at step {now['step']} of {STEPS}; Run goes on from there"
+
+
+def test_a_turn_that_is_taken_out_of_the_queue_is_told(server, training, picture):
+    """Resumed while another training runs, so that its turn waits, and deleted there."""
+    prompt, train = training
+    prompt[train]["inputs"]["steps"] = 100_000
+    queued = server.queue(prompt)
+    wait_for(lambda: latest(server)["state"] == "training", "the training did not start")
+    server.post("/lora_loop/training", {"node": train, "command": "pause"})
+    wait_for(lambda: latest(server)["state"] == "paused", "it did not pause")
+    slow = picture(3)
+    slow[graphs.key(slow, "KSampler")]["inputs"]["steps"] = 1000
+    server.queue(slow)
+    wait_for(lambda: server.get("/queue")["queue_running"], "the picture did not start")
+    server.post("/lora_loop/training", {"node": train, "command": "resume"})
+    assert latest(server)["state"] == "waiting"
+    server.post("/queue", {"delete": [queued]})
+    server.interrupt()
+    assert latest(server)["state"] == "cancelled"
+    assert "taken out of the queue at step" in latest(server)["line"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..training.trainings import COMMANDS, GOES_ON, TRAININGS, Training
-from ..training.turns import PAUSED
+from ..training.turns import PAUSED, tell_lost_turns
 from ..web.json_request import short_text
 from ..web.routes import Refused, add_route
 
@@ -16,8 +16,13 @@ word one of COMMANDS or "resume"; the answer is the training."""
 
 def add_routes() -> None:
     """Let ComfyUI's server answer the page; nothing where there is no server."""
-    add_route("GET", TRAINING, lambda asked: {"trainings": TRAININGS.describe()})
+    add_route("GET", TRAINING, _trainings)
     add_route("POST", TRAINING, _command)
+
+
+def _trainings(asked: dict[str, Any]) -> dict[str, Any]:
+    tell_lost_turns()
+    return {"trainings": TRAININGS.describe()}
 
 
 def _command(asked: dict[str, Any]) -> dict[str, Any]:

@@ -157,18 +157,19 @@ class Trainings:
 
     def find(self, node_id: str, workflow: str | None = None) -> Training | None:
         """The latest training of a node, of that workflow if one is given."""
-        with self._lock:
-            known = list(self._known.values())
-        for training in reversed(known):
+        for training in reversed(self.known()):
             if training.node_id == node_id and workflow in (None, training.workflow):
                 return training
         return None
 
-    def describe(self) -> list[dict[str, Any]]:
+    def known(self) -> list[Training]:
         """All that are known, the latest last."""
         with self._lock:
-            known = list(self._known.values())
-        return [{"node": training.node_id, **training.state} for training in known]
+            return list(self._known.values())
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The same for a page."""
+        return [{"node": training.node_id, **training.state} for training in self.known()]
 
 
 TRAININGS = Trainings()

@@ -15,7 +15,7 @@ import comfy.model_management as mm
 
 from ....trainer.training.loop import StepEvent
 from ..progress import Server, prompt_server, running_item
-from .trainings import Training
+from .trainings import TRAININGS, Training
 
 TRAIN = "LoraLoopTrain"
 WAITED = 60.0
@@ -87,6 +87,22 @@ def _forget_turn(server: Server, prompt_id: str) -> None:
     with queue.mutex:
         queue.history.pop(prompt_id, None)  # of an earlier turn
     threading.Thread(target=forget, daemon=True, name="lora-loop-turn").start()
+
+
+def tell_lost_turns() -> None:
+    """Tell of trainings whose next turn somebody has taken out of the queue."""
+    server = prompt_server()
+    if server is None:
+        return
+    running, waiting = server.prompt_queue.get_current_queue_volatile()
+    queued = {item[1] for item in (*running, *waiting)}
+    for training in TRAININGS.known():
+        state = training.state
+        if state["state"] == "waiting" and state["prompt"] not in queued:
+            at = f"{state['step']} of {state['steps']}"
+            training.over(
+                "cancelled", f"taken out of the queue at step {at}; Run goes on from there"
+            )
 
 
 class Paused:

@@ -217,3 +217,22 @@ def test_the_line_of_a_node_has_its_place_from_the_start(server, browser_page, r
     after = {row[0]: row for row in page.evaluate(sizes)}
     ours = [key for key, row in after.items() if (row[1] or "").startswith("LoraLoop")]
     assert ours and [after[key] for key in ours] == [before[key] for key in ours]
+
+
+@pytest.mark.parametrize("newest", [False, True], ids=["host", "newest"])
+def test_small_rates_can_be_read(browser_page, root, newest):
+    """What is drawn on a classic node, and the field of Nodes 2.0."""
+    page = browser_page(False, newest)
+    page.evaluate(LOAD, graphs.workflow(root, "train_and_preview"))
+    for value, shown in ((1e-4, "1e-4"), (3e-5, "3e-5"), (1e-8, "1e-8"), (1.0, "1")):
+        page.evaluate(SET, {"LoraLoopTrain": {"learning_rate": value}})
+        widget = f"{TRAIN}.widgets.find(widget => widget.name == 'learning_rate')"
+        assert page.evaluate(f"{widget}._displayValue") == shown
+        assert page.evaluate(f"{widget}.value") == value
+    page = browser_page(True, newest)
+    opened(page, root, 5000)
+    page.evaluate(SET, {"LoraLoopTrain": {"learning_rate": 1e-8}})
+    field = page.locator("[data-node-id] input:visible").filter(has_not_text="x")
+    page.wait_for_timeout(500)
+    values = field.evaluate_all("fields => fields.map(field => field.value)")
+    assert [value for value in values if "00000001" in value]
