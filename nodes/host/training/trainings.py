@@ -94,6 +94,7 @@ class Training:
             }
             self._device, self._measurement = live.model.device, measurement
             self._tell()
+            self._sent = 0.0  # the first step is told at once
             return self
 
         return join

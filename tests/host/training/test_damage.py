@@ -11,8 +11,7 @@ from pack.nodes.host import folders
 from pack.nodes.host.dataset.cache import build_cache
 from pack.nodes.host.previews.preview_book import PreviewBook
 from pack.nodes.host.previews.previewer import PreviewConfig
-from pack.nodes.host.progress import NodeProgress
-from pack.nodes.host.training import first_step
+from pack.nodes.host.training import first_step, trainings
 from pack.nodes.host.training import train as training
 from pack.nodes.host.training.first_step import read_seen
 from pack.nodes.host.training.runs import runs
@@ -54,7 +53,7 @@ def test_a_flipped_bit_is_told_and_made_again(tiny, cached):
 def test_the_lora_comes_out_although_nothing_can_be_written(tiny, cached, monkeypatch, elsewhere):
     """Neither the result nor states, previews or what the model saw: the node says what and where."""
     lines = []
-    monkeypatch.setattr(NodeProgress, "say", lambda self, text: lines.append(text))
+    monkeypatch.setattr(trainings, "tell_page", lambda node, text, **more: lines.append(text))
     extra = {"clip": tiny.clip, "vae": tiny.vae, "previews": PREVIEWS}
     good, _ = train(tiny, cached, **extra)
     elsewhere()

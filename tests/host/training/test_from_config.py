@@ -14,8 +14,7 @@ from pack.nodes.host import folders
 from pack.nodes.host.dataset.kohya_import import ConfigSource
 from pack.nodes.host.model import unet
 from pack.nodes.host.model.fingerprint import fingerprint
-from pack.nodes.host.progress import NodeProgress
-from pack.nodes.host.training import from_config, train
+from pack.nodes.host.training import from_config, train, trainings
 from pack.nodes.host.training.from_config import ConfigRun
 from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.nodes.train import Train
@@ -132,26 +131,25 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path, tiny_checkpoint, monke
     config = kohya_scene.write_config(tmp_path / "whole", tiny_checkpoint)
     whole = read_lora(run(config))
     config = kohya_scene.write_config(tmp_path / "halves", tiny_checkpoint)
-    update = NodeProgress.update
+    on_step = trainings.Training.on_step
 
-    def interrupted(self, done, text="", picture=None):
-        update(self, done, text, picture)
-        if text.startswith("step 2/"):
+    def interrupted(self, event):
+        if event.step == 2:
             signal.raise_signal(signal.SIGINT)
+        return on_step(self, event)
 
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
-        patch.setattr(NodeProgress, "update", interrupted)
+        patch.setattr(trainings.Training, "on_step", interrupted)
         with pytest.raises(from_config.mm.InterruptProcessingException):
             run(config)
     assert signal.getsignal(signal.SIGINT) is handler
-    steps: list[str] = []
-    monkeypatch.setattr(
-        NodeProgress, "update",
-        lambda self, done, text="", picture=None: steps.append(text.split(" ·")[0]),
-    )  # fmt: skip
+    lines: list[str] = []
+    monkeypatch.setattr(trainings, "tell_page", lambda node, text, **more: lines.append(text))
+    monkeypatch.setattr(trainings, "BETWEEN", 0.0)
     halves = read_lora(run(config))
-    assert [text for text in steps if text.startswith("step")] == ["step 3/4", "step 4/4"]
+    steps = [text.split(" ·")[0] for text in lines if text.startswith("step")]
+    assert steps == ["step 3/4", "step 4/4"]
     assert all(torch.equal(whole[key], halves[key]) for key in whole)
 
 

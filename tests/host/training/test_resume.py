@@ -165,11 +165,11 @@ def test_a_run_that_another_process_does_is_refused(tiny, cached, monkeypatch):
     opened = training.RunFolder.open
 
     @contextmanager
-    def busy(self, config):
+    def busy(self, config, model):
         with lock.folder_lock(self.path):
             holder = {"host": "elsewhere", "pid": 1, "since": "2026-01-01 10:00"}
             (self.path / lock.NAME).write_text(json.dumps(holder))
-            with opened(self, config):
+            with opened(self, config, model):
                 yield
 
     monkeypatch.setattr(training.RunFolder, "open", busy)

@@ -14,8 +14,8 @@ from PIL import Image
 from pack.nodes.host import folders
 from pack.nodes.host.model.fingerprint import fingerprint
 from pack.nodes.host.previews.previewer import PreviewConfig
-from pack.nodes.host.progress import NodeProgress
 from pack.nodes.host.training import train as training
+from pack.nodes.host.training import trainings
 from pack.tests.host import scene
 from pack.trainer.training import step
 
@@ -113,7 +113,8 @@ def test_a_stored_result_brings_its_previews(tiny, cached):
 @pytest.mark.main_host
 def test_progress_texts(tiny, cached, monkeypatch):
     lines = []
-    monkeypatch.setattr(NodeProgress, "say", lambda self, text: lines.append(text))
+    monkeypatch.setattr(trainings, "tell_page", lambda node, text, **more: lines.append(text))
+    monkeypatch.setattr(trainings, "BETWEEN", 0.0)
     train(tiny, cached, scene.config(steps=3))
     steps = [line for line in lines if line.startswith("step ")]
     assert [line.split(" · ")[0] for line in steps] == ["step 1/3", "step 2/3", "step 3/3"]
