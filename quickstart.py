@@ -66,7 +66,9 @@ def main_job(arguments: list[str]) -> int:
     parser.add_argument("--output", type=_path, help="folder to put the three results in")
     parser.add_argument("--comfyui", help="the ComfyUI to use; default: the first one found")
     parser.add_argument(
-        "--workflow", type=_file, help="a workflow of yours with the nodes of train_and_preview"
+        "--workflow",
+        type=_file,
+        help="a workflow of yours with the nodes of lora_loop_train_and_preview",
     )
     parser.add_argument(
         "--allow", type=_folder, action="append", default=[],

@@ -49,8 +49,8 @@ def _row(steps: int) -> str:
 
     from ..trainer.batches.training_data import TrainingData
     from ..trainer.config.train import TrainConfig
+    from ..trainer.curves.loss_plot import draw_loss
     from ..trainer.runs.history import History
-    from ..trainer.runs.loss_plot import draw_loss
     from .scale import resident
 
     losses = [0.1 + (step * 37 % 101) / 1000 for step in range(steps)]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-TEXT_EVENT = 3  # ComfyUI's binary event that carries a node's progress text
+LINE_EVENT = "lora_loop.node"  # what our nodes say
 EVERY = 3.0  # seconds between two lines about one node
 
 Say = Callable[[str], None]
@@ -63,8 +62,6 @@ class Follower:
                     continue
                 if message.type == aiohttp.WSMsgType.TEXT:
                     self._on_json(json.loads(message.data))
-                elif message.type == aiohttp.WSMsgType.BINARY:
-                    self._on_binary(message.data)
 
     def _on_json(self, message: dict[str, Any]) -> None:
         data = message.get("data") or {}
@@ -72,16 +69,11 @@ class Follower:
         if message.get("type") == "executing" and node:
             self._say(f"- {self._title(node)}")
             self._last = (node, time.monotonic())
+        elif message.get("type") == LINE_EVENT and data.get("line"):
+            self._talkers.add(node)
+            self._line(node, data["line"])
         elif message.get("type") == "progress" and node and node not in self._talkers:
             self._line(node, f"{data.get('value')}/{data.get('max')}")
-
-    def _on_binary(self, data: bytes) -> None:
-        if len(data) < 8 or struct.unpack(">I", data[:4])[0] != TEXT_EVENT:
-            return
-        length = struct.unpack(">I", data[4:8])[0]
-        node, text = data[8 : 8 + length].decode(), data[8 + length :].decode(errors="replace")
-        self._talkers.add(node)
-        self._line(node, text)
 
     def _line(self, node: str, text: str) -> None:
         """One line, unless one about the same node has just been said."""

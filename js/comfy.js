@@ -37,3 +37,26 @@ export const imageURL = (path, query) => api.apiURL(`${path}?${new URLSearchPara
 export function toast(severity, summary, detail, life = 8000) {
   app.extensionManager.toast.add({ severity, summary, detail, life });
 }
+
+// Whether nodes are drawn by Nodes 2.0 rather than on the classic canvas.
+export const usesVue = () => Boolean(window.LiteGraph.vueNodesMode);
+
+export function onRendererChange(react) {
+  app.ui.settings.addEventListener("Comfy.VueNodes.Enabled.change", () => setTimeout(react));
+}
+
+// Colours of wires and slots by type: Nodes 2.0 reads CSS variables, the canvas has tables.
+export function styleWires(colours) {
+  const style = document.createElement("style");
+  const rules = Object.entries(colours).map(([type, one]) => `--color-datatype-${type}:${one};`);
+  style.textContent = `:root{${rules.join("")}}`;
+  document.head.append(style);
+}
+
+export function paintWires(colours) {
+  Object.assign(window.LGraphCanvas.link_type_colors, colours);
+  Object.assign(app.canvas.default_connection_color_byType, colours);
+  app.canvas.setDirty(true, true);
+}
+// What the nodes of the open graph have shown under a key of ours, since the page was loaded.
+export const shownBy = (key) => Object.values(app.nodeOutputs ?? {}).flatMap((output) => output?.[key] ?? []);

@@ -147,7 +147,7 @@ class CurateDataset(Node):
                 output(
                     io.Image,
                     "rejects",
-                    "Up to 64 of the images that are left out, with the reason; grey if none is.",
+                    "Up to 64 of the images that are left out, with the reason; a picture that says so if none is.",
                 ),
                 output(
                     io.String,

@@ -18,7 +18,8 @@ from .export_dataset import ExportDataset
 from .filter_tags import FilterTags
 from .guard import guard
 from .host import questions
-from .host.training import stop_and_keep
+from .host.dataset.page import routes as dataset_page
+from .host.pages import run_routes, runs_routes, training_routes
 from .identity_tags import IdentityTags
 from .import_kohya_config import ImportKohyaConfig
 from .load_dataset import LoadDataset
@@ -81,8 +82,11 @@ class LoraLoop(ComfyExtension):
 
     def __init__(self) -> None:
         super().__init__()
-        stop_and_keep.add_routes()
+        training_routes.add_routes()
+        run_routes.add_routes()
+        runs_routes.add_routes()
         questions.add_routes()
+        dataset_page.add_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .host.dataset.kohya_import import ConfigSource, import_kohya, import_stamp
+from .host.dataset.page.seen import SHOWN
 from .schema import Node, field, node, output
 from .sockets import (
     BucketSettingsSocket,
@@ -108,5 +109,5 @@ class ImportKohyaConfig(Node):
         train, report = found.config.train, found.report
         return io.NodeOutput(
             found.dataset, found.config.cache, train, train.lora, train.optimiser, train.loss,
-            train.captions, found.previews, found.config.checkpoints, report, ui={"text": [report]},
+            train.captions, found.previews, found.config.checkpoints, report, ui={"text": [report], SHOWN: [found.page_id]},
         )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .host.dataset.load import LoadConfig, folder_problem, folder_stamp, load_dataset
+from .host.dataset.page.seen import SHOWN
 from .host.model.vae import to_image
 from .host.progress import page_text
 from .schema import Node, node, output, setting
@@ -96,6 +97,8 @@ class LoadDataset(Node):
 
     @classmethod
     def execute(cls, folder: str, **options: Any) -> io.NodeOutput:
-        dataset, sheet = load_dataset(LoadConfig(folder, **options))
+        config = LoadConfig(folder, **options)
+        dataset, sheet = load_dataset(config)
         report = dataset.report()
-        return io.NodeOutput(dataset, to_image(sheet), report, ui={"text": [report]})
+        ui = {"text": [report], SHOWN: [config.page_id()]}
+        return io.NodeOutput(dataset, to_image(sheet), report, ui=ui)

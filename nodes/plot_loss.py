@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.runs.loss_plot import draw_loss
-from ..trainer.runs.measurement import Measurement
+from ..trainer.curves.loss_plot import draw_loss
+from ..trainer.curves.measurement import Measurement
 from .host.model.vae import to_image
 from .schema import Node, field, node, output
 from .sockets import LossMapSocket

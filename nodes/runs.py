@@ -85,6 +85,13 @@ class Runs(Node):
                     optional=True,
                     advanced=True,
                 ),
+                field(
+                    io.AnyType,
+                    "after",
+                    "Anything, Train's path say: Runs waits for it, so that a training of the same "
+                    "Queue is in the list.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(io.String, "report", "The list, or what was done."),
@@ -104,6 +111,7 @@ class Runs(Node):
         run: str,
         with_names: bool,
         for_good: bool = False,
+        after: object = None,
         **rules: Any,
     ) -> io.NodeOutput:
         options = {"dry_run": dry_run, "name": run, "names": with_names, "for_good": for_good}

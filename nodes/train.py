@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 from comfy_api.latest import io
 
 from ..trainer.cache.latents import CachedDataset
+from ..trainer.config.lora import LoraConfig
+from ..trainer.config.optimiser import OptimiserConfig
+from ..trainer.config.optimisers import OptimiserType
 from ..trainer.config.speed import SpeedConfig
 from ..trainer.config.train import TrainConfig
-from ..trainer.runs.start_from import Start
 from .host.lora.apply import apply_lora
 from .host.model.host_types import Clip, ModelPatcher
-from .host.model.vae import empty_image
+from .host.model.vae import told_image
 from .host.training.first_step import read_seen
+from .host.training.from_inputs import given_by
 from .host.training.request import Request, preview_problem
 from .host.training.train import train_lora
+from .host.training.trainings import outputs_of
 from .schema import Node, field, node, output, setting
 from .sockets import (
     CacheSocket,
@@ -33,32 +36,22 @@ from .sockets import (
     ValidationSettingsSocket,
 )
 
+NO_PREVIEWS = "No previews were made:\nconnect Preview Settings to Train."
+
 ABSENT = object()
 """An optional input that nothing is connected to."""
 
-FIELDS = {
-    "vae": "vae",
-    "preview_settings": "previews",
-    "checkpoint_settings": "checkpoints",
-    "continue_stopped": "continue_stopped",
-    "continue_from": "continue_from",
-    "start_from": "start",
-}
-"""Inputs that are fields of a Request as they are, by its names."""
-
-PARTS = {
-    "lora_settings": "lora",
-    "optimiser_settings": "optimiser",
-    "loss_settings": "loss",
-    "caption_settings": "captions",
-    "validation_settings": "validation",
-    "speed_settings": "speed",
-}
-"""Inputs that are parts of the TrainConfig, by its names; all others that are left are its own fields."""
-
 SETTINGS = (
-    (LoraSettingsSocket, "lora_settings", "Rank and alpha; without it the defaults."),
-    (OptimiserSettingsSocket, "optimiser_settings", "Learning rate; without it the defaults."),
+    (
+        LoraSettingsSocket,
+        "lora_settings",
+        "Rank, alpha and all else of the LoRA; without it rank and alpha below.",
+    ),
+    (
+        OptimiserSettingsSocket,
+        "optimiser_settings",
+        "Learning rate, schedule and all else of the optimiser; without it learning_rate and optimiser below.",
+    ),
     (LossSettingsSocket, "loss_settings", "Noise and loss; without it the defaults."),
     (PreviewSettingsSocket, "preview_settings", "Previews; without it none are made."),
     (
@@ -107,7 +100,8 @@ class Train(Node):
                 setting(
                     TrainConfig,
                     "steps",
-                    "Optimiser steps. Each sees batch size x accumulation images.",
+                    "Optimiser steps, each of batch size x accumulation images: 1000 to 5000, of which "
+                    "a character needs fewer and a style more.",
                     min=1,
                     max=1000000,
                 ),
@@ -155,6 +149,7 @@ class Train(Node):
                     "How often all images are seen, instead of steps; 0: steps applies.",
                     min=0,
                     max=1000000,
+                    advanced=True,
                 ),
                 field(
                     io.Boolean,
@@ -200,6 +195,50 @@ class Train(Node):
                     "Ways to be faster or smaller; without it the defaults.",
                     optional=True,
                 ),
+                setting(
+                    LoraConfig,
+                    "rank",
+                    "How much the LoRA can hold: 8 to 32 for a character, 32 and more for a style. "
+                    "Where LoRA Settings is connected, its rank applies.",
+                    min=1,
+                    max=1024,
+                ),
+                setting(
+                    LoraConfig,
+                    "alpha",
+                    "The LoRA is scaled by alpha / rank: equal to rank means no scaling. Where LoRA "
+                    "Settings is connected, its alpha applies.",
+                    min=0.01,
+                    max=1024.0,
+                    step=0.01,
+                ),
+                setting(
+                    OptimiserConfig,
+                    "learning_rate",
+                    "How far each step goes: 3e-5 is safe over thousands of steps, 1e-4 is quick. "
+                    "Where Optimiser Settings is connected, its rate applies.",
+                    min=1e-8,
+                    max=1.0,
+                    step=1e-6,
+                    round=False,
+                ),
+                field(
+                    io.Combo,
+                    "optimiser",
+                    "kohya's optimizer_type. Prodigy and the DAdapt kinds find the learning rate "
+                    "themselves: set it to 1. Where Optimiser Settings is connected, its optimiser applies.",
+                    options=list(get_args(OptimiserType)),
+                    default=OptimiserConfig().type,
+                ),
+                field(
+                    io.Boolean,
+                    "give_way",
+                    "Let other prompts run as soon as they wait: the training keeps its state, ends its "
+                    "turn, and goes on by itself afterwards, with the same result.",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -209,7 +248,7 @@ class Train(Node):
                     io.Image,
                     "previews",
                     "All previews, in order of steps, or a sheet per prompt when there are several "
-                    "strengths; grey when there are none.",
+                    "strengths; a picture that says so when there are none.",
                 ),
                 output(io.String, "path", "The LoRA's file in the run's folder."),
                 output(
@@ -221,7 +260,7 @@ class Train(Node):
                     io.Image,
                     "seen",
                     "What the model saw: the images of the first step, decoded from the cache as "
-                    "cropped and flipped; grey without a VAE.",
+                    "cropped and flipped; a picture that says so without a VAE.",
                 ),
                 output(
                     io.String,
@@ -247,28 +286,12 @@ class Train(Node):
     def execute(
         cls, model: ModelPatcher, cache: CachedDataset, clip: Clip | None = None, **inputs: Any
     ) -> io.NodeOutput:
-        request = Request(model, cache, clip=clip, node_id=cls.hidden.unique_id, **_given(inputs))
+        request = Request(model, cache, clip=clip, node_id=cls.hidden.unique_id, **given_by(inputs))
         result, book = train_lora(request)
         trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
         previews, seen = book.images(), read_seen(result.path.parent)
-        previews = empty_image() if previews is None else previews
+        previews = told_image(NO_PREVIEWS) if previews is None else previews
         best = result.lora if result.best is None else result.best
         files = str(result.path) if result.written else "", best
         outputs = result.lora, trained, result.loss_map(), previews, *files, *seen, trained_clip
-        ui = {"images": book.results(), "text": [result.summary()]}
-        return io.NodeOutput(*outputs, ui=ui)
-
-
-def _given(inputs: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a Request that the other inputs stand for; those left out have its defaults."""
-    fields = {field: inputs.pop(name, None) for name, field in FIELDS.items()}
-    given = {field: value for field, value in fields.items() if value is not None}
-    parts = {part: inputs.pop(name, None) for name, part in PARTS.items()}
-    run: TrainConfig | None = inputs.pop("run_settings", None)
-    prefetch = inputs.pop("prefetch_weights", False)  # its widget is older than the speed settings
-    config = (run or TrainConfig(**inputs)).having(**parts)
-    speed = dataclasses.replace(config.speed, prefetch_weights=prefetch)
-    given["config"] = config.having(speed=speed)
-    if "start" in given:
-        given["start"] = Start(given["start"])
-    return given
+        return io.NodeOutput(*outputs, ui=outputs_of(result, book))

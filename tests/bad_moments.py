@@ -13,7 +13,9 @@ from pack.tagger import examine
 from pack.trainer.cache import decoding, latents
 from pack.trainer.cache.latents import LatentConfig, cache_latents
 from pack.trainer.dataset.caption_files import write_captions
+from pack.trainer.dataset.choices import read_all
 from pack.trainer.dataset.dataset import Dataset
+from pack.trainer.dataset.file_names import CHOICES
 from pack.trainer.dataset.scan import scan_folder
 from pack.trainer.dataset.unchanged import check_unchanged
 from pack.trainer.files.index import FileIndex
@@ -111,6 +113,11 @@ def damaged_mask(folder: Path, patch: pytest.MonkeyPatch) -> str:
     (folder / "masks").mkdir()
     (folder / "masks" / "b.png").write_bytes(b"")
     return _left_out(scan_folder(folder))
+
+
+def damaged_choices(folder: Path, patch: pytest.MonkeyPatch) -> str:
+    (folder / CHOICES).write_bytes(b"")
+    return _refused(lambda: read_all(scan_folder(folder)))
 
 
 def vanishes_before_use(folder: Path, patch: pytest.MonkeyPatch) -> str:
@@ -218,6 +225,7 @@ MOMENTS = (
     Moment("the same on a real file system", "listed", "b.png: the file may not be read; check its permissions", not_allowed_really),
     Moment("a caption vanishes while the folder is read", "listed", "the caption file b.txt cannot be read: No such file or directory", caption_vanishes),
     Moment("a mask that is damaged", "listed", "b.png: its mask cannot be used: the file is empty", damaged_mask),
+    Moment("a `lora_loop.json` that is damaged", "stops", "cannot be used: Expecting value: line 1 column 1 (char 0). Repair it, or take it away", damaged_choices),
     Moment("an image vanishes before it is tagged, examined or cached", "stops", "b.png: the file is gone since Load Dataset read it; queue again.", vanishes_before_use),
     Moment("an image is edited before it is tagged, examined or cached", "stops", "b.png changed since Load Dataset read it; queue again.", edited_before_use),
     Moment("an image vanishes while images are examined", "stops", "repair it or take it out of the dataset", vanishes_while_measured),

@@ -46,7 +46,8 @@ TRAINER_PACKAGES: dict[str, set[str]] = {
     "memory": {"layers", "optim"},
     "training": {"network", "batches", "optim"},
     "lora_files": {"batches", "config", "sdxl"},
-    "runs": {"training", "lora_files"},
+    "curves": {"training"},
+    "runs": {"curves", "lora_files"},
     "validation": {"runs", "training"},
     "kohya": {"config", "dataset"},
 }
@@ -62,7 +63,8 @@ PACKAGES = {
         "previews": {"model"},
         "lora": {"model"},
         "dataset": {"model", "previews", "web"},
-        "training": {"model", "previews", "lora", "dataset", "web"},
+        "training": {"model", "previews", "lora", "dataset"},
+        "pages": {"training", "web"},
     },
 }
 """The same for every folder that has rooms."""

@@ -20,6 +20,10 @@ SOCKETS_OF_TRAIN = 9  # those of its SETTINGS table, run_settings and speed_sett
 OF_HOST = {"PreviewConfig": "previews/previewer.py", "LoadConfig": "dataset/load.py"}
 """Configs that cannot be imported without ComfyUI, and where they are."""
 REQUIRED, OPTIONAL = "required", "optional"
+POINT = re.compile(
+    r"- \*\*`(?P<name>[\w ]+)`\*\*(?: \((?P<remark>[^)]+)\))?: .+?(?: \*Default: (?P<default>.+)\.\*)?"
+)
+"""An input or output on a help page."""
 
 
 class Input(NamedTuple):
@@ -139,11 +143,16 @@ def read_nodes() -> list[Node]:
 ALL = read_nodes()
 
 
-def _rows(text: str, heading: str) -> list[list[str]]:
-    """The cells of the table below a heading, without its two head lines."""
+def _points(text: str, heading: str) -> list[re.Match[str]]:
+    """The points of the list below a heading: name, remark in brackets, what, default.
+
+    Lists, because ComfyUI's help panel cuts tables at its usual width.
+    """
     section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    lines = [line for line in section.splitlines() if line.startswith("- ")]
+    found = [POINT.fullmatch(line) for line in lines]
+    assert None not in found, [line for line, one in zip(lines, found, strict=True) if not one]
+    return [one for one in found if one]
 
 
 def test_the_schemas_are_read():
@@ -164,11 +173,14 @@ def test_a_page_says_what_the_schema_says(node):
     text = (PAGES / f"{node.node_id}.md").read_text("utf-8")
     assert text.startswith(f"# {node.display_name}\n")
     found = {}
-    for cell, _, default in _rows(text, "Inputs"):
-        name, remark = re.fullmatch(r"`(\w+)`(?: \((.*)\))?", cell).groups(default="")
-        found[name] = Input(default, remark.startswith("advanced"))
+    for point in _points(text, "Inputs"):
+        remarks = (point["remark"] or "").split(", ")
+        without = next((one for one in (REQUIRED, OPTIONAL) if one in remarks), "")
+        assert bool(without) != bool(point["default"]), point["name"]
+        found[point["name"]] = Input(point["default"] or without, "advanced" in remarks)
     assert found == node.inputs
-    assert [cells[0].strip("`") for cells in _rows(text, "Outputs")] == node.outputs
+    assert [point["name"] for point in _points(text, "Outputs")] == node.outputs
+    assert not re.search(r"^\|", text, re.MULTILINE), "the help panel cuts tables"
     assert "\n## Tips\n" in text and "\n## Errors\n" in text
 
 

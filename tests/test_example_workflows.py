@@ -9,13 +9,16 @@ from PIL import Image
 from pack.demo.base import CHECKPOINT, DATASET, TAGGER
 
 NAMES = (
-    "train_and_preview",
-    "tag_and_clean_captions",
-    "curate_and_tag",
-    "prodigy_with_previews",
-    "resume_and_extend",
+    "lora_loop_train_and_preview",
+    "lora_loop_tag_and_clean_captions",
+    "lora_loop_curate_and_tag",
+    "lora_loop_prodigy_with_previews",
+    "lora_loop_resume_and_extend",
 )
+EXAMPLE_TRIGGER = "my_trigger_word"
 TITLE = 30  # height of a node's title, above its position
+COLLAPSED = 225  # width of a node of which only the title is shown
+LARGEST_VIEW = 2090, 1130  # of a graph that opens at 55 % or more on a page of 1600 x 900
 LARGEST = 300_000  # bytes of an image
 
 
@@ -27,6 +30,8 @@ def workflow(request, root):
 
 def box(node):
     (x, y), (w, h) = node["pos"], node["size"]
+    if node["flags"].get("collapsed"):
+        return x, y - TITLE, x + COLLAPSED, y
     return x, y - TITLE, x + w, y + h
 
 
@@ -68,22 +73,38 @@ def test_the_browser_takes_it_without_repair(workflow):
         assert all(slot["name"] and slot["type"] for slot in slots)
 
 
-def test_nothing_overlaps_and_every_group_holds_nodes(workflow):
+def test_nothing_overlaps_and_all_is_near(workflow):
     boxes = {node["id"]: box(node) for node in workflow["nodes"]}
     assert [
         pair for pair in itertools.combinations(boxes, 2) if overlap(*map(boxes.get, pair))
     ] == []
-    groups = []
-    for group in workflow["groups"]:
-        x, y, w, h = group["bounding"]
-        groups.append((x, y, x + w, y + h))
-    assert not any(overlap(a, b) for a, b in itertools.combinations(groups, 2))
-    notes = {n["id"] for n in workflow["nodes"] if n["type"] == "MarkdownNote"}
-    for node_id in boxes.keys() - notes:
-        left, top, right, bottom = boxes[node_id]
-        homes = [g for g in groups if g[0] < left and g[1] < top and right < g[2] and bottom < g[3]]
-        assert len(homes) == 1, node_id
-    assert all(any(overlap(group, b) for b in boxes.values()) for group in groups)
+    left, top, right, bottom = zip(*boxes.values(), strict=True)
+    assert max(right) - min(left) <= LARGEST_VIEW[0]
+    assert max(bottom) - min(top) <= LARGEST_VIEW[1]
+
+
+def test_it_asks_for_a_trigger_word_in_one_place(workflow):
+    values = [str(v) for n in workflow["nodes"] for v in n.get("widgets_values", [])]
+    assert sum(value.count(EXAMPLE_TRIGGER) for value in values) == 1
+
+
+NUMBER = (int, float)
+NODE = {
+    "id": int, "type": str, "pos": list, "size": list, "flags": dict, "order": int, "mode": int,
+    "properties": dict, "inputs": list, "outputs": list, "widgets_values": list,
+}  # fmt: skip
+"""What the frontend's schema asks of a node."""
+
+
+def test_it_is_what_the_frontends_schema_asks_for(workflow):
+    for node in workflow["nodes"]:
+        assert {k: v for k, v in NODE.items() if not isinstance(node[k], v)} == {}, node["type"]
+        assert all(isinstance(n, NUMBER) for n in (*node["pos"], *node["size"]))
+        assert all(s["link"] is None or isinstance(s["link"], int) for s in node["inputs"])
+        assert all(s["links"] is None or isinstance(s["links"], list) for s in node["outputs"])
+    assert all(len(link) == 6 for link in workflow["links"])
+    assert workflow["version"] == 0.4 and isinstance(workflow["extra"], dict)
+    assert not {"floatingLinks", "definitions"} & {k for k, v in workflow.items() if v is None}
 
 
 def test_it_names_the_example_files_and_keeps_its_seeds(workflow):

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from pack.base.caption_reader import caption_tags, read_line, spoken
+from pack.base.lettering import fitted, letters
 from pack.base.plain_names import (
     forbidden_letters,
     is_device,
@@ -116,6 +117,7 @@ PROBES: dict[str, Callable[[str], object]] = {
     ),
     "check_name": check_name,
     "find_kind": find_kind,
+    "fitted": lambda text: fitted(text, 100, letters(13)),
     "parse_arguments": lambda text: [
         refused(parse_arguments, [line]) for line in (text, f"a={text}", f"a=({text})")
     ],
@@ -214,7 +216,7 @@ NO_TEXT = {
         draw_uniform digest endless choose_providers fallback
         without_private to_diffusers_lora in_format write_json leaves describe_layout writing describe
         steps_in with_checksum damaged missing_parts malformed misfit known blanks_at is_patched
-        lay_out move""",
+        lay_out move sentence""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
         component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load
         tiled""",
@@ -225,7 +227,7 @@ NO_TEXT = {
         download read_caption""",
     "passes its text to one that is called here": """lasting_texts nearest_run report plan_folders
         network_settings optimiser_settings write_report clear beginning differences ignored_arguments
-        network_differences preview_settings are_wanted without_effect why_unheard""",
+        network_differences preview_settings are_wanted without_effect why_unheard contact_sheet""",
 }
 EXEMPT = {name for names in NO_TEXT.values() for name in names.split()}
 

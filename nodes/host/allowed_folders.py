@@ -46,11 +46,14 @@ _DRIVES = ("Volumes", "media", "mnt", "run")
 _writing = threading.Lock()
 
 
-def check_allowed(changed: Iterable[Path], who: str) -> None:
+def check_allowed(
+    changed: Iterable[Path], who: str, *, page: str | None = None, again: str = "queue again"
+) -> None:
     """Refuse to go on unless files in these folders may be changed; the browser asks the user meanwhile.
 
     Allowed is what lies below ComfyUI's input directory, our own copies of images, and the folders that
-    the user allowed, with all that is below them. Links are resolved. ``who``: the node.
+    the user allowed, with all that is below them. Links are resolved. ``who``: the node, or our page.
+    ``page``: the id of the page that is asked, None for the one that queued. ``again``: what to do then.
 
     Raises:
         ValueError: the user has not allowed one of them yet, or it is too much to be allowed.
@@ -72,10 +75,10 @@ def check_allowed(changed: Iterable[Path], who: str) -> None:
     if wide:
         raise ValueError(
             f"{who} does not change files in {in_sentence(wide)}, which holds much more than a dataset "
-            "and cannot be allowed: move the images into a folder of their own and queue again."
+            "and cannot be allowed: move the images into a folder of their own and {again}."
         )
-    is_asked = QUESTIONS.ask(_question(asked, who))
-    raise ValueError(_refusal(asked, who, is_asked) + problem)
+    is_asked = QUESTIONS.ask(_question(asked, who, again), page)
+    raise ValueError(_refusal(asked, who, is_asked, again) + problem)
 
 
 def is_too_wide(folder: Path) -> bool:
@@ -102,7 +105,7 @@ def allowed_file() -> Path:
     return folders.user_root() / "allowed_folders.json"
 
 
-def remember(allowed: Sequence[Path]) -> str:
+def remember(allowed: Sequence[Path], again: str = "queue again") -> str:
     """Keep folders as allowed, beside those that are; a sentence for the user.
 
     Raises:
@@ -118,7 +121,7 @@ def remember(allowed: Sequence[Path]) -> str:
         together = dict.fromkeys((*known, *map(str, allowed)))
         data = json.dumps({"folders": list(together)}, indent=1).encode("ascii")
         write_atomically(file, data, root=file.parent, durable=True)
-    return f"Allowed, and kept in {plain(str(file))}. Queue again."
+    return f"Allowed, and kept in {plain(str(file))}. {again.capitalize()}."
 
 
 def _given() -> tuple[list[Path], str]:
@@ -149,15 +152,15 @@ def _read(file: Path) -> tuple[list[str], str]:
     return kept, ""
 
 
-def _question(asked: Sequence[Path], who: str) -> Question:
+def _question(asked: Sequence[Path], who: str, again: str) -> Question:
     return Question(
         title=f"May {who} change files in this folder?",
         text="Images are renamed with their captions and masks, and captions are edited, only in folders that "
         "you have allowed once, with all folders below. Say yes if it is a dataset of yours. "
-        "Tidy Dataset and Save Captions ask for:",
+        "Tidy Dataset, Save Captions and the Dataset page ask for:",
         items=tuple(_described(folder) for folder in asked),
         yes="Allow",
-        do=lambda: remember(asked),
+        do=lambda: remember(asked, again),
     )  # fmt: skip
 
 
@@ -168,12 +171,12 @@ def _described(folder: Path) -> str:
     return f"{folder}, which also holds {in_sentence(others, 3)}" if others else str(folder)
 
 
-def _refusal(asked: Sequence[Path], who: str, is_asked: bool) -> str:
+def _refusal(asked: Sequence[Path], who: str, is_asked: bool, again: str) -> str:
     where = in_sentence([plain(str(folder)) for folder in asked])
     how = "say yes in the dialog of the browser, or " if is_asked else ""
     return (
         f"{who} may not change files in {where} until you allow it once: {how}name the folder in the "
-        f"environment variable {VARIABLE} of ComfyUI or in {allowed_file()}, and queue again."
+        f"environment variable {VARIABLE} of ComfyUI or in {allowed_file()}, and {again}."
     )
 
 

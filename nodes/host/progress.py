@@ -1,4 +1,4 @@
-"""Progress as ComfyUI shows it: the bar, a line of text and an image on the node."""
+"""Progress as the page shows it: ComfyUI's bar, and a line of text on the node."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any, Protocol
 
 import comfy.model_management as mm
 import comfy.utils
-from PIL import Image
 
 from ...trainer.training.loop import StepEvent
 from ...trainer.training.loss_by_timestep import describe
 
 log = logging.getLogger(__name__)
 
-PREVIEW_PIXELS = 768
+EVENT = "lora_loop.node"
+"""Sent to every browser: {"node": id, "workflow": id or null, "line": text}. Train adds "training" (see
+nodes/host/training/trainings.py). ComfyUI's own progress text makes a node larger, which a saved workflow keeps."""
 LOG_STEPS = 100
 LONGEST_LINE = 500
 
@@ -47,8 +48,12 @@ class Server(Protocol):
         """The pages that are open, by their ids."""
         ...
 
-    def send_progress_text(self, text: str, node_id: str) -> None:
-        """Show a line of text on a node."""
+    number: float
+    """Of the next prompt; the lowest number is the first to run."""
+
+    @property
+    def prompt_queue(self) -> Any:
+        """What runs and what waits (execution.py)."""
         ...
 
     def send_sync(self, event: str, data: object, sid: str | None = None) -> None:
@@ -64,21 +69,41 @@ class NodeProgress:
         self._total = total
         self._node_id = node_id
 
-    def update(self, done: int, text: str = "", picture: Image.Image | None = None) -> None:
-        """Move the bar, and show a line and an image if there is one. May raise an interrupt."""
-        preview = None if picture is None else ("JPEG", picture, PREVIEW_PIXELS)
-        self._bar.update_absolute(done, self._total, preview)
+    def update(self, done: int, text: str = "") -> None:
+        """Move the bar, and show a line if there is one. May raise an interrupt."""
+        self._bar.update_absolute(done, self._total)
         if text:
             self.say(text)
 
     def say(self, text: str) -> None:
         """Show a line of text on the node."""
-        server = prompt_server()
-        shown = page_text(text)[:LONGEST_LINE]
-        if server is not None and self._node_id is not None:
-            server.send_progress_text(shown, self._node_id)
-        else:
-            line.info(shown)
+        tell_page(self._node_id, text)
+
+
+def tell_page(node_id: str | None, text: str, **more: Any) -> None:
+    """Send a line about a node, and what else is known of it, to every browser; to the log if nobody watches."""
+    server = prompt_server()
+    shown = page_text(text)[:LONGEST_LINE]
+    if server is None or node_id is None:
+        line.info(shown)
+    else:
+        server.send_sync(EVENT, {"node": node_id, "workflow": workflow_id(), "line": shown, **more})
+
+
+def running_item() -> tuple[Any, ...] | None:
+    """What ComfyUI's queue runs: (number, prompt id, prompt, extra data, outputs, …); None outside of it."""
+    server = prompt_server()
+    items = [] if server is None else list(server.prompt_queue.currently_running.values())
+    return items[0] if items else None
+
+
+def workflow_id() -> str | None:
+    """The id of the workflow that runs, as its page knows it; None where a program queued the prompt."""
+    item = running_item()
+    known: Any = item[3] if item else None
+    for name in ("extra_pnginfo", "workflow", "id"):
+        known = known.get(name) if isinstance(known, Mapping) else None
+    return known if isinstance(known, str) else None
 
 
 def page_text(text: str) -> str:

@@ -45,10 +45,13 @@ class Questions:
         self._waiting: dict[str, Question] = {}
         self._lock = threading.Lock()
 
-    def ask(self, question: Question) -> bool:
-        """Show a question on the page that queued the prompt; False where there is none."""
+    def ask(self, question: Question, page: str | None = None) -> bool:
+        """Show a question on the page of this id, else on the one that queued the prompt; False where there is none."""
         server = prompt_server()
-        if server is None or server.client_id not in server.sockets:
+        if server is None:
+            return False
+        page = page or server.client_id
+        if page not in server.sockets:
             return False
         with self._lock:
             same = (
@@ -58,7 +61,7 @@ class Questions:
             self._waiting[name] = question
             for old in list(self._waiting)[:-MOST]:
                 del self._waiting[old]
-        server.send_sync(EVENT, {"id": name, **_shown(question)}, server.client_id)
+        server.send_sync(EVENT, {"id": name, **_shown(question)}, page)
         return True
 
     def answer(self, name: str) -> str | None:

@@ -82,15 +82,17 @@ def test_a_given_value_overrides_the_default():
     assert (lora.rank, lora.alpha) == (7, 32.0)
 
 
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = [*ROOT.glob("example_workflows/*.json"), *ROOT.glob("subgraphs/*.json")]
+
+
 @pytest.mark.main_host
-@pytest.mark.parametrize(
-    "path",
-    sorted((Path(__file__).parents[2] / "example_workflows").glob("*.json")),
-    ids=lambda p: p.stem,
-)
+@pytest.mark.parametrize("path", sorted(WORKFLOWS), ids=lambda p: p.stem)
 def test_the_example_workflows_keep_every_input_and_a_value_for_every_widget(path):
     """Other programs make prompts of them too: not all know defaults, some go by the saved inputs."""
-    nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    inner = workflow.get("definitions", {}).get("subgraphs", [])
+    nodes = [node for graph in (workflow, *inner) for node in graph["nodes"]]
     ours = [node for node in nodes if node["type"] in NOW]
     kept = {node["type"]: len(node.get("widgets_values") or ()) for node in ours}
     assert kept == {name: len(widgets(NOW[name])) for name in kept}

@@ -104,6 +104,6 @@ def new_page(server, chromium, vue):
 
 def load(page, server):
     """Open ComfyUI in the page, or load it again, and wait until it can be used."""
-    page.goto(server.url)
+    page.goto(server.url, timeout=PATIENCE * 1000)
     page.wait_for_function(READY, timeout=PATIENCE * 1000)
     page.wait_for_selector(".p-blockui-mask", state="hidden")

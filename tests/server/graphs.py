@@ -8,10 +8,12 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from pack.demo.progress import Follower
+from pack.demo.progress import LINE_EVENT, Follower
 from pack.demo.prompt import to_prompt
 
 Prompt = dict[str, Any]
+
+EXAMPLE_TRIGGER = "my_trigger_word"
 
 STATE_STEPS = 20
 """How often the tests' server saves the state of a training."""
@@ -20,16 +22,30 @@ SMALL: dict[str, dict[str, Any]] = {
     "LoraLoopCacheLatents": {"resolution": 64, "min_reso": 32, "max_reso": 128, "step": 32},
     "LoraLoopOptimiserSettings": {"learning_rate": 1e-3},
     "LoraLoopPreviewSettings": {"every": 0, "width": 64, "height": 64, "steps": 2},
-    "LoraLoopTrain": {"steps": 2},
+    "LoraLoopTrain": {"steps": 2, "learning_rate": 1e-3},
     "EmptyLatentImage": {"width": 64, "height": 64},
     "KSampler": {"steps": 2},
 }
 
 
+TRIGGER = "mychar"
+"""What a test types where the example workflows ask for a trigger word."""
+
+
+def workflow(root: Path, name: str) -> dict[str, Any]:
+    """An example workflow as the browser saves it, by the name without the pack's."""
+    path = root / "example_workflows" / f"lora_loop_{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def example(root: Path, name: str, info: dict[str, Any]) -> Prompt:
-    """The prompt of an example workflow, unedited."""
-    text = (root / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")
-    return to_prompt(json.loads(text), info)
+    """The prompt of an example workflow, with a trigger word and else unedited."""
+    prompt = to_prompt(workflow(root, name), info)
+    for node in prompt.values():
+        for key, value in node["inputs"].items():
+            if isinstance(value, str):
+                node["inputs"][key] = value.replace(EXAMPLE_TRIGGER, TRIGGER)
+    return prompt
 
 
 def small(prompt: Prompt, test: str) -> Prompt:
@@ -109,13 +125,13 @@ def results(server: Any) -> dict[Path, int]:
 
 
 class Recorder(Follower):
-    """Keeps what the websocket brings: texts by node, and the number of preview images."""
+    """Keeps what the websocket brings: lines and bars by node, and the states of trainings."""
 
     def __init__(self, server: Any):
         super().__init__(server.url, server.client_id, {}, self.complaint)
         self.texts: list[tuple[str, str]] = []
         self.bars: list[tuple[str, int, int]] = []
-        self.pictures: list[bytes] = []
+        self.trainings: list[dict[str, Any]] = []
         self.complaints: list[str] = []
 
     def complaint(self, text: str) -> None:
@@ -133,15 +149,10 @@ class Recorder(Follower):
         data = message.get("data") or {}
         if message.get("type") == "progress":
             self.bars.append((str(data["node"]), data["value"], data["max"]))
-
-    def _on_binary(self, data: bytes) -> None:
-        kind = int.from_bytes(data[:4], "big")
-        if kind == 3:
-            length = int.from_bytes(data[4:8], "big")
-            text = data[8 + length :].decode(errors="replace")
-            self.texts.append((data[8 : 8 + length].decode(), text))
-        elif kind in (1, 4):
-            self.pictures.append(data)
+        elif message.get("type") == LINE_EVENT:
+            self.texts.append((str(data["node"]), data["line"]))
+            if "training" in data:
+                self.trainings.append({"node": data["node"], **data["training"]})
 
 
 def _default(spec: list[Any]) -> Any:

@@ -38,6 +38,8 @@ def test_resume_and_extend(server, made_small):
     rows = (run / "steps.csv").read_text("utf-8").splitlines()
     assert len(rows) == 1 + 7
     assert run.name in more["outputs"][graphs.key(prompt, "PreviewAny")]["text"][0]
+    listed = entry["outputs"][graphs.key(prompt, "PreviewAny")]["text"][0]
+    assert listed.startswith(run.name), "Runs did not wait for Train"
     saved = entry["outputs"][graphs.key(prompt, "LoraLoopSaveLora")]["text"][0]
     assert "my_lora" in saved
 
@@ -50,7 +52,7 @@ def test_prodigy_with_previews(server, made_small):
     graphs.inputs(prompt, "LoraLoopOptimiserSettings")["learning_rate"] = 1.0
     graphs.inputs(prompt, "LoraLoopPreviewSettings")["every"] = 2
     entry = server.run(prompt, timeout=LONGEST)
-    prompts = graphs.inputs(prompt, "LoraLoopPreviewSettings")["prompts"].splitlines()
+    prompts = graphs.inputs(prompt, "StringReplace")["string"].splitlines()
     sheets = server.outputs(entry, graphs.key(prompt, "PreviewImage", "strengths"))
     assert len(sheets) == len(prompts) == 2
     with Image.open(sheets[0]) as sheet:  # two steps below each other, five strengths side by side

@@ -75,7 +75,7 @@ def test_an_edit_on_disk_retrains(server, prompt, dataset, edit):
 
 def test_writing_captions_on_the_way_trains_once(server, prompt, object_info, dataset):
     """Load → Tag (append) → Filter → Save Captions → Cache → Train, three times."""
-    cleaned = [graphs.key(prompt, "LoraLoopDetectMonochrome"), 0]
+    cleaned = [graphs.key(prompt, "LoraLoopFilterTags"), 0]
     saved = graphs.add(prompt, object_info, "captions", "LoraLoopSaveCaptions", dataset=cleaned)
     graphs.inputs(prompt, "LoraLoopCacheLatents")["dataset"] = saved
     prompt = graphs.training_only(prompt)

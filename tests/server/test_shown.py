@@ -22,7 +22,7 @@ def test_a_grid_of_strengths_and_the_first_batch_come_out(server, example, datas
     graphs.add(prompt, object_info, "texts", "PreviewAny", source=text)
     entry = server.run(graphs.keep(prompt, "sheets", "first batch", "texts"))
 
-    shown = [image["filename"] for image in entry["outputs"][train]["images"]]
+    shown = [image["filename"] for image in entry["outputs"][train]["lora_loop"][0]["previews"]]
     levels = ("_strength0", "_strength0.5", "")
     assert shown == [
         f"step{step:08}_{p}{level}.png" for step in (1, 2) for p in (0, 1) for level in levels

@@ -1,8 +1,9 @@
-"""Stop and keep on a real server: asked over HTTP, and by the button in the browser."""
+"""What can be asked of a training on a real server, over HTTP; by clicks: browser/test_training.py."""
 
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -30,29 +31,39 @@ def long_run(request, example, dataset):
     return graphs.training_only(prompt), train
 
 
-def refusal(server, path, body):
+def refusal(server, body):
     with pytest.raises(urllib.error.HTTPError) as caught:
-        server.post(path, body)
+        server.post("/lora_loop/training", body)
     return caught.value.code, json.loads(caught.value.read())["error"]
+
+
+def trainings(server):
+    """How the trainings of the server stand, by node."""
+    return {one["node"]: one["state"] for one in server.get("/api/lora_loop/training")["trainings"]}
 
 
 @pytest.mark.old_host
 def test_asked_over_http(server, long_run):
     prompt, train = long_run
-    assert server.get("/lora_loop/training") == {"nodes": []}
-    assert refusal(server, "/lora_loop/stop", {"node": train}) == (
+    stop = {"node": train, "command": "stop"}
+    assert refusal(server, {"node": "no_such", "command": "stop"}) == (
         409,
-        f"Node {train} is not training.",
+        "Node no_such is not training.",
     )
-    assert refusal(server, "/lora_loop/stop", ["node"])[0] == 400
+    assert refusal(server, ["node"])[0] == 400
+    status, error = refusal(server, {"node": train, "command": "dance"})
+    assert status == 400 and "stop, pause, checkpoint, preview, resume" in error
     with graphs.Recorder(server) as record:
         queued = server.queue(prompt)
         wait_for(lambda: len(record.steps(train)) >= 2, "the training did not start")
-        assert server.get("/api/lora_loop/training") == {"nodes": [train]}
-        assert server.post("/api/lora_loop/stop", {"node": train}) == {"node": train}
+        assert trainings(server)[train] == "training"
+        refused = refusal(server, {"node": train, "command": "resume"})
+        assert refused == (409, "This training is not paused. Queue it to go on.")
+        assert server.post("/api/lora_loop/training", stop)["node"] == train
         entry = server.wait(queued, PATIENCE)
     assert entry["status"]["status_str"] == "success"
-    assert server.get("/lora_loop/training") == {"nodes": []}
+    assert trainings(server)[train] == "ended"
+    assert refusal(server, stop) == (409, "This training does not run: it is ended.")
     (text,) = entry["outputs"][train]["text"]
     assert text.startswith("trained ") and "Stopped by the user after step " in text
     plot = graphs.key(prompt, "SaveImage", "loss")
@@ -70,9 +81,42 @@ def test_asked_over_http(server, long_run):
     with graphs.Recorder(server) as record:
         queued = server.queue(prompt)
         wait_for(lambda: record.steps(train), "it did not go on")
-        server.post("/lora_loop/stop", {"node": train})
+        server.post("/lora_loop/training", stop)
         server.wait(queued, PATIENCE)
     assert int(record.steps(train)[0][1]) == reached + 1
+
+
+def test_a_checkpoint_and_previews_at_once(server, long_run):
+    """Neither was set up to be made at any step."""
+    prompt, train = long_run
+    with graphs.Recorder(server) as record:
+        queued = server.queue(prompt)
+        wait_for(lambda: len(record.steps(train)) >= 2, "the training did not start")
+        for command in ("checkpoint", "preview"):
+            server.post("/lora_loop/training", {"node": train, "command": command})
+
+        def marks():
+            return {
+                mark["kind"]: mark["step"]
+                for told in record.trainings
+                for mark in told.get("marks", ())
+            }
+
+        wait_for(lambda: {"checkpoint", "preview"} <= marks().keys(), "nothing was made")
+        server.post("/lora_loop/training", {"node": train, "command": "stop"})
+        entry = server.wait(queued, PATIENCE)
+    (told,) = entry["outputs"][train]["lora_loop"]
+    run = server.base_directory / "output" / "lora_loop" / "runs" / told["run"]
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    assert checkpoint.name == f"at-step{marks()['checkpoint']:08}.safetensors"
+    step = marks()["preview"]
+    assert [preview["filename"] for preview in told["previews"]] == [f"step{step:08}_0.png"]
+    curve = server.get(f"/lora_loop/run/curve?run={told['run']}")
+    assert len(curve["steps"]) == told["steps"] == len(curve["loss"])
+    assert {"kind": "checkpoint", "step": marks()["checkpoint"]} in curve["marks"]
+    assert {"kind": "preview", "step": step} in curve["marks"]
+    (preview,) = server.get(f"/lora_loop/run/previews?run={told['run']}")["previews"]
+    assert (preview["step"], preview["width"], preview["height"]) == (step, 64, 64)
 
 
 def test_a_request_that_another_site_could_send_is_refused(server):
@@ -81,52 +125,23 @@ def test_a_request_that_another_site_could_send_is_refused(server):
         (b"node=1", "application/x-www-form-urlencoded"),
     ):
         request = urllib.request.Request(
-            server.url + "/lora_loop/stop", body, {"Content-Type": kind}
+            server.url + "/lora_loop/training", body, {"Content-Type": kind}
         )
         with pytest.raises(urllib.error.HTTPError, match="415"):
             urllib.request.urlopen(request)
 
 
-SET = """values => { for (const node of app.rootGraph.nodes) for (const widget of node.widgets ?? []) {
-    const value = values[node.comfyClass]?.[widget.name];
-    if (value !== undefined) widget.value = value; } }"""
-SAVED = "app.rootGraph.nodes.find(n => n.comfyClass == 'LoraLoopTrain').serialize().widgets_values"
+@pytest.mark.parametrize("route", ["curve", "previews", "preview"])
+@pytest.mark.parametrize("run", ["", "..", "../runs", "0123456789abcdef", "0123456789ABCDEF/"])
+def test_only_runs_that_there_are_can_be_seen(server, route, run):
+    query = urllib.parse.urlencode({"run": run, "name": "step00000001_0.png"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        server.get(f"/lora_loop/run/{route}?{query}")
+    assert caught.value.code == 404
 
 
-@pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
-def test_the_button(server, page, root, dataset, vue):
-    """It is there while the node trains, ends the run, and leaves no trace in the workflow."""
-    workflow = json.loads(
-        (root / "example_workflows" / "train_and_preview.json").read_text("utf-8")
-    )
-    page, errors = page(vue), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.evaluate("workflow => app.loadGraphData(workflow, true, true, 'test')", workflow)
-    page.evaluate(SET, {**graphs.SMALL, "LoraLoopTrain": {"steps": 100000, "seed": 1234 + vue}})
-    saved = page.evaluate(SAVED)
-    button = page.get_by_role("button", name="Stop and keep")
-    assert button.count() == 0
-    page.evaluate("app.queuePrompt(0)")
-    button.wait_for(timeout=PATIENCE * 1000)
-    assert page.evaluate(SAVED) == saved
-    (prompt_id,) = [job[1] for job in server.get("/queue")["queue_running"]]
-    button.click()
-    entry = server.wait(prompt_id, PATIENCE)
-    assert entry["status"]["status_str"] == "success"
-    texts = [text for shown in entry["outputs"].values() for text in shown.get("text", [])]
-    assert any("Stopped by the user after step " in text for text in texts)
-    page.get_by_role("button", name="Stop").wait_for(state="detached")
-    assert page.evaluate(SAVED) == saved and errors == []
-
-
-def test_a_page_that_comes_in_the_middle_has_the_button(server, page, root, long_run):
-    prompt, _ = long_run
-    workflow = json.loads(
-        (root / "example_workflows" / "train_and_preview.json").read_text("utf-8")
-    )
-    prompt_id = server.queue(prompt)
-    wait_for(lambda: server.get("/lora_loop/training")["nodes"], "the training did not start")
-    page = page(False)
-    page.evaluate("workflow => app.loadGraphData(workflow, true, true, 'test')", workflow)
-    page.get_by_role("button", name="Stop and keep").click()
-    assert server.wait(prompt_id, PATIENCE)["status"]["status_str"] == "success"
+def test_a_page_of_another_site_sees_nothing(server):
+    for headers in ({"Origin": "http://elsewhere"}, {"Sec-Fetch-Site": "cross-site"}):
+        request = urllib.request.Request(server.url + "/lora_loop/training", headers=headers)
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(request)

@@ -21,10 +21,10 @@ LONGEST = 400.0
 
 # Fewer steps and smaller samples, and a rate that shows in them; all else is as in the example.
 SHORT = {
-    "LoraLoopTrain": {"steps": 8},
+    "LoraLoopTrain": {"steps": 8, "learning_rate": 3e-3},
     "LoraLoopPreviewSettings": {"every": 4, "steps": 3},
-    "LoraLoopOptimiserSettings": {"learning_rate": 3e-3},
     "EmptyLatentImage": {"width": 256, "height": 256},
+    "KSampler": {"steps": 4},
 }
 
 
@@ -104,19 +104,33 @@ def test_the_loss_plot_is_a_picture(server, trained):
     prompt, entry, _ = trained
     (path,) = server.outputs(entry, graphs.key(prompt, "SaveImage", "loss"))
     with Image.open(path) as plot:
-        assert plot.size == (1024, 512)
+        assert plot.size == (512, 256)
         assert len(plot.convert("RGB").getcolors(1 << 20)) > 3
 
 
-def test_the_contact_sheet_and_the_previews_are_shown(server, trained):
+def test_the_previews_are_shown(server, trained):
     prompt, entry, _ = trained
-    (sheet,) = server.outputs(entry, graphs.key(prompt, "PreviewImage", "contact"))
-    assert sheet.is_file()
-    previews = server.outputs(entry, graphs.key(prompt, "PreviewImage", "previews"))
+    previews = server.outputs(entry, graphs.key(prompt, "LoraLoopTrain"))
+    assert len(previews) == 2
     with Image.open(previews[0]) as first, Image.open(previews[1]) as last:
         assert first.size == last.size == (512, 512)
         assert first.tobytes() != last.tobytes()
-    assert len(server.outputs(entry, graphs.key(prompt, "LoraLoopTrain"))) == len(previews) == 2
+    (told,) = entry["outputs"][graphs.key(prompt, "LoraLoopTrain")]["lora_loop"]
+    assert len(told["previews"]) == len(previews) == 2
+
+
+def test_the_trigger_word_reaches_captions_previews_and_picture(server, trained):
+    prompt, entry, _ = trained
+    train = entry["outputs"][graphs.key(prompt, "LoraLoopTrain")]
+    word = graphs.key(prompt, "PrimitiveString")
+    cleaned = graphs.inputs(prompt, "LoraLoopFilterTags")["trigger"]
+    text = graphs.key(prompt, "StringConcatenate")
+    assert cleaned == graphs.inputs(prompt, "StringConcatenate")["string_a"] == [word, 0]
+    assert graphs.inputs(prompt, "LoraLoopPreviewSettings")["prompts"] == [text, 0]
+    assert prompt[graphs.key(prompt, "CLIPTextEncode", "trigger")]["inputs"]["text"] == [text, 0]
+    values = [v for node in prompt.values() for v in node["inputs"].values()]
+    assert [v for v in values if isinstance(v, str) and graphs.TRIGGER in v] == [graphs.TRIGGER]
+    assert train["lora_loop"][0]["previews"]
 
 
 def test_progress_tells_step_loss_speed_and_time_left(trained):
@@ -133,9 +147,12 @@ def test_progress_tells_step_loss_speed_and_time_left(trained):
     assert bar and bar == sorted(bar)
 
 
-def test_previews_arrive_while_training(trained):
-    _, _, record = trained
-    assert any(b"\xff\xd8\xff" in picture[:400] for picture in record.pictures)  # a JPEG
+def test_previews_are_told_of_while_training(trained):
+    prompt, _, record = trained
+    marks = [mark for told in record.trainings for mark in told.get("marks", ())]
+    total = graphs.inputs(prompt, "LoraLoopTrain")["steps"]
+    assert {mark["kind"] for mark in marks} == {"preview"}
+    assert 0 < marks[0]["step"] < marks[-1]["step"] == total
 
 
 CAPTIONING = pytest.mark.parametrize("name", ["tag_and_clean_captions", "curate_and_tag"])

@@ -193,7 +193,7 @@ class OptimiserConfig(Config):
             raise ValueError(
                 f"{self.title}: {' and '.join(odd)}, and {self.type} usually takes {least:g} to {most:g}. "
                 "Type it again, with a point and no comma, such as 0.0003 or 3e-4; if it is meant, turn "
-                "on unusual_rate."
+                "on unusual_rate in Optimiser Settings."
             )
 
     def constructor_arguments(self) -> dict[str, Any]:

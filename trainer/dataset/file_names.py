@@ -47,6 +47,10 @@ CAPTION_SUFFIXES = frozenset(
 """Endings of the files that are written and renamed as captions. Any may be read."""
 
 
+CHOICES = "lora_loop.json"
+"""A file of ours beside images: which of them are left out or weighed (trainer/dataset/choices.py)."""
+
+
 def is_caption(name: str) -> bool:
     """Whether a file of this name can be a caption: a program or a table is never taken for one."""
     return suffix(name) in CAPTION_SUFFIXES

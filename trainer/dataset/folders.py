@@ -11,7 +11,7 @@ from ...base.gc_pause import collection_paused
 from ..files.digests import digest
 from ..files.index import FileStamp
 from .dataset import Problem
-from .file_names import SUFFIXES, stem, suffix, why_unread
+from .file_names import CHOICES, SUFFIXES, stem, suffix, why_unread
 from .side_files import MASK_FOLDER, SideFile, side_files, side_folder
 from .unused_texts import TEXTS
 
@@ -211,7 +211,7 @@ def folder_stamp(
     caption_extension: str = ".txt",
     recursive: bool = False,
 ) -> str:
-    """A digest of the names, sizes and times of all images, texts and masks; opens no file.
+    """A digest of the names, sizes and times of all images, texts, masks and choices; opens no file.
 
     It changes when one of them is edited, added, removed or renamed. A missing folder has a stamp too.
     """
@@ -227,7 +227,9 @@ def folder_stamp(
                 rows += [
                     (name, file, *stamp)
                     for file, stamp in sorted(listing.files.items())
-                    if suffix(file) in {*SUFFIXES, *TEXTS, caption} or why_unread(file)
+                    if suffix(file) in {*SUFFIXES, *TEXTS, caption}
+                    or file == CHOICES
+                    or why_unread(file)
                 ]
     return digest(rows)
 

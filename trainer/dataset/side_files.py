@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
-from .file_names import same_name, stem, suffix
+from .file_names import CHOICES, same_name, stem, suffix
 
 MASK_FOLDER = "masks"
 """A folder of this name beside the images holds their masks, each with its image's stem."""
@@ -134,7 +134,7 @@ def not_used(files: Iterable[str], hidden: Collection[str]) -> list[str]:
     kinds: dict[str, list[str]] = {}
     for name in sorted(files):
         kind = _OTHER_FILES.get(suffix(name))
-        if kind is not None:
+        if kind is not None and name != CHOICES:
             kinds.setdefault(kind, []).append(name)
     if hidden:
         kinds["hidden"] = sorted(hidden)

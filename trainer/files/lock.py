@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,6 +36,9 @@ LOCKS = ".locks"
 PATIENCE, POLL = 0.2, 0.02
 """Seconds that a lock is waited for, and between attempts: `owner` holds it for a moment as well."""
 
+_ONE_AT_A_TIME = threading.Lock()
+"""Threads that ask who holds a folder would find each other: a page asks several things at once."""
+
 _UNSUPPORTED = frozenset(("ENOSYS", "ENOTSUP", "EOPNOTSUPP", "ENOLCK"))
 """What drives say, of a network mostly, that know no locks."""
 
@@ -57,7 +61,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
         path.parent.mkdir(exist_ok=True)
     lock = FileLock(path)  # a new one each time: one and the same can be taken twice
     try:
-        lock.acquire(PATIENCE, POLL)
+        with _ONE_AT_A_TIME:
+            lock.acquire(PATIENCE, POLL)
     except Timeout:
         raise ValueError(
             f"Another ComfyUI ({_holder(folder)}) is training this very run in {folder}. Wait for it, "
@@ -86,7 +91,7 @@ def owner(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        with FileLock(path).acquire(PATIENCE, POLL):
+        with _ONE_AT_A_TIME, FileLock(path).acquire(PATIENCE, POLL):
             return None
     except Timeout:
         return _holder(folder)

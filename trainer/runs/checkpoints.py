@@ -36,10 +36,13 @@ class Checkpoints:
         epochs: int,
         metadata: Callable[[int], Mapping[str, str]],
         troubles: Troubles | None = None,
+        written: Callable[[int], None] = lambda step: None,
     ) -> None:
-        """``epochs``: of the whole run. ``metadata``: of a LoRA of that many steps."""
+        """``epochs``: of the whole run. ``metadata``: of a LoRA of that many steps. ``written``: told of
+        the step of every file."""
         self._folder, self._config, self._loop = folder, config, loop
         self._metadata, self._troubles = metadata, troubles or Troubles(folder)
+        self._written = written
         self._epochs_between = config.epochs_between(epochs)
         self._at = time.monotonic()
         for partial in folder.glob(PARTIALS):  # of a process that was killed
@@ -62,6 +65,16 @@ class Checkpoints:
                 self._by_epoch(step, ended)
         except (OSError, OutsideError) as error:
             self._troubles.tell("a checkpoint", error)
+
+    def write_now(self, step: int) -> Path | None:
+        """Write the checkpoint of ``step``, due or not. None, and it is told, where that cannot be."""
+        name = self._config.step_file(step)
+        try:
+            self._write(name, step)
+        except (OSError, OutsideError) as error:
+            self._troubles.tell("a checkpoint", error)
+            return None
+        return self._folder / name
 
     def _by_step(self, step: int) -> None:
         config = self._config
@@ -91,6 +104,7 @@ class Checkpoints:
         tensors, precision = self._loop.tensors(), self._config.precision
         write_lora(path, tensors, with_checksum(self._metadata(step)), precision)
         log.info("LoRA Loop: checkpoint %s", name)
+        self._written(step)
 
     def _remove(self, number: int | None, name: Callable[[int], str]) -> None:
         if number is not None:

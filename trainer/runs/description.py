@@ -15,14 +15,16 @@ DESCRIPTION = "run.json"
 
 
 class Description(NamedTuple):
-    """Digests of the inputs by name, the config as it was stored, and the number of the run.
+    """Digests of the inputs by name, the config as it was stored, the number of the run, its base model.
 
     ``number``: the higher, the later the run was last begun, whatever the clock said; 0: not known.
+    ``model``: the name of the checkpoint's file; "": not known.
     """
 
     inputs: dict[str, str]
     config: dict[str, Any]
     number: int
+    model: str = ""
 
 
 def load_description(folder: Path) -> Description:
@@ -52,20 +54,22 @@ def next_number(folders: Iterable[Path]) -> int:
     return 1 + max((known.number for known in found if known is not None), default=0)
 
 
-def describe(inputs: Mapping[str, str], config: TrainConfig, number: int) -> bytes:
+def describe(inputs: Mapping[str, str], config: TrainConfig, number: int, model: str = "") -> bytes:
     """The contents of a description."""
-    content = {"inputs": dict(inputs), "config": config.to_dict(), "number": number}
+    known = {"inputs": dict(inputs), "config": config.to_dict(), "number": number}
+    content = known | ({"model": model} if model else {})
     return json.dumps(content, indent=1).encode()
 
 
 def _described(part: Part) -> Description:
-    number = part.get("number")
+    number, model = part.get("number"), part.get("model")
     config = part["config"]
     config["steps"].whole()
     return Description(
         {name: value.text() for name, value in part["inputs"].fields().items()},
         _checked(config, _defaults()),
         0 if number is None else number.whole(),
+        "" if model is None else model.text(),
     )
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
+from ..curves import step_table
+from ..curves.measurement import Measurement
+from ..curves.resumes import add_resume
+from ..curves.smoothing import Average
+from ..curves.step_table import BAND_COLUMNS, Row, StepTable
+from ..curves.tensorboard import EventFile, open_event_file
 from ..training.loop import StepEvent
-from . import step_table
-from .measurement import Measurement
-from .smoothing import Average
-from .step_table import BAND_COLUMNS, Row, StepTable
-from .tensorboard import EventFile, open_event_file
 from .troubles import Troubles
 
 SPAN = 100
@@ -41,6 +42,8 @@ class History:
         for loss in losses:
             self._average.add(loss)
         self._troubles = troubles or Troubles(folder)
+        with self._told():
+            add_resume(folder, len(losses))
         self._sinks: list[StepTable | EventFile] = []
         with self._told():
             self._sinks.append(StepTable(folder / step_table.NAME, len(losses)))

@@ -84,6 +84,8 @@ def _anonymous(name: str, text: str, secret: Iterable[str]) -> str:
 def _names_of(run: Run) -> Iterator[str]:
     """Names that its LoRA's metadata hold: of folders, of the checkpoint, the trigger, the tags."""
     metadata = run.metadata
+    if run.model:
+        yield from (run.model, Path(run.model).stem)
     for key, value in metadata.items():
         if key in _NAMED:
             yield from (value, Path(value).stem)

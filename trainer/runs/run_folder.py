@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ...base.inside import inside
 from ...base.write_errors import CannotWrite, writing
 from ..config.train import TrainConfig
+from ..curves.measurement import Measurement
 from ..files.atomic import write_atomically
 from ..files.digests import digest
 from ..files.lock import folder_lock
@@ -24,7 +25,6 @@ from ..lora_files.file import LoraModel, read_own_lora, with_checksum, write_lor
 from ..training.loop import Outcome
 from .description import DESCRIPTION, describe, next_number
 from .log import logged
-from .measurement import Measurement
 from .similar_run import nearest_run
 from .state_files import KEPT, StateFiles
 from .troubles import Troubles
@@ -102,8 +102,10 @@ class RunFolder:
         self._description = b""
 
     @contextmanager
-    def open(self, config: TrainConfig) -> Iterator[None]:
+    def open(self, config: TrainConfig, model: str = "") -> Iterator[None]:
         """Hold the folder for a training; it says what it is for from the beginning.
+
+        ``model``: the name of the checkpoint's file, where it is known.
 
         Raises:
             ValueError: another living process trains in it, or it is a link that leads elsewhere.
@@ -112,7 +114,7 @@ class RunFolder:
         with folder_lock(self.path), logged(self.path):
             self.states.tidy()
             number = next_number(path.parent for path in self.path.parent.glob(f"*/{DESCRIPTION}"))
-            self._description = describe(vars(self.inputs), config, number)
+            self._description = describe(vars(self.inputs), config, number, model)
             write_atomically(self.path / DESCRIPTION, self._description, root=self.root)
             yield
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from .trash import Trash, remove_folder
 _NAME = re.compile(r"[0-9a-f]{16}")
 _RESULT = re.compile(r"(steps|kept|stopped)-(\d{8,})\.safetensors")
 _DAY = 86400.0
-_TRIGGER = "modelspec.trigger_phrase"
+_TRIGGER, _MODEL = "modelspec.trigger_phrase", "ss_sd_model_name"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Run:
     """The process that trains in it."""
     number: int = 0
     """Its place in the order of runs (see Description)."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Digests of what it is made of, by name (see `Inputs`)."""
+    model: str = ""
+    """The file of the base model; "" where its description does not say it (see `base_model`)."""
     damage: str | None = None
     """Why it does not say what it is, as a sentence; its config is then empty."""
 
@@ -84,6 +88,11 @@ class Run:
             return {}
 
     @property
+    def base_model(self) -> str:
+        """The name of the base model's file, or ""; of older runs only the LoRA knows it."""
+        return self.model or self.metadata.get(_MODEL, "")
+
+    @property
     def trigger(self) -> str:
         """The trigger word of its latest LoRA, or ""."""
         return self.metadata.get(_TRIGGER, "")
@@ -95,7 +104,12 @@ def list_runs(root: Path) -> list[Run]:
     What is no run of ours is passed over; a run with damaged files says so (see `Run.damage`), and has
     its place by time.
     """
-    runs = [run for path in root.glob("*") if (run := find_run(root, path.name)) is not None]
+    return in_order(run for path in root.glob("*") if (run := find_run(root, path.name)))
+
+
+def in_order(found: Iterable[Run]) -> list[Run]:
+    """Runs as `list_runs` gives them."""
+    runs = list(found)
 
     def place(run: Run) -> int:
         if run.damage is None:
@@ -129,6 +143,8 @@ def find_run(root: Path, name: str) -> Run | None:
         config=described.config,
         owner=owner(path),
         number=described.number,
+        inputs=described.inputs,
+        model=described.model,
         damage=damage,
     )
 

@@ -21,11 +21,11 @@ from typing import NamedTuple
 from ..batches.plan import epoch_ends
 from ..cache.latents import CachedDataset
 from ..config.train import TrainConfig
+from ..curves.measurement import Measurement
 from ..files.atomic import write_atomically
 from ..files.checksum import file_damage
 from ..files.record import Part, read_record
 from ..lora_files.file import LoraModel, read_own_lora, with_checksum, write_lora
-from ..runs.measurement import Measurement
 from ..runs.run_folder import Result, RunFolder
 from ..runs.troubles import Troubles
 from ..training.loop import Outcome

@@ -21,6 +21,7 @@ from ..model import vae as images
 from ..model.host_types import Clip, Vae
 from ..progress import NodeProgress, check_interrupt
 from .clear_cache import keep_within, needed
+from .page.findings import FOUND
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def build_cache(
         text.check_clip(clip)
     images.check_vae(vae)
     latents = latent_config(config, vae)
+    FOUND.add_buckets(dataset, config.buckets)
     with cache_store() as store:
         cached = encode_pictures(dataset, latents, vae, store, config.batch_size, node_id)
         cached = dataclasses.replace(cached, texts=config.texts)

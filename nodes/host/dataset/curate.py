@@ -14,13 +14,25 @@ from ....tagger import CANDIDATE_BITS, HASH_BITS, CurateConfig, find_copies
 from ....trainer.dataset.dataset import Dataset, Problem, Subset
 from ....trainer.sdxl.buckets import BucketConfig
 from ..cache_folder import small_store
-from ..model.vae import empty_image, to_image
+from ..model.vae import to_image, told_image
 from ..progress import NodeProgress, check_interrupt
 from .curate_findings import UNREADABLE, Entry, Finding, report, single_findings
+from .page.findings import FOUND
 from .quality import Measured, measure_pictures
 from .rejects_sheet import rejects_sheet
 
 _ROWS_PER_UPDATE = 100
+NOTHING_LEFT_OUT = "No image was left out."
+
+FLAGS = {
+    "exact_duplicates": "duplicate",
+    "near_duplicates": "duplicate",
+    "blurred": "blurred",
+    "too_small": "too small",
+    "extreme_aspect": "cropped",
+    "borders": "bars",
+}
+"""What the page calls the findings of each check."""
 
 
 class _Examined(NamedTuple):
@@ -41,7 +53,7 @@ class _Examined(NamedTuple):
 def curate_dataset(
     dataset: Dataset, config: CurateConfig, buckets: BucketConfig, node_id: str | None = None
 ) -> tuple[Dataset, Tensor, str]:
-    """The kept images, a sheet of those left out (or a grey stand-in), and the report.
+    """The kept images, a sheet of those left out (or a picture that says that there are none), and the report.
 
     Training and regularisation images are apart: one may be in both.
     """
@@ -56,10 +68,25 @@ def curate_dataset(
     kept = _without(dataset, leaving, leaving_reg)
     kept = dataclasses.replace(kept, problems=(*dataset.problems, *broken))
     rejected = [*leaving.items(), *leaving_reg.items()]
-    sheet = to_image(rejects_sheet(rejected)) if rejected else empty_image()
+    sheet = to_image(rejects_sheet(rejected)) if rejected else told_image(NOTHING_LEFT_OUT)
     listed = [*training.findings.values(), *reg.findings.values()]
     findings = [finding for found in listed for finding in found]
+    for part, is_reg in ((training, False), (reg, True)):
+        _tell_page(dataset, is_reg, part.findings, config)
     return kept, sheet, report(dataset, kept, findings, config, training.diversity)
+
+
+def _tell_page(
+    dataset: Dataset, is_reg: bool, findings: dict[Path, list[Finding]], config: CurateConfig
+) -> None:
+    """Let the page flag what was objected to, whether it was left out or not."""
+    samples = [s for subset, s in dataset.samples() if subset.is_reg == is_reg]
+    looked_for = [flag for check, flag in FLAGS.items() if getattr(config, check) != "off"]
+    found = {
+        path: {FLAGS[f.check]: f.sentence for f in listed if f.check in FLAGS}
+        for path, listed in findings.items()
+    }
+    FOUND.add(samples, looked_for, found)
 
 
 def _examine(

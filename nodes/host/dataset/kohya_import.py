@@ -19,6 +19,7 @@ from ....trainer.kohya.toml import MissingError, read_text
 from ..cache_folder import file_index
 from ..folders import local_path
 from ..previews.previewer import PreviewConfig
+from .page.seen import SEEN
 
 PASTED = "the pasted config"
 
@@ -51,20 +52,26 @@ class Imported:
     dataset: Dataset
     previews: PreviewConfig
     report: str
+    page_id: str
 
 
 def import_kohya(given: ConfigSource) -> Imported:
     """Read the config and its dataset. ValueError says what is wrong with either."""
     config = read_config(given)
     find = partial(locate, what="dataset folder", places=given.places())
-    with file_index() as index, collection_paused():
-        dataset = read_folders(config.folders, find, index)
+
+    def read() -> Dataset:
+        with file_index() as index, collection_paused():
+            return read_folders(config.folders, find, index)
+
+    page_id = digest(repr(config.folders), *map(str, given.places()))
+    dataset = SEEN.read(page_id, Path(config.folders[0].path).name, read).obeyed()
     dataset = replace(dataset, trigger=config.trigger)
     previews = PreviewConfig(**config.previews)
     unlike = [f"  {line}" for line in folder_differences(config.folders, dataset, find)]
     images = dataset.report(config.train.loss.masked)
     report = "\n".join([config.report, *unlike, images])  # what is unlike kohya stands last
-    return Imported(config, dataset, previews, report)
+    return Imported(config, dataset, previews, report, page_id)
 
 
 def import_stamp(given: ConfigSource) -> str:

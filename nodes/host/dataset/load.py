@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from ....trainer.files.digests import bytes_digest, digest
 from ....trainer.files.store import Store
 from .. import folders
 from ..cache_folder import cache_store, file_index
+from .page.seen import SEEN
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,10 @@ class LoadConfig(Config):
         reg = self.regularisation_folder.strip()
         return folders.dataset_folder(self.folder), folders.dataset_folder(reg) if reg else None
 
+    def page_id(self) -> str:
+        """What the page calls the dataset that is read in this way."""
+        return digest(repr(self), *map(str, self.paths()))
+
 
 def folder_problem(folder: str | None) -> str:
     """The sentence that says what is wrong with a folder, or ""; None comes from a linked input."""
@@ -77,10 +83,24 @@ def folder_stamp(config: LoadConfig) -> str:
 
 
 def load_dataset(config: LoadConfig) -> tuple[Dataset, np.ndarray]:
-    """The dataset and its contact sheet, uint8 RGB."""
+    """The dataset, as was decided about its images, and its contact sheet, uint8 RGB. The page is told of it."""
+    root, _ = config.paths()
+    dataset = SEEN.read(config.page_id(), root.name, partial(_read, config)).obeyed()
+    digests = {sample.path: sample.digest for _, sample in dataset.samples()}
+    with cache_store() as store:
+        sheet = contact_sheet(
+            list(digests),
+            make=lambda path, side: _thumbnail(path, side, digests, store),
+            labels=[path.name for path in digests],
+        )
+    return dataset, sheet
+
+
+def _read(config: LoadConfig) -> Dataset:
+    """All images of the folder."""
     root, reg_root = config.paths()
     with file_index() as index, collection_paused():
-        dataset = scan_folder(
+        return scan_folder(
             root,
             reg_root=reg_root,
             caption_extension=config.caption_extension,
@@ -89,12 +109,6 @@ def load_dataset(config: LoadConfig) -> tuple[Dataset, np.ndarray]:
             recursive=config.recursive,
             all_lines=config.caption_lines == "all",
         )
-    digests = {sample.path: sample.digest for _, sample in dataset.samples()}
-    with cache_store() as store:
-        sheet = contact_sheet(
-            list(digests), make=lambda path, side: _thumbnail(path, side, digests, store)
-        )
-    return dataset, sheet
 
 
 def _thumbnail(path: Path, side: int, digests: dict[Path, str], store: Store) -> np.ndarray:

@@ -26,6 +26,7 @@ from ....trainer.files.digests import digest
 from ....trainer.files.small_store import SmallStore
 from ..cache_folder import small_store
 from ..progress import NodeProgress, check_interrupt
+from .page.findings import FOUND
 
 KIND = "monochrome"
 RECIPE = 1
@@ -61,6 +62,11 @@ def detect_monochrome(
         if kind is not None:
             shown = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
             report.append(f"  {sample.path.name}: {kind} ({shown})")
+    FOUND.add(
+        (sample for _, sample in dataset.samples()),
+        ["monochrome"],
+        {s.path: {"monochrome": k} for _, s in dataset.samples() if (k := kinds[s.digest])},
+    )
     head = f"{len(report)} of {dataset.image_count} images have no colour; policy: {policy}"
     return result, "\n".join([head, *report]), "\n".join(table)
 

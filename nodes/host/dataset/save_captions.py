@@ -11,16 +11,26 @@ from ..allowed_folders import check_allowed
 from ..folders import backups_root
 
 _NODE = "Save Captions"
+EXAMPLE_TRIGGER = "my_trigger_word"
+"""What stands in the example workflows until somebody types a trigger word."""
 
 
-def save_captions(dataset: Dataset) -> str:
+def save_captions(dataset: Dataset, who: str = _NODE, page: str | None = None) -> str:
     """Write the captions that changed, in folders that the user allowed; a report.
 
+    ``who`` asks: the node, or the page of this id.
+
     Raises:
-        ValueError: as `write_captions` says, or a folder is not allowed: nothing is written.
+        ValueError: as `write_captions` says, a folder is not allowed, or the trigger word is still the
+            example's: nothing is written.
     """
+    if EXAMPLE_TRIGGER in dataset.trigger:
+        raise ValueError(
+            f"The trigger word is still the example's, {EXAMPLE_TRIGGER}, and would be written into your "
+            "captions: type one of your own at trigger of Filter Tags. Nothing was written."
+        )
 
     def check(folders: Collection[Path]) -> None:
-        check_allowed(folders, _NODE)
+        check_allowed(folders, who, page=page)
 
     return write_captions(dataset, backups_root(), check).text()

@@ -10,6 +10,7 @@ import comfy.model_management as mm
 
 from ....tagger import (
     CPU,
+    Labels,
     ModelFiles,
     Provider,
     Tagger,
@@ -65,6 +66,11 @@ class Registry:
                 log.warning("LoRA Loop: tagging %s", where)
             self._open, self._key = OpenTagger(tagger, where), (contents, provider)
         return self._open
+
+    @property
+    def labels(self) -> Labels | None:
+        """Those of the tagger that is open."""
+        return None if self._open is None else self._open.tagger.labels
 
     def release(self) -> None:
         """Close the session and give its memory back."""

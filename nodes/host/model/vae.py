@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ....base.lettering import sentence
 from ....trainer.cache.encoding import TooLarge
 from .accounts import VAE, VAE_REFUSED
 from .contents import content_digest
@@ -130,6 +131,6 @@ def to_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def empty_image() -> Tensor:
-    """A grey stand-in where an IMAGE output has nothing to show."""
-    return torch.full((1, 64, 64, 3), 0.5)
+def told_image(text: str) -> Tensor:
+    """A sentence as an IMAGE, where an output has nothing to show: what takes images goes on working."""
+    return to_image(sentence(text))

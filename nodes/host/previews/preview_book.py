@@ -18,7 +18,7 @@ from torch import Tensor
 from ....base.image_file import opened
 from ....trainer.files.atomic import write_atomically
 from ..model.vae import to_image, to_pil, to_png
-from .grid import GREY, grid, one_size
+from .grid import grid, one_size
 
 log = logging.getLogger(__name__)
 
@@ -40,50 +40,35 @@ class Place(NamedTuple):
 
 
 class PreviewBook:
-    """PNG files `step00000250_0.png` (`step00000250_0_strength0.4.png`), up to the last step of a run."""
+    """PNG files `step00000250_0.png` (`step00000250_0_strength0.4.png`), up to step ``steps`` if that is given."""
 
-    def __init__(self, folder: Path, steps: int) -> None:
+    def __init__(self, folder: Path, steps: int | None = None) -> None:
         self.folder, self._steps = folder, steps
 
     def add(
         self, step: int, pictures: Sequence[Tensor], strengths: Sequence[float] = (1.0,)
-    ) -> Image.Image:
-        """Save the images of a step, [1, H, W, 3] each, for every prompt one per strength.
-
-        Returns them on one sheet for the node: side by side, or a row per prompt and a column per
-        strength where there are several.
-        """
+    ) -> None:
+        """Save the images of a step, [1, H, W, 3] each, for every prompt one per strength."""
         for index, picture in enumerate(pictures):
             prompt, column = divmod(index, len(strengths))
             place = Place(step, prompt, strengths[column])
             image = to_png(to_pil(picture[0]))
             write_atomically(self.folder / place.name, image, root=self.folder.parent)
-        return self.sheet(pictures, strengths)
-
-    @staticmethod
-    def sheet(pictures: Sequence[Tensor], strengths: Sequence[float] = (1.0,)) -> Image.Image:
-        """The images of a step on one sheet, as `add` gives it."""
-        images = [to_pil(picture[0]) for picture in pictures]
-        if len(strengths) == 1:
-            return _side_by_side(images)
-        cells = {divmod(index, len(strengths)): image for index, image in enumerate(images)}
-        prompts = [f"prompt {row + 1}" for row in range(len(images) // len(strengths))]
-        return grid(cells, prompts, [f"strength {strength:g}" for strength in strengths])
 
     def has(self, step: int) -> bool:
         """Whether there are images of that step."""
-        return any(place.step == step for place in self._found())
+        return any(place.step == step for place in self.places())
 
     def clear(self, after: int) -> None:
         """Remove the images of later steps, which an earlier attempt made and which come again."""
-        for place, path in self._found().items():
+        for place, path in self.places().items():
             if place.step > after:
                 with suppress(OSError):  # it is in use; the new one takes its place
                     path.unlink()
 
     def paths(self) -> list[Path]:
         """In order of steps, then prompts, then strengths."""
-        return [path for _, path in sorted(self._found().items())]
+        return list(self.places().values())
 
     def images(self) -> Tensor | None:
         """All images as one IMAGE batch [N, H, W, 3], None when there are none.
@@ -91,7 +76,7 @@ class PreviewBook:
         Where there are several strengths, one labelled sheet per prompt: a row per step, a column
         per strength. A batch has one size: the others are fitted into the largest, on grey.
         """
-        images = {place: open_own(path) for place, path in sorted(self._found().items())}
+        images = {place: open_own(path) for place, path in self.places().items()}
         found = {place: image for place, image in images.items() if image is not None}
         if not found:
             return None
@@ -111,15 +96,15 @@ class PreviewBook:
             for path in self.paths()
         ]
 
-    def _found(self) -> dict[Place, Path]:
-        """The images up to the last step; files of other names are not ours."""
+    def places(self) -> dict[Place, Path]:
+        """The images, in order of steps, then prompts, then strengths; files of other names are not ours."""
         found = {}
         for path in self.folder.glob("step*_*.png"):
             match = _NAME.fullmatch(path.name)
             place = Place(int(match[1]), int(match[2]), float(match[3] or 1)) if match else None
-            if place is not None and place.step <= self._steps:
+            if place is not None and (self._steps is None or place.step <= self._steps):
                 found[place] = path
-        return found
+        return dict(sorted(found.items()))
 
 
 def _sheets(pictures: dict[Place, Image.Image]) -> list[Image.Image]:
@@ -132,15 +117,6 @@ def _sheets(pictures: dict[Place, Image.Image]) -> list[Image.Image]:
         cell = steps.index(place.step), strengths.index(place.strength)
         found.setdefault(place.prompt, {})[cell] = image
     return [grid(cells, rows, columns) for _, cells in sorted(found.items())]
-
-
-def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:
-    size = sum(image.width for image in images), max(image.height for image in images)
-    sheet, left = Image.new("RGB", size, GREY), 0
-    for image in images:
-        sheet.paste(image, (left, 0))
-        left += image.width
-    return sheet
 
 
 def open_own(path: Path) -> Image.Image | None:

@@ -15,7 +15,7 @@ from ....trainer.batches.training_data import TrainingData
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.config.train import TrainConfig
 from ....trainer.files.atomic import write_atomically
-from ..model.vae import empty_image, to_image, to_pil, to_png
+from ..model.vae import to_image, to_pil, to_png, told_image
 from ..previews.grid import one_size
 from ..previews.preview_book import open_own
 from ..progress import NodeProgress, check_interrupt
@@ -24,9 +24,11 @@ FOLDER, CAPTIONS = "seen", "captions.txt"
 MOST = 16
 """So many images of a large first step are enough to look at."""
 
+NOTHING_SEEN = "What the model saw is not there:\nconnect a VAE to Train before it begins."
+
 
 class Seen(NamedTuple):
-    """images: [N, H, W, 3], grey where none were decoded; captions: a block of text for each image."""
+    """images: [N, H, W, 3], a sentence where none were decoded; captions: a block of text for each image."""
 
     images: Tensor
     captions: str
@@ -64,7 +66,7 @@ def read_seen(run: Path) -> Seen:
     images = [open_own(path) for path in sorted((run / FOLDER).glob("[0-9][0-9].png"))]
     pictures = [image for image in images if image is not None]
     if not pictures:
-        return Seen(empty_image(), text)
+        return Seen(told_image(NOTHING_SEEN), text)
     return Seen(torch.cat([to_image(np.asarray(p)) for p in one_size(pictures)]), text)
 
 

@@ -16,6 +16,7 @@ from ..progress import NodeProgress, check_interrupt, step_text
 from .live_training import Follower, Join, LiveTraining
 from .metadata import Metadata
 from .spill_notice import Spilling
+from .trainings import Training
 
 
 def always(follower: Follower) -> Join:
@@ -62,12 +63,16 @@ def saving_states(live: LiveTraining) -> StateKeeper:
 
 
 class StepLine:
-    """The bar and the line of text on the node."""
+    """The bar, and the line that the training tells of the step. To be told before the training is."""
 
-    def __init__(self, progress: NodeProgress, spilling: Spilling, troubles: Troubles) -> None:
-        self._progress, self._spilling, self._troubles = progress, spilling, troubles
+    def __init__(
+        self, progress: NodeProgress, training: Training, spilling: Spilling, troubles: Troubles
+    ) -> None:
+        self._progress, self._training = progress, training
+        self._spilling, self._troubles = spilling, troubles
 
     def on_step(self, event: StepEvent) -> None:
         """Told after every step; may raise an interrupt."""
         line = event.warning or step_text(event) + self._spilling.notice
-        self._progress.update(event.step, line + self._troubles.notice)
+        self._training.state["line"] = line + self._troubles.notice
+        self._progress.update(event.step)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ....trainer.batches.plan import ended_epoch
+from ....trainer.batches.plan import ended_epoch, epoch_of
 from ....trainer.batches.training_data import TrainingData
 from ....trainer.config.train import TrainConfig
 from ....trainer.memory.plan import MemoryPlan, Need
@@ -62,6 +62,10 @@ class LiveTraining:
     """ComfyUI's own work in the middle of the training is done inside of this."""
     ending: ExitStack
     """What is to be done when the training ends, by whatever way."""
+    epochs: int = 0
+    """So many there are in all."""
+    plan: str = ""
+    """What it does with its memory, in words."""
 
 
 Join = Callable[[LiveTraining], Follower]
@@ -128,7 +132,19 @@ def train_live(
         del state  # its tensors are in the network now
         states = StateKeeper(beginning.folder.states, loop, step, beginning.folder.troubles)
         epoch = ended_epoch(data.dataset, config, step)
-        live = LiveTraining(trained, network, loop, states, step, epoch, mounting.aside, stack)
+        epochs = epoch_of(data.dataset, config, config.steps)[0]
+        live = LiveTraining(
+            trained,
+            network,
+            loop,
+            states,
+            step,
+            epoch,
+            mounting.aside,
+            stack,
+            epochs,
+            plan.describe(),
+        )
         try:
             driver = _Driver(live, captions, [join(live) for join in joins])
             outcome = loop.run(driver, descent)

@@ -57,16 +57,26 @@ class Metadata:
 
 
 def _model_file(patcher: Patcher) -> ModelFile | None:
-    """The file that the MODEL came from, where ComfyUI remembers its loader's arguments.
+    """What identifies the file that the MODEL came from.
 
     Reading a checkpoint for its hash takes some seconds: it is done once per file.
     """
+    path = _model_path(patcher)
+    return None if path is None else ModelFile(path.name, _sha256(path), short_hash(path))
+
+
+def model_name(patcher: Patcher) -> str:
+    """The name of the file that the MODEL came from; "" where it is not known."""
+    path = _model_path(patcher)
+    return "" if path is None else path.name
+
+
+def _model_path(patcher: Patcher) -> Path | None:
+    """The file that the MODEL came from, where ComfyUI remembers its loader's arguments."""
     _, arguments, *_ = getattr(patcher, "cached_patcher_init", None) or (None, ())
     names = [a for a in arguments if isinstance(a, str) and a.endswith(_SUFFIXES)]
     path = Path(names[0]) if names else None
-    if path is None or not path.is_file():
-        return None
-    return ModelFile(path.name, _sha256(path), short_hash(path))
+    return path if path is not None and path.is_file() else None
 
 
 def _sha256(path: Path) -> str:

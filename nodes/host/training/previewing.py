@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from PIL import Image
 from torch import Tensor
 
 from ....trainer.runs.troubles import Troubles
@@ -12,18 +11,18 @@ from ....trainer.training.loop import StepEvent
 from ..model import memory
 from ..previews.preview_book import PreviewBook
 from ..previews.previewer import Previewer
-from ..progress import NodeProgress
 from .live_training import Follower, Join, LiveTraining
+from .trainings import Training
 
 
 def previewing(
-    previewer: Previewer | None, book: PreviewBook, progress: NodeProgress, troubles: Troubles
+    previewer: Previewer | None, book: PreviewBook, training: Training, troubles: Troubles
 ) -> Join:
     """Who samples, if anybody wants previews; those of steps that come again are taken away."""
 
     def join(live: LiveTraining) -> Follower:
         book.clear(live.step)
-        previews = Previews(live, previewer, book, progress, troubles)
+        previews = Previews(live, previewer, book, training, troubles)
         previews.begin()
         return previews
 
@@ -41,11 +40,11 @@ class Previews:
         live: LiveTraining,
         previewer: Previewer | None,
         book: PreviewBook,
-        progress: NodeProgress,
+        training: Training,
         troubles: Troubles,
     ) -> None:
         self._live, self._previewer = live, previewer
-        self._book, self._progress, self._troubles = book, progress, troubles
+        self._book, self._training, self._troubles = book, training, troubles
 
     def begin(self) -> None:
         """Before the first step: the previews of the start, or those that were cancelled."""
@@ -55,27 +54,28 @@ class Previews:
 
     def on_step(self, event: StepEvent) -> None:
         """Told after every step; may raise an interrupt."""
-        sheet = self._sample(event.step, event.epoch if event.ends_epoch else 0)
-        if sheet is not None:
-            self._progress.update(event.step, picture=sheet)
+        self._sample(event.step, event.epoch if event.ends_epoch else 0)
 
-    def _sample(self, step: int, epoch: int) -> Image.Image | None:
-        """The previews of a step on one sheet; None where they are not due."""
+    def _sample(self, step: int, epoch: int) -> None:
+        """The previews of a step, where they are due or a page has asked for them."""
         live, previewer = self._live, self._previewer
-        if previewer is None or not previewer.settings.is_due(step, epoch):
-            return None
+        if previewer is None:
+            return
+        was_asked = self._training.takes("preview")
+        if not (was_asked or previewer.settings.is_due(step, epoch)):
+            return
         with live.aside():
             pictures = self._pictures(previewer)
         if pictures is None:
             log.warning(
                 "LoRA Loop: no previews after step %d: memory ran out. Training goes on", step
             )
-            return None
+            return
         try:
-            return self._book.add(step, pictures, previewer.strengths)
-        except OSError as error:  # it is shown all the same
+            self._book.add(step, pictures, previewer.strengths)
+        except OSError as error:
             self._troubles.tell("a preview", error)
-            return self._book.sheet(pictures, previewer.strengths)
+        self._training.mark("preview", step)
 
     def _pictures(self, previewer: Previewer) -> list[Tensor] | None:
         """What is sampled with the adapters as they are used; None where memory runs out."""

@@ -41,6 +41,8 @@ class Request:
     """The name of the run whose LoRA this one begins with; empty: none."""
     start: Start | None = None
     """The LoRA that it begins with, from elsewhere."""
+    give_way: bool = False
+    """Other prompts of ComfyUI's queue come first, after the step that is under way."""
     managed: bool = True
     """See TrainedModel: off for benchmarks, which keep a model on the device by themselves."""
 

@@ -170,6 +170,11 @@ def _report(root: Path, name: str, names: bool) -> Path:
     run = find_run(root, name) if name else next(iter(list_runs(root)), None)
     if run is None:
         raise ValueError(f"Runs: {unknown_run(root, name)}")
+    return report_of(run, names=names)
+
+
+def report_of(run: Run, *, names: bool) -> Path:
+    """Write the archive of a run; where it lies. names: see `write_report`."""
     target = folders.reports_root() / f"{run.name}.zip"
     return write_report(run, target, {"comfyui": _comfyui_version()}, names=names)
 

@@ -32,12 +32,13 @@ from .checkpoints import checkpointing
 from .first_step import record_seen
 from .followers import StepLine, always, recording, saving_states, validating
 from .live_training import Join, train_live
-from .metadata import Metadata
+from .metadata import Metadata, model_name
 from .previewing import previewing
 from .request import Request
 from .room_again import asking_for_room, paged_models
 from .spill_notice import Spilling
-from .stop_and_keep import TRAININGS
+from .trainings import TRAININGS, Training, result_of
+from .turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -56,22 +57,39 @@ def train_lora(request: Request, *joins: Join) -> tuple[Result, PreviewBook]:
     origin = request.origin()
     folder = RunFolder(folders.runs_root(), _inputs(request, origin))
     book = PreviewBook(folder.path / "previews", request.config.steps)
-    validations = ValidationBook(folder, parts.training, request.config)
-    found = validations.find(kept=not request.continue_stopped)
-    if found is not None:
-        log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
-        return found, book
+    with TRAININGS.running(request.node_id, folder.path.name, request.config.steps) as training:
+        validations = ValidationBook(folder, parts.training, request.config)
+        result = validations.find(kept=not request.continue_stopped)
+        if result is not None:
+            log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
+        else:
+            result = _new_result(request, parts, folder, origin, book, training, joins)
+        training.over("ended", result.summary(), step=len(result.losses), result=result_of(result))
+    return result, book
+
+
+def _new_result(
+    request: Request,
+    parts: Parts,
+    folder: RunFolder,
+    origin: Origin | None,
+    book: PreviewBook,
+    training: Training,
+    joins: Iterable[Join],
+) -> Result:
+    """Train in the run's folder, which is held meanwhile."""
     for note in request.notes():
         log.warning("LoRA Loop: %s", note)
     Trash(folders.trash_root()).age()
     nearest = folder.nearest(request.config, request.cached.needs_horizon)
-    with folder.open(request.config), cache_store(request.cached.store_root) as store:
+    model = model_name(request.patcher)
+    with folder.open(request.config, model), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
         data = _data(request, parts, folder.inputs.texts, store)
         # Read again: the folder may have been another process's until now.
         validations = ValidationBook(folder, parts.training, request.config)
         beginning = Beginning(folder, validations.reach(), origin, request.start, nearest)
-        return _train(request, data, beginning, validations, book, joins), book
+        return _train(request, data, beginning, validations, book, training, joins)
 
 
 class _Data(NamedTuple):
@@ -99,6 +117,7 @@ def _train(
     beginning: Beginning,
     validations: ValidationBook,
     book: PreviewBook,
+    training: Training,
     joins: Iterable[Join],
 ) -> Result:
     """Train and save the result, in the run's folder, which is held."""
@@ -111,25 +130,27 @@ def _train(
         troubles.tell("what the model saw", error)
     metadata = Metadata(model, data.training.dataset, config, run, time.time())
     spilling = Spilling(model.device, config, paged_models(model, config.speed))
-    with TRAININGS.running(request.node_id) as stop:
-        with _memory_given_back():
-            everybody = [
-                validating(validations, data.held_out, config, metadata),
-                recording(validations, metadata),
-                *checkpointing(request.checkpoints, metadata, troubles),
-                saving_states,
-                *map(always, (spilling, BandLog(), stop)),
-                *joins,
-                asking_for_room(model, config.speed),
-                previewing(_previewer(request), book, progress, troubles),
-                always(StepLine(progress, spilling, troubles)),
-            ]
-            training = model, data.training, config, beginning, progress
-            outcome, lora = train_live(*training, everybody)
-        if outcome.stopped:
-            log.warning("LoRA Loop: %s", outcome.stopped)
-            progress.say(outcome.stopped)
-        return validations.save(LoraModel(lora, metadata.after(outcome.steps)), outcome)
+    with _memory_given_back():
+        previewer = _previewer(request)
+        everybody = [
+            validating(validations, data.held_out, config, metadata),
+            recording(validations, metadata),
+            checkpointing(request.checkpoints, metadata, troubles, training),
+            saving_states,
+            *map(always, (spilling, BandLog())),
+            *joins,
+            asking_for_room(model, config.speed),
+            previewing(previewer, book, training, troubles),
+            always(StepLine(progress, training, spilling, troubles)),
+            training.watching(previewer is not None, validations.measurement),
+            always(Turns(training, request.give_way)),
+        ]
+        to_train = model, data.training, config, beginning, progress
+        outcome, lora = train_live(*to_train, everybody)
+    if outcome.stopped:
+        log.warning("LoRA Loop: %s", outcome.stopped)
+        training.say(outcome.stopped)
+    return validations.save(LoraModel(lora, metadata.after(outcome.steps)), outcome)
 
 
 @contextmanager
@@ -145,12 +166,10 @@ def _memory_given_back() -> Iterator[None]:
 
 
 def _previewer(request: Request) -> Previewer | None:
-    """Who samples previews, prompts encoded; None where nobody wants any."""
-    settings = request.previews
-    if settings is None or not settings.wanted:
+    """Who samples previews, prompts encoded; None where nobody can want any."""
+    settings, clip, vae = request.previews, request.clip, request.vae
+    if settings is None or not settings.shots() or clip is None or vae is None:
         return None
-    clip, vae = request.clip, request.vae
-    assert clip is not None and vae is not None  # Train refused the Queue else; see preview_problem
     return Previewer(request.patcher, clip, vae, settings, learns=request.trains_text)
 
 

@@ -11,17 +11,17 @@ MOST_BYTES = 1 << 16
 _LONGEST_TEXT = 200
 
 
-async def read_object(request: Any) -> dict[str, Any]:
+async def read_object(request: Any, most: int = MOST_BYTES) -> dict[str, Any]:
     """The object that the body of an aiohttp request is.
 
     Raises:
-        ValueError: it is larger than ``MOST_BYTES``, no JSON, nested too deep, or no object.
+        ValueError: it is larger than ``most`` bytes, no JSON, nested too deep, or no object.
     """
-    body = b""
+    body = bytearray()
     async for chunk in request.content.iter_chunked(MOST_BYTES):
         body += chunk
-        if len(body) > MOST_BYTES:
-            raise ValueError(f"The request is larger than {MOST_BYTES} bytes.")
+        if len(body) > most:
+            raise ValueError(f"The request is larger than {most} bytes.")
     try:
         found = parse_json(body.decode("utf-8"))
     except ValueError as error:

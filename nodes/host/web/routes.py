@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from ..progress import prompt_server
-from .json_request import read_object
+from .json_request import MOST_BYTES, read_object
 
 
 class Refused(Exception):
@@ -42,11 +42,16 @@ Raises:
 
 
 def add_route(
-    method: Literal["GET", "POST"], path: str, answer: Answer, *, page_only: bool = False
+    method: Literal["GET", "POST"],
+    path: str,
+    answer: Answer,
+    *,
+    page_only: bool = False,
+    most: int = MOST_BYTES,
 ) -> None:
     """Let ComfyUI's server answer; nothing where there is no server.
 
-    page_only: for what a person has to say on ComfyUI's page, which a program cannot.
+    page_only: for what a person has to say on ComfyUI's page, which a program cannot. most: bytes of a request's body.
     """
     server = prompt_server()
     if server is None:
@@ -56,7 +61,7 @@ def add_route(
     async def handle(request: Any) -> Any:
         try:
             _check(request, page_only)
-            asked = dict(request.query) if method == "GET" else await read_object(request)
+            asked = dict(request.query) if method == "GET" else await read_object(request, most)
             found = await asyncio.get_running_loop().run_in_executor(None, answer, asked)
         except Refused as error:
             return web.json_response({"error": str(error)}, status=error.status)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from pack.nodes.host.previews.previewer import PreviewConfig
-from pack.nodes.host.training import stop_and_keep
 from pack.nodes.host.training import train as training
-from pack.nodes.host.training.stop_and_keep import TRAININGS
+from pack.nodes.host.training import trainings
+from pack.nodes.host.training.trainings import TRAININGS
 from pack.tests.host import scene
 from pack.trainer.config.checkpoints import CheckpointConfig
 from pack.trainer.config.optimiser import OptimiserConfig
@@ -31,17 +31,22 @@ def train(tiny, cached, recipe, **extra):
 
 def press_after(monkeypatch, step):
     """The button, pressed on another thread while this step is the last one done."""
-    original = stop_and_keep.Stop.on_step
+    original = trainings.Training.on_step
 
     def on_step(self, event):
         if event.step == step:
-            assert TRAININGS.nodes == ["2:7"] and not TRAININGS.stop("7")
-            pressed = threading.Thread(target=TRAININGS.stop, args=("2:7",))
+            assert TRAININGS.find("2:7") is self and TRAININGS.find("7") is None
+            pressed = threading.Thread(target=self.ask, args=("stop",))
             pressed.start()
             pressed.join()
         return original(self, event)
 
-    monkeypatch.setattr(stop_and_keep.Stop, "on_step", on_step)
+    monkeypatch.setattr(trainings.Training, "on_step", on_step)
+
+
+def states():
+    """How the latest training of every node stands."""
+    return [training["state"] for training in TRAININGS.describe()]
 
 
 def same(one, other):
@@ -55,7 +60,7 @@ def test_stop_queue_and_continue(tiny, cached, monkeypatch, elsewhere, recipe):
     with monkeypatch.context() as patch:
         press_after(patch, 3)
         stopped = train(tiny, cached, recipe)
-    assert scene.snapshot(tiny.model) == before and TRAININGS.nodes == []
+    assert scene.snapshot(tiny.model) == before and states() == ["ended"]
     assert stopped.trained and len(stopped.losses) == 3
     assert "Stopped by the user after step 3 of 7" in stopped.summary()
     assert stopped.lora.metadata["ss_steps"] == "3"

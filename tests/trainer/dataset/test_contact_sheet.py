@@ -28,6 +28,19 @@ def test_contact_sheet(tmp_path):
         contact_sheet([], 8)
 
 
+def test_names_stand_below_the_images(tmp_path):
+    paths = [saved(Image.new("RGB", (64, 64), "red"), tmp_path / f"{n}.png") for n in range(3)]
+    plain = contact_sheet(paths, thumb=64)
+    labels = ["first", "a name that is far too long to stand below\nand a reason", ""]
+    sheet = contact_sheet(paths, thumb=64, labels=labels)
+    assert sheet.shape == (2 * (64 + 2 * 16), 128, 3)
+    for left, top, below in ((0, 0, True), (64, 0, True), (0, 96, False)):
+        tile = sheet[top : top + 96, left : left + 64]
+        assert (tile[:64] == plain[:64, :64]).all()
+        assert bool((tile[64:] > 128).any()) is below
+    assert not (sheet[64:96, 62:64] > 128).any(), "a name runs into the next one"
+
+
 def test_without_columns_it_is_about_square(tmp_path):
     paths = [saved(Image.new("RGB", (4, 4)), tmp_path / "a.png")] * 5
     assert contact_sheet(paths, thumb=4).shape == (8, 12, 3)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 
@@ -274,3 +275,16 @@ def test_a_disk_that_fails_is_no_drive_without_locks(folder, monkeypatch):
         folder_lock(folder),
     ):
         pass
+
+
+def test_threads_that_ask_do_not_take_each_other_for_holders(folder, impatient):
+    """A page asks several things of one run at once."""
+    with folder_lock(folder):
+        pass
+
+    def ask(_):
+        return {owner(folder) for _ in range(ROUNDS * 5)}
+
+    with ThreadPoolExecutor(RACERS) as pool:
+        found = set().union(*pool.map(ask, range(RACERS)))
+    assert found == {None}

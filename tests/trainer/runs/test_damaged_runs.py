@@ -13,13 +13,13 @@ from pack.tests.trainer.tiny_cache import make_cache
 from pack.tests.trainer.tiny_run import CONFIG
 from pack.tests.trainer.watched_run import WatchedRun, find, run_folder
 from pack.trainer.config.validation import ValidationConfig
+from pack.trainer.curves.loss_plot import draw_loss
+from pack.trainer.curves.step_table import StepTable
 from pack.trainer.files.lock import owner
 from pack.trainer.runs import report
 from pack.trainer.runs.continue_from import find_origin
-from pack.trainer.runs.loss_plot import draw_loss
 from pack.trainer.runs.report import write_report
 from pack.trainer.runs.run_list import Pruning, find_run, list_runs
-from pack.trainer.runs.step_table import StepTable
 
 STEPS = 4
 RUN = dataclasses.replace(

@@ -15,10 +15,10 @@ from pack.tests.trainer.tiny_cache import make_cache
 from pack.tests.trainer.tiny_run import CONFIG
 from pack.tests.trainer.watched_run import WatchedRun, find
 from pack.trainer.config.validation import ValidationConfig
+from pack.trainer.curves.step_table import COLUMNS, StepTable
 from pack.trainer.files import lock
 from pack.trainer.runs.history import History
 from pack.trainer.runs.run_list import Pruning, list_runs
-from pack.trainer.runs.step_table import COLUMNS, StepTable
 
 RUN = dataclasses.replace(CONFIG, steps=3, validation=ValidationConfig(1, every=1, keep_best=True))
 LOSSES = [[5.0, 6.0], [4.0, 5.5], [3.0, 4.0], [3.5, 4.0]]

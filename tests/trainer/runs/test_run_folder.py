@@ -11,11 +11,11 @@ from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.train import TrainConfig
+from pack.trainer.curves.tensorboard import open_event_file
 from pack.trainer.lora_files.file import LoraModel
 from pack.trainer.runs import run_folder as module
 from pack.trainer.runs.run_folder import Inputs, RunFolder
 from pack.trainer.runs.similar_run import DESCRIPTION
-from pack.trainer.runs.tensorboard import open_event_file
 from pack.trainer.training.loop import Outcome
 
 CONFIG = TrainConfig(steps=3)

@@ -18,9 +18,9 @@ from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.validation import ValidationConfig
+from pack.trainer.curves.measurement import Measurement
 from pack.trainer.files.store import Store
 from pack.trainer.layers.attach import Attachment, leaf_plan
-from pack.trainer.runs.measurement import Measurement
 from pack.trainer.sdxl.constants import VAE_SCALE
 from pack.trainer.validation.measure import Validation
 from pack.trainer.validation.split import split

@@ -1,0 +1,52 @@
+"""Rank, alpha, learning rate and optimiser on Train, beside the settings nodes that have them too."""
+
+import logging
+
+import pytest
+
+from pack.nodes.host.training.from_inputs import given_by
+from pack.nodes.train import Train
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.train import TrainConfig
+
+LORA = LoraConfig(rank=8, alpha=4.0)
+OPTIMISER = OptimiserConfig(learning_rate=1e-4, type="Lion")
+TYPED = {"rank": 8, "alpha": 4.0, "learning_rate": 1e-4, "optimiser": "Lion"}
+
+
+def config(**typed):
+    """The TrainConfig of a prompt that has these inputs."""
+    schema = Train.define_schema().inputs
+    defaults = {field.id: getattr(field, "default", None) for field in schema}
+    given = {name: value for name, value in defaults.items() if value is not None}
+    return given_by({**given, **typed})["config"]
+
+
+def test_an_old_prompt_is_the_run_that_it_was():
+    assert config() == TrainConfig()
+    assert config(lora_settings=LORA).identity() == TrainConfig(lora=LORA).identity()
+
+
+def test_the_widgets_stand_for_the_nodes_that_are_not_connected():
+    assert config(**TYPED) == TrainConfig(lora=LORA, optimiser=OPTIMISER)
+    assert config(**TYPED, lora_settings=LoraConfig()).optimiser == OPTIMISER
+
+
+def test_a_connected_node_applies_and_the_log_says_so(caplog):
+    run = TrainConfig(steps=7, lora=LoraConfig(rank=3))
+    with caplog.at_level(logging.WARNING):
+        assert config(**TYPED, optimiser_settings=OptimiserConfig()).optimiser == OptimiserConfig()
+        assert config(**TYPED, run_settings=run) == run
+    assert [record.getMessage().removeprefix("LoRA Loop: ") for record in caplog.records] == [
+        "learning_rate and optimiser of Train do not apply, those of Optimiser Settings do",
+        "rank and alpha of Train do not apply, those of Import kohya Config do",
+        "learning_rate and optimiser of Train do not apply, those of Import kohya Config do",
+    ]
+
+
+def test_an_unlikely_rate_is_asked_about_here_too():
+    with pytest.raises(ValueError, match=r"learning_rate is 1, and AdamW usually takes"):
+        config(learning_rate=1.0)
+    assert config(learning_rate=1.0, optimiser="Prodigy").optimiser.type == "Prodigy"
+    config(learning_rate=1.0, optimiser_settings=OptimiserConfig())
