@@ -16,7 +16,7 @@ from ..whole_layers import whole_layers
 from . import network
 
 WEIGHTS = Path(__file__).with_name("unet.safetensors")
-SHA256 = "88f80ae659726f37423c76e1e71e2a60980f9800a901952393eacd77aeb513fb"
+SHA256 = "281f49e01afc76ecbbc2dc7b4828a1afaa66725efcee074fa129e1e9226db453"
 
 
 def register() -> type:
