@@ -41,6 +41,7 @@ Previews: the LoRA while it learned, a row per step, at strengths 0, 0.4, 0.8 an
 """
 # Of the graph's nodes, for a checkpoint of one's own: the recipe's values instead of the demo's.
 REAL_VALUES: dict[str, dict[str, Any]] = {
+    "captions": {"drop_categories": ""},
     "cache": {"resolution": 1024, "min_reso": 704, "max_reso": 2048, "step": 64},
     "network": {"rank": 32, "alpha": 32.0, "conv_rank": 0},
     "optimiser": {"learning_rate": 3e-5, "schedule": "constant"},
