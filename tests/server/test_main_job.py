@@ -13,7 +13,7 @@ from pack.demo.base_model import sprites
 from pack.tests import likeness
 from pack.trainer.lora_files.file import read_lora
 
-STEPS = 120
+STEPS = 100
 RUN = "import sys, pathlib; from demo import run; run.WORKPLACE = pathlib.Path(sys.argv[1]); "
 RUN += "sys.exit(run.main(sys.argv[2:]))"
 
