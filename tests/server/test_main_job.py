@@ -48,8 +48,8 @@ def test_it_ends_with_a_lora_and_pictures(done):
 def test_the_model_draws_the_robot_after_the_training_and_not_before(done):
     picture = pixels(done[0][1][1])[::4, ::4]
     before, after = (likeness.art(half) for half in (picture[:, :128], picture[:, -128:]))
-    assert likeness.distance(before, sprites.ROBOT) > 40
-    assert likeness.distance(after, sprites.ROBOT) < 20
+    assert likeness.distance(before, sprites.ROBOT) > 80
+    assert likeness.distance(after, sprites.ROBOT) < 60
 
 
 @pytest.mark.slow
@@ -57,4 +57,4 @@ def test_at_strength_0_a_cat_is_a_cat(done):
     (path,) = (done[1] / "small" / "output").rglob("step*100_1_strength0.png")
     cat = likeness.art(pixels(path))
     assert likeness.shown(cat) == ("blue", "cat")
-    assert likeness.distance(cat, sprites.ROBOT) > 40
+    assert likeness.distance(cat, sprites.ROBOT) > 65
