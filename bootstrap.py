@@ -28,7 +28,7 @@ STAMP = VENV / "lora-loop.json"
 REPOSITORY = "https://github.com/comfyanonymous/ComfyUI"
 GIT_PATIENCE = 15  # seconds in which git must reach the repository
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
-DEMO = ("onnx", "scikit-image")
+DEMO = ("onnx",)
 OLDEST = (0, 3, 64)
 FRONTEND = "1.58.1"
 """The newest frontend that is known; browser tests use it beside the main host's own."""

@@ -29,10 +29,10 @@ MODULES = (
     "filelock",
     "aiohttp",
 )
-DEMO_MODULES = ("onnx", "skimage")
+DEMO_MODULES = ("onnx",)
 
 USAGE = """\
-python quickstart.py                  train on a tiny SDXL and demo images, in a real ComfyUI server
+python quickstart.py                  teach a small SDXL a new figure, in a real ComfyUI server
 python quickstart.py --checkpoint model.safetensors --images folder --trigger word
 python quickstart.py train --config config.toml [--output folder]    a config of kohya's trainer
 python quickstart.py test [pytest arguments]
@@ -52,11 +52,11 @@ def main(arguments: list[str]) -> int:
 
 
 def main_job(arguments: list[str]) -> int:
-    """Dataset → tags → LoRA → image, on a ComfyUI server with the example workflow."""
+    """Dataset → tags → LoRA → image, on a ComfyUI server."""
     parser = argparse.ArgumentParser(
         usage=USAGE, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=_file, help="an SDXL checkpoint; default: a tiny one")
+    parser.add_argument("--checkpoint", type=_file, help="an SDXL checkpoint; default: a small one")
     parser.add_argument("--images", type=_folder, help="a folder of images; default: demo images")
     parser.add_argument("--trigger", help="the trigger word put first in every caption")
     parser.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 PACK = "lora-loop"
@@ -29,28 +30,34 @@ WEB_DIRECTORY = str((root / package.WEB_DIRECTORY).resolve())
 """
 REGISTER = """
 from lora_loop_demo import tiny_sdxl
+from lora_loop_demo.base_model import checkpoint
 
 tiny_sdxl.register()
-checkpoint = Path({checkpoint!r})
-if not checkpoint.exists():
-    tiny_sdxl.write_checkpoint(checkpoint)
+checkpoint.register()
+path = Path({path!r})
+if not path.exists():
+    {write}(path)
 NODE_CLASS_MAPPINGS = {{}}
 """
+MODELS = {"random": "tiny_sdxl.write_checkpoint", "drawing": "checkpoint.write"}
+"""What writes each of the small models: weights of chance, and those that draw pixel art."""
 
 
-def prepare(base: str | Path, with_pack: bool = True, with_tiny_models: bool = True) -> Path:
+def prepare(
+    base: str | Path, with_pack: bool = True, model: Literal["random", "drawing"] | None = "random"
+) -> Path:
     """Make the folders, and loader packages where links would need rights that Windows withholds.
 
-    With the tiny models the server writes the tiny checkpoint itself when it starts without one.
+    The server knows both small models and writes the one asked for when it starts without one.
     """
     base = Path(base).resolve()
     for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
         (base / name).mkdir(parents=True, exist_ok=True)
     if with_pack:
         _write_loader(base / "custom_nodes" / PACK, ROOT, "lora_loop_pack", EXPORTS)
-    if with_tiny_models:
+    if model:
         demo = ROOT / "demo"
-        ending = REGISTER.format(checkpoint=str(checkpoint_path(base)))
+        ending = REGISTER.format(path=str(checkpoint_path(base)), write=MODELS[model])
         _write_loader(base / "custom_nodes" / "tiny-models", demo, "lora_loop_demo", ending)
     return base
 

@@ -1,4 +1,4 @@
-"""Finds what a finished prompt left behind: the LoRA, the image before | after, the loss plot."""
+"""Finds what a finished prompt left behind: the LoRA, before | after, previews, the loss plot."""
 
 from __future__ import annotations
 
@@ -11,19 +11,35 @@ from .server import ComfyServer, ServerError
 SAVED = "saved "
 PICTURE = "before | after"
 """What the title of the node that shows the comparison holds."""
+PREVIEWS = "previews"
+"""What the title of the node that saves the training's previews holds; there may be none."""
 
 
 class Results(NamedTuple):
-    """The three files that the main job is about."""
+    """The files that the main job is about."""
 
     lora: Path
     picture: Path
+    previews: list[Path]
     loss_plot: Path
 
     def copied_to(self, folder: Path) -> Results:
         """Copies in the user's folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        return Results(*(Path(shutil.copy2(path, folder / path.name)) for path in self))
+        lora, picture, *previews, plot = (
+            Path(shutil.copy2(path, folder / path.name)) for _, path in self.named()
+        )
+        return Results(lora, picture, previews, plot)
+
+    def named(self) -> list[tuple[str, Path]]:
+        """Each file with what it is."""
+        previews = [("Previews", path) for path in self.previews]
+        return [
+            ("LoRA", self.lora),
+            ("Image", self.picture),
+            *previews,
+            ("Loss plot", self.loss_plot),
+        ]
 
 
 def collect(server: ComfyServer, prompt: dict[str, Any], entry: dict[str, Any]) -> Results:
@@ -31,7 +47,8 @@ def collect(server: ComfyServer, prompt: dict[str, Any], entry: dict[str, Any]) 
     lora = _saved_lora(server, prompt, entry)
     plot = _first(server, entry, _nodes_after(prompt, "LoraLoopPlotLoss"), "loss plot")
     picture = _first(server, entry, _titled(prompt, PICTURE), f"image titled {PICTURE!r}")
-    return Results(lora, picture, plot)
+    previews = [path for node in _titled(prompt, PREVIEWS) for path in server.outputs(entry, node)]
+    return Results(lora, picture, previews, plot)
 
 
 def _saved_lora(server: ComfyServer, prompt: dict[str, Any], entry: dict[str, Any]) -> Path:

@@ -1,4 +1,4 @@
-"""The main job: the example workflow on a real ComfyUI server, from images to LoRA and image.
+"""The main job: a graph on a real ComfyUI server, from images to LoRA and pictures.
 
 `python -m demo.run --comfyui DIR ...`; quickstart.py starts it in the right environment.
 """
@@ -20,40 +20,45 @@ from pathlib import Path
 from typing import Any
 
 from . import base as demo_base
-from . import pictures, tiny_tagger
+from . import tiny_tagger
+from .base_model import dataset
 from .progress import Follower
 from .prompt import to_prompt
 from .results import Results, collect
 from .server import ComfyServer, ServerError
 
-WORKFLOW = demo_base.ROOT / "example_workflows" / "train_and_preview.json"
+GRAPH = Path(__file__).with_name("graph.json")
 WORKPLACE = demo_base.ROOT / ".demo"
 TAGGER_FILES = ("model.onnx", "selected_tags.csv")
 STAND_IN = "stand_in.txt"
 ALLOWED = "LORA_LOOP_ALLOW"  # the folders that the workflow may change files in (see the README)
 PATIENCE = 10.0  # seconds in which the model host must answer
 LONGEST = 14 * 24 * 3600.0  # a real training may take days
+TRIGGER = "zorp"  # the graph's own
 
-# What the tiny model needs instead of the workflow's values, which are for real SDXL.
-TINY_VALUES: dict[str, dict[str, Any]] = {
-    "LoraLoopCacheLatents": {"resolution": 128, "min_reso": 64, "max_reso": 256, "step": 32},
-    "LoraLoopOptimiserSettings": {"learning_rate": 1e-3},
-    "LoraLoopTrain": {"steps": 60},
-    "LoraLoopPreviewSettings": {"width": 128, "height": 128, "steps": 6, "every": 30},
-    "EmptyLatentImage": {"width": 128, "height": 128},
-    "KSampler": {"steps": 8},
-}
-
-# The example is a first look; with a checkpoint of one's own the recipe's own values are meant.
+MEANING = """Image: one prompt and seed, without the LoRA | with it.
+Previews: the LoRA while it learned, a row per step, at strengths 0, 0.4, 0.8 and 1.
+"""
+# Of the graph's nodes, for a checkpoint of one's own: the recipe's values instead of the demo's.
 REAL_VALUES: dict[str, dict[str, Any]] = {
-    "LoraLoopCacheLatents": {"resolution": 1024, "min_reso": 704, "max_reso": 2048, "step": 64},
-    "LoraLoopLoraSettings": {"rank": 32, "alpha": 32.0},
-    "LoraLoopOptimiserSettings": {"learning_rate": 3e-5},
-    "LoraLoopTrain": {"steps": 4000},
-    "LoraLoopPreviewSettings": {"width": 1024, "height": 1024, "steps": 20, "every": 250},
-    "EmptyLatentImage": {"width": 1024, "height": 1024},
-    "KSampler": {"steps": 25},
-}
+    "captions": {"drop_categories": ""},
+    "cache": {"resolution": 1024, "min_reso": 704, "max_reso": 2048, "step": 64},
+    "network": {"rank": 32, "alpha": 32.0, "conv_rank": 0},
+    "optimiser": {"learning_rate": 3e-5, "schedule": "constant"},
+    "loss": {"min_snr_gamma": 0.0},
+    "looks": {
+        "prompts": f"{TRIGGER}, outdoors, looking at viewer", "every": 250,
+        "width": 1024, "height": 1024, "steps": 20, "cfg": 6.0,
+    },
+    "train": {"steps": 4000, "batch_size": 2},
+    "taught": {"strength": 0.8},
+    "wanted": {"text": f"{TRIGGER}, outdoors, looking at viewer, masterpiece"},
+    "unwanted": {"text": "lowres, blurry, bad anatomy, watermark"},
+    "size": {"width": 1024, "height": 1024},
+    "sample_before": {"steps": 25, "cfg": 6.0},
+    "sample_after": {"steps": 25, "cfg": 6.0},
+    "large": {"scale_by": 1.0},
+}  # fmt: skip
 
 Prompt = dict[str, Any]
 
@@ -74,7 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.output:
         results = results.copied_to(options.output)
     say(f"Done in {time.monotonic() - start:.0f} s")
-    say(f"LoRA: {results.lora}\nImage: {results.picture}\nLoss plot: {results.loss_plot}")
+    if options.workflow == GRAPH:
+        say(MEANING)
+    for name, path in results.named():
+        say(f"{name}: {path}")
     return 0
 
 
@@ -86,28 +94,40 @@ def allow(folders: Iterable[Path]) -> None:
 
 def run(options: argparse.Namespace) -> Results:
     """Prepare the folders, start ComfyUI, queue the workflow, wait, collect."""
-    is_tiny = options.checkpoint is None
-    base = demo_base.prepare(WORKPLACE / ("tiny" if is_tiny else "real"), with_tiny_models=is_tiny)
-    prepare_tagger(demo_base.tagger_path(base), options.tagger, allow_stand_in=is_tiny)
-    images = options.images or pictures.write(demo_base.dataset_path(base))
-    extra = () if is_tiny else checkpoint_arguments(base, options.checkpoint)
-    workflow = json.loads(options.workflow.read_text(encoding="utf-8"))
+    is_small = options.checkpoint is None
+    model = "drawing" if is_small else None
+    base = demo_base.prepare(WORKPLACE / ("small" if is_small else "real"), model=model)
+    prepare_tagger(demo_base.tagger_path(base), options.tagger, allow_stand_in=is_small)
+    images = options.images or dataset.write(demo_base.dataset_path(base))
+    extra = () if is_small else checkpoint_arguments(base, options.checkpoint)
     say(f"Starting ComfyUI; its log: {base / 'server.log'}")
     with ComfyServer(
-        options.comfyui, base, arguments=extra, cpu=is_tiny or not _has_accelerator()
+        options.comfyui, base, arguments=extra, cpu=is_small or not _has_accelerator()
     ) as server:
-        info = server.object_info()
-        prompt = to_prompt(workflow, info)
-        set_inputs(prompt, info, "LoraLoopLoadDataset", folder=str(images))
-        if not is_tiny:
-            set_inputs(prompt, info, "CheckpointLoaderSimple", ckpt_name=options.checkpoint.name)
-        for class_type, values in (TINY_VALUES if is_tiny else REAL_VALUES).items():
-            set_inputs(prompt, info, class_type, **values)
-        if options.steps is not None:
-            set_inputs(prompt, info, "LoraLoopTrain", steps=options.steps)
-        if options.trigger:
-            set_trigger(prompt, info, options.trigger)
+        workflow, prompt = prompt_of(options, server.object_info(), images)
         return collect(server, prompt, _finish(server, prompt, workflow))
+
+
+def prompt_of(
+    options: argparse.Namespace, info: dict[str, Any], images: Path
+) -> tuple[dict[str, Any] | None, Prompt]:
+    """The workflow as the browser saved it, if it did, and the prompt with what was asked for.
+
+    The values of a user's own workflow stay as they are.
+    """
+    graph = json.loads(options.workflow.read_text(encoding="utf-8"))
+    workflow = graph if "nodes" in graph else None
+    prompt = to_prompt(graph, info) if workflow else graph
+    set_inputs(prompt, info, "LoraLoopLoadDataset", folder=str(images))
+    if options.checkpoint:
+        set_inputs(prompt, info, "CheckpointLoaderSimple", ckpt_name=options.checkpoint.name)
+        for node, values in REAL_VALUES.items() if options.workflow == GRAPH else ():
+            prompt[node]["inputs"].update(values)
+    if options.steps is not None:
+        set_inputs(prompt, info, "LoraLoopTrain", steps=options.steps)
+    if options.trigger:
+        set_trigger(prompt, options.trigger)
+    return workflow, prompt
 
 
 def set_inputs(prompt: Prompt, info: dict[str, Any], class_type: str, **values: Any) -> None:
@@ -124,14 +144,18 @@ def set_inputs(prompt: Prompt, info: dict[str, Any], class_type: str, **values: 
         node["inputs"].update(values)
 
 
-def set_trigger(prompt: Prompt, info: dict[str, Any], trigger: str) -> None:
+def set_trigger(prompt: Prompt, trigger: str) -> None:
     """The trigger word, in the captions and wherever a text prompt names the workflow's own."""
-    before = [
-        node["inputs"].get("trigger", "")
-        for node in prompt.values()
-        if node["class_type"] == "LoraLoopFilterTags"
-    ]
-    set_inputs(prompt, info, "LoraLoopFilterTags", trigger=trigger)
+    before = []
+    for node in prompt.values():
+        if node["class_type"] == "LoraLoopFilterTags":
+            inputs, name = node["inputs"], "trigger"
+            if isinstance(inputs.get(name), list):  # a text node's output
+                inputs, name = prompt[inputs[name][0]]["inputs"], "value"
+            before.append(inputs.get(name, ""))
+            inputs[name] = trigger
+    if not before:
+        raise ValueError("the workflow has no node LoraLoopFilterTags")
     for node in prompt.values():
         for name, value in node["inputs"].items():
             if isinstance(value, str) and name in ("text", "prompts", "prompt"):
@@ -227,7 +251,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--comfyui", type=Path, required=True)
     for name in ("checkpoint", "images", "tagger", "output"):
         parser.add_argument(f"--{name}", type=Path)
-    parser.add_argument("--workflow", type=Path, default=WORKFLOW)
+    parser.add_argument("--workflow", type=Path, default=GRAPH)
     parser.add_argument("--allow", type=Path, action="append", default=[])
     parser.add_argument("--trigger")
     parser.add_argument("--steps", type=int)

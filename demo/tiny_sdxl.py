@@ -54,14 +54,17 @@ class Loaded(NamedTuple):
     vae: Any
 
 
-def register() -> type:
-    """Make ComfyUI recognise the tiny checkpoint; calling it again changes nothing."""
+def register(name: str = "TinySDXL", match: dict[str, Any] = UNET_MATCH) -> type:
+    """Make ComfyUI recognise tiny checkpoints whose UNet has the config `match`.
+
+    Calling it again with the same name changes nothing.
+    """
     from comfy import supported_models
 
     for known in supported_models.models:
-        if known.__name__ == "TinySDXL":
+        if known.__name__ == name:
             return known
-    model_class = _model_class()
+    model_class = type(name, (_model_class(),), {"unet_config": dict(match)})
     supported_models.models.insert(0, model_class)
     return model_class
 
@@ -74,8 +77,6 @@ def write_checkpoint(
     ztsnr: bool = False,
 ) -> Path:
     """Write a single-file checkpoint in SDXL's key layout to `path` and return it."""
-    import comfy.utils
-
     model_class = register()
     generator = torch.Generator().manual_seed(seed)
     with whole_layers():
@@ -84,14 +85,21 @@ def write_checkpoint(
             **_clip_tensors(model_class, generator),
             **tiny_vae.state_dict(),
         }
-    tensors = {
-        key: (value.to(dtype) if value.is_floating_point() else value).contiguous().clone()
-        for key, value in tensors.items()
-    }
     if v_pred:
         tensors["v_pred"] = torch.tensor([])
     if ztsnr:
         tensors["ztsnr"] = torch.tensor([])
+    return save(path, tensors, dtype)
+
+
+def save(path: str | Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> Path:
+    """Write a checkpoint's tensors to `path`, floats as `dtype`, and return it."""
+    import comfy.utils
+
+    tensors = {
+        key: (value.to(dtype) if value.is_floating_point() else value).contiguous().clone()
+        for key, value in tensors.items()
+    }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")
@@ -110,20 +118,19 @@ def load(path: str | Path) -> Loaded:
 def _model_class() -> type:
     from comfy import sdxl_clip, supported_models, supported_models_base
 
-    clip = _clip_class()
+    clip = clip_class()
 
-    class TinySDXL(supported_models.SDXL):
-        unet_config = dict(UNET_MATCH)
+    class Tiny(supported_models.SDXL):
         unet_extra_config = {"num_heads": -1, "num_head_channels": 16}
         clip_class = clip
 
         def clip_target(self, state_dict: dict[str, Tensor] | None = None) -> Any:
             return supported_models_base.ClipTarget(sdxl_clip.SDXLTokenizer, clip)
 
-    return TinySDXL
+    return Tiny
 
 
-def _clip_class() -> type:
+def clip_class() -> type:
     from comfy import sd1_clip, sdxl_clip
 
     class TinyClipG(sd1_clip.SDClipModel):
@@ -195,15 +202,15 @@ def _unet_tensors(
     unet = UNetModel(
         **UNET_CONFIG, device="cpu", dtype=torch.float32, operations=comfy.ops.disable_weight_init
     )
-    tensors = _random_like(unet.state_dict(), generator)
+    tensors = random_like(unet.state_dict(), generator)
     for key in tensors:  # what SDXL starts at zero: small here, so that every block takes part
         if key.endswith(("out_layers.3.weight", "proj_out.weight")):
             tensors[key] *= 0.4
-    _add_identity_path(tensors, 1.0 if follow_input else 0.0)
+    add_identity_path(tensors, 1.0 if follow_input else 0.0)
     return model_class(UNET_CONFIG).process_unet_state_dict_for_saving(tensors)
 
 
-def _add_identity_path(tensors: dict[str, Tensor], strength: float) -> None:
+def add_identity_path(tensors: dict[str, Tensor], strength: float) -> None:
     """Lead the input to the output by way of the outermost skip connection.
 
     SiLU(a) - SiLU(-a) = a, so a pair (+x, -x) passes normalisation and activation as x.
@@ -230,16 +237,16 @@ def _add_identity_path(tensors: dict[str, Tensor], strength: float) -> None:
 def _clip_tensors(model_class: type, generator: torch.Generator) -> dict[str, Tensor]:
     with torch.no_grad():
         clip = model_class.clip_class(device="cpu", dtype=torch.float32)
-    tensors = _random_like(clip.state_dict(), generator)
+    tensors = random_like(clip.state_dict(), generator)
     return model_class(UNET_CONFIG).process_clip_state_dict_for_saving(tensors)
 
 
-def _random_like(shapes: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+def random_like(shapes: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     """Weights that keep variance; norms at one, biases at zero; everything else as it is."""
-    return {key: _random_tensor(key, value, generator) for key, value in shapes.items()}
+    return {key: random_tensor(key, value, generator) for key, value in shapes.items()}
 
 
-def _random_tensor(key: str, like: Tensor, generator: torch.Generator) -> Tensor:
+def random_tensor(key: str, like: Tensor, generator: torch.Generator) -> Tensor:
     if not like.is_floating_point() or like.dim() == 0:
         return like.clone()
     if like.dim() == 1:

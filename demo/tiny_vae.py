@@ -15,7 +15,7 @@ SMALL = 0.2  # the decoder bends large values (tanh); small ones pass unbent
 SPREAD = 4.0  # photographs spread by about a quarter around grey
 
 
-def state_dict() -> dict[str, Tensor]:
+def state_dict(spread: float = SPREAD) -> dict[str, Tensor]:
     """All weights under the keys that a single-file checkpoint uses."""
     import comfy.taesd.taesd
 
@@ -25,7 +25,7 @@ def state_dict() -> dict[str, Tensor]:
             parameter.zero_()
         _set_encoder(model.taesd_encoder)
         _set_decoder(model.taesd_decoder)
-        model.vae_scale.fill_(SMALL * SDXL_SCALE / SPREAD)
+        model.vae_scale.fill_(SMALL * SDXL_SCALE / spread)
     return {f"first_stage_model.{key}": value for key, value in model.state_dict().items()}
 
 

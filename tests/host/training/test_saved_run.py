@@ -56,7 +56,7 @@ def exact(tmp_path, monkeypatch, load_tiny):
         numbers = draws.randint(-1774, 1775, tuple(like.shape), np.int64).astype(np.float32)
         return torch.from_numpy(numbers) / 1024 / math.sqrt(fan_in)
 
-    monkeypatch.setattr(tiny_sdxl, "_random_tensor", draw)
+    monkeypatch.setattr(tiny_sdxl, "random_tensor", draw)
     return load_tiny(tiny_sdxl.write_checkpoint(tmp_path / "exact.safetensors"))
 
 
