@@ -205,7 +205,7 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _finish(server: ComfyServer, prompt: Prompt, workflow: dict[str, Any]) -> dict[str, Any]:
+def _finish(server: ComfyServer, prompt: Prompt, workflow: dict[str, Any] | None) -> dict[str, Any]:
     titles = {key: node["_meta"]["title"] for key, node in prompt.items()}
     with Follower(server.url, server.client_id, titles, say):
         prompt_id = server.queue(prompt, workflow)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib
 import math
 import sys
 import time
@@ -94,7 +95,8 @@ def steps(
             step += 1
             with torch.no_grad():
                 keep = min(DECAY, (1 + step) / (10 + step))
-                torch._foreach_lerp_([*mean.parameters()], [*unet.parameters()], 1 - keep)
+                for average, weight in zip(mean.parameters(), unet.parameters(), strict=True):
+                    average.lerp_(weight, 1 - keep)
             seconds = time.monotonic() - start
             progress = seconds / limit
             yield step, progress, seconds, sum(losses) / min(step, 100)
@@ -141,7 +143,8 @@ def _words(clip: Any, texts: Sequence[str]) -> Tensor:
     """Captions as the network takes them, `[N, 77, 48]`."""
     from comfy import sdxl_clip
 
-    tokenizer, found = sdxl_clip.SDXLTokenizer(), []
+    tokenizer: Any = sdxl_clip.SDXLTokenizer()
+    found = []
     with torch.no_grad():
         for start in range(0, len(texts), 64):
             tokens = [tokenizer.tokenize_with_weights(text) for text in texts[start : start + 64]]
@@ -167,7 +170,9 @@ def _look(mean: Any, watched: Tensor, folder: Path, step: int) -> None:
 def _host(comfyui: Path) -> Any:
     """ComfyUI on the CPU, and our text encoders of its classes."""
     sys.path.insert(0, str(comfyui.resolve()))
-    import comfy.options  # noqa: F401  (before the arguments: it keeps them from being parsed)
+    importlib.import_module(
+        "comfy.options"
+    )  # before the arguments: it keeps them from being parsed
     from comfy.cli_args import args
 
     args.cpu = True

@@ -47,6 +47,8 @@ class Training:
         self._asked: set[str] = set()
         self._sent, self._points = 0.0, []
         self._average = Average(SPAN)
+        self._device = torch.device("cpu")
+        self._measurement: Callable[[int], Measurement | None] = lambda step: None
         self.state: dict[str, Any] = {
             "workflow": self.workflow,
             "prompt": item[1] if item else None,

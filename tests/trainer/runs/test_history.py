@@ -17,9 +17,10 @@ from pack.tests.trainer.tiny_run import CONFIG
 from pack.tests.trainer.watched_run import Stop, WatchedRun
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.validation import ValidationConfig
+from pack.trainer.curves import tensorboard
 from pack.trainer.curves.measurement import Measurement
 from pack.trainer.curves.step_table import COLUMNS, StepTable
-from pack.trainer.runs import history, tensorboard
+from pack.trainer.runs import history
 from pack.trainer.runs.history import History
 from pack.trainer.training.loop import StepEvent
 
