@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ....base.config import Config
+from ....base.small_file import parse_json
 from ....trainer.config.captions import CaptionConfig
 from ....trainer.config.lora import BY_BLOCK, LoraConfig
 from ....trainer.config.loss import LossConfig
@@ -131,7 +132,7 @@ def _leaves(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-_USUAL = _leaves(json.loads(json.dumps(TrainConfig().to_dict())))
+_USUAL = _leaves(parse_json(json.dumps(TrainConfig().to_dict())))
 
 
 def _train(config: TrainConfig, origin: str) -> dict[str, Any]:
