@@ -58,5 +58,36 @@ export function paintWires(colours) {
   Object.assign(app.canvas.default_connection_color_byType, colours);
   app.canvas.setDirty(true, true);
 }
+
+const MARGIN = 4; // px around an element on a node
+
+// An element on a node, `height` px high from the start in both renderers; its own CSS must say the same height.
+// Neither the prompt nor the saved workflow has a trace of it. `type` is one of ours: the frontend has components
+// for common names.
+export function addElement(node, name, type, element, height) {
+  const fixed = () => height + 2 * MARGIN;
+  const widget = node.addDOMWidget(name, type, element, {
+    serialize: false, // not in the prompt
+    hideOnZoom: false,
+    margin: MARGIN,
+    getMinHeight: fixed,
+    getMaxHeight: fixed,
+    getHeight: fixed,
+  });
+  widget.serialize = false; // nor in the saved workflow
+  node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
+  return widget;
+}
+
+// {id, key, node} of all nodes of the open graph. `id` is the server's: "2:1" is node 1 of the subgraph in node 2;
+// `key` is the one of app.nodeOutputs: "1", or "<id of the subgraph>:1" inside of one.
+export function* allNodes(graph = app.rootGraph, prefix = "", home = "") {
+  for (const node of graph?.nodes ?? []) {
+    const id = `${prefix}${node.id}`;
+    yield { id, key: `${home}${node.id}`, node };
+    if (node.subgraph) yield* allNodes(node.subgraph, `${id}:`, `${node.subgraph.id}:`);
+  }
+}
+
 // What the nodes of the open graph have shown under a key of ours, since the page was loaded.
 export const shownBy = (key) => Object.values(app.nodeOutputs ?? {}).flatMap((output) => output?.[key] ?? []);

@@ -1,50 +1,21 @@
 // The panel on every Train node, and on the outer node of a subgraph that has one inside.
-import { app } from "./comfy.js";
+import { addElement, allNodes, app } from "./comfy.js";
 import { TrainPanel } from "./train_panel.js";
 import { changed, listen, take, trainingOf } from "./trainings.js";
 
 const NODE = "LoraLoopTrain";
-const WIDGET = "LORA_LOOP_TRAINING"; // a type of our own: the frontend has components for common names
+const WIDGET = "LORA_LOOP_TRAINING";
 const NAME = "training";
-const MARGIN = 4;
-const HEIGHT = 320 + 2 * MARGIN; // as in train_panel.css
+const HEIGHT = 320; // as in train_panel.css
 
 const panels = new WeakMap(); // node -> its panel
 let frame = 0;
 
-// [id, node] of all Train nodes; "2:1" is node 1 of the subgraph in node 2.
-function* trainNodes(graph, prefix = "") {
-  for (const node of graph?.nodes ?? []) {
-    const id = `${prefix}${node.id}`;
-    if (node.comfyClass === NODE) yield [id, node];
-    if (node.subgraph) yield* trainNodes(node.subgraph, `${id}:`);
-  }
-}
-
-// [node, ids]: all nodes that show a panel, with the ids of the Train nodes that it is about.
-function* shownOn(graph, prefix = "") {
-  for (const node of graph?.nodes ?? []) {
-    const id = `${prefix}${node.id}`;
-    if (node.comfyClass === NODE) yield [node, [id]];
-    if (!node.subgraph) continue;
-    const inside = [...trainNodes(node.subgraph, `${id}:`)].map(([inner]) => inner);
-    if (inside.length) yield [node, inside];
-    yield* shownOn(node.subgraph, `${id}:`);
-  }
-}
+const inside = (outer, id) => id === outer || id.startsWith(`${outer}:`);
 
 function mount(node) {
   const panel = new TrainPanel();
-  const fixed = () => HEIGHT;
-  const widget = node.addDOMWidget(NAME, WIDGET, panel.element, {
-    serialize: false, // not in the prompt
-    hideOnZoom: false,
-    margin: MARGIN,
-    getMinHeight: fixed,
-    getMaxHeight: fixed,
-    getHeight: fixed,
-  });
-  widget.serialize = false; // nor in the saved workflow
+  const widget = addElement(node, NAME, WIDGET, panel.element, HEIGHT);
   const removed = widget.onRemove;
   widget.onRemove = function () {
     removed?.apply(this, arguments);
@@ -52,16 +23,19 @@ function mount(node) {
     panels.delete(node);
   };
   panels.set(node, panel);
-  node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
   return panel;
 }
 
+// Every Train node shows its own training, every subgraph that of a Train node inside of it.
 function draw() {
   frame = 0;
-  for (const [node, ids] of shownOn(app.rootGraph)) {
+  const all = [...allNodes()];
+  const ids = all.filter(({ node }) => node.comfyClass === NODE).map(({ id }) => id);
+  for (const { id, node } of all) {
+    const own = ids.filter((train) => inside(id, train));
+    if (!own.length) continue;
     const panel = panels.get(node) ?? mount(node);
-    const trainings = ids.map(trainingOf).filter(Boolean);
-    panel.show(trainings.at(-1) ?? null);
+    panel.show(own.map(trainingOf).filter(Boolean).at(-1) ?? null);
   }
 }
 
@@ -78,12 +52,8 @@ function takeResult(id, output) {
   redraw();
 }
 
-// Outputs lie under "1", or under "<id of the subgraph>:1" for a node inside.
 function takeResults(outputs) {
-  for (const [id, node] of trainNodes(app.rootGraph)) {
-    const home = node.graph === app.rootGraph ? "" : `${node.graph.id}:`;
-    takeResult(id, outputs?.[`${home}${node.id}`]);
-  }
+  for (const { id, key, node } of allNodes()) if (node.comfyClass === NODE) takeResult(id, outputs?.[key]);
 }
 
 app.registerExtension({
@@ -98,7 +68,7 @@ app.registerExtension({
       const before = node.onExecuted;
       node.onExecuted = function (output) {
         before?.apply(this, arguments);
-        for (const [id, other] of trainNodes(app.rootGraph)) if (other === this) takeResult(id, output);
+        for (const { id, node: other } of allNodes()) if (other === this) takeResult(id, output);
       };
     }
     setTimeout(redraw); // it has its id then, and its place in the graph

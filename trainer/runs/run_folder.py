@@ -78,13 +78,18 @@ class Result:
         """ComfyUI's LOSS_MAP: the loss of every step, and (step, difference, error) of validations."""
         return {"loss": list(self.losses), "validation": [tuple(one) for one in self.validations]}
 
+    @property
+    def best_validation(self) -> Measurement | None:
+        """The one of the lowest finite difference to step 0; None if there is none."""
+        finite = [one for one in self.validations if math.isfinite(one.difference)]
+        return min(finite, key=lambda one: one.difference) if finite else None
+
     def summary(self) -> str:
         """One line for the node, and one for each note."""
         how = "trained" if self.trained else "nothing changed: the stored result of"
         text = f"{how} {len(self.losses)} steps, last loss {self.losses[-1]:.4f}, {self.path.parent.name}"
-        finite = [one for one in self.validations if math.isfinite(one.difference)]
-        if finite:
-            best = min(finite, key=lambda one: one.difference)
+        best = self.best_validation
+        if best is not None:
             text += f"; best validation at step {best.step}: {best} against step 0"
         return "\n".join([f"{text}; {self.stopped}" if self.stopped else text, *self.notes])
 

@@ -6,7 +6,7 @@ says, and asks for all of them at ``GET /lora_loop/training``, so that it can co
 
 from __future__ import annotations
 
-import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +24,6 @@ from ....trainer.training.loop import StepEvent
 from ..previews.preview_book import PreviewBook
 from ..progress import running_item, tell_page, workflow_id
 from .live_training import Join, LiveTraining
-
-log = logging.getLogger(__name__)
 
 COMMANDS = ("stop", "pause", "checkpoint", "preview")
 """What can be asked of a training that runs; it is done after the step that is under way."""
@@ -186,13 +184,13 @@ def outputs_of(result: Result, book: PreviewBook) -> dict[str, list[Any]]:
 
 def result_of(result: Result) -> dict[str, Any]:
     """What a page is told of a result: where the LoRA lies, how many steps, the smoothed loss, the best step."""
-    finite = [one for one in result.validations if one.difference == one.difference]
+    best = result.best_validation
     return {
         "run": result.path.parent.name,
         "path": str(result.path) if result.written else None,
         "steps": len(result.losses),
         "loss": _finite([smooth(result.losses, SPAN)[-1]])[0],
-        "best": min(finite, key=lambda one: one.difference).step if finite else None,
+        "best": None if best is None else best.step,
         "stopped": result.stopped,
         "trained": result.trained,
     }
@@ -211,4 +209,4 @@ def _peak(device: torch.device) -> int | None:
 
 def _finite(numbers: list[Any]) -> list[Any]:
     """JSON has no other numbers."""
-    return [None if one != one or one in (float("inf"), float("-inf")) else one for one in numbers]
+    return [None if one is None or not math.isfinite(one) else one for one in numbers]

@@ -37,22 +37,26 @@ class Turns:
 
     def on_step(self, event: StepEvent) -> None:
         """Told after every step. Raises ComfyUI's interrupt where the turn is over."""
+        if event.step >= event.steps:
+            return
+        pauses = self._training.takes("pause")
         item, server = running_item(), prompt_server()
-        if item is None or server is None or event.step >= event.steps:
+        if item is None or server is None or not (pauses or self._waits(server)):
             return
         at = f"step {event.step} of {event.steps}"
-        if self._training.takes("pause"):
+        if pauses:
             PAUSED.keep(self._training, item)
             self._training.over("paused", f"paused at {at}")
-        elif self._gives_way and somebody_waits(server):
+        else:
             take_turn(server, item, front=False)
             self._training.over(
                 "waiting", f"at {at} another prompt's turn; training goes on by itself"
             )
-        else:
-            return
         _forget_turn(server, item[1])
         raise mm.InterruptProcessingException
+
+    def _waits(self, server: Server) -> bool:
+        return self._gives_way and somebody_waits(server)
 
 
 def somebody_waits(server: Server) -> bool:
