@@ -1,12 +1,23 @@
 // Elements and styles, without ComfyUI.
 
+// An element with attributes, listeners (`onclick: …`) and children.
+export function make(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name in made && !name.includes("-") && name !== "role" && name !== "list") made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
 // An element in `parent`. Text goes in as text, never as markup: names and captions of users are in it.
 export function element(parent, tag, { text, title, className, ...rest } = {}) {
-  const made = document.createElement(tag);
+  const made = make(tag, rest);
   if (className) made.className = className;
   if (text !== undefined) made.textContent = text;
   if (title) made.title = title;
-  Object.assign(made, rest);
   parent?.append(made);
   return made;
 }

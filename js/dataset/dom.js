@@ -1,14 +1,7 @@
-// Elements made in one line. Texts of users are set as text, never as markup.
-export function make(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (name in made && !name.includes("-") && name !== "role" && name !== "list") made[name] = value;
-    else made.setAttribute(name, value);
-  }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
-}
+// What the Dataset page is made of.
+import { make } from "../dom.js";
+
+export { make };
 
 export const button = (text, title, onclick, className = "") =>
   make("button", { type: "button", className: `ll-button ${className}`, textContent: text, title, onclick });
