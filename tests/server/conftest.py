@@ -6,6 +6,7 @@ wd-swinv2-tagger-v3 and input/lora_loop_example.
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,20 @@ def server(tmp_path_factory):
     pictures.write(demo_base.dataset_path(base))
     with ComfyServer(os.environ["COMFYUI_PATH"], base) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def left_alone(request):
+    """What a test that failed has left running would be in the way of the next one."""
+    yield
+    if "server" not in request.fixturenames:
+        return
+    server, deadline = request.getfixturevalue("server"), time.monotonic() + PATIENCE
+    while any(server.get("/queue").values()):
+        server.post("/queue", {"clear": True})
+        server.interrupt()
+        assert time.monotonic() < deadline, "it goes on running"
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,7 @@ def test_it_stands_still_until_it_is_asked_to_go_on(server, training, picture, u
     assert without_checksum(result(server, latest(server)["run"])) == uninterrupted
 
 
-def test_two_trainings_do_not_give_way_to_each_other(server, training, request):
+def test_two_trainings_do_not_give_way_to_each_other(server, training):
     prompt, train = training
     prompt[train]["inputs"]["give_way"] = True
     other = {**prompt, train: {**prompt[train], "inputs": {**prompt[train]["inputs"], "seed": 7}}}
@@ -125,7 +125,12 @@ def test_two_trainings_do_not_give_way_to_each_other(server, training, request):
 def test_a_cancelled_training_says_where_it_stands(server, training):
     prompt, _ = training
     queued = server.queue(prompt)
-    wait_for(lambda: latest(server)["step"] > 1, "the training did not start")
+
+    def trains():
+        now = latest(server)
+        return now["prompt"] == queued and now["state"] == "training" and now["step"] > 1
+
+    wait_for(trains, "the training did not start")
     server.interrupt()
     with pytest.raises(NodeError):
         server.wait(queued, PATIENCE)
@@ -142,6 +147,7 @@ def test_a_turn_that_is_taken_out_of_the_queue_is_told(server, training, picture
     wait_for(lambda: latest(server)["state"] == "training", "the training did not start")
     server.post("/lora_loop/training", {"node": train, "command": "pause"})
     wait_for(lambda: latest(server)["state"] == "paused", "it did not pause")
+    wait_for(lambda: not server.get("/queue")["queue_running"], "its turn did not end")
     slow = picture(3)
     slow[graphs.key(slow, "KSampler")]["inputs"]["steps"] = 1000
     server.queue(slow)

@@ -146,6 +146,7 @@ class Trainings:
                 self._known[training.workflow, node_id] = training
                 for old in list(self._known)[:-REMEMBERED]:
                     del self._known[old]
+            training.say("preparing")
         try:
             yield training
         except mm.InterruptProcessingException:
