@@ -57,10 +57,13 @@ def main() -> None:
     clip = _host(options.comfyui)
     data, watched = _data(clip), _words(clip, WATCHED)
     unet = network.new_unet(SEED)
+    if options.go_on:
+        unet.load_state_dict({**unet.state_dict(), **_weights(options.go_on)})
     mean = copy.deepcopy(unet).requires_grad_(False)
     said = (options.folder / "train.log").open("a", encoding="utf-8")
     marks = [at / options.minutes for at in range(2, math.ceil(options.minutes), 4)]
-    for step, progress, seconds, loss in steps(unet, mean, data, 60 * options.minutes):
+    limit = 60 * options.minutes
+    for step, progress, seconds, loss in steps(unet, mean, data, limit, options.rate):
         if step % 100 == 0:
             said.write(f"step {step} seconds {seconds:.0f} loss {loss:.5f}\n")
             said.flush()
@@ -70,21 +73,21 @@ def main() -> None:
 
 
 def steps(
-    unet: Any, mean: Any, data: Data, limit: float
+    unet: Any, mean: Any, data: Data, limit: float, rate: float
 ) -> Iterator[tuple[int, float, float, float]]:
     """Train; after each step its number, progress 0..1, seconds and the loss of the last 100.
 
-    The learning rate falls along a cosine over the `limit` in seconds.
+    The learning rate falls from `rate` along a cosine over the `limit` in seconds.
     """
     trained = [weight for weight in unet.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(trained, RATE, betas=(0.9, 0.99), weight_decay=0.01)
+    optimiser = torch.optim.AdamW(trained, rate, betas=(0.9, 0.99), weight_decay=0.01)
     share, losses = network.signal(), [0.0] * 100
     start, step, progress = time.monotonic(), 0, 0.0
     with ThreadPoolExecutor(PARTS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         while progress < 1:
             cosine = LAST + (1 - LAST) * (0.5 + 0.5 * math.cos(math.pi * progress))
             for group in optimiser.param_groups:
-                group["lr"] = RATE * cosine * min(1, (step + 1) / WARM_UP)
+                group["lr"] = rate * cosine * min(1, (step + 1) / WARM_UP)
             parts = [_part(data, share) for _ in range(PARTS)]
             done = list(pool.map(lambda part: _gradients(unet, trained, part), parts))
             for weight, *gradients in zip(trained, *(part[1] for part in done), strict=True):
@@ -167,6 +170,12 @@ def _look(mean: Any, watched: Tensor, folder: Path, step: int) -> None:
     Image.fromarray(sheet).save(folder / f"samples_{step:06}.png")
 
 
+def _weights(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return {key: value.float() for key, value in load_file(str(path)).items()}
+
+
 def _host(comfyui: Path) -> Any:
     """ComfyUI on the CPU, and our text encoders of its classes."""
     sys.path.insert(0, str(comfyui.resolve()))
@@ -186,6 +195,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--comfyui", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=95)
+    parser.add_argument("--rate", type=float, default=RATE, help="learning rate")
+    parser.add_argument("--go-on", type=Path, metavar="FILE", help="weights to begin with")
     return parser.parse_args()
 
 

@@ -47,7 +47,7 @@ class Page {
     for (const kind of ["keyup", "keypress", "copy", "paste", "cut"])
       this.element.addEventListener(kind, (event) => event.stopPropagation());
     place.append(this.element);
-    this.told = () => this.hear();
+    this.told = ({ detail }) => (detail.saving ? this.showSaving(detail) : this.hear());
     api.addEventListener(EVENT, this.told);
     this.list();
   }
@@ -70,6 +70,10 @@ class Page {
   hear() {
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => this.list(true), SETTLED);
+  }
+
+  showSaving({ id, saving: [done, count] }) {
+    if (this.isSaving && id === this.model?.id) this.say(`Saving… ${done} of ${count} captions are written.`);
   }
 
   async list(isNews = false) {

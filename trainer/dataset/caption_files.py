@@ -123,7 +123,10 @@ def decode_text(data: bytes, path: Path) -> str:
 
 
 def write_captions(
-    dataset: Dataset, backup_dir: Path, check: Callable[[Collection[Path]], None] | None = None
+    dataset: Dataset,
+    backup_dir: Path,
+    check: Callable[[Collection[Path]], None] | None = None,
+    told: Callable[[int, int], None] | None = None,
 ) -> CaptionReport:
     """Write each caption that differs from its file, as UTF-8.
 
@@ -132,7 +135,7 @@ def write_captions(
     an empty caption. Before any file is replaced the bytes of all are copied to a new folder below
     ``backup_dir``, where a table says what came from where. A file is replaced whole or not at all,
     and a link stays one: the file that it leads to is written. ``check`` is given the folders of the
-    files before that, and may refuse.
+    files before that, and may refuse. ``told`` hears after each file how many are done, and of how many.
 
     Raises:
         ValueError: two images share a caption file and want different texts, one would not lie
@@ -153,11 +156,13 @@ def write_captions(
             "Free some space there, or check its permissions, and queue again."
         ) from error
     failed: dict[Path, Exception] = {}
-    for path, data in stale.items():
+    for done, (path, data) in enumerate(stale.items(), 1):
         try:
             write_atomically(path, data, root=homes.get(path, path.parent), durable=True)
         except (OSError, OutsideError) as error:
             failed[path] = error
+        if told is not None:
+            told(done, len(stale))
     if failed:
         raise ValueError(_not_written(failed, len(stale), backups))
     return CaptionReport(tuple(stale), tuple(backups), len(wanted) - len(stale))

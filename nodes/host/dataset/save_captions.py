@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ....trainer.dataset.caption_files import write_captions
@@ -15,10 +15,15 @@ EXAMPLE_TRIGGER = "my_trigger_word"
 """What stands in the example workflows until somebody types a trigger word."""
 
 
-def save_captions(dataset: Dataset, who: str = _NODE, page: str | None = None) -> str:
+def save_captions(
+    dataset: Dataset,
+    who: str = _NODE,
+    page: str | None = None,
+    told: Callable[[int, int], None] | None = None,
+) -> str:
     """Write the captions that changed, in folders that the user allowed; a report.
 
-    ``who`` asks: the node, or the page of this id.
+    ``who`` asks: the node, or the page of this id. ``told`` hears after each file how many are done, and of how many.
 
     Raises:
         ValueError: as `write_captions` says, a folder is not allowed, or the trigger word is still the
@@ -33,4 +38,4 @@ def save_captions(dataset: Dataset, who: str = _NODE, page: str | None = None) -
     def check(folders: Collection[Path]) -> None:
         check_allowed(folders, who, page=page)
 
-    return write_captions(dataset, backups_root(), check).text()
+    return write_captions(dataset, backups_root(), check, told).text()

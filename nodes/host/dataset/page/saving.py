@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +23,12 @@ from .....trainer.dataset.dataset import Dataset, Sample
 from ...allowed_folders import check_allowed
 from ...web.routes import Refused
 from ..save_captions import save_captions
-from .seen import SEEN, SeenDataset, with_saved
+from .seen import SEEN, SeenDataset, tell, with_saved
 
 LONGEST_CAPTION = 100_000
 """Characters."""
 
+_TOLD_EVERY = 0.5  # seconds
 _PAGE = "LoRA Loop's Dataset page"
 _saving = threading.Lock()
 
@@ -97,11 +99,24 @@ def save_edits(seen: SeenDataset, edits: Edits, page: str | None) -> tuple[SeenD
             )
         folders = {sample.path.parent for sample in samples}
         check_allowed(folders, _PAGE, page=page, again="save again")
-        said = save_captions(_to_write(seen.dataset, edits.captions), _PAGE, page)
+        said = save_captions(_to_write(seen.dataset, edits.captions), _PAGE, page, _teller(seen.name))
         choices = _write_choices(seen, edits.choices)
         after = with_saved(seen, _written(edited, edits.captions), choices)
         SEEN.remember(after)
         return after, said
+
+
+def _teller(name: str) -> Callable[[int, int], None]:
+    """Tells the pages how far it is, every half a second."""
+    said = time.monotonic()
+
+    def told(done: int, count: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > _TOLD_EVERY:
+            said = time.monotonic()
+            tell({"id": name, "saving": [done, count]})
+
+    return told
 
 
 def _to_write(dataset: Dataset, captions: Mapping[Path, str]) -> Dataset:

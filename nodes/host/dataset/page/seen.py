@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .....trainer.dataset.changed_captions import missing_files
 from .....trainer.dataset.choices import Choice, read_all, with_choices
@@ -18,7 +18,8 @@ from .....trainer.files.digests import digest
 from ...progress import prompt_server
 
 EVENT = "lora_loop.dataset"
-"""Sent to every page when a dataset was read, {"id": id}, or when something was found out about images, {}."""
+"""Sent to every page: {"id": id} when a dataset was read, {"id", "saving": [done, count]} while captions of it are
+written, {} when something was found out about images."""
 SHOWN = "lora_loop_dataset"
 """Key of what a node shows, with the id of the dataset that it read: so that the page knows those of its graph."""
 MOST = 16
@@ -114,7 +115,7 @@ def with_saved(
     )
 
 
-def tell(what: dict[str, str]) -> None:
+def tell(what: dict[str, Any]) -> None:
     """Let every page know; nothing where there is none."""
     server = prompt_server()
     if server is not None:
