@@ -1,6 +1,7 @@
 // Classic nodes fold their advanced inputs as Nodes 2.0 does; a button at the node's foot opens them.
 import { app, onRendererChange, usesVue } from "../comfy.js";
 import { advancedInputs, label, shown } from "./folding.js";
+import { makeRoom, watchOpener } from "./room.js";
 
 const BUTTON = "lora_loop_fold";
 const FOLDED = "lora_loop_folded"; // a property of the node: whether it is folded, once that was looked at
@@ -72,9 +73,11 @@ export function arrange(node) {
 const fit = (node) => node.setSize([node.size[0], node.computeSize()[1]]);
 
 function toggle(node) {
+  const height = node.size[1];
   node.properties[FOLDED] = node.properties[FOLDED] === false;
   arrange(node);
   fit(node);
+  makeRoom(node, height, node.size[1]);
 }
 
 // A node that was never folded has room for all its inputs: it shrinks, unless somebody made it larger.
@@ -126,6 +129,7 @@ app.registerExtension({
     if (size && usesVue()) node.setSize(size);
   },
   setup() {
+    watchOpener();
     onRendererChange(() => [...ours(app.rootGraph ?? app.graph)].forEach(settle));
   },
 });

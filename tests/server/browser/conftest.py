@@ -9,6 +9,16 @@ import pytest
 import pack.bootstrap as bootstrap
 from pack.tests.server.conftest import load, new_page
 
+STILL = """(() => {
+  const ask = window.requestAnimationFrame.bind(window);
+  let waiting = [];
+  window.requestAnimationFrame = call => window.isStill ? -waiting.push(call) : ask(call);
+  window.setStill = still => {
+    window.isStill = still;
+    if (!still) waiting.splice(0).forEach(call => ask(call));
+  };
+})()"""
+"""A page that no test looks at draws nothing: ComfyUI's draws all the time, on the processor here."""
 NEWEST = bootstrap.HOSTS / f"frontend-{bootstrap.FRONTEND}" / "comfyui_frontend_package" / "static"
 
 
@@ -31,11 +41,13 @@ def browser_page(server, chromium, opened_pages):
         page = None if fresh else pages.get((vue, newest))
         if page is None:
             page = new_page(server, chromium, vue)
+            page.add_init_script(STILL)
             if newest:
                 page.route("**/*", lambda route: serve(route, newest_frontend()))
             page.on("pageerror", lambda error: errors.append(str(error)))
             mine.append(page) if fresh else pages.update({(vue, newest): page})
             load(page, server)
+        page.evaluate("setStill(false)")
         page.evaluate(
             "app.loadGraphData({nodes: [], links: [], version: 0.4}, true, true, 'empty')"
         )
@@ -45,6 +57,8 @@ def browser_page(server, chromium, opened_pages):
     yield opened
     for page in mine:
         page.close()
+    for page in pages.values():
+        page.evaluate("setStill(true)")
     assert errors == []
 
 

@@ -33,7 +33,12 @@ SAVED = "type => app.graph.nodes.find(node => node.comfyClass === type).serializ
 VALUE = """([type, name]) => app.graph.nodes.find(node => node.comfyClass === type)
     .widgets.find(widget => widget.name === name).value"""
 PROMPT = "() => app.graphToPrompt().then(made => made.output)"
-PRESS = """type => app.graph.nodes.find(node => node.comfyClass === type)
+OPENERS = """() => app.graph.nodes.filter(node => {
+    const drawn = document.querySelector(`[data-node-id="${node.id}"]`);
+    return drawn ? drawn.querySelector('[data-testid="advanced-inputs-button"]')
+      : node.widgets?.some(({ name, hidden }) => name === 'lora_loop_fold' && !hidden); })
+    .filter(node => node.comfyClass.startsWith('LoraLoop')).map(node => node.id)"""
+PRESS = """which => app.graph.nodes.find(node => [node.comfyClass, node.id].includes(which))
     .widgets.find(widget => widget.name === 'lora_loop_fold').callback()"""
 
 
@@ -46,6 +51,12 @@ def opened(page, root, name):
     )
     page.wait_for_function(f"app.graph.nodes.length === {len(workflow['nodes'])}")
     return page
+
+
+def overlapping(page):
+    """Titles of nodes that lie over each other."""
+    pairs = itertools.combinations(page.evaluate(BOXES), 2)
+    return [(a[0], b[0]) for a, b in pairs if overlap(a, b)]
 
 
 def overlap(a, b):
@@ -66,10 +77,7 @@ def test_templates_open_readable_and_apart(browser_page, root, vue, newest):
             page.wait_for_function(
                 "app.graph.nodes.every(node => document.querySelector(`[data-node-id='${node.id}']`))"
             )
-        boxes = page.evaluate(BOXES)
-        assert [
-            (a[0], b[0]) for a, b in itertools.combinations(boxes, 2) if overlap(a[:5], b[:5])
-        ] == [], name
+        assert overlapping(page) == [], name
         low = page.evaluate("Boolean(app.canvas.low_quality)")
         assert not low, "the canvas draws no text when the zoom is low"
     page.evaluate("app.extensionManager.setting.set('Comfy.Validation.Workflows', false)")
@@ -197,3 +205,30 @@ def test_the_blueprint_is_one_node_that_becomes_the_whole_way(browser_page, root
     }  # fmt: skip
     assert inner["LoraLoopTrain"]["rank"] == 24 and inner["LoraLoopTrain"]["steps"] == 2000
     assert isinstance(inner["LoraLoopSaveLora"]["lora"], list)
+
+
+@frontends
+@renderers
+def test_a_node_that_shows_more_makes_room(browser_page, root, vue, newest):
+    page = browser_page(vue, newest)
+    for name in NAMES:
+        opened(page, root, name)
+        page.wait_for_function(f"app.canvas.ds.scale >= {READABLE}")
+        openers = page.evaluate(OPENERS)
+        assert openers, name
+        for node in openers:
+            before = page.evaluate(BOXES)
+            turn_advanced(page, node, vue)
+            assert page.evaluate(BOXES) != before
+            assert overlapping(page) == [], (name, node)
+            turn_advanced(page, node, vue)
+            assert page.evaluate(BOXES) == before
+
+
+def turn_advanced(page, node, vue):
+    """Show the advanced inputs of a node, or hide them."""
+    if vue:
+        page.locator(f'[data-node-id="{node}"] [data-testid="advanced-inputs-button"]').click()
+    else:
+        page.evaluate(PRESS, node)
+    page.wait_for_timeout(300)
