@@ -17,6 +17,7 @@ const SUPERSEDED = {
 };
 
 const advanced = new Map(); // class → its advanced inputs with their defaults
+const foldedHeights = new WeakMap(); // node → its height before it was opened
 const saidSizes = new WeakMap(); // node → the size that its workflow gives
 
 function connected(node, name) {
@@ -70,13 +71,15 @@ export function arrange(node) {
   node.setDirtyCanvas?.(true, true);
 }
 
-const fit = (node) => node.setSize([node.size[0], node.computeSize()[1]]);
+const fit = (node, least = 0) => node.setSize([node.size[0], Math.max(least, node.computeSize()[1])]);
 
 function toggle(node) {
   const height = node.size[1];
-  node.properties[FOLDED] = node.properties[FOLDED] === false;
+  const opens = node.properties[FOLDED] !== false;
+  node.properties[FOLDED] = !opens;
   arrange(node);
-  fit(node);
+  fit(node, opens ? height : foldedHeights.get(node));
+  if (opens) foldedHeights.set(node, height);
   makeRoom(node, height, node.size[1]);
 }
 

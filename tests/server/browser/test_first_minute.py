@@ -26,7 +26,7 @@ BOXES = """() => app.graph.nodes.map(node => {
     const drawn = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect();
     const scale = app.canvas.ds.scale, box = node.boundingRect;
     const [w, h] = drawn ? [drawn.width / scale, drawn.height / scale] : [box[2], box[3]];
-    return [node.title, box[0], box[1], box[0] + w, box[1] + h]; })"""
+    return [node.title, ...[box[0], box[1], box[0] + w, box[1] + h].map(Math.round)]; })"""
 WIDGETS = """type => app.graph.nodes.find(node => node.comfyClass === type)
     .widgets.filter(widget => !widget.hidden).map(widget => widget.name)"""
 SAVED = "type => app.graph.nodes.find(node => node.comfyClass === type).serialize()"
@@ -38,6 +38,9 @@ OPENERS = """() => app.graph.nodes.filter(node => {
     return drawn ? drawn.querySelector('[data-testid="advanced-inputs-button"]')
       : node.widgets?.some(({ name, hidden }) => name === 'lora_loop_fold' && !hidden); })
     .filter(node => node.comfyClass.startsWith('LoraLoop')).map(node => node.id)"""
+INTO_SIGHT = """button => { const { ds } = app.canvas, box = button.getBoundingClientRect();
+    ds.offset[0] += (800 - box.x) / ds.scale; ds.offset[1] += (450 - box.y) / ds.scale;
+    app.canvas.setDirty(true, true); }"""
 PRESS = """which => app.graph.nodes.find(node => [node.comfyClass, node.id].includes(which))
     .widgets.find(widget => widget.name === 'lora_loop_fold').callback()"""
 
@@ -137,8 +140,11 @@ def test_a_workflow_from_before_folding_shrinks_once(browser_page, root):
     for node in workflow["nodes"]:
         node["properties"].pop("lora_loop_folded", None)
     page.evaluate("flow => app.loadGraphData(flow, true, true, 'old')", workflow)
-    found = page.evaluate(SAVED, "LoraLoopCacheLatents")
-    assert found["properties"]["lora_loop_folded"] is True and found["size"][1] < 260
+    kind = "LoraLoopCacheLatents"
+    found = page.evaluate(SAVED, kind)
+    page.evaluate(PRESS, kind)
+    unfolded = page.evaluate(SAVED, kind)["size"][1]
+    assert found["properties"]["lora_loop_folded"] is True and found["size"][1] < unfolded - 150
     names = page.evaluate(WIDGETS, "LoraLoopTrain")
     assert names[:3] == ["steps", "batch_size", "seed"]
     assert names[3:7] == ["rank", "alpha", "learning_rate", "optimiser"]
@@ -194,7 +200,10 @@ def test_the_blueprint_is_one_node_that_becomes_the_whole_way(browser_page, root
         json.loads(path.read_text("utf-8")),
     )
     assert page.evaluate("app.graph.nodes.map(node => node.title)") == ["LoRA from a folder"]
-    names = page.evaluate("app.graph.nodes[0].widgets.map(widget => widget.name)")
+    inputs = (
+        "app.graph.nodes[0].widgets.filter(widget => widget.name !== 'training')"  # Train's panel
+    )
+    names = page.evaluate(f"{inputs}.map(widget => widget.name)")
     assert names == ["folder", "trigger", "steps", "rank", "alpha", "learning_rate", "name"]
     page.evaluate("app.graph.nodes[0].widgets.find(widget => widget.name === 'rank').value = 24")
     prompt = page.evaluate(PROMPT)
@@ -228,7 +237,9 @@ def test_a_node_that_shows_more_makes_room(browser_page, root, vue, newest):
 def turn_advanced(page, node, vue):
     """Show the advanced inputs of a node, or hide them."""
     if vue:
-        page.locator(f'[data-node-id="{node}"] [data-testid="advanced-inputs-button"]').click()
+        button = page.locator(f'[data-node-id="{node}"] [data-testid="advanced-inputs-button"]')
+        button.evaluate(INTO_SIGHT)
+        button.click()
     else:
         page.evaluate(PRESS, node)
     page.wait_for_timeout(300)
