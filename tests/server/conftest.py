@@ -21,6 +21,8 @@ if not os.environ.get("COMFYUI_PATH"):
 
 
 CHROMIUM = Path("/usr/bin/chromium")
+LOCAL = "--disable-features=LocalNetworkAccessChecks"
+"""A page whose document a test answered, as those of the newest frontend, may open the server's websocket."""
 PATIENCE = 120.0
 SIZE = {"width": 1600, "height": 900}
 READY = "window.app?.vueAppReady && window.app.extensionManager"
@@ -87,7 +89,7 @@ def chromium():
     if not CHROMIUM.exists():
         pytest.skip("no Chromium")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM))
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[LOCAL])
         yield browser
         browser.close()
 

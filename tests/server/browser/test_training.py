@@ -78,6 +78,7 @@ def test_a_training_is_watched_paused_seen_again_and_kept(
         assert panel.get_by_role("button", name=name, exact=True).is_disabled()
 
     page.evaluate("app.queuePrompt(0)")
+    wait_for_state(page, "training")
     page.wait_for_function(DRAWN, timeout=PATIENCE * 1000)
     thumbs = panel.locator(".lora-loop-thumb")
     thumbs.nth(1).wait_for(timeout=PATIENCE * 1000)
@@ -93,7 +94,8 @@ def test_a_training_is_watched_paused_seen_again_and_kept(
     opened(page, root, 1000 + vue)
     wait_for_state(page, "paused")
     page.wait_for_function(DRAWN, timeout=PATIENCE * 1000)
-    assert int(line(page).split()[3]) == at and thumbs.count() >= 2
+    assert int(line(page).split()[3]) == at
+    thumbs.nth(1).wait_for(timeout=PATIENCE * 1000)
 
     thumbs.first.click()
     viewer = page.locator(".lora-loop-viewer")
@@ -143,7 +145,7 @@ def test_the_outer_node_of_a_subgraph_shows_it_too(
     page.evaluate("app.queuePrompt(0)")
     page.wait_for_function(f"{STATE} === 'ended'", timeout=PATIENCE * 1000)
     assert "trained 12 steps" in panel.locator(".lora-loop-train-line").inner_text()
-    assert panel.locator(".lora-loop-thumb").count() >= 2
+    panel.locator(".lora-loop-thumb").nth(1).wait_for(timeout=PATIENCE * 1000)
 
 
 @PAGES
