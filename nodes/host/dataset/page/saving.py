@@ -99,7 +99,9 @@ def save_edits(seen: SeenDataset, edits: Edits, page: str | None) -> tuple[SeenD
             )
         folders = {sample.path.parent for sample in samples}
         check_allowed(folders, _PAGE, page=page, again="save again")
-        said = save_captions(_to_write(seen.dataset, edits.captions), _PAGE, page, _teller(seen.name))
+        said = save_captions(
+            _to_write(seen.dataset, edits.captions), _PAGE, page, _teller(seen.name)
+        )
         choices = _write_choices(seen, edits.choices)
         after = with_saved(seen, _written(edited, edits.captions), choices)
         SEEN.remember(after)
