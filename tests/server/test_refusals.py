@@ -62,8 +62,8 @@ def test_captions_that_nobody_encodes(server, prompt, dataset):
 
 def test_a_wire_of_the_wrong_kind(server, prompt):
     train = graphs.inputs(prompt, "LoraLoopTrain")
-    train["lora_settings"] = train["optimiser_settings"]
-    with pytest.raises(NodeError, match=r"LoraLoopTrain .*LORA_LOOP_OPTIMISER_SETTINGS"):
+    train["lora_settings"] = train["preview_settings"]
+    with pytest.raises(NodeError, match=r"LoraLoopTrain .*LORA_LOOP_PREVIEW_SETTINGS"):
         server.queue(graphs.training_only(prompt))
 
 
