@@ -16,7 +16,7 @@ from ..whole_layers import whole_layers
 from . import network
 
 WEIGHTS = Path(__file__).with_name("unet.safetensors")
-SHA256 = "281f49e01afc76ecbbc2dc7b4828a1afaa66725efcee074fa129e1e9226db453"
+SHA256 = "443e281fdf1cc4ab8f24a3d1f293ac3adbeba5dc8587b794c4c61190ea9f3cd2"
 
 
 def register() -> type:
