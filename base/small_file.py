@@ -39,13 +39,13 @@ def read_small(path: Path, most: int = TEXT_BYTES) -> bytes:
 
 
 def read_json(path: Path, most: int = TABLE_BYTES) -> Any:
-    """The contents of a JSON file in UTF-8.
+    """The contents of a JSON file in UTF-8, with a byte order mark or without.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is too large, or no JSON.
     """
-    return parse_json(read_small(path, most).decode("utf-8"))
+    return parse_json(read_small(path, most).decode("utf-8-sig"))
 
 
 def parse_json(text: str) -> Any:

@@ -11,6 +11,7 @@ const RAW = "#4aa3ff55";
 const DIFFERENCE = "#5ac878";
 const RATE = "#b48cff";
 const MARKS = { preview: "#e0c34188", checkpoint: "#5ac87888", resume: "#e8615a88" };
+const COLOUR_OF = { loss: RAW, smoothed: COLOURS[0], validation: DIFFERENCE, "learning rate": RATE };
 const AXIS_WIDTH = 46;
 
 stylesheet(new URL("./vendor/uPlot.min.css", import.meta.url));
@@ -64,10 +65,14 @@ export class CurveChart {
     if (!width || !height) return; // drawn when it has a size
     const [series, data] = this.#curves.length === 1 ? this.#one() : this.#several();
     const shape = this.#by + series.map((one) => one.label).join("\n");
-    if (this.#plot && shape === this.#shape) return this.#plot.setData(data);
+    if (this.#plot && shape === this.#shape) {
+      this.#plot.setData(data);
+      return this.#tell(this.#plot);
+    }
     this.#plot?.destroy();
     this.#shape = shape;
     this.#plot = new uPlot({ width, height, ...this.#options(series) }, data, this.#parent);
+    this.#tell(this.#plot);
   }
 
   #one() {
@@ -145,10 +150,7 @@ export class CurveChart {
 
   #tell(plot) {
     const { idx } = plot.cursor;
-    if (idx == null) {
-      this.#hover.textContent = "";
-      return;
-    }
+    if (idx == null) return this.#explain(plot);
     const parts = plot.series.slice(1).map((series, index) => {
       const value = plot.data[index + 1][idx];
       if (value == null) return null;
@@ -156,6 +158,16 @@ export class CurveChart {
     });
     const at = `${this.#by === "steps" ? "step " : ""}${this.#abscissa(plot.data[0][idx])}`;
     this.#hover.textContent = [at, ...parts.filter(Boolean)].join(" · ");
+  }
+
+  // What the colours mean, while the cursor is elsewhere.
+  #explain(plot) {
+    this.#hover.replaceChildren();
+    if (this.#curves.length !== 1) return;
+    const say = (text, color) => Object.assign(element(this.#hover, "span", { text: `${text} ` }).style, { color });
+    for (const { label, stroke } of plot.series.slice(1)) say(`— ${label}`, COLOUR_OF[label] ?? stroke);
+    const kinds = new Set((this.#curves[0].marks ?? []).map((mark) => mark.kind));
+    for (const kind of kinds) say(`| ${kind}`, MARKS[kind].slice(0, 7));
   }
 
   #mark(plot) {

@@ -59,6 +59,21 @@ export function paintWires(colours) {
   app.canvas.setDirty(true, true);
 }
 
+const extras = new WeakMap(); // node of a subgraph → widgets that its frontend would not keep
+
+// Whether what `addElement` adds is seen: on the node of a subgraph Nodes 2.0 shows it from frontend 1.49 on.
+export const showsElements = (node) => !node.subgraph || "_extraWidgets" in node || !usesVue();
+
+// Up to frontend 1.47 the node of a subgraph has the promoted widgets and no other. To be called when it is new,
+// before Nodes 2.0 looks at it: what `addElement` adds comes after these then.
+export function allowElements(node) {
+  const own = Object.getOwnPropertyDescriptor(node, "widgets");
+  if (!node.subgraph || !own?.get || "_extraWidgets" in node) return;
+  const added = [];
+  extras.set(node, added);
+  Object.defineProperty(node, "widgets", { ...own, get: () => [...own.get.call(node), ...added] });
+}
+
 const MARGIN = 4; // px around an element on a node
 
 // An element on a node, `height` px high from the start in both renderers; its own CSS must say the same height.
@@ -75,6 +90,7 @@ export function addElement(node, name, type, element, height) {
     getHeight: fixed,
   });
   widget.serialize = false; // nor in the saved workflow
+  if (!node.widgets.includes(widget)) extras.get(node)?.push(widget);
   node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
   return widget;
 }

@@ -19,12 +19,6 @@ export function duration(seconds) {
   return hours ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
 }
 
-// Steps per second, or seconds per step where that is the larger number.
-export function speed(perSecond) {
-  if (!perSecond) return "";
-  return perSecond >= 1 ? `${perSecond.toFixed(2)} it/s` : `${(1 / perSecond).toFixed(2)} s/it`;
-}
-
 export function bytes(count) {
   return count >= 1 << 30
     ? `${(count / (1 << 30)).toFixed(1)} GiB`

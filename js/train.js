@@ -1,5 +1,5 @@
 // The panel on every Train node, and on the outer node of a subgraph that has one inside.
-import { addElement, allNodes, app } from "./comfy.js";
+import { addElement, allNodes, allowElements, app, showsElements } from "./comfy.js";
 import { TrainPanel } from "./train_panel.js";
 import { changed, listen, take, trainingOf } from "./trainings.js";
 
@@ -8,12 +8,14 @@ const WIDGET = "LORA_LOOP_TRAINING";
 const NAME = "training";
 const HEIGHT = 320; // as in train_panel.css
 
-const panels = new WeakMap(); // node -> its panel
+const SETTLED = 500; // ms after which ComfyUI has made the widgets of a new subgraph's node
+const panels = new WeakMap(); // node -> its panel and the widget that holds it
 let frame = 0;
 
 const inside = (outer, id) => id === outer || id.startsWith(`${outer}:`);
 
 function mount(node) {
+  panels.get(node)?.panel.destroy(); // ComfyUI has made the node's widgets again, without it
   const panel = new TrainPanel();
   const widget = addElement(node, NAME, WIDGET, panel.element, HEIGHT);
   const removed = widget.onRemove;
@@ -22,7 +24,16 @@ function mount(node) {
     panel.destroy();
     panels.delete(node);
   };
-  panels.set(node, panel);
+  panels.set(node, { panel, widget });
+  return panel;
+}
+
+// The node's panel, below all its inputs and buttons.
+function panelOf(node) {
+  const { panel, widget } = panels.get(node) ?? {};
+  if (!panel || !node.widgets?.includes(widget)) return mount(node);
+  if (node.widgets.at(-1) !== widget && !node.subgraph)
+    node.widgets.push(...node.widgets.splice(node.widgets.indexOf(widget), 1));
   return panel;
 }
 
@@ -33,9 +44,8 @@ function draw() {
   const ids = all.filter(({ node }) => node.comfyClass === NODE).map(({ id }) => id);
   for (const { id, node } of all) {
     const own = ids.filter((train) => inside(id, train));
-    if (!own.length) continue;
-    const panel = panels.get(node) ?? mount(node);
-    panel.show(own.map(trainingOf).filter(Boolean).at(-1) ?? null);
+    if (!own.length || !showsElements(node)) continue;
+    panelOf(node).show(own.map(trainingOf).filter(Boolean).at(-1) ?? null);
   }
 }
 
@@ -63,6 +73,7 @@ app.registerExtension({
     await listen();
   },
   nodeCreated(node) {
+    allowElements(node);
     if (node.comfyClass === NODE) {
       mount(node);
       const before = node.onExecuted;
@@ -72,6 +83,7 @@ app.registerExtension({
       };
     }
     setTimeout(redraw); // it has its id then, and its place in the graph
+    if (node.comfyClass === NODE) setTimeout(redraw, SETTLED);
   },
   afterConfigureGraph: redraw,
   onNodeOutputsUpdated: takeResults,

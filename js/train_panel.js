@@ -2,7 +2,7 @@
 import { CurveChart } from "./chart.js";
 import { imageURL, postJSON, toast } from "./comfy.js";
 import { button, element, ownKeys, stylesheet } from "./dom.js";
-import { bytes, duration, loss, speed } from "./format.js";
+import { bytes, loss } from "./format.js";
 import { openViewer } from "./viewer.js";
 
 const TRAINING = "/lora_loop/training";
@@ -64,7 +64,7 @@ export class TrainPanel {
     this.#line.dataset.state = training?.state ?? "";
     const facts = training ? numbers(training) : "";
     this.#facts.textContent = facts;
-    this.#facts.title = facts;
+    this.#facts.title = training?.result?.path ?? facts;
     this.#chart.show(training?.curve ? [{ name: training.run, ...training.curve }] : [], this.#by);
     this.#showPreviews();
     this.#showButtons();
@@ -72,6 +72,7 @@ export class TrainPanel {
 
   destroy() {
     this.#chart.destroy();
+    this.element.remove();
   }
 
   #showButtons() {
@@ -90,6 +91,7 @@ export class TrainPanel {
     const shown = JSON.stringify([run, previews]);
     if (shown === this.#shown) return;
     this.#shown = shown;
+    const hasStrengths = previews.some(({ strength }) => strength !== 1);
     const pictures = previews.map((preview) => previewPicture(run, preview));
     const follows = this.#strip.scrollLeft + this.#strip.clientWidth >= this.#strip.scrollWidth - 4;
     this.#strip.replaceChildren();
@@ -97,7 +99,7 @@ export class TrainPanel {
       const frame = button(this.#strip, "", title, () => openViewer(pictures, index), "lora-loop-thumb");
       element(frame, "img", { src: small, alt: title, loading: "lazy", draggable: false });
       const { step, strength } = previews[index];
-      element(frame, "span", { text: strength === 1 ? step : `${step} · ${strength}` });
+      element(frame, "span", { text: hasStrengths ? `${step} · ${strength}` : step });
     });
     if (follows) this.#strip.scrollLeft = this.#strip.scrollWidth;
   }
@@ -116,6 +118,7 @@ export class TrainPanel {
       await postJSON(TRAINING, { node, workflow, command });
     } catch (error) {
       toast("warn", "LoRA Loop", error.message);
+      this.#showButtons();
     }
   }
 }
@@ -128,19 +131,15 @@ function describe({ state, line, result }) {
     `loss ${loss(result.loss)}`,
     result.best && `best step ${result.best}`,
     result.stopped,
-    `run ${result.run}`,
-    result.path,
   ];
   return parts.filter(Boolean).join(" · ");
 }
 
-function numbers({ epoch, epochs, speed: perSecond, left, peak_vram: peak, plan, state, run }) {
+function numbers({ epoch, epochs, peak_vram: peak, plan, state, run, result }) {
   const parts = [
     epoch && epochs && `epoch ${epoch}/${epochs}`,
-    state === "training" && perSecond && speed(perSecond),
-    state === "training" && left != null && `${duration(left)} left`,
     peak && `peak ${bytes(peak)}`,
-    plan,
+    result?.path ? result.path.split(/[\\/]/).at(-1) : state !== "ended" && plan,
     `run ${run}`,
   ];
   return parts.filter(Boolean).join(" · ");

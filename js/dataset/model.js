@@ -29,14 +29,19 @@ export class Model {
   // that undo takes back. Returns how many of these there were.
   take(table) {
     const before = this.byKey ?? new Map();
-    Object.assign(this, { id: table.id, title: table.title, folders: table.folders });
+    Object.assign(this, { id: table.id, title: table.title, folders: table.folders, stamp: table.stamp });
     this.images = table.rows.map(readRow);
     this.byKey = new Map(this.images.map((image) => [image.key, image]));
     this.flags = [...table.checked, ...Object.keys(STATES)];
     const changed = [];
+    this.lost = []; // names of images with edits that are not there any more
     for (const [key, old] of before) {
       const image = this.byKey.get(key);
-      if (!image || !isEdited(old)) continue;
+      if (!isEdited(old)) continue;
+      if (!image) {
+        this.lost.push(old.name);
+        continue;
+      }
       image.now = { ...old.now };
       for (const field of FIELDS) {
         const isMine = old.now[field] !== old.base[field];

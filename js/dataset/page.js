@@ -147,6 +147,8 @@ class Page {
     if (this.editor.image) this.editor.image = this.model.byKey.get(this.editor.image.key) ?? null;
     if (!this.editor.image) this.editor.close();
     this.refresh();
+    const { lost } = this.model;
+    if (lost.length) this.say(`${lost.length} image(s) that you edited are gone, and the edits with them: ${lost[0]}…`);
     if (changed)
       this.say(
         `${changed} image(s) that you edited changed on the disk and are shown as they are there. Undo brings ` +
@@ -250,7 +252,12 @@ class Page {
     const asked = model.edits();
     this.say("Saving…");
     try {
-      const { said, table } = await postJSON(`${PLACE}/save`, { id: model.id, page: api.clientId, ...asked });
+      const { said, table } = await postJSON(`${PLACE}/save`, {
+        id: model.id,
+        stamp: model.stamp,
+        page: api.clientId,
+        ...asked,
+      });
       model.saved(asked, table);
       this.isSaving = false;
       this.take(table);
@@ -276,8 +283,15 @@ class Page {
     this.said.hidden = !text;
     this.said.classList.toggle("ll-error", isError);
     const close = button("×", "Close", () => this.say(""));
+    if (this.said.contains(document.activeElement)) this.focus(); // or the graph would get the next key
     this.said.replaceChildren(make("span", { textContent: text }), ...more, close);
     this.grid?.layout();
+  }
+
+  focus() {
+    const { image, element } = this.editor ?? {};
+    if (image && !element.hidden) element.querySelector("textarea, input")?.focus({ preventScroll: true });
+    else this.grid?.element.focus({ preventScroll: true });
   }
 
   // No key reaches the graph, whose undo listens before anything of the page does: it is told that Ctrl is not held.

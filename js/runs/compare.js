@@ -4,7 +4,15 @@ import { button, element, ownKeys } from "../dom.js";
 import { openViewer } from "../viewer.js";
 import { curveOf, previewsOf } from "./details.js";
 import { previewGrid } from "./preview_grid.js";
-import { beginning, dateText, settingName, settingValue, stepsText, unlikeSettings } from "./words.js";
+import {
+  beginning,
+  dateText,
+  settingName,
+  settingValue,
+  stepsText,
+  unlikeInputs,
+  unlikeSettings,
+} from "./words.js";
 
 const MOST = COLOURS.length; // curves over each other
 
@@ -71,6 +79,8 @@ function showCurves(parent, runs) {
 
 function settingsTable(parent, runs, usual) {
   const unlike = unlikeSettings(runs, usual);
+  const others = [...new Set(runs.slice(1).flatMap((run) => unlikeInputs(run, runs[0])))];
+  if (others.length) element(parent, "p", { className: "ll-facts", text: `Not made of the same: ${others.join(", ")}.` });
   if (!unlike.length) {
     element(parent, "p", { className: "ll-facts", text: "All settings are the same." });
     return;

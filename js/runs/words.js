@@ -45,7 +45,7 @@ export function unlikeSettings(runs, usual) {
     .sort(([a], [b]) => order(a) - order(b) || a.localeCompare(b));
 }
 
-function unlikeInputs(run, other) {
+export function unlikeInputs(run, other) {
   const differs = (name) => run.inputs[name] !== other.inputs[name];
   const found = [];
   if (differs("model")) found.push(`base model ${run.model || "another one"}`);

@@ -75,7 +75,7 @@ def check_allowed(
     if wide:
         raise ValueError(
             f"{who} does not change files in {in_sentence(wide)}, which holds much more than a dataset "
-            "and cannot be allowed: move the images into a folder of their own and {again}."
+            f"and cannot be allowed: move the images into a folder of their own and {again}."
         )
     is_asked = QUESTIONS.ask(_question(asked, who, again), page)
     raise ValueError(_refusal(asked, who, is_asked, again) + problem)

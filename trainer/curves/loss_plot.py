@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from ...base.lettering import letters
 from .measurement import QUANTILE_95, Measurement
-from .smoothing import smooth
+from .smoothing import SPAN, smooth
 
 BACKGROUND, GRID, TEXT = (24, 26, 30), (52, 56, 64), (200, 204, 212)
 RAW, SMOOTH, VALIDATION = (70, 92, 122), (255, 170, 60), (110, 210, 130)
@@ -74,7 +74,7 @@ def draw_loss(
             draw.line(points, fill=colour, width=stroke)
         x, y = points[-1]
         draw.ellipse([x - 2, y - 2, x + 2, y + 2], fill=colour)
-    title = f"loss, {len(losses)} steps: {average[-1]:.4f}"
+    title = f"loss, {len(losses)} steps: {smooth(losses, SPAN)[-1]:.4f}"  # the number that the node says
     draw.text((room.left, room.text // 3), title, fill=TEXT, font=font)
     finite_ones = [one for one in validations if math.isfinite(one.difference)]
     if finite_ones:

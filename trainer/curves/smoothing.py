@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+SPAN = 100
+"""Steps that the smoothed loss is an average of, about."""
+
 
 class Average:
     """Bias-corrected exponential moving average over about ``span`` values: a function of them all.

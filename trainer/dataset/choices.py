@@ -22,6 +22,8 @@ MOST_WEIGHT = 100.0
 
 _FORMAT = 1
 _LISTED = 3
+_KEYS = {"name", "digest", "left_out", "weight"}
+_REPAIR = "Repair it, or take it away to train on all images alike."
 
 
 class Choice(NamedTuple):
@@ -63,12 +65,13 @@ def read_choices(folder: Path) -> tuple[Entry, ...]:
             raise ValueError(f"its format is {found.get('format')!r} where {_FORMAT} is known")
         return tuple(map(_entry, found["images"]))
     except FileNotFoundError:
-        return ()
+        if not path.is_symlink():
+            return ()
+        raise ValueError(f"{path} is a link to a file that is not there. {_REPAIR}") from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ValueError(
-            f"{path}, which says what images are left out or weighed, cannot be used: {why}. Repair it, or "
-            "take it away to train on all images alike."
+            f"{path}, which says what images are left out or weighed, cannot be used: {why}. {_REPAIR}"
         ) from error
 
 
@@ -77,6 +80,8 @@ def _entry(row: Any) -> Entry:
     left_out = row.get("left_out", False) if isinstance(row, dict) else None
     if not (isinstance(name, str) and isinstance(digest, str) and isinstance(left_out, bool)):
         raise ValueError(f"{str(row)[:100]} is no entry")
+    if unknown := sorted(map(str, row.keys() - _KEYS)):
+        raise ValueError(f"{in_sentence(unknown, _LISTED)} of {name[:100]} is not known")
     return Entry(name, digest, Choice(left_out, check_weight(row.get("weight", 1.0))))
 
 
@@ -183,6 +188,9 @@ def write_choices(folder: Path, samples: Iterable[Sample], choices: Mapping[Path
         ValueError: the file that is there cannot be used.
         CannotWrite: it cannot be written; the one that is there stays.
     """
+    path = folder / CHOICES
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link, and is not written. Put the file itself there.")
     samples = list(samples)
     _, others = _matched(read_choices(folder), samples)
     made = [
@@ -192,7 +200,7 @@ def write_choices(folder: Path, samples: Iterable[Sample], choices: Mapping[Path
     ]
     table = {"format": _FORMAT, "images": [_row(entry) for entry in (*made, *others)]}
     data = json.dumps(table, indent=1).encode("ascii")
-    write_atomically(folder / CHOICES, data, root=folder, durable=True)
+    write_atomically(path, data, root=folder, durable=True)
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -12,14 +12,11 @@ import torch
 from ..curves import step_table
 from ..curves.measurement import Measurement
 from ..curves.resumes import add_resume
-from ..curves.smoothing import Average
+from ..curves.smoothing import SPAN, Average
 from ..curves.step_table import BAND_COLUMNS, Row, StepTable
 from ..curves.tensorboard import EventFile, open_event_file
 from ..training.loop import StepEvent
 from .troubles import Troubles
-
-SPAN = 100
-"""Steps over which the loss is smoothed (see `Average`)."""
 
 
 class History:

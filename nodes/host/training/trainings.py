@@ -17,8 +17,7 @@ import comfy.model_management as mm
 import torch
 
 from ....trainer.curves.measurement import Measurement
-from ....trainer.curves.smoothing import Average, smooth
-from ....trainer.runs.history import SPAN
+from ....trainer.curves.smoothing import SPAN, Average, smooth
 from ....trainer.runs.run_folder import Result
 from ....trainer.training.loop import StepEvent
 from ..previews.preview_book import PreviewBook
@@ -43,6 +42,7 @@ class Training:
         item = running_item()
         self.node_id, self.workflow = node_id, workflow_id()
         self._asked: set[str] = set()
+        self.stops = False
         self._sent, self._points = 0.0, []
         self._average = Average(SPAN)
         self._device = torch.device("cpu")
@@ -114,7 +114,8 @@ class Training:
         }
         if time.monotonic() - self._sent >= BETWEEN or event.step == event.steps:
             self._tell()
-        if not self.takes("stop"):
+        self.stops = self.takes("stop")
+        if not self.stops:
             return None
         return f"Stopped by the user after step {event.step} of {event.steps}; what was reached is kept."
 

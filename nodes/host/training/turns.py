@@ -37,7 +37,7 @@ class Turns:
 
     def on_step(self, event: StepEvent) -> None:
         """Told after every step. Raises ComfyUI's interrupt where the turn is over."""
-        if event.step >= event.steps:
+        if event.step >= event.steps or self._training.stops:
             return
         pauses = self._training.takes("pause")
         item, server = running_item(), prompt_server()
@@ -105,7 +105,8 @@ def tell_lost_turns() -> None:
         if state["state"] == "waiting" and state["prompt"] not in queued:
             at = f"{state['step']} of {state['steps']}"
             training.over(
-                "cancelled", f"taken out of the queue at step {at}; Run goes on from there"
+                "cancelled",
+                f"its prompt was taken out of the queue, or ended before Train, at step {at}; Run goes on from there",
             )
 
 

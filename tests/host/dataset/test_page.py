@@ -227,6 +227,36 @@ def test_what_changed_on_the_disk_is_not_written_over(folder, change):
     assert error.value.status == 409 and snapshot(folder) == before
 
 
+def test_two_pages_do_not_write_over_each_other(folder):
+    name = read(folder)
+    keys, stamp = rows(name), routes._read({"id": name})["stamp"]
+    mine = {"id": name, "stamp": stamp, "captions": {keys["a.png"]["key"]: "mine"}}
+    answer = routes._save({**mine, "captions": {keys["a.png"]["key"]: "theirs"}})
+    with pytest.raises(Refused, match="Another page has saved") as error:
+        routes._save(mine)
+    assert error.value.status == 409 and (folder / "a.txt").read_text().startswith("theirs\n")
+    routes._save({**mine, "stamp": answer["table"]["stamp"]})
+    assert (folder / "a.txt").read_text().startswith("mine\n")
+
+
+def test_images_that_are_gone(folder):
+    name = read(folder)
+    (folder / "a.png").unlink()
+    for edits in ({"a.png": "mine"}, {}), ({}, {"a.png": (True, 1)}):
+        with pytest.raises(Refused, match=r"Changed on the disk .*a\.png"):
+            save(name, *edits)
+    assert "mine" not in (folder / "a.txt").read_text()
+    assert not (folder / "lora_loop.json").exists()
+
+
+def test_what_a_save_says(folder):
+    name = read(folder)
+    assert save(name, {}, {"a.png": (True, 1)})["said"] == (
+        "what is left out or weighed: 1 image(s) in lora_loop.json"
+    )
+    assert save(name, {"a.png": "mine"})["said"].startswith("1 caption file(s) written")
+
+
 def test_read_again_and_saved(folder):
     name = read(folder)
     (folder / "a.txt").write_text("theirs\n")

@@ -119,6 +119,25 @@ def test_what_was_decided_of_images_that_are_away_is_kept(folder):
     assert decided(folder) == {"a.png": OUT, "c.png": HALF}
 
 
+def test_a_link(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "mine.json"
+    (folder / CHOICES).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match="is a link to a file that is not there"):
+        read_choices(folder)
+    elsewhere.write_text('\ufeff{"format": 1, "images": []}', "utf-8")  # as some editors save it
+    assert read_choices(folder) == ()
+    with pytest.raises(ValueError, match="is a link, and is not written"):
+        decide(folder, a=OUT)
+    assert (folder / CHOICES).is_symlink()
+
+
+def test_a_slip_in_a_name_is_told(folder):
+    row = {"name": "a.png", "digest": "", "weigth": 0.5}
+    (folder / CHOICES).write_text(json.dumps({"format": 1, "images": [row]}))
+    with pytest.raises(ValueError, match="weigth of a.png is not known"):
+        read_choices(folder)
+
+
 def test_all_left_out(folder):
     decide(folder, a=OUT, b=OUT, c=OUT)
     with pytest.raises(ValueError, match=rf"All images of .* are left out by {CHOICES}"):

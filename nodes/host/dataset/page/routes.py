@@ -14,7 +14,7 @@ from .thumbnails import LARGE, SMALL, jpeg_thumbnail
 
 PLACE = "/lora_loop/dataset"
 """GET /list, /images?id=, /thumbnail?id=&image=&size=small|large, /tagger_tags. POST /read {"id"} and
-/save {"id", "page", "captions": {key: text}, "choices": {key: {"left_out", "weight"}}}."""
+/save {"id", "stamp", "page", "captions": {key: text}, "choices": {key: {"left_out", "weight"}}}."""
 
 MOST_SAVED = 1 << 25
 """Bytes of a request to save: tens of thousands of captions."""
@@ -63,6 +63,12 @@ def _read(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _save(asked: dict[str, Any]) -> dict[str, Any]:
     seen = _seen(asked)
+    if asked.get("stamp") not in (None, seen.stamp):
+        raise Refused(
+            "Another page has saved this dataset meanwhile, or it was read again and had changed. Nothing was "
+            "written. Read the folder again to see it; your edits stay.",
+            409,
+        )
     page = asked.get("page")
     edits = parse_edits(asked, seen)
     after, said = save_edits(seen, edits, page if isinstance(page, str) else None)

@@ -20,6 +20,7 @@ from .....trainer.dataset.choices import (
     write_choices,
 )
 from .....trainer.dataset.dataset import Dataset, Sample
+from .....trainer.dataset.file_names import CHOICES
 from ...allowed_folders import check_allowed
 from ...web.routes import Refused
 from ..save_captions import save_captions
@@ -88,7 +89,8 @@ def save_edits(seen: SeenDataset, edits: Edits, page: str | None) -> tuple[SeenD
             if sample.path in edits.captions or sample.path in edits.choices
         ]
         edited = [sample for sample in samples if sample.path in edits.captions]
-        changed = [str(path) for path in changed_captions(edited, seen.missing)]
+        changed = [str(sample.path) for sample in samples if not sample.path.is_file()]
+        changed += [str(path) for path in changed_captions(edited, seen.missing)]
         if edits.choices and changed_choices:
             changed.append("what is left out or weighed (lora_loop.json)")
         if changed:
@@ -99,13 +101,17 @@ def save_edits(seen: SeenDataset, edits: Edits, page: str | None) -> tuple[SeenD
             )
         folders = {sample.path.parent for sample in samples}
         check_allowed(folders, _PAGE, page=page, again="save again")
-        said = save_captions(
-            _to_write(seen.dataset, edits.captions), _PAGE, page, _teller(seen.name)
-        )
+        said = []
+        if edits.captions:
+            dataset = _to_write(seen.dataset, edits.captions)
+            said.append(save_captions(dataset, _PAGE, page, _teller(seen.name)))
         choices = _write_choices(seen, edits.choices)
         after = with_saved(seen, _written(edited, edits.captions), choices)
         SEEN.remember(after)
-        return after, said
+        tell({"id": seen.name})
+        if edits.choices:
+            said.append(f"what is left out or weighed: {len(edits.choices)} image(s) in {CHOICES}")
+        return after, "; ".join(said)
 
 
 def _teller(name: str) -> Callable[[int, int], None]:

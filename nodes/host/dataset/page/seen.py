@@ -57,6 +57,15 @@ class SeenDataset:
                 found.setdefault(image_key(sample.path), Shown(number, sample))
         return found
 
+    @cached_property
+    def stamp(self) -> str:
+        """Tells apart what pages were shown of it: captions, and what is left out or weighed."""
+        shown = (
+            f"{key} {one.sample.caption} {self.choices.get(one.sample.path)}"
+            for key, one in self.images.items()
+        )
+        return digest(*shown)[:16]
+
     def obeyed(self) -> Dataset:
         """What is trained on. ValueError when no image is left."""
         return with_choices(self.dataset, self.choices)

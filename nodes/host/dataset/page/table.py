@@ -43,6 +43,7 @@ def dataset_table(seen: SeenDataset) -> dict[str, Any]:
     folders = [_folder_row(subset, known) for subset, known in zip(subsets, buckets, strict=True)]
     return {
         **dataset_row(seen),
+        "stamp": seen.stamp,
         "folders": folders,
         "checked": list(checked),
         "rows": rows,
