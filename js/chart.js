@@ -7,11 +7,11 @@ import { duration, loss, rate } from "./format.js";
 // smoothed, rate, difference; and marks [{step, kind}].
 // Of several curves, in their order.
 export const COLOURS = ["#4aa3ff", "#ff9f40", "#5ac878", "#e8615a", "#b48cff", "#e0c341", "#3cc8c8", "#ff7ab8"];
-const RAW = "#4aa3ff55";
+const RAW = "#4aa3ff66";
 const DIFFERENCE = "#5ac878";
 const RATE = "#b48cff";
-const MARKS = { preview: "#e0c34188", checkpoint: "#5ac87888", resume: "#e8615a88" };
-const COLOUR_OF = { loss: RAW, smoothed: COLOURS[0], validation: DIFFERENCE, "learning rate": RATE };
+const MARKS = { preview: "#e0c34166", checkpoint: "#5ac87899", resume: "#e8615a99" };
+const COLOUR_OF = { loss: "#4aa3ffaa", smoothed: COLOURS[0], validation: DIFFERENCE, "learning rate": RATE };
 const AXIS_WIDTH = 46;
 
 stylesheet(new URL("./vendor/uPlot.min.css", import.meta.url));
@@ -179,7 +179,7 @@ export class CurveChart {
       const x = plot.valToPos(this.#place(step), "x", true);
       if (!(x >= left && x <= left + width)) continue;
       ctx.fillStyle = MARKS[kind];
-      ctx.fillRect(Math.round(x) - 1, top, 2 * uPlot.pxRatio, height);
+      ctx.fillRect(Math.round(x), top, uPlot.pxRatio, height);
     }
     ctx.restore();
   }

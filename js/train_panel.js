@@ -7,6 +7,7 @@ import { openViewer } from "./viewer.js";
 
 const TRAINING = "/lora_loop/training";
 const PREVIEW = "/lora_loop/run/preview";
+const THUMB = 64; // px high, as in the CSS
 const EMPTY = "Press Run: the loss is drawn here, and previews come below.";
 
 stylesheet(new URL("./train_panel.css", import.meta.url));
@@ -98,7 +99,8 @@ export class TrainPanel {
     pictures.forEach(({ small, title }, index) => {
       const frame = button(this.#strip, "", title, () => openViewer(pictures, index), "lora-loop-thumb");
       element(frame, "img", { src: small, alt: title, loading: "lazy", draggable: false });
-      const { step, strength } = previews[index];
+      const { step, strength, width, height } = previews[index];
+      frame.style.width = `${(THUMB * width) / height}px`; // before the image is there: the strip follows the last
       element(frame, "span", { text: hasStrengths ? `${step} · ${strength}` : step });
     });
     if (follows) this.#strip.scrollLeft = this.#strip.scrollWidth;

@@ -57,9 +57,10 @@ def sidebar(page):
 def opened(page):
     """The list of the page, opened by a click on its icon in the sidebar."""
     page.set_default_timeout(PATIENCE)
-    if not page.locator(".ll-list").count():
+    tab = page.locator("[role=tab][data-page=runs]")
+    if not tab.count():
         sidebar(page)
-        page.get_by_role("tab", name="Runs").click()
+    tab.click()
     page.wait_for_selector(".ll-run", timeout=PATIENCE)
     return page.locator(".ll-list")
 
