@@ -206,7 +206,9 @@ def test_the_blueprint_is_one_node_that_becomes_the_whole_way(browser_page, root
     names = page.evaluate(f"{inputs}.map(widget => widget.name)")
     assert names == ["folder", "trigger", "steps", "rank", "alpha", "learning_rate", "name"]
     page.locator(".lora-loop-train:visible").first.wait_for()
-    panel = "app.graph.nodes[0].widgets.at(-1).name === 'training' && app.graph.nodes[0].size[1] > 500"
+    panel = (
+        "app.graph.nodes[0].widgets.at(-1).name === 'training' && app.graph.nodes[0].size[1] > 500"
+    )
     page.wait_for_function(panel)  # below the inputs, where the node has room for it
     page.evaluate("app.loadGraphData(app.graph.serialize(), true, true, 'again')")
     page.wait_for_function(panel)
