@@ -32,7 +32,7 @@ export function makeRoom(node, before, after) {
   const others = below(node, node.pos[1] + before);
   const first = Math.min(...others.filter((other) => meet(node, other)).map((other) => other.pos[1]));
   const by = node.pos[1] + after + GAP + titleHeight() - first;
-  if (!(by > 0 && Number.isFinite(by))) return;
+  if (by <= 0) return; // also where there is no first: it is infinitely far then
   pushed.set(
     node,
     others.map((other) => {

@@ -181,6 +181,13 @@ def _notes(choices: Mapping[Path, Choice]) -> Iterator[str]:
             yield f"{len(names)} {kind} by {CHOICES}: {in_sentence(names, _LISTED)}"
 
 
+def check_no_link(folder: Path) -> None:
+    """ValueError where the file of a folder is a link: writing would put a file in its place."""
+    path = folder / CHOICES
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link, and is not written. Put the file itself there.")
+
+
 def write_choices(folder: Path, samples: Iterable[Sample], choices: Mapping[Path, Choice]) -> None:
     """Write what is decided about the images of a folder; entries of images that are not among these stay.
 
@@ -188,9 +195,7 @@ def write_choices(folder: Path, samples: Iterable[Sample], choices: Mapping[Path
         ValueError: the file that is there cannot be used.
         CannotWrite: it cannot be written; the one that is there stays.
     """
-    path = folder / CHOICES
-    if path.is_symlink():
-        raise ValueError(f"{path} is a link, and is not written. Put the file itself there.")
+    check_no_link(folder)
     samples = list(samples)
     _, others = _matched(read_choices(folder), samples)
     made = [
@@ -200,7 +205,7 @@ def write_choices(folder: Path, samples: Iterable[Sample], choices: Mapping[Path
     ]
     table = {"format": _FORMAT, "images": [_row(entry) for entry in (*made, *others)]}
     data = json.dumps(table, indent=1).encode("ascii")
-    write_atomically(path, data, root=folder, durable=True)
+    write_atomically(folder / CHOICES, data, root=folder, durable=True)
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -249,6 +249,15 @@ def test_images_that_are_gone(folder):
     assert not (folder / "lora_loop.json").exists()
 
 
+def test_a_link_is_refused_before_captions_are_written(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "mine.json"
+    elsewhere.write_text('{"format": 1, "images": []}')
+    (folder / "lora_loop.json").symlink_to(elsewhere)
+    with pytest.raises(ValueError, match="is a link"):
+        save(read(folder), {"a.png": "mine"}, {"b.png": (True, 1)})
+    assert "mine" not in (folder / "a.txt").read_text()
+
+
 def test_what_a_save_says(folder):
     name = read(folder)
     assert save(name, {}, {"a.png": (True, 1)})["said"] == (

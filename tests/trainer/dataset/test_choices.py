@@ -134,7 +134,7 @@ def test_a_link(folder, tmp_path_factory):
 def test_a_slip_in_a_name_is_told(folder):
     row = {"name": "a.png", "digest": "", "weigth": 0.5}
     (folder / CHOICES).write_text(json.dumps({"format": 1, "images": [row]}))
-    with pytest.raises(ValueError, match="weigth of a.png is not known"):
+    with pytest.raises(ValueError, match=r"weigth of a\.png is not known"):
         read_choices(folder)
 
 

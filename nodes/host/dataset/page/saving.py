@@ -15,6 +15,7 @@ from .....trainer.dataset.changed_captions import changed_captions
 from .....trainer.dataset.choices import (
     Choice,
     by_folder,
+    check_no_link,
     check_weight,
     read_all,
     write_choices,
@@ -99,6 +100,8 @@ def save_edits(seen: SeenDataset, edits: Edits, page: str | None) -> tuple[SeenD
                 "Read the folder again to see it; your edits stay.",
                 409,
             )
+        for folder in _decided_in(seen.dataset, edits.choices):
+            check_no_link(folder)
         folders = {sample.path.parent for sample in samples}
         check_allowed(folders, _PAGE, page=page, again="save again")
         said = []
@@ -152,7 +155,12 @@ def _written(edited: Collection[Sample], captions: Mapping[Path, str]) -> dict[P
 def _write_choices(seen: SeenDataset, edits: Mapping[Path, Choice]) -> dict[Path, Choice]:
     choices = {**seen.choices, **edits}
     choices = {path: choice for path, choice in choices.items() if choice != Choice()}
-    for folder, samples in by_folder(seen.dataset).items():
-        if not samples.keys().isdisjoint(edits):
-            write_choices(folder, samples.values(), choices)
+    for folder, samples in _decided_in(seen.dataset, edits).items():
+        write_choices(folder, samples.values(), choices)
     return choices
+
+
+def _decided_in(dataset: Dataset, edits: Mapping[Path, Choice]) -> dict[Path, dict[Path, Sample]]:
+    """The folders about whose images something is decided, with all their images."""
+    folders = by_folder(dataset)
+    return {folder: own for folder, own in folders.items() if not own.keys().isdisjoint(edits)}
