@@ -147,8 +147,8 @@ def test_the_outer_node_of_a_subgraph_shows_it_too(
     panel = page.locator(".lora-loop-train:visible")
     panel.wait_for(timeout=PATIENCE * 1000)
     page.evaluate("app.queuePrompt(0)")
-    page.wait_for_function(f"{STATE} === 'ended'", timeout=PATIENCE * 1000)
-    assert "trained 12 steps" in panel.locator(".lora-loop-train-line").inner_text()
+    ended = panel.locator(".lora-loop-train-line").filter(has_text="trained 12 steps")
+    ended.wait_for(timeout=PATIENCE * 1000)
     panel.locator(".lora-loop-thumb").nth(1).wait_for(timeout=PATIENCE * 1000)
 
 
