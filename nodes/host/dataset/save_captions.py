@@ -38,4 +38,4 @@ def save_captions(
     def check(folders: Collection[Path]) -> None:
         check_allowed(folders, who, page=page)
 
-    return write_captions(dataset, backups_root(), check, told).text()
+    return write_captions(dataset, backups_root(), told=told, check=check).text()
