@@ -22,7 +22,7 @@ function mount(node) {
   widget.onRemove = function () {
     removed?.apply(this, arguments);
     panel.destroy();
-    panels.delete(node);
+    if (panels.get(node)?.panel === panel) panels.delete(node);
   };
   panels.set(node, { panel, widget });
   return panel;
