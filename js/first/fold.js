@@ -73,6 +73,14 @@ export function arrange(node) {
 
 const fit = (node, least = 0) => node.setSize([node.size[0], Math.max(least, node.computeSize()[1])]);
 
+// The room that it would take when it is next drawn: taken now, it is a part of the same step of undo.
+export function grow(node) {
+  if (usesVue() || !node.graph) return;
+  const height = node.size[1];
+  fit(node, height);
+  if (node.size[1] > height) makeRoom(node, height, node.size[1]);
+}
+
 function toggle(node) {
   const height = node.size[1];
   const opens = node.properties[FOLDED] !== false;
@@ -124,6 +132,7 @@ app.registerExtension({
     node.onConnectionsChange = function (...given) {
       onConnectionsChange?.apply(this, given);
       arrange(this);
+      if (!app.configuringGraph) grow(this);
     };
   },
   // ComfyUI has just made room for all inputs, those too that Nodes 2.0 does not show.

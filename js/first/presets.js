@@ -1,6 +1,6 @@
 // "Presets…" on Train: what usually goes for a purpose and a base model, with the reasons, before it is set.
 import { app, toast } from "../comfy.js";
-import { arrange } from "./fold.js";
+import { arrange, grow } from "./fold.js";
 import { changes } from "./preset.js";
 
 const NODE = "LoraLoopTrain";
@@ -49,7 +49,10 @@ function set(made) {
     widget.value = after;
     widget.callback?.(after, app.canvas, node);
   }
-  for (const node of new Set(made.map((one) => one.node))) arrange(node);
+  for (const node of new Set(made.map((one) => one.node))) {
+    arrange(node);
+    grow(node);
+  }
   app.canvas.emitAfterChange();
   app.canvas.setDirty(true, true);
 }
@@ -90,6 +93,7 @@ async function offer(train) {
     const count = made.filter((one) => one.before !== one.after).length;
     set(made);
     dialog.close();
+    document.activeElement?.blur(); // Ctrl+Z goes to the graph, not to the page in the sidebar that had the focus
     toast("success", `${purpose.value}, ${base.value}`, `${count} inputs set; Ctrl+Z takes it back.`);
   });
   dialog.addEventListener("keydown", (event) => event.stopPropagation()); // no shortcut of the graph
