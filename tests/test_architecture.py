@@ -46,6 +46,7 @@ TRAINER_PACKAGES: dict[str, set[str]] = {
     "memory": {"layers", "optim"},
     "training": {"network", "batches", "optim"},
     "lora_files": {"batches", "config", "sdxl"},
+    "lora_tools": {"lora_files", "rng"},
     "curves": {"training"},
     "runs": {"curves", "lora_files"},
     "validation": {"runs", "training"},
