@@ -80,6 +80,10 @@ class Patcher(Protocol):
         """By path, what stands in for a part of the model: model_sampling, for one."""
         ...
 
+    def get_key_patches(self) -> Mapping[str, Sequence[Any]]:
+        """By key: the stored weight with a function that makes numbers of it, then its patches."""
+        ...
+
     def model_size(self) -> int:
         """Bytes of all weights."""
         ...
