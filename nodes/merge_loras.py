@@ -33,13 +33,21 @@ class MergeLoras(Node):
             ],
             inputs=[
                 field(LoraModelSocket, "lora_1", "A LoRA. Plain LoRA only, of any rank."),
-                _strength(1),
+                field(
+                    io.Float, "strength_1", "How much of lora_1.", default=1.0, **STRENGTH
+                ),
                 field(LoraModelSocket, "lora_2", "One more LoRA.", optional=True),
-                _strength(2),
+                field(
+                    io.Float, "strength_2", "How much of lora_2.", default=1.0, **STRENGTH
+                ),
                 field(LoraModelSocket, "lora_3", "One more LoRA.", optional=True),
-                _strength(3),
+                field(
+                    io.Float, "strength_3", "How much of lora_3.", default=1.0, **STRENGTH
+                ),
                 field(LoraModelSocket, "lora_4", "One more LoRA.", optional=True),
-                _strength(4),
+                field(
+                    io.Float, "strength_4", "How much of lora_4.", default=1.0, **STRENGTH
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The sum, to be applied at a strength of 1."),
@@ -60,8 +68,3 @@ class MergeLoras(Node):
         made = merged_loras([(lora, strengths[f"strength_{n}"]) for n, lora in enumerate(loras, 1)])
         return io.NodeOutput(made.lora, made.report, ui={"text": [made.report]})
 
-
-def _strength(number: int) -> io.Input:
-    return field(
-        io.Float, f"strength_{number}", f"How much of lora_{number}.", default=1.0, **STRENGTH
-    )
