@@ -64,6 +64,7 @@ PACKAGES = {
         "previews": {"model"},
         "lora": {"model"},
         "dataset": {"model", "previews", "web"},
+        "measuring": {"model", "lora", "dataset"},
         "training": {"model", "previews", "lora", "dataset"},
         "pages": {"training", "web"},
     },
