@@ -16,7 +16,7 @@ const SAYING = new Set(
   [
     "CacheLatents", "ClearCache", "CurateDataset", "DatasetFromImages", "DetectMonochrome", "ExportDataset",
     "ExportPeft", "ExtractLora", "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets",
-    "MergeLoras", "ResizeLora", "Runs", "SaveCaptions", "SaveLora", "ScaleBlocks", "Tag", "TidyDataset",
+    "MergeLoras", "ResizeLora", "Runs", "SaveCaptions", "SaveLora", "ScaleBlocks", "ScoreLora", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 

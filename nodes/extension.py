@@ -38,6 +38,7 @@ from .runs import Runs
 from .save_captions import SaveCaptions
 from .save_lora import SaveLora
 from .scale_blocks import ScaleBlocks
+from .score_lora import ScoreLora
 from .speed_settings import SpeedSettings
 from .tag import WD14Tag
 from .tidy_dataset import TidyDataset
@@ -78,6 +79,7 @@ NODES: list[type[io.ComfyNode]] = [
     ScaleBlocks,
     ExtractLora,
     ExportPeft,
+    ScoreLora,
     PlotLoss,
     Runs,
 ]

@@ -33,21 +33,13 @@ class MergeLoras(Node):
             ],
             inputs=[
                 field(LoraModelSocket, "lora_1", "A LoRA. Plain LoRA only, of any rank."),
-                field(
-                    io.Float, "strength_1", "How much of lora_1.", default=1.0, **STRENGTH
-                ),
+                field(io.Float, "strength_1", "How much of lora_1.", default=1.0, **STRENGTH),
                 field(LoraModelSocket, "lora_2", "One more LoRA.", optional=True),
-                field(
-                    io.Float, "strength_2", "How much of lora_2.", default=1.0, **STRENGTH
-                ),
+                field(io.Float, "strength_2", "How much of lora_2.", default=1.0, **STRENGTH),
                 field(LoraModelSocket, "lora_3", "One more LoRA.", optional=True),
-                field(
-                    io.Float, "strength_3", "How much of lora_3.", default=1.0, **STRENGTH
-                ),
+                field(io.Float, "strength_3", "How much of lora_3.", default=1.0, **STRENGTH),
                 field(LoraModelSocket, "lora_4", "One more LoRA.", optional=True),
-                field(
-                    io.Float, "strength_4", "How much of lora_4.", default=1.0, **STRENGTH
-                ),
+                field(io.Float, "strength_4", "How much of lora_4.", default=1.0, **STRENGTH),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The sum, to be applied at a strength of 1."),
@@ -67,4 +59,3 @@ class MergeLoras(Node):
         loras = (lora_1, lora_2, lora_3, lora_4)
         made = merged_loras([(lora, strengths[f"strength_{n}"]) for n, lora in enumerate(loras, 1)])
         return io.NodeOutput(made.lora, made.report, ui={"text": [made.report]})
-
