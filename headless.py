@@ -33,6 +33,7 @@ PARTS = {
     "prompts_and_names": "prompts_and_names.json",
     "tagger": "tagger/tagging.json",
     "metadata_run": "metadata_run.json",
+    "lora_tools": "lora_tools/lora_tools.json",
 }
 """Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 

@@ -15,8 +15,8 @@ const PADDING = 4;
 const SAYING = new Set(
   [
     "CacheLatents", "ClearCache", "CurateDataset", "DatasetFromImages", "DetectMonochrome", "ExportDataset",
-    "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "Runs", "SaveCaptions",
-    "SaveLora", "Tag", "TidyDataset",
+    "ExportPeft", "ExtractLora", "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets",
+    "MergeLoras", "ResizeLora", "Runs", "SaveCaptions", "SaveLora", "ScaleBlocks", "ScoreLora", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 

@@ -15,6 +15,8 @@ from .dataset_options import DatasetOptions
 from .dataset_to_images import DatasetToImages
 from .detect_monochrome import DetectMonochrome
 from .export_dataset import ExportDataset
+from .export_peft import ExportPeft
+from .extract_lora import ExtractLora
 from .filter_tags import FilterTags
 from .guard import guard
 from .host import questions
@@ -27,12 +29,16 @@ from .load_lora import LoadLora
 from .lora_settings import LoraSettings
 from .loss_settings import LossSettings
 from .merge_datasets import MergeDatasets
+from .merge_loras import MergeLoras
 from .optimiser_settings import OptimiserSettings
 from .plot_loss import PlotLoss
 from .preview_settings import PreviewNode
+from .resize_lora import ResizeLora
 from .runs import Runs
 from .save_captions import SaveCaptions
 from .save_lora import SaveLora
+from .scale_blocks import ScaleBlocks
+from .score_lora import ScoreLora
 from .speed_settings import SpeedSettings
 from .tag import WD14Tag
 from .tidy_dataset import TidyDataset
@@ -68,6 +74,12 @@ NODES: list[type[io.ComfyNode]] = [
     LoadLora,
     ApplyLora,
     SaveLora,
+    ResizeLora,
+    MergeLoras,
+    ScaleBlocks,
+    ExtractLora,
+    ExportPeft,
+    ScoreLora,
     PlotLoss,
     Runs,
 ]

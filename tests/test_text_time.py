@@ -74,6 +74,7 @@ from pack.trainer.kohya.toml import checked, parse, toml_tables, unknown
 from pack.trainer.kohya.unheard import meant
 from pack.trainer.lora_files.formats import to_kohya
 from pack.trainer.lora_files.peft_config import parse_config
+from pack.trainer.lora_tools.scale_blocks import parse_blocks
 from pack.trainer.renaming.plan import Naming
 from pack.trainer.runs.anonymous import without_given, without_names, without_values
 from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_weights
@@ -148,6 +149,7 @@ PROBES: dict[str, Callable[[str], object]] = {
     "block_of": block_of,
     "parse_ranks": lambda text: parse_ranks(text, "ranks"),
     "parse_alphas": lambda text: parse_alphas(text, "alphas"),
+    "parse_blocks": parse_blocks,
     "rate_weights": lambda text: rate_weights(text, "", ""),
     "parse_resolutions": parse_resolutions,
     "weighted_ids": lambda text: weighted_ids(text, lambda part: [1] * len(part)),
@@ -219,7 +221,8 @@ NO_TEXT = {
         lay_out move sentence""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
         component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load
-        tiled""",
+        tiled as_tensors block_name block_table diffusers_path error_text extract is_plain merged read_factors
+        resize retold scale_blocks size_text score_text""",
     "the name of a file, which the file system bounds": """is_caption is_picture mask_owners side_files
         side_folder not_used unused_texts decoded opened open_image unreadable caption_name
         folder_stamp scan_folder export_kohya dataset_of save_user_lora same_name ending read_rgb examine

@@ -46,6 +46,11 @@ def exports_root() -> Path:
     return output_root() / "exports"
 
 
+def peft_root() -> Path:
+    """Where LoRAs are exported to as folders of peft."""
+    return output_root() / "peft"
+
+
 def backups_root() -> Path:
     """Where caption files are copied before they are overwritten."""
     return output_root() / "caption_backups"

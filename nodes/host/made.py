@@ -39,5 +39,5 @@ class Made:
         return self._losses
 
 
-CACHED, SAVED_IMAGES, EXPORTED = Made(), Made(), Made()
-"""Of Cache Latents, of Dataset from Images, and of Export Dataset."""
+CACHED, SAVED_IMAGES, EXPORTED, PEFT_FOLDERS = Made(), Made(), Made(), Made()
+"""Of Cache Latents, of Dataset from Images, of Export Dataset, and of Export to peft."""

@@ -23,7 +23,8 @@ IfExists = Literal["number", "replace"]
 GRAPH_KEYS = ("prompt", "workflow")
 """The graph that made the file, as ComfyUI writes it."""
 
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+"""What the words for a precision mean."""
 _MOST = 999
 _BEFORE_CHECKSUMS = ("ss_", "sshs_", "modelspec.")
 """How the metadata keys began that files of runs had then."""
@@ -151,7 +152,7 @@ def check_precision(precision: str) -> Precision:
 
 def _cast(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
     """In the precision; whole numbers, such as sizes, stay what they are."""
-    dtype = _DTYPES[check_precision(precision)]
+    dtype = DTYPES[check_precision(precision)]
     return {
         key: value.to(dtype) if value.is_floating_point() else value
         for key, value in tensors.items()

@@ -31,8 +31,8 @@ from .peft_config import DIFFUSERS_METADATA, AdapterConfig, Scales
 from .shapes import malformed
 
 __all__ = [
-    "DIFFUSERS_METADATA", "AdapterConfig", "LoraFormat", "by_layer", "in_format", "to_diffusers_lora",
-    "to_kohya",
+    "DIFFUSERS_METADATA", "AdapterConfig", "LoraFormat", "by_layer", "diffusers_path", "in_format",
+    "to_diffusers_lora", "to_kohya",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def to_diffusers_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 f"{name} is of another kind than plain LoRA, which files for diffusers cannot hold: "
                 "save it in kohya's format."
             )
-        path = _diffusers_path(stem)
+        path = diffusers_path(stem)
         if part == "lora_down.weight":
             found[f"{path}.lora_A.weight"] = tensor
         else:
@@ -195,7 +195,7 @@ def to_diffusers_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _diffusers_path(stem: str) -> str:
+def diffusers_path(stem: str) -> str:
     """A kohya stem as diffusers' path with its component."""
     for prefix, component in _DIFFUSERS.items():
         layer = stem.removeprefix(prefix)

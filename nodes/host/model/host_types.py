@@ -80,6 +80,10 @@ class Patcher(Protocol):
         """By path, what stands in for a part of the model: model_sampling, for one."""
         ...
 
+    def get_key_patches(self) -> Mapping[str, Sequence[Any]]:
+        """By key: the stored weight with a function that makes numbers of it, then its patches."""
+        ...
+
     def model_size(self) -> int:
         """Bytes of all weights."""
         ...
@@ -117,6 +121,10 @@ class BaseModel(Stateful, Protocol):
 
     def get_dtype(self) -> torch.dtype:
         """What the UNet is stored in."""
+        ...
+
+    def memory_required(self, input_shape: Sequence[int]) -> float:
+        """Bytes that ComfyUI reckons with for a forward of latents of this shape."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""Finished LoRAs made smaller, merged, scaled by block, and taken from two models: plain tensor maths."""

@@ -1,0 +1,28 @@
+"""How much better or worse one LoRA is than another on the same images and noise, in a few lines."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..curves.measurement import QUANTILE_95
+from .image_losses import compare
+
+
+def score_text(before: Tensor, after: Tensor, images: str) -> str:
+    """Losses [images, timesteps, seeds] before and after, of two images or more, as a sentence and what it rests on.
+
+    images: what they are, such as `held-out`.
+
+    Raises:
+        ValueError: as `compare`.
+    """
+    found = compare(before, after)
+    first, last = float(before.double().mean()), float(after.double().mean())
+    share, spread = 100 * found.mean / first, 100 * QUANTILE_95 * found.error / first
+    by_seed = (after - before).double().mean((0, 1)) / before.double().mean((0, 1)) * 100
+    return (
+        f"{images} loss {first:.5f} → {last:.5f} ({share:+.2f} % ± {spread:.2f} %, {found.images} images × "
+        f"{found.timesteps} timesteps × {found.seeds} seeds of noise)\n"
+        f"± is {QUANTILE_95} standard errors of the mean over images. By seed: {by_seed.min():+.2f} % to "
+        f"{by_seed.max():+.2f} %."
+    )
