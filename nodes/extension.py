@@ -34,6 +34,8 @@ from .runs import Runs
 from .save_captions import SaveCaptions
 from .save_lora import SaveLora
 from .speed_settings import SpeedSettings
+from .sweep import Sweep
+from .sweep_report import SweepReport
 from .tag import WD14Tag
 from .tidy_dataset import TidyDataset
 from .train import Train
@@ -64,11 +66,13 @@ NODES: list[type[io.ComfyNode]] = [
     CheckpointSettings,
     ValidationSettings,
     SpeedSettings,
+    Sweep,
     Train,
     LoadLora,
     ApplyLora,
     SaveLora,
     PlotLoss,
+    SweepReport,
     Runs,
 ]
 

@@ -64,6 +64,7 @@ PACKAGES = {
         "lora": {"model"},
         "dataset": {"model", "previews", "web"},
         "training": {"model", "previews", "lora", "dataset"},
+        "comparing": {"training"},
         "pages": {"training", "web"},
     },
 }

@@ -15,6 +15,7 @@ from ....trainer.files.store import Store
 from ....trainer.lora_files.file import LoraModel
 from ....trainer.runs.continue_from import Origin
 from ....trainer.runs.run_folder import Inputs, Result, RunFolder
+from ....trainer.runs.trained_lora import TrainedLora
 from ....trainer.runs.trash import Trash
 from ....trainer.validation.book import ValidationBook
 from ....trainer.validation.split import Parts, split
@@ -65,7 +66,8 @@ def train_lora(request: Request, *joins: Join) -> tuple[Result, PreviewBook]:
         else:
             result = _new_result(request, parts, folder, origin, book, training, joins)
         training.over("ended", result.summary(), step=len(result.losses), result=result_of(result))
-    return result, book
+    lora = TrainedLora(result.lora, request.config, result)
+    return dataclasses.replace(result, lora=lora), book
 
 
 def _new_result(
