@@ -16,6 +16,7 @@ from .dataset_to_images import DatasetToImages
 from .detect_monochrome import DetectMonochrome
 from .export_dataset import ExportDataset
 from .filter_tags import FilterTags
+from .find_learning_rate import FindLearningRate
 from .guard import guard
 from .host import questions
 from .host.dataset.page import routes as dataset_page
@@ -67,6 +68,7 @@ NODES: list[type[io.ComfyNode]] = [
     ValidationSettings,
     SpeedSettings,
     Sweep,
+    FindLearningRate,
     Train,
     LoadLora,
     ApplyLora,

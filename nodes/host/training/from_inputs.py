@@ -78,3 +78,14 @@ def given_by(inputs: dict[str, Any]) -> dict[str, Any]:
     if "start" in given:
         given["start"] = Start(given["start"])
     return given
+
+
+def base_of(inputs: dict[str, Any]) -> TrainConfig:
+    """The config that the inputs of a node stand for which has settings sockets as Train has, and steps.
+
+    The other widgets count where no ``run_settings`` are connected.
+    """
+    steps, run = inputs.pop("steps"), inputs.pop("run_settings", None)
+    parts = {part: inputs.pop(name, None) for name, part in PARTS.items()}
+    config = (run or TrainConfig(**inputs)).having(**parts)
+    return dataclasses.replace(config, steps=steps)

@@ -56,7 +56,7 @@ def train_lora(request: Request, *joins: Join) -> tuple[Result, PreviewBook]:
     parts = split(request.cached, request.config)
     request = dataclasses.replace(request, config=with_steps(request.config, parts.training))
     origin = request.origin()
-    folder = RunFolder(folders.runs_root(), _inputs(request, origin))
+    folder = RunFolder(folders.runs_root(), run_inputs(request, origin))
     book = PreviewBook(folder.path / "previews", request.config.steps)
     with TRAININGS.running(request.node_id, folder.path.name, request.config.steps) as training:
         validations = ValidationBook(folder, parts.training, request.config)
@@ -87,21 +87,21 @@ def _new_result(
     model = model_name(request.patcher)
     with folder.open(request.config, model), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
-        data = _data(request, parts, folder.inputs.texts, store)
+        data = run_data(request, parts, folder.inputs.texts, store)
         # Read again: the folder may have been another process's until now.
         validations = ValidationBook(folder, parts.training, request.config)
         beginning = Beginning(folder, validations.reach(), origin, request.start, nearest)
         return _train(request, data, beginning, validations, book, training, joins)
 
 
-class _Data(NamedTuple):
+class RunData(NamedTuple):
     """What is trained on, and what is only measured."""
 
     training: TrainingData
     held_out: TrainingData
 
 
-def _inputs(request: Request, origin: Origin | None) -> Inputs:
+def run_inputs(request: Request, origin: Origin | None) -> Inputs:
     """What the run is made of."""
     cached, config = request.cached, request.config
     texts = cached.text_fingerprint
@@ -115,7 +115,7 @@ def _inputs(request: Request, origin: Origin | None) -> Inputs:
 
 def _train(
     request: Request,
-    data: _Data,
+    data: RunData,
     beginning: Beginning,
     validations: ValidationBook,
     book: PreviewBook,
@@ -132,7 +132,7 @@ def _train(
         troubles.tell("what the model saw", error)
     metadata = Metadata(model, data.training.dataset, config, run, time.time())
     spilling = Spilling(model.device, config, paged_models(model, config.speed))
-    with _memory_given_back():
+    with memory_given_back():
         previewer = _previewer(request)
         everybody = [
             validating(validations, data.held_out, config, metadata),
@@ -156,7 +156,7 @@ def _train(
 
 
 @contextmanager
-def _memory_given_back() -> Iterator[None]:
+def memory_given_back() -> Iterator[None]:
     """What training holds goes back in the end; where memory runs out, says what helps."""
     try:
         yield
@@ -175,11 +175,11 @@ def _previewer(request: Request) -> Previewer | None:
     return Previewer(request.patcher, clip, vae, settings, learns=request.trains_text)
 
 
-def _data(request: Request, parts: Parts, texts: str, store: Store) -> _Data:
+def run_data(request: Request, parts: Parts, texts: str, store: Store) -> RunData:
     """The data of a run, with all in the cache that it needs."""
     whole = TrainingData(parts.both, texts, store, live_texts=request.trains_text)
     _complete_cache(request, whole, texts, store)
-    return _Data(*whole.parts(parts.training, parts.held_out))
+    return RunData(*whole.parts(parts.training, parts.held_out))
 
 
 def _complete_cache(request: Request, data: TrainingData, texts: str, store: Store) -> None:
