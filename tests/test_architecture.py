@@ -63,6 +63,7 @@ PACKAGES = {
         "previews": {"model"},
         "lora": {"model"},
         "dataset": {"model", "previews", "web"},
+        "measuring": {"model", "lora", "dataset"},
         "training": {"model", "previews", "lora", "dataset"},
         "comparing": {"training"},
         "pages": {"training", "web"},

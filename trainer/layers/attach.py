@@ -54,6 +54,12 @@ def leaf_plan(unet: nn.Module, network: Network, weights: Weights) -> list[Repla
     return plan
 
 
+def weights_plan(unet: nn.Module, weights: Weights) -> list[Replacement]:
+    """Every layer of the UNet that owns weights computes with those that ``weights`` lends it."""
+    layers = ((n, module, frozen_forward(module, weights)) for n, module in unet.named_modules())
+    return [Replacement(n, module, forward) for n, module, forward in layers if forward is not None]
+
+
 def _at_strength(frozen: Forward, adapted: Forward, network: Network) -> Forward:
     """Between the layer without its adapter and with it: what ComfyUI's loader makes of a strength."""
 

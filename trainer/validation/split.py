@@ -45,7 +45,9 @@ def split(cached: CachedDataset, config: TrainConfig) -> Parts:
     chosen = frozenset(order[:count])
     measured = frozenset(order[: min(count, validation.max_pictures or count)])
     items = tuple(
-        _plain(item, config) for item in cached.items if _teaches(item) and item.digest in measured
+        as_measured(item, config)
+        for item in cached.items
+        if _teaches(item) and item.digest in measured
     )
     training = _without(cached, chosen)
     both = replace(cached, items=(*training.items, *items))
@@ -77,7 +79,8 @@ def _without(cached: CachedDataset, digests: Collection[str]) -> CachedDataset:
     )
 
 
-def _plain(item: CachedItem, config: TrainConfig) -> CachedItem:
+def as_measured(item: CachedItem, config: TrainConfig) -> CachedItem:
+    """The image with its caption as it is measured: without shuffling and dropout, alternatives drawn once."""
     options = replace(
         item.options or config.captions,
         shuffle=False,

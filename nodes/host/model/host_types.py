@@ -119,6 +119,10 @@ class BaseModel(Stateful, Protocol):
         """What the UNet is stored in."""
         ...
 
+    def memory_required(self, input_shape: Sequence[int]) -> float:
+        """Bytes that ComfyUI reckons with for a forward of latents of this shape."""
+        ...
+
 
 class ModelPatcher(Patcher, Protocol):
     """MODEL."""
