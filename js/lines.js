@@ -14,9 +14,9 @@ const PADDING = 4;
 // Nodes whose outputs are settings or parts of others say nothing.
 const SAYING = new Set(
   [
-    "CacheLatents", "ClearCache", "CurateDataset", "DatasetFromImages", "DetectMonochrome", "ExportDataset",
-    "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "Runs", "SaveCaptions",
-    "SaveLora", "Tag", "TidyDataset",
+    "CacheLatents", "ClearCache", "CompareLoras", "CurateDataset", "DatasetFromImages", "DetectMonochrome",
+    "ExportDataset", "FilterTags", "FindLearningRate", "IdentityTags", "ImportKohyaConfig", "LoadDataset",
+    "MergeDatasets", "Runs", "SaveCaptions", "SaveLora", "Sweep", "SweepReport", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 

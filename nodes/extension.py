@@ -9,6 +9,7 @@ from .cache_latents import CacheLatents
 from .caption_settings import CaptionSettings
 from .checkpoint_settings import CheckpointSettings
 from .clear_cache import ClearCache
+from .compare_loras import CompareLoras
 from .curate_dataset import CurateDataset
 from .dataset_from_images import DatasetFromImages
 from .dataset_options import DatasetOptions
@@ -75,6 +76,7 @@ NODES: list[type[io.ComfyNode]] = [
     SaveLora,
     PlotLoss,
     SweepReport,
+    CompareLoras,
     Runs,
 ]
 

@@ -65,7 +65,7 @@ PACKAGES = {
         "dataset": {"model", "previews", "web"},
         "measuring": {"model", "lora", "dataset"},
         "training": {"model", "previews", "lora", "dataset"},
-        "comparing": {"training"},
+        "comparing": {"training", "measuring"},
         "pages": {"training", "web"},
     },
 }

@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..config.sweep import differences
 from ..config.train import TrainConfig
 from ..curves.measurement import QUANTILE_95, Measurement
 from ..curves.overlay import Line
 from ..curves.smoothing import SPAN, smooth
+from ..runs.sweep import differences
 from .significance import ERROR, contrasts, spread_over_seeds
 
 HOW = (

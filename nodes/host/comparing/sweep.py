@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ....trainer.config.lora import LoraConfig
 from ....trainer.config.optimiser import OptimiserConfig
-from ....trainer.config.sweep import SweptConfig, differences, swept
 from ....trainer.config.train import TrainConfig
 from ....trainer.curves.overlay import draw_lines
 from ....trainer.lora_files.file import LoraModel
+from ....trainer.runs.sweep import SweptConfig, differences, swept
 from ....trainer.runs.trained_lora import TrainedLora
 from ....trainer.validation.sweep_report import best_run, lines_of, report, trials
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from ....trainer.config.lora import LoraConfig
 from ....trainer.config.optimiser import OptimiserConfig
-from ....trainer.config.sweep import SweptConfig
 from ....trainer.config.train import TrainConfig
 from ....trainer.runs.start_from import Start
+from ....trainer.runs.sweep import SweptConfig
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from pack.trainer.config.loss import LossConfig
-from pack.trainer.config.sweep import swept
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.curves.measurement import Measurement
 from pack.trainer.curves.overlay import draw_lines
+from pack.trainer.runs.sweep import swept
 from pack.trainer.validation.sweep_report import (
     NO_HELD_OUT,
     ONE_SEED,

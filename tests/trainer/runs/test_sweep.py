@@ -4,8 +4,8 @@ import pytest
 
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
-from pack.trainer.config.sweep import MOST_RUNS, SweptConfig, differences, parse_numbers, swept
 from pack.trainer.config.train import TrainConfig
+from pack.trainer.runs.sweep import MOST_RUNS, SweptConfig, differences, parse_numbers, swept
 
 BASE = TrainConfig(
     steps=60, lora=LoraConfig(rank=32, alpha=16), optimiser=OptimiserConfig(weight_decay=0.1)

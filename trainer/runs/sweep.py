@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .train import TrainConfig
+from ..config.train import TrainConfig
 
 MOST_RUNS = 64
 """Of a sweep."""
@@ -16,12 +16,15 @@ MOST_RUNS = 64
 _MOST_LETTERS = 2000
 
 
+@dataclasses.dataclass(frozen=True)
 class SweptConfig(TrainConfig):
     """One run of a sweep: its LoRA and optimiser are what was asked for, and nothing may take their place."""
 
 
-def parse_numbers(text: str, name: str) -> tuple[float, ...]:
+def parse_numbers(text: str, name: str, where: str = "Sweep") -> tuple[float, ...]:
     """The numbers of a text such as ``1e-5, 3e-5``, each once, in their order; none of an empty one.
+
+    where: the node, for its sentences.
 
     Raises:
         ValueError: it holds something else, or more than a sweep has runs.
@@ -31,11 +34,11 @@ def parse_numbers(text: str, name: str) -> tuple[float, ...]:
         found = tuple(dict.fromkeys(map(float, words)))
     except ValueError as error:
         raise ValueError(
-            f"Sweep: {name} is {text[:200]!r}; give numbers with commas between them, such as 1e-5, "
+            f"{where}: {name} is {text[:200]!r}; give numbers with commas between them, such as 1e-5, "
             "3e-5, or leave it empty"
         ) from error
     if len(text) > _MOST_LETTERS or len(found) > MOST_RUNS:
-        raise ValueError(f"Sweep: {name} has more than {MOST_RUNS} numbers; give fewer")
+        raise ValueError(f"{where}: {name} has more than {MOST_RUNS} numbers; give fewer")
     return found
 
 
