@@ -14,9 +14,10 @@ const PADDING = 4;
 // Nodes whose outputs are settings or parts of others say nothing.
 const SAYING = new Set(
   [
-    "CacheLatents", "ClearCache", "CurateDataset", "DatasetFromImages", "DetectMonochrome", "ExportDataset",
-    "ExportPeft", "ExtractLora", "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets",
-    "MergeLoras", "ResizeLora", "Runs", "SaveCaptions", "SaveLora", "ScaleBlocks", "ScoreLora", "Tag", "TidyDataset",
+    "CacheLatents", "ClearCache", "CompareLoras", "CurateDataset", "DatasetFromImages", "DetectMonochrome",
+    "ExportDataset", "ExportPeft", "ExtractLora", "FilterTags", "FindLearningRate", "IdentityTags",
+    "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "MergeLoras", "ResizeLora", "Runs", "SaveCaptions",
+    "SaveLora", "ScaleBlocks", "ScoreLora", "Sweep", "SweepReport", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 

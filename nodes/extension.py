@@ -9,6 +9,7 @@ from .cache_latents import CacheLatents
 from .caption_settings import CaptionSettings
 from .checkpoint_settings import CheckpointSettings
 from .clear_cache import ClearCache
+from .compare_loras import CompareLoras
 from .curate_dataset import CurateDataset
 from .dataset_from_images import DatasetFromImages
 from .dataset_options import DatasetOptions
@@ -18,6 +19,7 @@ from .export_dataset import ExportDataset
 from .export_peft import ExportPeft
 from .extract_lora import ExtractLora
 from .filter_tags import FilterTags
+from .find_learning_rate import FindLearningRate
 from .guard import guard
 from .host import questions
 from .host.dataset.page import routes as dataset_page
@@ -40,6 +42,8 @@ from .save_lora import SaveLora
 from .scale_blocks import ScaleBlocks
 from .score_lora import ScoreLora
 from .speed_settings import SpeedSettings
+from .sweep import Sweep
+from .sweep_report import SweepReport
 from .tag import WD14Tag
 from .tidy_dataset import TidyDataset
 from .train import Train
@@ -70,6 +74,8 @@ NODES: list[type[io.ComfyNode]] = [
     CheckpointSettings,
     ValidationSettings,
     SpeedSettings,
+    Sweep,
+    FindLearningRate,
     Train,
     LoadLora,
     ApplyLora,
@@ -81,6 +87,8 @@ NODES: list[type[io.ComfyNode]] = [
     ExportPeft,
     ScoreLora,
     PlotLoss,
+    SweepReport,
+    CompareLoras,
     Runs,
 ]
 

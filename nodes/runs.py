@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..trainer.runs.run_list import Pruning
+from .host.comparing.lora_list import listed
 from .host.training.runs import ACTIONS, runs
 from .schema import Node, field, node, output, setting
 
@@ -65,7 +66,7 @@ class Runs(Node):
                 field(
                     io.String,
                     "run",
-                    "report, restore: the name of the run, as in the list. Empty: the latest.",
+                    "report, restore, files: the name of the run, as in the list. Empty: the latest.",
                     default="",
                     advanced=True,
                 ),
@@ -96,6 +97,11 @@ class Runs(Node):
             outputs=[
                 output(io.String, "report", "The list, or what was done."),
                 output(io.String, "path", "The report's file, or the folder of the runs."),
+                output(
+                    io.String,
+                    "files",
+                    "The LoRA files of the run, of the latest where none is named, for Compare LoRAs.",
+                ),
             ],
         )
 
@@ -116,4 +122,5 @@ class Runs(Node):
     ) -> io.NodeOutput:
         options = {"dry_run": dry_run, "name": run, "names": with_names, "for_good": for_good}
         report, path = runs(action, Pruning(**rules), **options)
-        return io.NodeOutput(report, str(path), ui={"text": [report]})
+        files = "\n".join(listed(run.strip()))
+        return io.NodeOutput(report, str(path), files, ui={"text": [report]})

@@ -66,6 +66,7 @@ PACKAGES = {
         "dataset": {"model", "previews", "web"},
         "measuring": {"model", "lora", "dataset"},
         "training": {"model", "previews", "lora", "dataset"},
+        "comparing": {"training", "measuring"},
         "pages": {"training", "web"},
     },
 }

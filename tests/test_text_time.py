@@ -64,6 +64,7 @@ from pack.trainer.config.optimiser_arguments import check_arguments, parse_argum
 from pack.trainer.config.optimiser_factory import try_arguments
 from pack.trainer.config.optimisers import find_kind
 from pack.trainer.config.piecewise import parse_step_rules
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.caption_files import caption_ending, decode_text
 from pack.trainer.dataset.caption_rules import shown_caption, without_tags
 from pack.trainer.dataset.file_names import stem, suffix, why_unread
@@ -77,6 +78,7 @@ from pack.trainer.lora_files.peft_config import parse_config
 from pack.trainer.lora_tools.scale_blocks import parse_blocks
 from pack.trainer.renaming.plan import Naming
 from pack.trainer.runs.anonymous import without_given, without_names, without_values
+from pack.trainer.runs.sweep import parse_numbers, swept
 from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_weights
 from pack.trainer.sdxl.buckets import parse_resolutions
 from pack.trainer.sdxl.token_chunks import parse_weights, weighted_ids
@@ -209,6 +211,10 @@ PROBES: dict[str, Callable[[str], object]] = {
     "meant": lambda text: meant(text, ["network_dim", "network_alpha"]),
     "other_text": other_text,
     "other_tables": lambda text: other_tables({text: {text: text}}),
+    "parse_numbers": lambda text: parse_numbers(text, "seeds"),
+    "swept": lambda text: [
+        refused(swept, TrainConfig(), *texts) for texts in ((text, "", ""), ("", text, ""), ("", "", text))
+    ],
     "parse_config": lambda text: parse_config(f'{{"{text}": 1}}', "config"),
 }  # fmt: skip
 
@@ -218,7 +224,7 @@ NO_TEXT = {
         draw_uniform digest endless choose_providers fallback
         without_private to_diffusers_lora in_format write_json leaves describe_layout writing describe
         steps_in with_checksum damaged missing_parts malformed misfit known blanks_at is_patched
-        lay_out move sentence""",
+        lay_out move sentence draw_lines spread_over_seeds contrasts""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
         component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load
         tiled as_tensors block_name block_table diffusers_path error_text extract is_plain merged read_factors

@@ -26,6 +26,11 @@ def runs_root() -> Path:
     return output_root() / "runs"
 
 
+def finder_root() -> Path:
+    """Where Find Learning Rate trains; nothing stays there."""
+    return output_root() / "rate_finder"
+
+
 def trash_root() -> Path:
     """Where pruned runs stay for some days."""
     return output_root() / "trash"

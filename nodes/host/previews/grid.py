@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ....base.lettering import fitted
 from ....base.sheet import Sheet
 
 GREY, DARK, LIGHT = (128, 128, 128), (24, 26, 30), (220, 224, 230)
@@ -18,27 +19,34 @@ GAP = 2
 
 
 def grid(
-    pictures: Mapping[tuple[int, int], Image.Image], rows: Sequence[str], columns: Sequence[str]
+    pictures: Mapping[tuple[int, int], Image.Image],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str = "",
 ) -> Image.Image:
     """The images by (row, column), fitted into equal cells, labels above and on the left.
 
-    A place without an image is grey.
+    A place without an image is grey. A title stands above all, cut to the width.
     """
     width, height = _cell(list(pictures.values()), len(rows) * len(columns))
     font = _font(width)
     left, top = _margins([*rows, *columns], rows, font)
-    cells = Sheet(len(columns), width, height, GAP, left, top)
+    above = top if title else 0
+    cells = Sheet(len(columns), width, height, GAP, left, above + top)
     sheet = Image.new("RGB", cells.size(len(rows) * len(columns)), DARK)
     pen = ImageDraw.Draw(sheet)
+    if title:
+        shown = fitted(title, sheet.width - top // 2, font)
+        pen.text((top // 4, top // 4), shown, fill=LIGHT, font=font)
     for column, label in enumerate(columns):
-        pen.text((cells.corner(column)[0], top // 4), label, fill=LIGHT, font=font)
+        pen.text((cells.corner(column)[0], above + top // 4), label, fill=LIGHT, font=font)
     for row, label in enumerate(rows):
         first = row * len(columns)
         pen.text((top // 4, cells.corner(first)[1]), label, fill=LIGHT, font=font)
         for column in range(len(columns)):
             picture = pictures.get((row, column)) or Image.new("RGB", (width, height), GREY)
-            fitted = ImageOps.pad(picture, (width, height), color=GREY)
-            sheet.paste(fitted, cells.corner(first + column))
+            padded = ImageOps.pad(picture, (width, height), color=GREY)
+            sheet.paste(padded, cells.corner(first + column))
     return sheet
 
 

@@ -223,12 +223,18 @@ class Previewer:
                     self._encoded = self._encode()
                 for number, _ in missing:
                     latents[number, strength] = self._latents(self._shots[number])
-        pictures = {}
-        for key, value in latents.items():
-            check_interrupt()
-            pictures[key] = self._vae.decode(value).float().cpu()
+        pictures = {key: self.decoded(value) for key, value in latents.items()}
         self._without |= {key: value for key, value in pictures.items() if key[1] == 0}
         return [(self._without | pictures)[key] for key in wanted]
+
+    def latents(self) -> list[Tensor]:
+        """Of each prompt, at full strength, not decoded yet. An interrupt is raised within a step."""
+        return [self._latents(shot) for shot in self._shots]
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Latents as an IMAGE [1, H, W, 3], float32 on the CPU."""
+        check_interrupt()
+        return self._vae.decode(latents).float().cpu()
 
     def _encode(self) -> dict[str, Conditioning]:
         """The conditioning of all prompts, by text."""

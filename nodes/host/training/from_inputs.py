@@ -10,6 +10,7 @@ from ....trainer.config.lora import LoraConfig
 from ....trainer.config.optimiser import OptimiserConfig
 from ....trainer.config.train import TrainConfig
 from ....trainer.runs.start_from import Start
+from ....trainer.runs.sweep import SweptConfig
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +50,18 @@ config's field of each widget."""
 def given_by(inputs: dict[str, Any]) -> dict[str, Any]:
     """The fields of a Request that the inputs stand for; those left out have its defaults.
 
-    Raises ValueError for a learning rate on Train that the optimiser is hardly meant to have.
+    Raises ValueError for a learning rate on Train that the optimiser is hardly meant to have, and for
+    settings that would take the place of what a sweep goes through.
     """
     fields = {field: inputs.pop(name, None) for name, field in FIELDS.items()}
     given = {field: value for field, value in fields.items() if value is not None}
     run: TrainConfig | None = inputs.pop("run_settings", None)
     for name, (title, kind, names) in OWN.items():
         own = kind(**{field: inputs.pop(widget) for widget, field in names.items()})
+        if isinstance(run, SweptConfig) and inputs.get(name) is not None:
+            raise ValueError(
+                f"{title} on Train would take the place of what Sweep goes through: connect it to Sweep instead."
+            )
         source = title if inputs.get(name) is not None else "Import kohya Config" if run else ""
         if not source:
             inputs[name] = own
@@ -72,3 +78,14 @@ def given_by(inputs: dict[str, Any]) -> dict[str, Any]:
     if "start" in given:
         given["start"] = Start(given["start"])
     return given
+
+
+def base_of(inputs: dict[str, Any]) -> TrainConfig:
+    """The config that the inputs of a node stand for which has settings sockets as Train has, and steps.
+
+    The other widgets count where no ``run_settings`` are connected.
+    """
+    steps, run = inputs.pop("steps"), inputs.pop("run_settings", None)
+    parts = {part: inputs.pop(name, None) for name, part in PARTS.items()}
+    config = (run or TrainConfig(**inputs)).having(**parts)
+    return dataclasses.replace(config, steps=steps)

@@ -15,6 +15,7 @@ from ....trainer.files.store import Store
 from ....trainer.lora_files.file import LoraModel
 from ....trainer.runs.continue_from import Origin
 from ....trainer.runs.run_folder import Inputs, Result, RunFolder
+from ....trainer.runs.trained_lora import TrainedLora
 from ....trainer.runs.trash import Trash
 from ....trainer.validation.book import ValidationBook
 from ....trainer.validation.split import Parts, split
@@ -55,7 +56,7 @@ def train_lora(request: Request, *joins: Join) -> tuple[Result, PreviewBook]:
     parts = split(request.cached, request.config)
     request = dataclasses.replace(request, config=with_steps(request.config, parts.training))
     origin = request.origin()
-    folder = RunFolder(folders.runs_root(), _inputs(request, origin))
+    folder = RunFolder(folders.runs_root(), run_inputs(request, origin))
     book = PreviewBook(folder.path / "previews", request.config.steps)
     with TRAININGS.running(request.node_id, folder.path.name, request.config.steps) as training:
         validations = ValidationBook(folder, parts.training, request.config)
@@ -65,7 +66,8 @@ def train_lora(request: Request, *joins: Join) -> tuple[Result, PreviewBook]:
         else:
             result = _new_result(request, parts, folder, origin, book, training, joins)
         training.over("ended", result.summary(), step=len(result.losses), result=result_of(result))
-    return result, book
+    lora = TrainedLora(result.lora, request.config, result)
+    return dataclasses.replace(result, lora=lora), book
 
 
 def _new_result(
@@ -85,21 +87,21 @@ def _new_result(
     model = model_name(request.patcher)
     with folder.open(request.config, model), cache_store(request.cached.store_root) as store:
         REGISTRY.release()
-        data = _data(request, parts, folder.inputs.texts, store)
+        data = run_data(request, parts, folder.inputs.texts, store)
         # Read again: the folder may have been another process's until now.
         validations = ValidationBook(folder, parts.training, request.config)
         beginning = Beginning(folder, validations.reach(), origin, request.start, nearest)
         return _train(request, data, beginning, validations, book, training, joins)
 
 
-class _Data(NamedTuple):
+class RunData(NamedTuple):
     """What is trained on, and what is only measured."""
 
     training: TrainingData
     held_out: TrainingData
 
 
-def _inputs(request: Request, origin: Origin | None) -> Inputs:
+def run_inputs(request: Request, origin: Origin | None) -> Inputs:
     """What the run is made of."""
     cached, config = request.cached, request.config
     texts = cached.text_fingerprint
@@ -113,7 +115,7 @@ def _inputs(request: Request, origin: Origin | None) -> Inputs:
 
 def _train(
     request: Request,
-    data: _Data,
+    data: RunData,
     beginning: Beginning,
     validations: ValidationBook,
     book: PreviewBook,
@@ -130,7 +132,7 @@ def _train(
         troubles.tell("what the model saw", error)
     metadata = Metadata(model, data.training.dataset, config, run, time.time())
     spilling = Spilling(model.device, config, paged_models(model, config.speed))
-    with _memory_given_back():
+    with memory_given_back():
         previewer = _previewer(request)
         everybody = [
             validating(validations, data.held_out, config, metadata),
@@ -154,7 +156,7 @@ def _train(
 
 
 @contextmanager
-def _memory_given_back() -> Iterator[None]:
+def memory_given_back() -> Iterator[None]:
     """What training holds goes back in the end; where memory runs out, says what helps."""
     try:
         yield
@@ -173,11 +175,11 @@ def _previewer(request: Request) -> Previewer | None:
     return Previewer(request.patcher, clip, vae, settings, learns=request.trains_text)
 
 
-def _data(request: Request, parts: Parts, texts: str, store: Store) -> _Data:
+def run_data(request: Request, parts: Parts, texts: str, store: Store) -> RunData:
     """The data of a run, with all in the cache that it needs."""
     whole = TrainingData(parts.both, texts, store, live_texts=request.trains_text)
     _complete_cache(request, whole, texts, store)
-    return _Data(*whole.parts(parts.training, parts.held_out))
+    return RunData(*whole.parts(parts.training, parts.held_out))
 
 
 def _complete_cache(request: Request, data: TrainingData, texts: str, store: Store) -> None:

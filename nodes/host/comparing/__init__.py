@@ -1,0 +1,1 @@
+"""Settings and LoRAs side by side: sweeps, the learning-rate finder, sheets of LoRAs."""

@@ -1,0 +1,107 @@
+"""The report of a sweep, on made-up runs of which it is known what it has to say."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.train import TrainConfig
+from pack.trainer.config.validation import ValidationConfig
+from pack.trainer.curves.measurement import Measurement
+from pack.trainer.curves.overlay import draw_lines
+from pack.trainer.runs.sweep import swept
+from pack.trainer.validation.sweep_report import (
+    NO_HELD_OUT,
+    ONE_SEED,
+    best_run,
+    lines_of,
+    note,
+    report,
+    trials,
+)
+
+CASES = 200
+NOISE = 0.002
+"""Standard deviation of a run's held-out difference over seeds."""
+VALIDATION = ValidationConfig(held_out=2, every=20)
+
+
+def runs(effects, rng, seeds=3):
+    """Runs at one rate per effect: a held-out curve that falls to the effect and rises a little again."""
+    rates = ", ".join(f"{place}e-5" for place in range(1, len(effects) + 1))
+    base = TrainConfig(steps=60, validation=VALIDATION)
+    configs = swept(base, rates, "", ", ".join(map(str, range(seeds))))
+    found = []
+    for config, effect in zip(configs, np.repeat(effects, seeds), strict=True):
+        low = effect + rng.normal(0, NOISE)
+        curve = [(0, 0.0), (20, low / 2), (40, low), (60, low * 0.9)]
+        validations = [Measurement(step, value, 0.001) for step, value in curve]
+        found.append((config, tuple(0.1 + rng.normal(0, 0.02, 60)), validations))
+    return found
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_note_says_what_is_true(count):
+    """A setting that is better by five times the noise is found, and a difference that is noise is not."""
+    rng = np.random.default_rng(count)
+    found = missed = 0
+    for _ in range(CASES):
+        said = note(trials(runs([-0.03, *[-0.03 + 5 * NOISE] * (count - 1)], rng, seeds=4)))
+        lowest = "learning_rate 1e-05 is lowest" in said
+        found += lowest and said.count(" larger than the") == count - 1
+        missed += " larger than the" not in note(trials(runs([-0.03] * count, rng, seeds=4)))
+    assert found >= 0.95 * CASES
+    assert missed >= 0.95 * CASES
+
+
+def test_the_table_has_a_row_for_each_run_and_one_for_each_setting():
+    found = trials(runs([-0.03, -0.01], np.random.default_rng(0), seeds=2))
+    text = report(found)
+    rows = [line for line in text.splitlines() if line.startswith("learning_rate")]
+    assert len(rows) == 4 + 2 + 0
+    name, seed, steps, best, held, _ = rows[0].split(" | ")
+    assert (name, seed, steps, best) == ("learning_rate 1e-05", "0", "60", "40")
+    assert held == str(found[0].best) and "±" in held
+    assert best_run(found) == min(range(4), key=lambda place: found[place].best.difference)
+
+
+def test_one_seed_each_tells_nothing():
+    said = note(trials(runs([-0.03, -0.01], np.random.default_rng(0), seeds=1)))
+    assert said == ONE_SEED
+
+
+def test_without_held_out_images_it_says_how_to_have_some():
+    given = [
+        (config, losses, ()) for config, losses, _ in runs([0, 0], np.random.default_rng(0), 1)
+    ]
+    found = trials(given)
+    assert NO_HELD_OUT in report(found)
+    lines, title = lines_of(found)
+    assert "nothing was held out" in title
+    assert draw_lines(lines, title).shape[1:] == (1024, 3)
+
+
+def test_a_run_that_ran_away_is_left_out_and_named():
+    (first, second, *others) = runs([-0.03, -0.01], np.random.default_rng(0), seeds=3)
+    config, losses, _ = first
+    lost = config, losses, [Measurement(0, math.nan, math.nan)]
+    said = report(trials([lost, second, *others]))
+    assert "Left out" in said and "none | none" in said and "nan" not in said
+
+
+def test_different_measures_are_not_compared():
+    (config, losses, found), *others = runs([-0.03, -0.01], np.random.default_rng(0))
+    for changed in (
+        dataclasses.replace(config, loss=LossConfig(min_snr_gamma=5.0)),
+        dataclasses.replace(config, validation=dataclasses.replace(VALIDATION, seed=1)),
+    ):
+        with pytest.raises(ValueError, match="cannot be compared"):
+            trials([(changed, losses, found), *others])
+    patient = dataclasses.replace(VALIDATION, patience=3, every=10)
+    trials([(dataclasses.replace(config, validation=patient), losses, found), *others])
+
+
+def test_one_setting_has_nothing_to_be_compared_with():
+    assert "one setting only" in note(trials(runs([-0.03], np.random.default_rng(0))))
