@@ -56,7 +56,12 @@ these may import in turn."""
 
 PACKAGES = {
     "trainer": TRAINER_PACKAGES,
-    "tagger": {"captions": set(), "wd14": {"captions"}, "images": {"captions", "wd14"}},
+    "tagger": {
+        "captions": set(),
+        "scores": {"captions"},
+        "wd14": {"captions"},
+        "images": {"captions", "wd14"},
+    },
     "nodes/host": {
         "web": set(),
         "model": set(),
