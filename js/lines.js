@@ -7,7 +7,7 @@ const EVENT = "lora_loop.node";
 const WIDGET = "LORA_LOOP_LINE";
 const NAME = "said";
 const LINES = 2;
-const LINES_OF = { LoraLoopRuns: 10, LoraLoopImportKohyaConfig: 6, LoraLoopCurateDataset: 4 };
+const LINES_OF = { LoraLoopRuns: 10, LoraLoopImportKohyaConfig: 6, LoraLoopCurateDataset: 4, LoraLoopScorePreviews: 6 };
 const LINE_HEIGHT = 15;
 const PADDING = 4;
 
@@ -16,7 +16,7 @@ const SAYING = new Set(
   [
     "CacheLatents", "ClearCache", "CurateDataset", "DatasetFromImages", "DetectMonochrome", "ExportDataset",
     "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "Runs", "SaveCaptions",
-    "SaveLora", "Tag", "TidyDataset",
+    "SaveLora", "ScorePreviews", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 

@@ -33,6 +33,7 @@ from .preview_settings import PreviewNode
 from .runs import Runs
 from .save_captions import SaveCaptions
 from .save_lora import SaveLora
+from .score_previews import ScorePreviews
 from .speed_settings import SpeedSettings
 from .tag import WD14Tag
 from .tidy_dataset import TidyDataset
@@ -65,6 +66,7 @@ NODES: list[type[io.ComfyNode]] = [
     ValidationSettings,
     SpeedSettings,
     Train,
+    ScorePreviews,
     LoadLora,
     ApplyLora,
     SaveLora,

@@ -69,6 +69,7 @@ PACKAGES = {
         "lora": {"model"},
         "dataset": {"model", "previews", "web"},
         "training": {"model", "previews", "lora", "dataset"},
+        "scoring": {"previews", "dataset"},
         "pages": {"training", "web"},
     },
 }
