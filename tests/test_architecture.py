@@ -69,7 +69,7 @@ PACKAGES = {
         "lora": {"model"},
         "dataset": {"model", "previews", "web"},
         "training": {"model", "previews", "lora", "dataset"},
-        "scoring": {"previews", "dataset"},
+        "scoring": {"previews", "dataset", "lora"},
         "pages": {"training", "web"},
     },
 }

@@ -129,6 +129,26 @@ class Scorecard:
         best = self.best(step) if len(groups) > 1 else None
         return None if best is None else best.group.strength
 
+    def picture(self, step: int) -> tuple[int, float] | None:
+        """(prompt, strength) of the preview of a step that shows its LoRA best; None where none is scored.
+
+        At the strength that scores best; one with recall, that is with the trigger, if there is any; of
+        those the best by the mean of its scores.
+        """
+        best = self.best(step)
+        rows = [] if best is None else [row for row in self.rows if row.step == step]
+        found = [
+            (
+                row.scores.get("recall") is None,
+                -Group(step, row.strength, means).total(tuple(means)).value,
+                row.prompt,
+            )
+            for row in rows
+            if best is not None and row.strength == best.group.strength and not row.is_base
+            if (means := dict(_means([row])))
+        ]
+        return (min(found)[2], best.group.strength) if best is not None and found else None
+
     def leakage(self) -> dict[int, dict[int, float]]:
         """Leakage by step and prompt, at the strength nearest to 1 that every step was shown at."""
         rows = [

@@ -4,13 +4,10 @@ import dataclasses
 import logging
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from comfy.cli_args import args
 
-from pack.demo import tiny_tagger
-from pack.nodes.host import folders
 from pack.nodes.host.dataset.tagger_session import REGISTRY
 from pack.nodes.host.previews.preview_book import PreviewBook, read_made_by
 from pack.nodes.host.previews.previewer import PreviewConfig, Previewer
@@ -19,73 +16,14 @@ from pack.nodes.host.training import train as training
 from pack.nodes.score_previews import ScorePreviews
 from pack.tagger import TaggerConfig
 from pack.tests.host import scene
+from pack.tests.host.scored_run import MODEL, lora_of, made_by, picture, scored
 from pack.trainer.config.checkpoints import CheckpointConfig
 from pack.trainer.config.train import TrainConfig
-from pack.trainer.dataset.scan import scan_folder
-from pack.trainer.lora_files.file import LoraModel, read_lora, with_checksum, write_lora
+from pack.trainer.lora_files.file import read_lora
 from pack.trainer.runs.description import DESCRIPTION, describe
 from pack.trainer.runs.scorecard import NAME, read_scorecard
 
 pytestmark = pytest.mark.main_host
-
-MODEL = "wd-swinv2-tagger-v3"
-RUN = "00c0ffee12345678"
-COLOURS = {"red": (220, 30, 30), "blue": (30, 40, 220), "green": (30, 200, 40)}
-PROMPTS = ("thing, blue theme", "green theme", "thing")
-"""One that asks the trigger for another colour, one without the trigger, the trigger alone."""
-
-
-@pytest.fixture
-def dataset(tmp_path, monkeypatch):
-    """Red pictures with the trigger "thing", and the demo's tagger."""
-    monkeypatch.setattr(folders, "tagger_folders", lambda: [tmp_path / "taggers"])
-    tiny_tagger.write(tmp_path / "taggers" / MODEL, every=8)
-    found = scan_folder(scene.write_pictures(tmp_path / "set", count=3))
-    yield dataclasses.replace(found, trigger="thing")
-    REGISTRY.release()
-
-
-def picture(colour):
-    rng = np.random.default_rng(0)
-    pixels = np.asarray(COLOURS[colour]) + rng.normal(0, 12, (64, 64, 3))
-    return torch.from_numpy(pixels.clip(0, 255) / 255).float()[None]
-
-
-def made_by(seed=1, prompts=PROMPTS):
-    return [{"text": text, "negative": "", "seed": seed, "steps": 4} for text in prompts]
-
-
-def lora_of(step, **metadata):
-    said = {
-        "ss_session_id": str(int(RUN[:8], 16)),
-        "lora_loop.version": "0.1.0",
-        "ss_steps": str(step),
-    }
-    return LoraModel({"lora_unet_x.alpha": torch.tensor(float(step))}, {**said, **metadata})
-
-
-@pytest.fixture
-def run():
-    """A run of two checkpoints. The LoRA of step 10 does what is asked, that of step 20 is all red."""
-    path = folders.runs_root() / RUN
-    path.mkdir(parents=True)
-    (path / DESCRIPTION).write_bytes(describe({"origin": ""}, TrainConfig(steps=20), 1))
-    for step in (10, 20):
-        lora = lora_of(step)
-        file = path / "checkpoints" / f"at-step{step:08}.safetensors"
-        file.parent.mkdir(exist_ok=True)
-        write_lora(file, lora, with_checksum(lora.metadata), "fp32")
-    book = PreviewBook(path / "previews")
-    book.add(0, [picture(colour) for colour in ("blue", "green", "blue")], made_by=made_by())
-    book.add(10, [picture(colour) for colour in ("blue", "green", "red")], made_by=made_by())
-    book.add(20, [picture(colour) for colour in ("red", "red", "red")], made_by=made_by())
-    return path
-
-
-def scored(dataset, lora=None, **changes):
-    options = {"threshold": 0.3, "identity": ["red theme"], **changes}
-    tagger = TaggerConfig(MODEL, "cpu", 4)
-    return scoring.score_previews(lora_of(20) if lora is None else lora, dataset, tagger, **options)
 
 
 def rows_of(run):
