@@ -15,8 +15,7 @@ from ..files.record import Part, read_record
 
 NAME = "scores.json"
 
-Score = Literal["obedience", "recall", "leakage", "drift"]
-SCORES: tuple[Score, ...] = get_args(Score)
+SCORES = ("obedience", "recall", "leakage", "drift")
 Criterion = Literal["all", "obedience", "recall", "leakage", "drift"]
 """What makes a step the best: one score, or the mean of all that every step has."""
 
@@ -43,7 +42,7 @@ class Mean(NamedTuple):
 
     value: float
     error: float | None
-    count: int
+    previews: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Mean:
@@ -74,7 +73,7 @@ class Group(NamedTuple):
         errors = [mean.error for mean in means if mean.error is not None]
         known = len(errors) == len(means)
         error = math.hypot(*errors) / len(means) if known else None
-        return Mean(statistics.fmean(values), error, min(mean.count for mean in means))
+        return Mean(statistics.fmean(values), error, min(mean.previews for mean in means))
 
 
 class Best(NamedTuple):

@@ -113,7 +113,7 @@ def when_to_stop(
     if risen is not None:
         said.append(
             f"leakage is higher than there from step {risen.step:,} on (by {risen.by}, "
-            f"{risen.by.count} prompts)"
+            f"{risen.by.previews} prompts)"
         )
     elif leakage and max(leakage) > found.step:
         if max(map(len, leakage.values())) >= LEAST_PROMPTS:

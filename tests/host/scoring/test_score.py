@@ -1,6 +1,7 @@
 """Score Previews on previews of which it is known what they show: one colour each, told by the demo's tagger."""
 
 import dataclasses
+import json
 import logging
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import torch
 from comfy.cli_args import args
 
 from pack.nodes.host.dataset.tagger_session import REGISTRY
+from pack.nodes.host.pages import run_routes
 from pack.nodes.host.previews.preview_book import PreviewBook, read_made_by
 from pack.nodes.host.previews.previewer import PreviewConfig, Previewer
 from pack.nodes.host.scoring import score as scoring
@@ -16,7 +18,7 @@ from pack.nodes.host.training import train as training
 from pack.nodes.score_previews import ScorePreviews
 from pack.tagger import TaggerConfig
 from pack.tests.host import scene
-from pack.tests.host.scored_run import MODEL, lora_of, made_by, picture, scored
+from pack.tests.host.scored_run import MODEL, RUN, lora_of, made_by, picture, scored
 from pack.trainer.config.checkpoints import CheckpointConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.lora_files.file import read_lora
@@ -151,6 +153,21 @@ def test_a_training_writes_what_its_previews_are_made_by(dataset, tiny, cached, 
     monkeypatch.setattr(args, "disable_metadata", True)
     with torch.inference_mode():
         assert Previewer(tiny.model, tiny.clip, tiny.vae, settings).made_by == []
+
+
+def test_the_page_of_runs_is_told(dataset, run):
+    said = run_routes._previews({"run": RUN})
+    assert said["advice"] == "" and {one["scores"] for one in said["previews"]} == {None}
+    scored(dataset)
+    losses = {step: [1.0 - step / 100, 1.1 - step / 100] for step in (0, 5, 10, 20)}
+    record = {"settings": [1, 0], "losses": losses}
+    (run / "validation.json").write_text(json.dumps(record))
+    said = run_routes._previews({"run": RUN})
+    told = {(one["step"], one["prompt"]): one for one in said["previews"]}
+    assert told[10, 0]["scores"]["obedience"] == 1 and told[20, 0]["scores"]["obedience"] == 0
+    assert "blue theme" in told[20, 0]["tags"]["missing"]
+    assert said["advice"].startswith("held-out loss is lowest at step 20 (20 to 20 in 95 %")
+    assert f"when to stop: {said['advice']}" in scored(dataset).report
 
 
 def test_damaged_words_in_a_preview_are_passed_over(run, caplog):

@@ -50,7 +50,7 @@ def test_groups_are_by_step_and_strength_without_the_base():
         row(500, 0, 0.6, obedience=0.0),
     ).groups()
     assert [(group.step, group.strength) for group in found] == [(500, 0.6), (500, 1.0)]
-    assert found[1].means["obedience"].value == 0.75 and found[1].means["obedience"].count == 2
+    assert found[1].means["obedience"].value == 0.75 and found[1].means["obedience"].previews == 2
     assert found[1].means["drift"] == (0.2, None, 1)
     assert "leakage" not in found[1].means
 
