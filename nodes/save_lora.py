@@ -126,4 +126,4 @@ class SaveLora(Node):
             lora, name, About(**words), precision=precision, if_exists=if_exists, format=format,
             preview=preview, private=private, thumbnail=thumbnail, hidden=cls.hidden,
         )  # fmt: skip
-        return io.NodeOutput(str(path), ui={"text": [said]})
+        return io.NodeOutput(str(path), ui={"text": [*said]})

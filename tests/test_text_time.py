@@ -77,6 +77,7 @@ from pack.trainer.lora_files.formats import to_kohya
 from pack.trainer.lora_files.peft_config import parse_config
 from pack.trainer.renaming.plan import Naming
 from pack.trainer.runs.anonymous import without_given, without_names, without_values
+from pack.trainer.runs.run_list import run_of
 from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_weights
 from pack.trainer.sdxl.buckets import parse_resolutions
 from pack.trainer.sdxl.token_chunks import parse_weights, weighted_ids
@@ -212,6 +213,9 @@ PROBES: dict[str, Callable[[str], object]] = {
     "meant": lambda text: meant(text, ["network_dim", "network_alpha"]),
     "other_text": other_text,
     "other_tables": lambda text: other_tables({text: {text: text}}),
+    "run_of": lambda text: run_of(
+        Path("nowhere"), {"ss_session_id": text, "lora_loop.version": text}
+    ),
     "parse_config": lambda text: parse_config(f'{{"{text}": 1}}', "config"),
 }  # fmt: skip
 
@@ -221,7 +225,7 @@ NO_TEXT = {
         draw_uniform digest endless choose_providers fallback
         without_private to_diffusers_lora in_format write_json leaves describe_layout writing describe
         steps_in with_checksum damaged missing_parts malformed misfit known blanks_at is_patched
-        lay_out move sentence shown""",
+        lay_out move sentence shown save_beside""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
         component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load
         tiled""",

@@ -35,8 +35,8 @@ def save_lora(
     private: bool,
     thumbnail: Tensor | None,
     hidden: Hidden | None,
-) -> tuple[Path, str]:
-    """Write a LoRA where ComfyUI lists it, with its image; the path, and what is said of both.
+) -> tuple[Path, list[str]]:
+    """Write a LoRA where ComfyUI lists it, with its image; the path, and what is said of both, a line each.
 
     Raises as `save_user_lora`. An image that cannot be written is told.
     """
@@ -51,7 +51,7 @@ def save_lora(
         folders.loras_folder(), name, in_format(lora, format), metadata,
         precision=precision, if_exists=if_exists, others=folders.other_loras_folders(),
     )  # fmt: skip
-    return path, "\n".join([f"saved {path}", *_picture(path, face, private, if_exists)])
+    return path, [f"saved {path}", *_picture(path, face, private, if_exists)]
 
 
 def _picture(path: Path, face: Face, private: bool, if_exists: IfExists) -> list[str]:

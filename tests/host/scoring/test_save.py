@@ -42,7 +42,7 @@ def plain_lora(step, **metadata):
 
 def save(lora, **changes):
     node = SaveLora.execute(lora, **{"name": "mine", "precision": "fp16", **changes})
-    return node.args[0], node.ui["text"][0]
+    return node.args[0], "\n".join(node.ui["text"])
 
 
 def colour_of(path):
