@@ -19,7 +19,7 @@ export function scoreTable(parent, { run, previews }) {
     className: "ll-facts",
     text: "From 0 to 1, by the tagger of Score Previews, whose report has their spread. A single preview is one seed.",
   });
-  const table = element(parent, "table", { className: "ll-settings ll-scores" });
+  const table = element(parent, "table", { className: "ll-scores" });
   const head = table.createTHead().insertRow();
   for (const text of ["step", "prompt", "strength"]) element(head, "th", { text, scope: "col" });
   for (const [text, title] of Object.entries(SCORES))
