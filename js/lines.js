@@ -7,7 +7,7 @@ const EVENT = "lora_loop.node";
 const WIDGET = "LORA_LOOP_LINE";
 const NAME = "said";
 const LINES = 2;
-const LINES_OF = { LoraLoopRuns: 10, LoraLoopImportKohyaConfig: 6, LoraLoopCurateDataset: 4 };
+const LINES_OF = { LoraLoopRuns: 10, LoraLoopImportKohyaConfig: 6, LoraLoopCurateDataset: 4, LoraLoopScorePreviews: 6 };
 const LINE_HEIGHT = 15;
 const PADDING = 4;
 
@@ -17,7 +17,7 @@ const SAYING = new Set(
     "CacheLatents", "ClearCache", "CompareLoras", "CurateDataset", "DatasetFromImages", "DetectMonochrome",
     "ExportDataset", "ExportPeft", "ExtractLora", "FilterTags", "FindLearningRate", "IdentityTags",
     "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "MergeLoras", "ResizeLora", "Runs", "SaveCaptions",
-    "SaveLora", "ScaleBlocks", "ScoreLora", "Sweep", "SweepReport", "Tag", "TidyDataset",
+    "SaveLora", "ScaleBlocks", "ScoreLora", "ScorePreviews", "Sweep", "SweepReport", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 

@@ -41,6 +41,7 @@ from .save_captions import SaveCaptions
 from .save_lora import SaveLora
 from .scale_blocks import ScaleBlocks
 from .score_lora import ScoreLora
+from .score_previews import ScorePreviews
 from .speed_settings import SpeedSettings
 from .sweep import Sweep
 from .sweep_report import SweepReport
@@ -77,6 +78,7 @@ NODES: list[type[io.ComfyNode]] = [
     Sweep,
     FindLearningRate,
     Train,
+    ScorePreviews,
     LoadLora,
     ApplyLora,
     SaveLora,

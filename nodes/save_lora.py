@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..trainer.config.about import About
 from ..trainer.config.checkpoints import Precision
-from ..trainer.lora_files.file import IfExists, save_user_lora
-from ..trainer.lora_files.formats import LoraFormat, in_format
-from .host import folders
-from .host.lora.save import file_metadata
+from ..trainer.lora_files.file import IfExists
+from ..trainer.lora_files.formats import LoraFormat
+from .host.scoring.choice import WHICH, Which
+from .host.scoring.save import save_lora
 from .schema import Node, field, node, output, setting
 from .sockets import LoraModelSocket
 
@@ -88,9 +88,19 @@ class SaveLora(Node):
                     About, "comment", "kohya's training_comment, for the metadata.", advanced=True
                 ),
                 field(
+                    io.Combo,
+                    "preview",
+                    "Which of the training's previews lies beside the file as NAME.png, where other programs "
+                    "look for it. best: the one of this LoRA's step that Score Previews found best, else the "
+                    "first with the trigger word. last: that one in any case. off: none.",
+                    options=list(WHICH),
+                    default="best",
+                    advanced=True,
+                ),
+                field(
                     io.Image,
                     "thumbnail",
-                    "An image for the metadata, such as a preview: the first one, made small.",
+                    "An image for the metadata, made small: the first one. Without it the preview is taken.",
                     optional=True,
                     advanced=True,
                 ),
@@ -108,14 +118,12 @@ class SaveLora(Node):
         if_exists: IfExists,
         private: bool,
         format: LoraFormat = "kohya",
+        preview: Which = "best",
         thumbnail: Tensor | None = None,
         **words: str,
     ) -> io.NodeOutput:
-        metadata = file_metadata(
-            lora, name, About(**words), thumbnail=thumbnail, hidden=cls.hidden, private=private
-        )
-        path = save_user_lora(
-            folders.loras_folder(), name, in_format(lora, format), metadata,
-            precision=precision, if_exists=if_exists, others=folders.other_loras_folders(),
+        path, said = save_lora(
+            lora, name, About(**words), precision=precision, if_exists=if_exists, format=format,
+            preview=preview, private=private, thumbnail=thumbnail, hidden=cls.hidden,
         )  # fmt: skip
-        return io.NodeOutput(str(path), ui={"text": [f"saved {path}"]})
+        return io.NodeOutput(str(path), ui={"text": [*said]})

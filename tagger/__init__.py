@@ -41,6 +41,7 @@ from .images.monochrome import (
     tag_kind,
 )
 from .images.quality import MEASURED_PIXELS, CurateConfig, Quality, assess
+from .scores.scorecard import Preview, Scores, Seen, Subject, score, shown, study
 from .wd14.download import Progress, download
 from .wd14.labels import KAOMOJI, Category, Label, Labels, Layout, read_labels, spaced
 from .wd14.models import (
@@ -117,11 +118,15 @@ __all__ = [
     "PatternRule",
     "Picture",
     "Place",
+    "Preview",
     "Progress",
     "Provider",
     "Quality",
     "Report",
+    "Scores",
+    "Seen",
     "Session",
+    "Subject",
     "Tag",
     "TagConfig",
     "Tagger",
@@ -154,9 +159,12 @@ __all__ = [
     "prune",
     "read_labels",
     "read_rgb",
+    "score",
     "select",
+    "shown",
     "spaced",
     "split_tags",
+    "study",
     "tag_key",
     "tag_kind",
     "tag_match",

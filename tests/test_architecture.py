@@ -57,7 +57,12 @@ these may import in turn."""
 
 PACKAGES = {
     "trainer": TRAINER_PACKAGES,
-    "tagger": {"captions": set(), "wd14": {"captions"}, "images": {"captions", "wd14"}},
+    "tagger": {
+        "captions": set(),
+        "scores": {"captions"},
+        "wd14": {"captions"},
+        "images": {"captions", "wd14"},
+    },
     "nodes/host": {
         "web": set(),
         "model": set(),
@@ -67,6 +72,7 @@ PACKAGES = {
         "measuring": {"model", "lora", "dataset"},
         "training": {"model", "previews", "lora", "dataset"},
         "comparing": {"training", "measuring"},
+        "scoring": {"previews", "dataset", "lora"},
         "pages": {"training", "web"},
     },
 }

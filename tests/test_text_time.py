@@ -47,6 +47,7 @@ from pack.tagger.captions.tag_text import (
     tag_match,
 )
 from pack.tagger.images.monochrome import tag_kind
+from pack.tagger.scores.scorecard import Preview, Seen, score, study
 from pack.tagger.wd14.labels import spaced
 from pack.tagger.wd14.models import short_name
 from pack.tagger.wd14.select_tags import (
@@ -78,6 +79,7 @@ from pack.trainer.lora_files.peft_config import parse_config
 from pack.trainer.lora_tools.scale_blocks import parse_blocks
 from pack.trainer.renaming.plan import Naming
 from pack.trainer.runs.anonymous import without_given, without_names, without_values
+from pack.trainer.runs.run_list import run_of
 from pack.trainer.runs.sweep import parse_numbers, swept
 from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_weights
 from pack.trainer.sdxl.buckets import parse_resolutions
@@ -183,6 +185,10 @@ PROBES: dict[str, Callable[[str], object]] = {
         merge(text, split_tags(text)[-9:], kohya=kohya) for kohya in (False, True)
     ],
     "list_problems": lambda text: list_problems("remove", text.split(",")),
+    "study": lambda text: study([Seen({text: 1.0}, text)], text, 0.5, [text]),
+    "score": lambda text: score(
+        Preview(text, {text: 1.0}), study([Seen({text: 1.0}, "a")], text, 0.5), [text], 0.5
+    ),
     "tag_kind": lambda text: tag_kind(text, "monochrome"),
     "spaced": spaced,
     "short_name": short_name,
@@ -215,6 +221,9 @@ PROBES: dict[str, Callable[[str], object]] = {
     "swept": lambda text: [
         refused(swept, TrainConfig(), *texts) for texts in ((text, "", ""), ("", text, ""), ("", "", text))
     ],
+    "run_of": lambda text: run_of(
+        Path("nowhere"), {"ss_session_id": text, "lora_loop.version": text}
+    ),
     "parse_config": lambda text: parse_config(f'{{"{text}": 1}}', "config"),
 }  # fmt: skip
 
@@ -224,7 +233,7 @@ NO_TEXT = {
         draw_uniform digest endless choose_providers fallback
         without_private to_diffusers_lora in_format write_json leaves describe_layout writing describe
         steps_in with_checksum damaged missing_parts malformed misfit known blanks_at is_patched
-        lay_out move sentence draw_lines spread_over_seeds contrasts""",
+        lay_out move sentence draw_lines spread_over_seeds contrasts shown save_beside""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
         component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load
         tiled as_tensors block_name block_table diffusers_path error_text extract is_plain merged read_factors

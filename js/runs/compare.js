@@ -2,8 +2,9 @@
 import { COLOURS, CurveChart } from "../chart.js";
 import { button, element, ownKeys } from "../dom.js";
 import { openViewer } from "../viewer.js";
-import { curveOf, previewsOf } from "./details.js";
+import { adviceOf, curveOf, previewsOf } from "./details.js";
 import { previewGrid } from "./preview_grid.js";
+import { scoreTable } from "./scores.js";
 import {
   beginning,
   dateText,
@@ -31,6 +32,7 @@ export function openComparison(chosen, usual, onClose) {
     });
   legend(body, runs);
   const chart = showCurves(body, runs);
+  showAdvice(body, runs);
   if (runs.length > 1) settingsTable(body, runs, usual);
   showPreviews(body, runs);
   ownKeys(dialog);
@@ -77,6 +79,21 @@ function showCurves(parent, runs) {
   return chart;
 }
 
+// When to stop, of each run that knows.
+function showAdvice(parent, runs) {
+  const place = element(parent, "div", { className: "ll-advice" });
+  for (const run of runs) {
+    const line = element(place, "p", { className: "ll-facts", hidden: true });
+    const name = runs.length > 1 ? `${run.name.slice(0, 8)}: ` : "When to stop: ";
+    adviceOf(run)
+      .then((advice) => {
+        line.hidden = !advice;
+        line.textContent = `${name}${advice}`;
+      })
+      .catch(() => {}); // the previews tell why
+  }
+}
+
 function settingsTable(parent, runs, usual) {
   const unlike = unlikeSettings(runs, usual);
   const others = [...new Set(runs.slice(1).flatMap((run) => unlikeInputs(run, runs[0])))];
@@ -117,6 +134,7 @@ function showPreviews(parent, runs) {
       }));
       grid.replaceChildren();
       previewGrid(grid, sides, openViewer);
+      for (const side of sides) scoreTable(grid, side);
     } catch (error) {
       grid.textContent = error.message;
     }

@@ -23,11 +23,13 @@ function remembered(kind, run, fetch) {
 export const curveOf = (run) =>
   remembered("curve", run, () => getJSON("/lora_loop/run/curve", { run: run.name }));
 
-export const previewsOf = (run) =>
-  remembered("previews", run, async () => {
-    const { previews } = await getJSON("/lora_loop/run/previews", { run: run.name });
-    return previews;
-  });
+const shownOf = (run) =>
+  remembered("previews", run, () => getJSON("/lora_loop/run/previews", { run: run.name }));
+
+export const previewsOf = async (run) => (await shownOf(run)).previews;
+
+// When to stop, in words; "" where too little was measured.
+export const adviceOf = async (run) => (await shownOf(run)).advice;
 
 export const previewURL = (run, preview, small = false) =>
   imageURL("/lora_loop/run/preview", {

@@ -144,6 +144,27 @@ def _save_as(
     raise ValueError(f"There are already {_MOST} files named like {target}; clean up.")
 
 
+def save_beside(
+    lora: Path, suffix: str, data: bytes, if_exists: IfExists, root: Path
+) -> Path | None:
+    """Write a file with the LoRA's name and another ending; its path, or None where another one is kept.
+
+    Programs find it by the name, so it gets no number: with "number" another file of that name stays,
+    with "replace" it becomes a `.bak`.
+    """
+    path = lora.with_suffix(suffix)
+    inside(path, root)
+    with writing(path):
+        if path.exists():
+            if path.read_bytes() == data:
+                return path
+            if if_exists == "number":
+                return None
+            _keep_backup(path)
+        write_atomically(path, data, root=root)
+    return path
+
+
 def check_precision(precision: str) -> Precision:
     if precision not in get_args(Precision):
         raise ValueError(f"precision is {precision!r}; it must be one of fp16, bf16, fp32.")
@@ -205,10 +226,10 @@ def _replace(
 
 
 def _keep_backup(path: Path) -> Path:
-    backup = path.with_suffix(".safetensors.bak")
+    backup = path.with_suffix(f"{path.suffix}.bak")
     number = 2
     while backup.exists():
-        backup = path.with_suffix(f".safetensors.{number}.bak")
+        backup = path.with_suffix(f"{path.suffix}.{number}.bak")
         number += 1
     return path.rename(backup)
 

@@ -29,7 +29,7 @@ _MOST_BYTES = {".log": 1 << 20}
 _NAMED = {"ss_sd_model_name", "ss_output_name", "modelspec.title", "modelspec.trigger_phrase"}
 
 _OURS = re.compile(
-    r"(?:run|steps|kept|stopped|best|state|validation)(?:-\d+)?(?:-[0-9a-f]{32})?\.[a-z]+"
+    r"(?:run|steps|kept|stopped|best|state|validation|scores)(?:-\d+)?(?:-[0-9a-f]{32})?\.[a-z]+"
 )
 """Names of a run's own files: nothing in them is a user's."""
 
@@ -37,10 +37,12 @@ _CELL = r"(?:-?\d+(?:\.\d+)?(?:e[-+]?\d+)?|nan|-?inf)?"
 _ROW = re.compile(rf"{_CELL}(?:,{_CELL})*")
 
 
-def write_report(run: Run, path: Path, versions: Mapping[str, str], *, names: bool) -> Path:
+def write_report(
+    run: Run, path: Path, versions: Mapping[str, str], *, names: bool, advice: str = ""
+) -> Path:
     """Write the zip to ``path``. ``versions``: of what the run was made in, beside our own.
 
-    ``names``: leave the names of folders and files in it; otherwise each is replaced.
+    ``advice``: when to stop, in words of ours. ``names``: leave the names of folders and files in it; otherwise each is replaced.
     """
     buffer = io.BytesIO()
     secret = () if names else {*own_names(), *_names_of(run)}
@@ -48,6 +50,8 @@ def write_report(run: Run, path: Path, versions: Mapping[str, str], *, names: bo
         found = {**_versions(), **versions, "run": run.name, "status": run.status}
         found = {key: without_given(value, secret) for key, value in found.items()}
         archive.writestr("versions.json", json.dumps(found, indent=1))
+        if advice:
+            archive.writestr("when_to_stop.txt", advice)
         files = [file for file in _own_files(run) if names or _OURS.fullmatch(file.name)]
         archive.writestr(
             "files.txt", "".join(f"{file.stat().st_size:>14,}  {file.name}\n" for file in files)

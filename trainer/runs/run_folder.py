@@ -73,6 +73,8 @@ class Result:
     """What the user must know of it, as sentences: a damaged file that it takes the place of, a full disk."""
     written: bool = True
     """False when there was no room for its file at ``path``."""
+    advice: str = ""
+    """When to stop, in words (see trainer/validation/when_to_stop.py); "" where nothing can be said."""
 
     def loss_map(self) -> dict[str, list[Any]]:
         """ComfyUI's LOSS_MAP: the loss of every step, and (step, difference, error) of validations."""
@@ -91,7 +93,8 @@ class Result:
         best = self.best_validation
         if best is not None:
             text += f"; best validation at step {best.step}: {best} against step 0"
-        return "\n".join([f"{text}; {self.stopped}" if self.stopped else text, *self.notes])
+        said = [f"{text}; {self.stopped}" if self.stopped else text, self.advice, *self.notes]
+        return "\n".join(filter(None, said))
 
 
 class RunFolder:

@@ -149,6 +149,19 @@ def find_run(root: Path, name: str) -> Run | None:
     )
 
 
+def run_of(root: Path, metadata: Mapping[str, str]) -> Run | None:
+    """The run below ``root`` that a LoRA with this metadata comes from; None if there is none.
+
+    Its files bear the beginning of its name as kohya's session.
+    """
+    session = metadata.get("ss_session_id", "")
+    if "lora_loop.version" not in metadata or not re.fullmatch(r"\d{1,10}", session):
+        return None
+    paths = root.glob(f"{int(session):08x}????????")
+    found = [run for path in paths if (run := find_run(root, path.name))]
+    return found[0] if len(found) == 1 else None
+
+
 def _stats(folder: Path) -> dict[Path, os.stat_result]:
     """What is known of every file below a folder; those that vanish meanwhile are left out."""
     found = {}

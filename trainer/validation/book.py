@@ -27,14 +27,23 @@ from ..files.checksum import file_damage
 from ..files.record import Part, read_record
 from ..lora_files.file import LoraModel, read_own_lora, with_checksum, write_lora
 from ..runs.run_folder import Result, RunFolder
+from ..runs.scorecard import read_scorecard
 from ..runs.troubles import Troubles
 from ..training.loop import Outcome
+from .when_to_stop import when_to_stop
 
 log = logging.getLogger(__name__)
 
 NAME = "validation.json"
 
 _OF_STEPS = re.compile(r"(?:best-(\d{8,})\.safetensors|steps-(\d{8,})\.json)")
+
+
+class Losses(NamedTuple):
+    """Of every validation by step: the losses of each image at each of its ``timesteps``, image by image."""
+
+    timesteps: int
+    losses: dict[int, list[float]]
 
 
 class Course(NamedTuple):
@@ -196,7 +205,11 @@ class ValidationBook:
         stopped = result.stopped or self.verdict(last)
         measured = (self.measurement(step) for step in self.due if step <= last)
         validations = tuple(one for one in measured if one is not None)
-        return replace(result, best=best, stopped=stopped, validations=validations)
+        losses = {step: values for step, values in self._losses.items() if step <= last}
+        card = read_scorecard(self._folder)
+        leakage = None if card is None else card.leakage()
+        advice = when_to_stop(losses, self._settings.timesteps, leakage)
+        return replace(result, best=best, stopped=stopped, validations=validations, advice=advice)
 
     def keep(self, step: int, lora: LoraModel) -> None:
         """Put the adapters of the best step on disk, then take away those that they beat.
@@ -240,14 +253,38 @@ class ValidationBook:
         return read_record(self._folder / NAME, self._parsed) or {}
 
     def _parsed(self, part: Part) -> dict[int, list[float]]:
-        """Losses by step: as many at each as at step 0, which all are compared with, two at least."""
         if [value.whole() for value in part["settings"]] != self._key():
             return {}
-        losses = {_step(n): value.numbers() for n, value in part["losses"].fields().items()}
-        counts = {len(values) for values in losses.values()}
-        if losses and (0 not in losses or len(counts) != 1 or min(counts) < 2):
-            raise ValueError("its losses are not of the same images")
-        return losses
+        return _losses(part)
+
+
+def read_losses(folder: Path) -> Losses | None:
+    """What was measured in a run's folder; None where nothing was, with a warning where it is damaged."""
+
+    def parsed(part: Part) -> Losses:
+        timesteps, losses = part["settings"].exactly(2)[0].whole(least=1), _losses(part)
+        if losses and len(losses[0]) % timesteps:
+            raise ValueError("its losses are not of whole images")
+        return Losses(timesteps, losses)
+
+    return read_record(folder / NAME, parsed)
+
+
+def when_to_stop_of(folder: Path) -> str:
+    """The sentence of `when_to_stop` about the run in a folder; "" where too little was measured."""
+    found, card = read_losses(folder), read_scorecard(folder)
+    if found is None:
+        return ""
+    return when_to_stop(found.losses, found.timesteps, None if card is None else card.leakage())
+
+
+def _losses(part: Part) -> dict[int, list[float]]:
+    """Losses by step: as many at each as at step 0, which all are compared with, two at least."""
+    losses = {_step(n): value.numbers() for n, value in part["losses"].fields().items()}
+    counts = {len(values) for values in losses.values()}
+    if losses and (0 not in losses or len(counts) != 1 or min(counts) < 2):
+        raise ValueError("its losses are not of the same images")
+    return losses
 
 
 def _step(name: str) -> int:

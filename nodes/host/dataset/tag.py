@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from ....base.gc_pause import collection_paused
 from ....base.shortened import in_lines
 from ....tagger import (
     MODEL_NAMES,
+    Labels,
     MergePolicy,
     ModelFiles,
     Outcome,
-    Tag,
     TagConfig,
     Tagger,
     TaggerConfig,
@@ -60,9 +60,10 @@ class Tagged(NamedTuple):
 
 
 class Found(NamedTuple):
-    """By image digest the tags, or why there are none; in words where they come from; latents made."""
+    """By image digest what was chosen of its tags, or why there are none; in words where they come from;
+    latents made."""
 
-    tags: dict[str, tuple[Tag, ...]]
+    tags: dict[str, Any]
     lost: dict[str, str]
     where: str
     latents: int = 0
@@ -119,7 +120,9 @@ def tag_dataset(
     skipped = _captioned(dataset) if policy == "skip" else frozenset()
     samples = [sample for _, sample in dataset.samples() if sample.path not in skipped]
     with small_store() as store:
-        found = _found(samples, tagger, config, reader, store, node_id)
+        found = look_at(
+            samples, tagger, lambda row, labels: select(row, labels, config), reader, store, node_id
+        )
     tagged, names, problems = _with_tags(dataset, found, skipped, policy, config.separator)
     counts = count_tags(names)
     head = [f"{len(names)} images tagged with {tagger.name} {found.where}".rstrip()]
@@ -170,7 +173,8 @@ def _captioned(dataset: Dataset) -> frozenset[Path]:
     )
 
 
-def _files(config: TaggerConfig, node_id: str | None) -> ModelFiles:
+def tagger_files(config: TaggerConfig, node_id: str | None) -> ModelFiles:
+    """The files of the tagger that is asked for. Raises ValueError as `find_model` does."""
     if config.model_path.strip():
         return model_at(folders.tagger_path(config.model_path))
     return find_model(config.model, node_id)
@@ -195,21 +199,21 @@ class _Memory:
         return digest(KIND, self.contents, picture, *(["fast"] if self.fast_decode else []))
 
 
-def _found(
+def look_at(
     samples: Sequence[Sample],
     running: TaggerConfig,
-    config: TagConfig,
+    choose: Callable[[np.ndarray, Labels], object],
     open_reader: Callable[[Mapping[str, Sample]], AbstractContextManager[Reader]],
     store: SmallStore,
     node_id: str | None,
 ) -> Found:
-    """The tags of the samples; never the probabilities of more than a batch of them at a time.
+    """What ``choose`` takes of the probabilities of each sample, which are never those of more than a batch.
 
     What is remembered is not inferred again, and the model is opened only for the rest.
     """
     if not samples:
         return Found({}, {}, "")
-    files = _files(running, node_id)
+    files = tagger_files(running, node_id)
     labels = read_labels(files.tags)
     contents = digest(content_digest(files.model), content_digest(files.tags))
     memory = _Memory(store, contents, running.fast_decode)
@@ -217,7 +221,7 @@ def _found(
     missing: dict[str, Sample] = {}
 
     def take(picture: str, row: np.ndarray) -> None:
-        found.tags[picture] = select(row, labels, config)
+        found.tags[picture] = choose(row, labels)
 
     with collection_paused():
         for picture, sample in {sample.digest: sample for sample in samples}.items():

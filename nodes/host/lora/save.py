@@ -37,16 +37,21 @@ def file_metadata(
     thumbnail: Tensor | None,
     hidden: Hidden | None,
     private: bool,
+    strength: float | None = None,
 ) -> dict[str, str]:
     """The metadata of a LoRA that is saved under ``name``.
 
     ``thumbnail``: an IMAGE [N, H, W, C], of which the first is taken. ``hidden``: ComfyUI's hidden
     inputs, None outside a server. ``private``: without names of folders and tags, image and graph.
+    ``strength``: the one to use it at, None where none was found.
     """
     stem = name.replace("\\", "/").rpartition("/")[2].removesuffix(".safetensors")
     own = dict(getattr(lora, "metadata", {}))
     own.pop(DIFFUSERS_METADATA, None)  # its scales are in what is written
     metadata = {**own, **about.keys(stem), **_graph(hidden)}
+    if strength is not None:
+        metadata["lora_loop.recommended_strength"] = f"{strength:g}"
+        metadata["modelspec.usage_hint"] = f"strength {strength:g}, where its previews scored best"
     if thumbnail is not None:
         metadata["modelspec.thumbnail"] = thumbnail_url(thumbnail[0].float().cpu().numpy())
     return without_private(metadata) if private else metadata

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import comfy.model_management as mm
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ....base.lettering import sentence
@@ -124,10 +125,12 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray((image.float().cpu().clamp(0, 1).numpy() * 255).round().astype(np.uint8))
 
 
-def to_png(image: Image.Image) -> bytes:
-    """A PIL image as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+def to_png(image: Image.Image, texts: Mapping[str, str] | None = None) -> bytes:
+    """A PIL image as the bytes of a PNG file; ``texts`` stand in it by their names."""
+    buffer, info = io.BytesIO(), PngInfo()
+    for name, text in (texts or {}).items():
+        info.add_text(name, text)
+    image.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
 
 

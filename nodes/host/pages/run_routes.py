@@ -15,6 +15,8 @@ from ....trainer.curves.curve import read_curve
 from ....trainer.curves.resumes import read_resumes
 from ....trainer.runs.checkpoints import FOLDER as CHECKPOINTS
 from ....trainer.runs.run_list import find_run
+from ....trainer.runs.scorecard import read_scorecard
+from ....trainer.validation.book import when_to_stop_of
 from .. import folders
 from ..previews.preview_book import PreviewBook
 from ..web.json_request import short_text
@@ -60,8 +62,11 @@ def _marks(run: Path) -> Iterator[tuple[int, str]]:
 
 
 def _previews(asked: dict[str, Any]) -> dict[str, Any]:
-    found = []
-    for place, path in _book(run_folder(asked)).places().items():
+    """Every preview, with its scores where it was scored; and when to stop, in words."""
+    run, found = run_folder(asked), []
+    card = read_scorecard(run)
+    scored = {(row.step, row.prompt, row.strength): row for row in card.rows} if card else {}
+    for place, path in _book(run).places().items():
         try:
             with open_image(path) as image:
                 width, height = image.size
@@ -69,8 +74,10 @@ def _previews(asked: dict[str, Any]) -> dict[str, Any]:
         except DECODE_ERRORS:  # damaged, or taken away meanwhile
             continue
         size = {"width": width, "height": height, "version": str(version)}
-        found.append({"name": place.name, **place._asdict(), **size})
-    return {"previews": found}
+        row = scored.get((place.step, place.prompt, place.strength))
+        told = {"scores": row and row.scores, "tags": row and row.tags}
+        found.append({"name": place.name, **place._asdict(), **size, **told})
+    return {"previews": found, "advice": when_to_stop_of(run)}
 
 
 def _preview(asked: dict[str, Any]) -> Picture:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import folder_paths
 import numpy as np
@@ -15,12 +16,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ....base.image_file import opened
+from ....base.image_file import DECODE_ERRORS, open_image, opened
+from ....base.small_file import parse_json
 from ....trainer.files.atomic import write_atomically
+from ....trainer.files.record import Part
 from ..model.vae import to_image, to_pil, to_png
 from .grid import grid, one_size
 
 log = logging.getLogger(__name__)
+
+MadeBy = dict[str, Any]
+"""What an image is sampled from beside MODEL and LoRA: its prompt (``text``), negative prompt, seed, sampler …"""
+MADE_BY = "lora_loop_preview"
+"""Under this name it stands in the PNG file, as JSON."""
 
 _NAME = re.compile(r"step(\d+)_(\d+)(?:_strength(-?\d+(?:\.\d+)?(?:e-\d+)?))?\.png")
 
@@ -46,13 +54,21 @@ class PreviewBook:
         self.folder, self._steps = folder, steps
 
     def add(
-        self, step: int, pictures: Sequence[Tensor], strengths: Sequence[float] = (1.0,)
+        self,
+        step: int,
+        pictures: Sequence[Tensor],
+        strengths: Sequence[float] = (1.0,),
+        made_by: Sequence[MadeBy] = (),
     ) -> None:
-        """Save the images of a step, [1, H, W, 3] each, for every prompt one per strength."""
+        """Save the images of a step, [1, H, W, 3] each, for every prompt one per strength.
+
+        ``made_by``: of each prompt what its images are sampled from, which is written into them.
+        """
         for index, picture in enumerate(pictures):
             prompt, column = divmod(index, len(strengths))
             place = Place(step, prompt, strengths[column])
-            image = to_png(to_pil(picture[0]))
+            texts = {MADE_BY: json.dumps(made_by[prompt])} if made_by else {}
+            image = to_png(to_pil(picture[0]), texts)
             write_atomically(self.folder / place.name, image, root=self.folder.parent)
 
     def has(self, step: int) -> bool:
@@ -105,6 +121,21 @@ class PreviewBook:
             if place is not None and (self._steps is None or place.step <= self._steps):
                 found[place] = path
         return dict(sorted(found.items()))
+
+
+def read_made_by(path: Path) -> MadeBy | None:
+    """What the image at ``path`` was sampled from; None where it does not say so, with a warning if damaged."""
+    try:
+        with open_image(path) as image:
+            said = image.info.get(MADE_BY)
+        if not isinstance(said, str):
+            return None
+        fields = Part(parse_json(said)).fields()
+        fields["text"].text()
+        return {name: part.plain() for name, part in fields.items()}
+    except (*DECODE_ERRORS, KeyError) as error:
+        log.warning("LoRA Loop: %s does not say what it was made by: %s", path, error)
+        return None
 
 
 def _sheets(pictures: dict[Place, Image.Image]) -> list[Image.Image]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import comfy.sample
 import comfy.samplers
 import torch
+from comfy.cli_args import args
 from torch import Tensor
 
 from ....base.config import Config, Problems
@@ -204,6 +205,9 @@ class Previewer:
         self._clip, self._learns = clip, learns
         self._encoded = {} if learns else self._encode()
         self.strengths = settings.strengths
+        made_by = [{**shot._asdict(), "scheduler": settings.scheduler} for shot in self._shots]
+        self.made_by = [] if args.disable_metadata else made_by
+        """Of each prompt what its images are sampled from, to be written into them."""
         self._without: dict[tuple[int, float], Tensor] = {}
         """The images of strength 0, which are always the same."""
 

@@ -72,7 +72,7 @@ class Previews:
             )
             return
         try:
-            self._book.add(step, pictures, previewer.strengths)
+            self._book.add(step, pictures, previewer.strengths, previewer.made_by)
         except OSError as error:
             self._troubles.tell("a preview", error)
         self._training.mark("preview", step)

@@ -11,6 +11,7 @@ from ....base.shortened import in_lines
 from ....trainer.runs.report import write_report
 from ....trainer.runs.run_list import Pruning, Run, find_run, list_runs, unknown_run
 from ....trainer.runs.trash import DAYS, Trash, Trashed
+from ....trainer.validation.book import when_to_stop_of
 from .. import folders
 from ..questions import QUESTIONS, Question
 
@@ -176,7 +177,8 @@ def _report(root: Path, name: str, names: bool) -> Path:
 def report_of(run: Run, *, names: bool) -> Path:
     """Write the archive of a run; where it lies. names: see `write_report`."""
     target = folders.reports_root() / f"{run.name}.zip"
-    return write_report(run, target, {"comfyui": _comfyui_version()}, names=names)
+    versions, advice = {"comfyui": _comfyui_version()}, when_to_stop_of(run.path)
+    return write_report(run, target, versions, names=names, advice=advice)
 
 
 def _comfyui_version() -> str:

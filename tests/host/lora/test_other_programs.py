@@ -51,7 +51,7 @@ def loras(tmp_path, monkeypatch):
     folder.mkdir()
     paths = ([str(folder)], folder_paths.folder_names_and_paths["loras"][1])
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", paths)
-    monkeypatch.setattr("pack.nodes.save_lora.folders.loras_folder", lambda: folder)
+    monkeypatch.setattr("pack.nodes.host.folders.loras_folder", lambda: folder)
     return folder
 
 

@@ -27,7 +27,7 @@ def lora():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("pack.nodes.save_lora.folders.loras_folder", lambda: tmp_path)
+    monkeypatch.setattr("pack.nodes.host.folders.loras_folder", lambda: tmp_path)
     return tmp_path
 
 

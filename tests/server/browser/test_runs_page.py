@@ -302,3 +302,38 @@ def test_a_thousand_runs_are_a_few_rows_of_the_page(browser_page, two_runs):
     finally:
         page.unroute("**/lora_loop/runs/list**")
         sidebar(page)
+
+
+def test_scores_are_a_row_for_each_preview(
+    browser_page, server, short_prompt, two_runs, object_info
+):
+    """Score Previews in the graph, then the page; without the trigger's images there is no drift."""
+    prompt, run = json.loads(json.dumps(short_prompt)), two_runs[0]
+    lora = [graphs.key(prompt, "LoraLoopTrain"), 0]
+    dataset = graphs.inputs(prompt, "LoraLoopCacheLatents")["dataset"]
+    graphs.add(
+        prompt,
+        object_info,
+        "score",
+        "LoraLoopScorePreviews",
+        lora=lora,
+        dataset=dataset,
+        provider="cpu",
+    )
+    (said,) = server.run(prompt)["outputs"]["score"]["text"]
+    assert f"run {run}: " in said and "step 4, strength 0.5: " in said
+
+    page = browser_page(False, False)
+    box = opened(page)
+    row(page, run).click()
+    box.press("Enter")
+    dialog = page.locator(".ll-dialog")
+    rows = dialog.locator(".ll-scores tbody tr")
+    rows.last.wait_for()
+    pictures_shown = dialog.locator(".ll-grid img").count()
+    texts = [text.split("\t") for text in rows.all_inner_texts()]
+    assert len(texts) == pictures_shown and {text[0] for text in texts} == {"0", "2", "4"}
+    assert {text[2] for text in texts} == {"0.5", "1"}
+    assert all(re.fullmatch(r"[01]\.\d\d|–", cell) for text in texts for cell in text[3:7])
+    assert any(cell != "–" for text in texts for cell in text[3:7])
+    page.keyboard.press("Escape")

@@ -17,6 +17,7 @@ from pack.trainer.lora_files.metadata import VERSION
 from pack.trainer.runs.anonymous import without_names, without_values
 from pack.trainer.runs.report import write_report
 from pack.trainer.runs.run_list import find_run
+from pack.trainer.runs.scorecard import SCORES, Scorecard, ScoredPreview, write_scorecard
 
 LOG = """2026-01-01 10:00:00,000 INFO LoRA Loop: new run; step 3/9 · 1.5 it/s
 2026-01-01 10:00:01,000 WARNING LoRA Loop: /home/mia/My Pictures/secret one.png is broken
@@ -62,6 +63,18 @@ def test_no_name_of_the_users_is_in_it(run, tmp_path):
     for name in ("mia", "Pictures", "secret", "holiday", "beach", "Bilder", "/opt"):
         assert name not in everything
     assert "step 3/9 · 1.5 it/s" in everything and '<path>/loop.py", line 12' in everything
+
+
+def test_scores_are_in_it_without_tags(run, tmp_path):
+    row = ScoredPreview(4, 0, 1.0, dict.fromkeys(SCORES, 0.25), tags={"leaked": ["beach house"]})
+    card = Scorecard((row,), "C:\\mia\\tagger", 0.3)
+    write_scorecard(run.path, card, tmp_path / "runs")
+    said = "held-out loss is lowest at step 4"
+    found = written(run, tmp_path, names=False, advice=said)
+    assert found["when_to_stop.txt"] == said
+    (kept,) = json.loads(found["scores.json"])["rows"]
+    assert kept["scores"] == dict.fromkeys(SCORES, 0.25) and kept["step"] == 4
+    assert "beach" not in found["scores.json"] and "mia" not in found["scores.json"]
 
 
 def test_names_stay_if_they_are_allowed(run, tmp_path):

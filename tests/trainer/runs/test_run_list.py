@@ -13,7 +13,7 @@ from pack.trainer.files.lock import folder_lock
 from pack.trainer.lora_files.file import write_lora
 from pack.trainer.runs import run_list as module
 from pack.trainer.runs.run_folder import Inputs, RunFolder
-from pack.trainer.runs.run_list import Pruning, find_run, list_runs
+from pack.trainer.runs.run_list import Pruning, find_run, list_runs, run_of
 
 DAY = 86400.0
 
@@ -52,6 +52,17 @@ def make(root, number, *, days=0.0, asked=4, results=(), states=(), trigger="sks
 def test_the_state_of_a_run(tmp_path, files, status, steps):
     run = find_run(tmp_path, make(tmp_path, 1, **files).name)
     assert (run.status, run.steps, run.owner) == (status, steps, None)
+
+
+def test_the_run_that_a_lora_comes_from(tmp_path):
+    path = make(tmp_path, 0xC0FFEE << 32, results=("steps-00000004",))
+    said = {"ss_session_id": str(0xC0FFEE), "lora_loop.version": "1"}
+    assert run_of(tmp_path, said).name == path.name
+    assert run_of(tmp_path, {"ss_session_id": str(0xC0FFEE)}) is None  # another trainer's
+    for session in ("", "1", "-1", "../x", "9" * 11, "*"):
+        assert run_of(tmp_path, {**said, "ss_session_id": session}) is None
+    make(tmp_path, (0xC0FFEE << 32) + 1)
+    assert run_of(tmp_path, said) is None  # it is not known which
 
 
 def test_a_run_that_lost_its_patience_is_finished(tmp_path):

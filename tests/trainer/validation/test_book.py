@@ -1,6 +1,7 @@
 """When a run ends and which step is best: told from the measurements alone, whatever the cadence."""
 
 import dataclasses
+import json
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from pack.tests.trainer.tiny_cache import make_cache
 from pack.tests.trainer.tiny_run import CONFIG, Run, same
 from pack.tests.trainer.watched_run import Stop, WatchedRun, find
 from pack.trainer.config.validation import ValidationConfig
-from pack.trainer.validation.book import due_steps, follow
+from pack.trainer.validation.book import due_steps, follow, when_to_stop_of
 from pack.trainer.validation.split import split
 
 DIFFERENCES = [-1.0, -3.0, -2.0, -3.0, -2.5, -4.0, -9.0]
@@ -112,6 +113,30 @@ def test_the_run_ends_when_patience_does(start, cached, tmp_path):
     assert same(tensors(result.lora), [t for _, t in sorted(whole.network.state_dict().items())])
     again = find(cached, config(patience=3), tmp_path / "runs")
     assert not again.trained and again.stopped == result.stopped and again.losses == result.losses
+
+
+def test_a_result_says_when_to_stop(cached, tmp_path):
+    """Two images at two timesteps each, lowest at step 2; from disk it says the same."""
+    recipe = config(steps=4, timesteps=2)
+
+    def measure(step):
+        return [10 + image + abs(step - 2) for image in (0.0, 0.1, 5.0, 5.1)]
+
+    def start():
+        return WatchedRun(cached, recipe, tmp_path / "runs", measure=measure)
+
+    result = start().go()
+    said = (
+        "held-out loss is lowest at step 2 (2 to 2 in 95 % of 1,000 resamplings of the 2 held-out"
+    )
+    assert result.advice.startswith(said) and result.advice in result.summary().splitlines()
+    assert find(cached, recipe, tmp_path / "runs").advice == result.advice
+    assert when_to_stop_of(result.path.parent) == result.advice
+    broken = result.path.parent / "validation.json"
+    data = json.loads(broken.read_text())
+    data["settings"][0] = 3
+    broken.write_text(json.dumps(data))
+    assert when_to_stop_of(result.path.parent) == ""
 
 
 def test_best_and_last_both_come_out(start, cached, tmp_path):
