@@ -21,8 +21,12 @@ def score_text(before: Tensor, after: Tensor, images: str) -> str:
     share, spread = 100 * found.mean / first, 100 * QUANTILE_95 * found.error / first
     by_seed = (after - before).double().mean((0, 1)) / before.double().mean((0, 1)) * 100
     return (
-        f"{images} loss {first:.5f} → {last:.5f} ({share:+.2f} % ± {spread:.2f} %, {found.images} images × "
+        f"{images} loss {first:.5f} → {last:.5f} ({_percent(share)} ± {spread:.2f} %, {found.images} images × "
         f"{found.timesteps} timesteps × {found.seeds} seeds of noise)\n"
-        f"± is {QUANTILE_95} standard errors of the mean over images. By seed: {by_seed.min():+.2f} % to "
-        f"{by_seed.max():+.2f} %."
+        f"± is {QUANTILE_95} standard errors of the mean over images. By seed: {_percent(float(by_seed.min()))} to "
+        f"{_percent(float(by_seed.max()))}."
     )
+
+
+def _percent(share: float) -> str:
+    return f"{round(share, 2) + 0.0:+.2f} %"  # no -0.00

@@ -1,6 +1,7 @@
 """It learns: what the images show comes out of the samples, in proportion to the strength."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from pack.nodes.host.model.autograd_session import training_session
 from pack.nodes.host.model.weights import ComfyWeights
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
+from pack.tests.host.lora.test_tools import run
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.loss import LossConfig
@@ -77,8 +79,11 @@ def test_red_pictures_make_red_samples(tiny, sets):
     before = held_out_loss(tiny, held)
     lora = train(tiny, seen).lora
     after = held_out_loss(tiny, held, lora)
+    (report,) = run("ScoreLora", model=tiny.model, cache=held, lora=lora, timesteps=10, seeds=1)
     reds = [redness(tiny, apply_lora(tiny.model, None, lora, s)[0]) for s in STRENGTHS]
     assert after < 0.9 * before
+    share = float(re.search(r"\((-[\d.]+) % ±", report)[1])  # Score LoRA's own timesteps and noise
+    assert share == pytest.approx(100 * (after / before - 1), abs=5) and share < -10
     assert reds == sorted(reds)
     assert min(b - a for a, b in itertools.pairwise(reds)) > 0.01
 
