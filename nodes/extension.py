@@ -12,6 +12,7 @@ from .clear_cache import ClearCache
 from .curate_dataset import CurateDataset
 from .dataset_from_images import DatasetFromImages
 from .dataset_options import DatasetOptions
+from .dataset_report import DatasetReport
 from .dataset_to_images import DatasetToImages
 from .detect_monochrome import DetectMonochrome
 from .export_dataset import ExportDataset
@@ -69,6 +70,7 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyLora,
     SaveLora,
     PlotLoss,
+    DatasetReport,
     Runs,
 ]
 
