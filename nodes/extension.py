@@ -20,6 +20,7 @@ from .filter_tags import FilterTags
 from .guard import guard
 from .host import questions
 from .host.dataset.page import routes as dataset_page
+from .host.measuring import kept_reports
 from .host.pages import run_routes, runs_routes, training_routes
 from .identity_tags import IdentityTags
 from .import_kohya_config import ImportKohyaConfig
@@ -89,6 +90,7 @@ class LoraLoop(ComfyExtension):
         runs_routes.add_routes()
         questions.add_routes()
         dataset_page.add_routes()
+        kept_reports.restore()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -86,7 +86,10 @@ def test_seeds_stay_as_they_are(ours):
         for name, _, options in fields(info)
         if name in ("seed", "noise_seed")
     }
-    nodes = "LoraLoopTrain", "LoraLoopPreviewSettings", "LoraLoopValidationSettings"
+    nodes = (
+        "LoraLoopTrain", "LoraLoopPreviewSettings", "LoraLoopValidationSettings",
+        "LoraLoopDatasetReport",
+    )  # fmt: skip
     assert seeds == dict.fromkeys(nodes, False)
 
 

@@ -22,8 +22,6 @@ LEAST = 8
 NEVER_LEARNED, HARD, ODD_CAPTION = 3.5, 3.5, 2.5
 """Spreads of the images that one must be away from their middle to be flagged. Chosen on other seeds than
 those that docs/curation.md reports, as all numbers here."""
-HELPS = 0.4
-"""An odd caption helps no more than this share of what others do."""
 ALIKE = 0.3
 """Two images are copies if their losses differ by this share of what the nearest ones usually differ by."""
 
@@ -39,8 +37,10 @@ class Losses(NamedTuple):
     """Without the LoRA."""
     last: Tensor
     """With it."""
-    blank: Tensor
-    """With it, and with an empty caption in place of the image's own."""
+    start_blank: Tensor
+    """Without the LoRA, and with an empty caption in place of the image's own."""
+    last_blank: Tensor
+    """The same with the LoRA."""
 
 
 class Verdict(NamedTuple):
@@ -129,7 +129,8 @@ def _apart(losses: Losses) -> Iterator[Verdict]:
     """What is said of an image by how far it is from the others."""
     went = _Seen.of(losses.last / losses.start)
     left = _Seen.of(losses.last)
-    needs = _Seen.of(losses.blank / losses.last)
+    before = _Seen.of(losses.start_blank / losses.start)
+    after = _Seen.of(losses.last_blank / losses.last)
     for image in range(len(losses.last)):
         told = (
             f"its loss went to {went.ratio(image)} of what it was, that of others to {went.usual}"
@@ -147,18 +148,21 @@ def _apart(losses: Losses) -> Iterator[Verdict]:
         yield Verdict(
             image,
             "odd caption",
-            _odd(needs, image),
-            f"without its caption its loss is {needs.ratio(image)} of that with it, that of others "
-            f"{needs.usual}: the caption does not tell what it shows",
+            _odd(before, after, image),
+            f"without its caption its loss is {before.ratio(image)} of that with it before the training and "
+            f"{after.ratio(image)} after it, that of others {before.usual} and {after.usual}: the caption "
+            "does not tell what it shows",
         )
 
 
-def _odd(needs: _Seen, image: int) -> float:
-    """How far a caption helps less than those of others; nothing where these do not help either."""
-    if needs.middle <= 0:
+def _odd(before: _Seen, after: _Seen, image: int) -> float:
+    """How far a caption helps less than those of others; nothing where these do not help at the end either.
+
+    Before the training the model knows what the words mean; after it, it may have learned a wrong caption.
+    """
+    if after.middle <= 0:
         return 0.0
-    lacks = 1 - float(needs.value[image]) / needs.middle
-    return min(-needs.away(image) / ODD_CAPTION, lacks / (1 - HELPS))
+    return -(before.away(image) + after.away(image)) / 2**0.5 / ODD_CAPTION
 
 
 def _copies(losses: Losses, names: Sequence[str], shapes: Sequence[object]) -> Iterator[Verdict]:

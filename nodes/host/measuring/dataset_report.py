@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -17,20 +17,16 @@ from ....trainer.config.measuring import MeasureConfig
 from ....trainer.config.train import TrainConfig
 from ....trainer.dataset.contact_sheet import contact_sheet
 from ....trainer.dataset.dataset import Sample
-from ....trainer.files.atomic import write_atomically
 from ....trainer.runs.run_list import Run
 from ....trainer.validation.dataset_report import FLAGS, Losses, Verdict, judge
 from ....trainer.validation.image_losses import compare
 from ....trainer.validation.split import split
-from .. import folders
-from ..dataset.page.findings import FOUND
 from ..model.host_types import Clip, ModelPatcher
 from ..model.vae import to_image
+from .kept_reports import Kept, keep, tell_page
 from .measuring import Measuring
 from .run_settings import best_of, find_run, settings_of
 
-NAME = "dataset_report.json"
-"""In the folder of the LoRA's run."""
 SHOWN = 200
 """Images of a part of the report."""
 
@@ -67,15 +63,12 @@ def dataset_report(
     run = find_run(lora)
     report = measure(model, clip, cached, lora, settings, run, node_id)
     samples = _samples(cached)
-    _tell_page(report, samples)
-    notes = []
-    if run is None:
-        notes.append("the LoRA's run is not here: measured with the default loss, nothing is kept")
-    else:
-        path = run.path / NAME
-        write_atomically(path, _content(report), root=folders.runs_root())
-        notes.append(f"kept in {path}")
-    return "\n".join([*_lines(report, settings), *notes]), to_image(_sheet(report, samples))
+    kept = _kept(report, samples)
+    tell_page([image for image, _ in kept])
+    note = "the LoRA's run is not here: measured with the default loss, and not kept"
+    if run is not None:
+        note = f"kept in {keep(run.path, kept)}"
+    return "\n".join([*_lines(report, settings), "", note]), to_image(_sheet(report, samples))
 
 
 def measure(
@@ -95,15 +88,19 @@ def measure(
     config, best = settings_of(run), best_of(run, lora)
     settings = replace(settings, shared=True, loss=config.loss, captions=config.captions)
     trained, held_out = _once(cached, config)
-    passes = 4 if best else 3
+    passes = 5 if best else 4
     items = (*trained, *held_out)
     with Measuring(
         model, clip, replace(cached, items=items), settings, node_id, passes
     ) as measured:
-        start, last = measured.losses(), measured.losses(lora)
-        blank = measured.losses(lora, 1.0, [""] * len(items))
+        blank = [""] * len(items)
+        losses = Losses(
+            measured.losses(),
+            measured.losses(lora),
+            measured.losses(captions=blank),
+            measured.losses(lora, captions=blank),
+        )
         between = best and (best[0], measured.losses(best[1]))
-    losses = Losses(start, last, blank)
     count = len(trained)
     verdicts = judge(
         Losses(*(each[:count] for each in losses)),
@@ -129,29 +126,16 @@ def _samples(cached: CachedDataset) -> dict[str, Sample]:
     return {f"{subset.name}/{sample.path.name}": sample for subset, sample in pairs}
 
 
-def _tell_page(report: Report, samples: Mapping[str, Sample]) -> None:
-    shown = [item for item in report.items[: report.trained] if item.name in samples]
-    found = {}
+def _kept(report: Report, samples: Mapping[str, Sample]) -> list[tuple[Kept, dict[str, Any]]]:
+    """Of each image what is kept, and its numbers."""
+    found = []
     for verdict in report.verdicts:
-        sample = samples.get(report.items[verdict.image].name)
-        if sample is not None and verdict.flag:
-            found[sample.path] = {verdict.flag: verdict.reason}
-    FOUND.add([samples[item.name] for item in shown], FLAGS, found)
-
-
-def _content(report: Report) -> bytes:
-    images = [
-        {
-            "name": report.items[verdict.image].name,
-            "digest": report.items[verdict.image].digest,
-            "flag": verdict.flag,
-            "score": round(verdict.score, 3),
-            "reason": verdict.reason,
-            "losses": _numbers(report, verdict.image),
-        }
-        for verdict in report.verdicts
-    ]
-    return json.dumps({"images": images}, indent=1).encode()
+        item = report.items[verdict.image]
+        if item.name in samples:
+            kept = Kept(samples[item.name].path, item.digest, verdict.flag, verdict.reason)
+            numbers = {"score": verdict.score, "losses": _numbers(report, verdict.image)}
+            found.append((kept, numbers))
+    return found
 
 
 def _numbers(report: Report, image: int) -> dict[str, float]:

@@ -18,8 +18,11 @@ def usual(seed, images=IMAGES):
     noise = spread(0.4, 1, TIMESTEPS, SEEDS) * spread(0.1, images, TIMESTEPS, SEEDS)
     start = 0.1 * noise * spread(0.15, images, 1, 1)
     last = start * 0.2 * spread(0.1, images, 1, 1) * spread(0.05, images, TIMESTEPS, SEEDS)
-    blank = last * 1.25 * spread(0.05, images, 1, 1) * spread(0.03, images, TIMESTEPS, SEEDS)
-    return Losses(start, last, blank)
+    start_blank, last_blank = (
+        losses * helps * spread(0.05, images, 1, 1) * spread(0.03, images, TIMESTEPS, SEEDS)
+        for losses, helps in ((start, 1.0), (last, 1.25))
+    )
+    return Losses(start, last, start_blank, last_blank)
 
 
 def flags(losses, shapes=None):
@@ -33,8 +36,9 @@ def flags(losses, shapes=None):
 def test_what_is_planted_comes_first_with_its_reason(seed):
     losses = usual(seed)
     losses.last[3] = losses.start[3] * 0.7  # something else
-    losses.blank[3] = losses.last[3] * 1.25
-    losses.blank[7] = losses.last[7]  # its caption says nothing
+    losses.last_blank[3] = losses.last[3] * 1.25
+    losses.start_blank[7] = losses.start[7] * 0.8  # its caption is that of another
+    losses.last_blank[7] = losses.last[7]
     for each in losses:  # a copy
         each[11] = each[5] * torch.linspace(0.99, 1.01, SEEDS)
     found, verdicts = flags(losses)
@@ -57,7 +61,10 @@ def test_chance_alone_seldom_stands_out():
 
 def test_captions_are_judged_only_where_they_help():
     losses = usual(0)
-    losses = losses._replace(blank=losses.last * losses.last.new_ones(IMAGES, 1, 1) * 0.99)
+    losses.start_blank[7] = losses.start[7] * 0.8
+    losses.last_blank[7] = losses.last[7]
+    assert flags(losses)[0].get(7) == "odd caption"
+    losses = losses._replace(last_blank=losses.last * 0.99)
     assert "odd caption" not in flags(losses)[0].values()
 
 
