@@ -13,6 +13,7 @@ from .compare_loras import CompareLoras
 from .curate_dataset import CurateDataset
 from .dataset_from_images import DatasetFromImages
 from .dataset_options import DatasetOptions
+from .dataset_report import DatasetReport
 from .dataset_to_images import DatasetToImages
 from .detect_monochrome import DetectMonochrome
 from .export_dataset import ExportDataset
@@ -23,6 +24,7 @@ from .find_learning_rate import FindLearningRate
 from .guard import guard
 from .host import questions
 from .host.dataset.page import routes as dataset_page
+from .host.measuring import kept_reports
 from .host.pages import run_routes, runs_routes, training_routes
 from .identity_tags import IdentityTags
 from .import_kohya_config import ImportKohyaConfig
@@ -91,6 +93,7 @@ NODES: list[type[io.ComfyNode]] = [
     PlotLoss,
     SweepReport,
     CompareLoras,
+    DatasetReport,
     Runs,
 ]
 
@@ -109,6 +112,7 @@ class LoraLoop(ComfyExtension):
         runs_routes.add_routes()
         questions.add_routes()
         dataset_page.add_routes()
+        kept_reports.restore()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES
