@@ -14,6 +14,7 @@ NAMES = (
     "lora_loop_curate_and_tag",
     "lora_loop_prodigy_with_previews",
     "lora_loop_resume_and_extend",
+    "lora_loop_find_the_best",
 )
 EXAMPLE_TRIGGER = "my_trigger_word"
 TITLE = 30  # height of a node's title, above its position

@@ -60,3 +60,30 @@ def test_prodigy_with_previews(server, made_small):
     assert server.outputs(entry, graphs.key(prompt, "PreviewImage", "saw"))
     seen = entry["outputs"][graphs.key(prompt, "PreviewAny")]["text"][0]
     assert ".png" in seen or ".jpg" in seen
+
+
+def test_find_the_best(server, made_small):
+    """Every question that the template asks is answered in one Queue."""
+    prompt = made_small("find_the_best")
+    for kind, few in {
+        "LoraLoopSweep": {"steps": 6, "learning_rates": "1e-3, 3e-3"},
+        "LoraLoopValidationSettings": {"every": 3},
+        "LoraLoopCheckpointSettings": {"every_steps": 3},
+        "LoraLoopPreviewSettings": {"every": 3},
+        "LoraLoopFindLearningRate": {"steps": 20, "repeats": 1},
+        "LoraLoopDatasetReport": {"timesteps": 2, "seeds": 1},
+        "LoraLoopScoreLora": {"timesteps": 2, "seeds": 1},
+    }.items():
+        graphs.inputs(prompt, kind).update(few)
+    entry = server.run(prompt, timeout=LONGEST)
+    said = {
+        kind: "\n".join(entry["outputs"][graphs.key(prompt, f"LoraLoop{kind}")]["text"])
+        for kind in (
+            "SweepReport", "ScorePreviews", "DatasetReport", "CompareLoras", "ScoreLora", "FindLearningRate",
+        )
+    }  # fmt: skip
+    print(said)
+    for title in ("run", "scores", "stand out", "strength", "0.8"):
+        assert server.outputs(entry, graphs.key(prompt, "PreviewImage", title)), title
+    (saved, *_) = entry["outputs"][graphs.key(prompt, "LoraLoopSaveLora")]["text"]
+    assert "my_best_lora" in saved

@@ -90,14 +90,11 @@ def judge(losses: Losses, names: Sequence[str], shapes: Sequence[object]) -> lis
 
     names: what an image is called in the reasons; shapes: of images of one shape all had the same noise.
 
+    Fewer than LEAST images cannot be judged by each other: none is flagged.
+
     Raises:
-        ValueError: there are fewer than LEAST images, or a loss is not finite.
+        ValueError: a loss is not finite.
     """
-    if len(names) < LEAST:
-        raise ValueError(
-            f"There are {len(names)} images, and a report needs {LEAST}: it says how each differs from "
-            "the others."
-        )
     for each in losses:
         bad = (~(each.isfinite() & (each > 0)).flatten(1).all(1)).nonzero().flatten().tolist()
         if bad:
@@ -106,6 +103,8 @@ def judge(losses: Losses, names: Sequence[str], shapes: Sequence[object]) -> lis
                 "its images would be black."
             )
     found = [[_usual(losses, image)] for image in range(len(names))]
+    if len(names) < LEAST:
+        return [usual for [usual] in found]
     for verdict in (*_apart(losses), *_copies(losses, names, shapes)):
         found[verdict.image].append(verdict)
     return sorted(map(_joined, found), key=lambda verdict: -verdict.score)

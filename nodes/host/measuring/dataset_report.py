@@ -18,7 +18,7 @@ from ....trainer.config.train import TrainConfig
 from ....trainer.dataset.contact_sheet import contact_sheet
 from ....trainer.dataset.dataset import Sample
 from ....trainer.runs.run_list import Run
-from ....trainer.validation.dataset_report import FLAGS, Losses, Verdict, judge
+from ....trainer.validation.dataset_report import FLAGS, LEAST, Losses, Verdict, judge
 from ....trainer.validation.image_losses import compare
 from ....trainer.validation.split import split
 from ..model.host_types import Clip, ModelPatcher
@@ -149,8 +149,11 @@ def _numbers(report: Report, image: int) -> dict[str, float]:
 def _lines(report: Report, settings: MeasureConfig) -> list[str]:
     flagged = [verdict for verdict in report.verdicts if verdict.flag]
     held_out = len(report.items) - report.trained
+    judged = f"{len(flagged)} of {report.trained} images stand out"
+    if report.trained < LEAST:
+        judged = f"{report.trained} images were trained on: too few to say which stand out, that takes {LEAST}"
     lines = [
-        f"{len(flagged)} of {report.trained} images stand out",
+        judged,
         f"each measured at {settings.timesteps} timesteps with {settings.seeds} seeds of noise, the same for "
         "all of a shape, without and with the LoRA; ± holds 95 %, over that noise for single images",
         *_course("images trained on", report, slice(0, report.trained)),

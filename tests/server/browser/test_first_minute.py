@@ -15,6 +15,7 @@ NAMES = (
     "curate_and_tag",
     "prodigy_with_previews",
     "resume_and_extend",
+    "find_the_best",
 )
 READABLE = 0.55  # of a template's zoom at 1600 x 900: letters are 7 pixels high then
 FOLD = "lora_loop_fold"
