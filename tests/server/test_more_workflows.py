@@ -82,7 +82,6 @@ def test_find_the_best(server, made_small):
             "SweepReport", "ScorePreviews", "DatasetReport", "CompareLoras", "ScoreLora", "FindLearningRate",
         )
     }  # fmt: skip
-    print(said)
     for title in ("run", "scores", "stand out", "strength", "0.8"):
         assert server.outputs(entry, graphs.key(prompt, "PreviewImage", title)), title
     (saved, *_) = entry["outputs"][graphs.key(prompt, "LoraLoopSaveLora")]["text"]
