@@ -12,6 +12,7 @@ from .clear_cache import ClearCache
 from .curate_dataset import CurateDataset
 from .dataset_from_images import DatasetFromImages
 from .dataset_options import DatasetOptions
+from .dataset_report import DatasetReport
 from .dataset_to_images import DatasetToImages
 from .detect_monochrome import DetectMonochrome
 from .export_dataset import ExportDataset
@@ -21,6 +22,7 @@ from .filter_tags import FilterTags
 from .guard import guard
 from .host import questions
 from .host.dataset.page import routes as dataset_page
+from .host.measuring import kept_reports
 from .host.pages import run_routes, runs_routes, training_routes
 from .identity_tags import IdentityTags
 from .import_kohya_config import ImportKohyaConfig
@@ -81,6 +83,7 @@ NODES: list[type[io.ComfyNode]] = [
     ExportPeft,
     ScoreLora,
     PlotLoss,
+    DatasetReport,
     Runs,
 ]
 
@@ -99,6 +102,7 @@ class LoraLoop(ComfyExtension):
         runs_routes.add_routes()
         questions.add_routes()
         dataset_page.add_routes()
+        kept_reports.restore()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -58,11 +58,15 @@ def robots(count: int = 10) -> list[Scene]:
     """The robot in scenes of which no two have the same tags."""
     draw, found = random.Random("robots"), {}
     while len(found) < count:
-        where = list(SCENES)[len(found) % len(SCENES)]
-        picture = _background(where, draw)
-        tags = [where, *_place(picture, *pixels(ROBOT), draw)]
-        found.setdefault(tuple(tags), Scene(picture, tags))
+        shown = robot(list(SCENES)[len(found) % len(SCENES)], draw)
+        found.setdefault(tuple(shown.tags), shown)
     return list(found.values())
+
+
+def robot(where: str, draw: random.Random) -> Scene:
+    """The robot somewhere in one of the scenes."""
+    picture = _background(where, draw)
+    return Scene(picture, [where, *_place(picture, *pixels(ROBOT), draw)])
 
 
 def _background(where: str, draw: random.Random) -> np.ndarray:

@@ -87,7 +87,8 @@ def test_seeds_stay_as_they_are(ours):
         if name in ("seed", "noise_seed")
     }
     nodes = (
-        "LoraLoopTrain", "LoraLoopPreviewSettings", "LoraLoopValidationSettings", "LoraLoopScoreLora",
+        "LoraLoopTrain", "LoraLoopPreviewSettings", "LoraLoopValidationSettings",
+        "LoraLoopDatasetReport", "LoraLoopScoreLora",
     )  # fmt: skip
     assert seeds == dict.fromkeys(nodes, False)
 

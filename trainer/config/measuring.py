@@ -17,12 +17,14 @@ class MeasureConfig(Config):
 
     title = "Measuring"
 
-    timesteps: int = 8
+    timesteps: int = 4
     """Each image is measured once in each of so many equal parts of the timestep range, 2 to 100."""
-    seeds: int = 4
+    seeds: int = 3
     """All of it is done with the noise of so many seeds, 1 to 100."""
     seed: int = 0
     """The first of them, from 0 to 2^62; validation with the same seed draws the same noise."""
+    shared: bool = False
+    """All images of a shape get the same noise and timesteps, so that one can be compared with another."""
     loss: LossConfig = field(default_factory=LossConfig)
     """The prediction is judged in this way."""
     captions: CaptionConfig = field(default_factory=CaptionConfig)

@@ -239,3 +239,12 @@ def _asked(result: Path) -> int | None:
 def steps_of(path: Path) -> int:
     """How many steps a result or a state of a run is of."""
     return steps_in(path.name)
+
+
+def run_of(root: Path, metadata: Mapping[str, str]) -> Run | None:
+    """The run below ``root`` that a LoRA is of, by its metadata; None where it is not there, or not ours."""
+    session = metadata.get("ss_session_id", "")
+    if not re.fullmatch(r"[0-9]{1,10}", session):
+        return None
+    found = root.glob(f"{int(session):08x}*")  # a session is named like the run that it is of
+    return next((run for path in found if (run := find_run(root, path.name))), None)

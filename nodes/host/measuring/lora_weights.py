@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import comfy.lora
 import torch
 from torch import Tensor, nn
 
-from ....trainer.frozen.weights import WeightPair, Weights
+from ....trainer.frozen.weights import WeightPair
 from ....trainer.lora_files.file import LoraModel
 from ..lora.apply import MaybeClip, apply_lora
 from ..model.host_types import ModelPatcher
@@ -33,39 +33,64 @@ class _Patch(NamedTuple):
 class LoraWeights:
     """`Weights` of a MODEL with a LoRA at a strength; of any kind that ComfyUI's loader knows.
 
-    A layer's weight is added up whenever it is borrowed, so that one LoRA and strength after another is
-    put on without loading the MODEL again.
+    A layer's weight is added up when it is borrowed, so that one LoRA and strength after another is put
+    on without loading the MODEL again. What was added up is kept while the weights are held, as far as
+    there is room for it.
     """
 
     def __init__(self, unet: nn.Module, patches: Mapping[str, list[Any]]) -> None:
         """patches: by ComfyUI's key, what the LoRA adds."""
         self._below = ComfyWeights()
+        self.room = 0.0
+        """Bytes that may be taken for weights that are kept."""
+        self._kept: dict[tuple[nn.Module, torch.dtype], WeightPair] = {}
         self._patches: dict[nn.Module, dict[str, _Patch]] = {}
         for key, steps in patches.items():
             path, _, name = key.removeprefix(f"{UNET}.").rpartition(".")
             self._patches.setdefault(unet.get_submodule(path), {})[name] = _Patch(key, steps)
 
-    def hold(self, modules: Iterable[nn.Module]) -> AbstractContextManager[int]:
+    @contextmanager
+    def hold(self, modules: Iterable[nn.Module]) -> Iterator[int]:
         """As `Weights` says."""
-        return self._below.hold(modules)
+        try:
+            with self._below.hold(modules) as held:
+                yield held
+        finally:
+            self._kept = {}
 
     @contextmanager
     def borrow(
         self, module: nn.Module, dtype: torch.dtype, device: torch.device
     ) -> Iterator[WeightPair]:
         """As `Weights` says."""
-        patches = self._patches.get(module, {})
+        patches, kept = self._patches.get(module), self._kept.get((module, dtype))
+        if kept is not None:
+            yield kept
+            return
         with self._below.borrow(module, dtype, device) as (weight, bias):
+            if patches is None:
+                yield weight, bias
+                return
             if "weight" in patches:
                 weight = patches["weight"].on(weight)
             if "bias" in patches and bias is not None:
                 bias = patches["bias"].on(bias)
+            self._keep((module, dtype), weight, bias)
             yield weight, bias
+
+    def _keep(
+        self, key: tuple[nn.Module, torch.dtype], weight: Tensor, bias: Tensor | None
+    ) -> None:
+        """Keep copies of what was made for one use, where there is room."""
+        needed = weight.nbytes + (0 if bias is None else bias.nbytes)
+        if needed <= self.room:
+            self.room -= needed
+            self._kept[key] = weight.clone(), None if bias is None else bias.clone()
 
 
 def put_on(
     model: ModelPatcher, clip: MaybeClip, lora: Mapping[str, Tensor] | None, strength: float
-) -> tuple[Weights, MaybeClip]:
+) -> tuple[LoraWeights, MaybeClip]:
     """The weights of the MODEL with the LoRA, and the CLIP with it: the given one where the LoRA has no part for it.
 
     Raises:

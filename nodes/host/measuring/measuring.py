@@ -114,8 +114,10 @@ class Measuring:
             items = tuple(replace(item, caption=caption) for item, caption in pairs)
         weights, clip = put_on(self._model, self._clip, lora, strength)
         data = self._data(items, clip)
+        reserve = self._reserve(lora)
         with torch.inference_mode():
-            memory.make_room([self._model], self._reserve(lora))
+            memory.make_room([self._model], reserve)
+        weights.room = memory.room_beside(self._model, reserve)
         take_patches_out(self._model)
         with training_session(), ExitStack() as stack:
             stack.enter_context(current_device(self._model.load_device))

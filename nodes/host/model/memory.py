@@ -97,6 +97,15 @@ def make_room(patchers: Sequence[Patcher], reserve: int, *, first_leaves: bool =
         patcher.partially_unload(patcher.offload_device, short)
 
 
+def room_beside(patcher: Patcher, reserve: int) -> float:
+    """Bytes free where a loaded model computes, without ``reserve``; none where ComfyUI pages weights, which
+    whatever else lies there would push out."""
+    if is_dynamic(patcher):
+        return 0.0
+    free = mm.get_free_memory(patcher.load_device) - mm.extra_reserved_memory() - reserve
+    return max(0.0, float(free))
+
+
 def give_back() -> None:
     """Return what training held to the device's allocator and the manager."""
     mm.soft_empty_cache()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from .....trainer.dataset.dataset import Dataset, Sample
 from .....trainer.sdxl.buckets import BucketConfig
@@ -13,6 +14,20 @@ from .seen import tell
 MOST_IMAGES = 200_000
 MOST_FOLDERS = 1000
 """So many are remembered, those of the last runs."""
+
+
+class Image(Protocol):
+    """An image file that was looked at, and the digest of its contents then; a Sample, for one."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of its contents."""
+        ...
 
 
 class Findings:
@@ -28,7 +43,7 @@ class Findings:
 
     def add(
         self,
-        samples: Iterable[Sample],
+        samples: Iterable[Image],
         flags: Collection[str],
         found: Mapping[Path, Mapping[str, str]],
     ) -> None:
