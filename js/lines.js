@@ -14,9 +14,9 @@ const PADDING = 4;
 // Nodes whose outputs are settings or parts of others say nothing.
 const SAYING = new Set(
   [
-    "CacheLatents", "ClearCache", "CurateDataset", "DatasetFromImages", "DetectMonochrome", "ExportDataset",
-    "ExportPeft", "ExtractLora", "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets",
-    "MergeLoras", "ResizeLora", "Runs", "SaveCaptions", "SaveLora", "ScaleBlocks", "ScoreLora", "Tag", "TidyDataset",
+    "CacheLatents", "ClearCache", "CurateDataset", "DatasetFromImages", "DatasetReport", "DetectMonochrome",
+    "ExportDataset", "ExportPeft", "ExtractLora", "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset",
+    "MergeDatasets", "MergeLoras", "ResizeLora", "Runs", "SaveCaptions", "SaveLora", "ScaleBlocks", "ScoreLora", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 
