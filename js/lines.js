@@ -16,7 +16,8 @@ const SAYING = new Set(
   [
     "CacheLatents", "ClearCache", "CurateDataset", "DatasetFromImages", "DatasetReport", "DetectMonochrome",
     "ExportDataset", "ExportPeft", "ExtractLora", "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset",
-    "MergeDatasets", "MergeLoras", "ResizeLora", "Runs", "SaveCaptions", "SaveLora", "ScaleBlocks", "ScoreLora", "Tag", "TidyDataset",
+    "MergeDatasets", "MergeLoras", "ResizeLora", "Runs", "SaveCaptions", "SaveLora", "ScaleBlocks", "ScoreLora", "Tag",
+    "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 
