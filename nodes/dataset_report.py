@@ -80,8 +80,10 @@ class DatasetReport(Node):
         clip: Clip,
         cache: CachedDataset,
         lora: Mapping[str, Tensor],
-        **options: int,
+        timesteps: int,
+        seeds: int,
+        seed: int,
     ) -> io.NodeOutput:
-        settings, node_id = MeasureConfig(**options), cls.hidden.unique_id
+        settings, node_id = MeasureConfig(timesteps, seeds, seed), cls.hidden.unique_id
         report, sheet = dataset_report(model, clip, cache, lora, settings, node_id)
         return io.NodeOutput(report, sheet, ui={"text": [report]})

@@ -8,18 +8,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..trainer.cache.latents import CachedDataset
-from ..trainer.config.loss import LossConfig
 from ..trainer.config.measuring import MeasureConfig
-from ..trainer.config.validation import ValidationConfig
 from .host.measuring.score import Asked, score
 from .host.model.host_types import Clip, ModelPatcher
 from .schema import Node, field, node, output, setting
-from .sockets import (
-    CacheSocket,
-    LoraModelSocket,
-    LossSettingsSocket,
-    ValidationSettingsSocket,
-)
+from .sockets import CacheSocket, LoraModelSocket
 
 
 class ScoreLora(Node):
@@ -36,24 +29,16 @@ class ScoreLora(Node):
             is_output_node=True,
             inputs=[
                 field(io.Model, "model", "The MODEL that the LoRA was trained on, without it."),
-                field(CacheSocket, "cache", "The images, from Cache Latents."),
-                field(LoraModelSocket, "lora", "The LoRA to score."),
+                field(CacheSocket, "cache", "What Train was given; or other images."),
+                field(
+                    LoraModelSocket,
+                    "lora",
+                    "The LoRA to score. Its training says which images it held out, and its loss.",
+                ),
                 field(
                     LoraModelSocket,
                     "compared_with",
                     "The LoRA to compare with. None: the MODEL alone.",
-                    optional=True,
-                ),
-                field(
-                    ValidationSettingsSocket,
-                    "validation_settings",
-                    "Those of the training: only what it held out is scored. None: all images.",
-                    optional=True,
-                ),
-                field(
-                    LossSettingsSocket,
-                    "loss_settings",
-                    "Those of the training, for its own loss.",
                     optional=True,
                 ),
                 field(
@@ -121,13 +106,9 @@ class ScoreLora(Node):
         seeds: int,
         seed: int,
         compared_with: Mapping[str, Tensor] | None = None,
-        validation_settings: ValidationConfig | None = None,
-        loss_settings: LossConfig | None = None,
         clip: Clip | None = None,
     ) -> io.NodeOutput:
-        settings = MeasureConfig(timesteps, seeds, seed, loss_settings or LossConfig())
+        settings = MeasureConfig(timesteps, seeds, seed)
         asked = Asked(lora, compared_with, strength, images)
-        report = score(
-            model, clip, cache, asked, settings, validation_settings, cls.hidden.unique_id
-        )
+        report = score(model, clip, cache, asked, settings, cls.hidden.unique_id)
         return io.NodeOutput(report, ui={"text": [report]})

@@ -10,12 +10,13 @@ from torch import Tensor
 from ....trainer import rng
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.config.measuring import MeasureConfig
-from ....trainer.config.train import TrainConfig
-from ....trainer.config.validation import ValidationConfig
+from ....trainer.files.digests import digest
+from ....trainer.runs.run_list import Run
 from ....trainer.validation.score import score_text
 from ....trainer.validation.split import split
 from ..model.host_types import Clip, ModelPatcher
 from .measuring import Measuring
+from .run_settings import find_run, settings_of
 
 FEWEST = 2
 """Images: of one alone nothing says how far another would be from it."""
@@ -38,41 +39,46 @@ def score(
     cached: CachedDataset,
     asked: Asked,
     settings: MeasureConfig,
-    validation: ValidationConfig | None,
     node_id: str | None,
 ) -> str:
-    """The loss before and after with its spread, on the images that ``validation`` holds out, or on all.
+    """The loss before and after with its spread, on the images that the LoRA's run held out, or on all.
+
+    The run is that of the LoRA, or else of the one that it is compared with; its loss and captions count.
 
     Raises:
         ValueError: there are too few images, or as `Measuring`.
     """
-    images, what = _images(cached, settings, validation)
+    run = find_run(asked.lora) or find_run(asked.compared_with or {})
+    config = settings_of(run)
+    settings = replace(settings, loss=config.loss, captions=config.captions)
+    if run is not None and config.validation.held_out and _is_its_data(cached, run):
+        images, what = split(cached, config).held_out, "held-out"
+        whose = f"Held out by the training {run.name}."
+    else:
+        items = tuple(item for item in cached.items if not (item.is_reg or item.preserves))
+        images, what = replace(cached, items=items), "all images'"
+        whose = (
+            "This cache is not known to be that of a training which held images out: it may have been "
+            "trained on some of these."
+        )
     images = _fewer(images, asked.most, settings.seed)
     if len(images.items) < FEWEST:
         raise ValueError(
-            f"There are {len(images.items)} {what} images, and a score needs {FEWEST} or more, which it "
-            "compares one by one. Hold more out in Validation Settings, or connect none."
+            f"A score compares {FEWEST} images or more, one by one, and there are {len(images.items)}. "
+            "Hold more out of the training, raise images, or give a cache of images that it has not seen."
         )
     with Measuring(model, clip, images, settings, node_id, passes=2) as measured:
         before = measured.losses(asked.compared_with, asked.strength)
         after = measured.losses(asked.lora, asked.strength)
     other = "MODEL alone" if asked.compared_with is None else "compared_with"
-    lines = [score_text(before, after, what), f"{other} → lora, both on the same noise."]
-    if validation is None or not validation.held_out:
-        lines.append(
-            "All images, those that the LoRA was trained on too: connect validation_settings."
-        )
-    return "\n".join(lines)
+    return f"{score_text(before, after, what)}\n{other} → lora, both on the same noise. {whose}"
 
 
-def _images(
-    cached: CachedDataset, settings: MeasureConfig, validation: ValidationConfig | None
-) -> tuple[CachedDataset, str]:
-    if validation is not None and validation.held_out:
-        parts = split(cached, TrainConfig(captions=settings.captions, validation=validation))
-        return parts.held_out, "held-out"
-    items = tuple(item for item in cached.items if not (item.is_reg or item.preserves))
-    return replace(cached, items=items), "all"
+def _is_its_data(cached: CachedDataset, run: Run) -> bool:
+    """Whether a run was made of this cache: from another one it held out other images."""
+    identity = replace(cached, text_fingerprint=None).identity()
+    with_trigger = digest(identity, cached.dataset.trigger)  # as a run with preservation has it
+    return run.inputs.get("data") in (identity, with_trigger)
 
 
 def _fewer(cached: CachedDataset, most: int, seed: int) -> CachedDataset:
