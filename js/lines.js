@@ -7,14 +7,15 @@ const EVENT = "lora_loop.node";
 const WIDGET = "LORA_LOOP_LINE";
 const NAME = "said";
 const LINES = 2;
-const LINES_OF = { LoraLoopRuns: 10, LoraLoopImportKohyaConfig: 6, LoraLoopCurateDataset: 4 };
+const LINES_OF = { LoraLoopRuns: 10, LoraLoopImportKohyaConfig: 6, LoraLoopCurateDataset: 4, LoraLoopDatasetReport: 4 };
 const LINE_HEIGHT = 15;
 const PADDING = 4;
 
 // Nodes whose outputs are settings or parts of others say nothing.
 const SAYING = new Set(
   [
-    "CacheLatents", "ClearCache", "CurateDataset", "DatasetFromImages", "DetectMonochrome", "ExportDataset",
+    "CacheLatents", "ClearCache", "CurateDataset", "DatasetFromImages", "DatasetReport", "DetectMonochrome",
+    "ExportDataset",
     "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "Runs", "SaveCaptions",
     "SaveLora", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
