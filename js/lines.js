@@ -15,9 +15,8 @@ const PADDING = 4;
 const SAYING = new Set(
   [
     "CacheLatents", "ClearCache", "CurateDataset", "DatasetFromImages", "DatasetReport", "DetectMonochrome",
-    "ExportDataset",
-    "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "Runs", "SaveCaptions",
-    "SaveLora", "Tag", "TidyDataset",
+    "ExportDataset", "FilterTags", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "Runs",
+    "SaveCaptions", "SaveLora", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 
