@@ -7,7 +7,13 @@ const EVENT = "lora_loop.node";
 const WIDGET = "LORA_LOOP_LINE";
 const NAME = "said";
 const LINES = 2;
-const LINES_OF = { LoraLoopRuns: 10, LoraLoopImportKohyaConfig: 6, LoraLoopCurateDataset: 4, LoraLoopScorePreviews: 6 };
+const LINES_OF = {
+  LoraLoopRuns: 10,
+  LoraLoopImportKohyaConfig: 6,
+  LoraLoopCurateDataset: 4,
+  LoraLoopDatasetReport: 4,
+  LoraLoopScorePreviews: 6,
+};
 const LINE_HEIGHT = 15;
 const PADDING = 4;
 
