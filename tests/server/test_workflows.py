@@ -79,8 +79,9 @@ def test_the_lora_is_listed_and_does_the_same_through_comfyuis_loader(
     server, trained, before_after, object_info
 ):
     prompt, entry, _ = trained
-    (line,) = entry["outputs"][graphs.key(prompt, "LoraLoopSaveLora")]["text"]
+    line, preview = entry["outputs"][graphs.key(prompt, "LoraLoopSaveLora")]["text"]
     path = Path(line.removeprefix("saved "))
+    assert f"preview {path.stem}.png: step" in preview and path.with_suffix(".png").exists()
     assert path.parent == server.base_directory / "models" / "loras"
     assert path.name.startswith("lora_loop_example")
     with safe_open(path, "pt") as file:

@@ -15,7 +15,7 @@ from ..files.record import Part, read_record
 
 NAME = "scores.json"
 
-SCORES = ("obedience", "recall", "leakage", "drift")
+SCORES: tuple[str, ...] = ("obedience", "recall", "leakage", "drift")
 Criterion = Literal["all", "obedience", "recall", "leakage", "drift"]
 """What makes a step the best: one score, or the mean of all that every step has."""
 
