@@ -14,10 +14,13 @@ import torch
 
 from pack.base.plain_names import why_not_plain
 from pack.nodes import cache_latents
+from pack.nodes.compare_loras import CompareLoras
 from pack.nodes.dataset_from_images import DatasetFromImages
 from pack.nodes.export_dataset import ExportDataset
 from pack.nodes.extension import NODES
 from pack.nodes.host import folders
+from pack.nodes.host.comparing.lora_list import candidates, state_of
+from pack.nodes.host.comparing.loras import comparison
 from pack.nodes.host.dataset.tagger_session import REGISTRY
 from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.nodes.load_dataset import LoadDataset
@@ -52,7 +55,7 @@ def _texts():
 
 
 TEXTS = list(_texts())
-NEED_A_MODEL = {Train}
+NEED_A_MODEL = {Train, CompareLoras}
 LISTS = {DatasetFromImages}
 """Nodes that take every input as a list."""
 
@@ -167,9 +170,19 @@ def test_the_lists_are_those_of_the_pack():
 
 
 def test_a_text_of_train(tree):
-    assert [name for node, name in TEXTS if node in NEED_A_MODEL] == ["continue_from"]
+    assert [name for node, name in TEXTS if node is Train] == ["continue_from"]
     config, runs = TrainConfig(), folders.runs_root()
     _try(tree, lambda probe: [find_origin(runs, probe, config)])
+
+
+def test_a_text_of_compare_loras(tree):
+    """Names are looked up, so that none becomes a path; the others are numbers and prompts."""
+    names = [name for node, name in TEXTS if node is CompareLoras]
+    assert names == ["files", "strengths", "prompts", "seeds"]
+    numbers = {"strengths": "1", "prompts": "a", "seeds": "1"}
+    _try(tree, lambda probe: [candidates(probe, [{}]), state_of(probe)])
+    for name in numbers:
+        _try(tree, lambda probe, name=name: [comparison([], **{**numbers, name: probe})])
 
 
 @pytest.mark.parametrize(

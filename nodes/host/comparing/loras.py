@@ -74,6 +74,12 @@ class Comparison:
                 f"images and {MAX_PIXELS >> 20} megapixels. Give fewer, or smaller images."
             )
 
+    def noise(self) -> MeasureConfig:
+        """What the images are measured with: what Train's validations have, where their settings are given."""
+        if self.validation is None:
+            return MeasureConfig()
+        return MeasureConfig(self.validation.timesteps, seeds=1, seed=self.validation.seed)
+
     def measured(self) -> CachedDataset | None:
         """The images that are measured."""
         if self.cached is None or self.validation is None:
@@ -242,9 +248,8 @@ def _measure(
     if cached is None:
         return [Measured(c.name, s) for c in asked.loras for s in asked.strengths], None
     rows = []
-    with Measuring(
-        models.model, models.clip, cached, MeasureConfig(), node_id, count + 1
-    ) as measuring:
+    given = models.model, models.clip, cached, asked.noise()
+    with Measuring(*given, node_id, count + 1) as measuring:
         base = measuring.losses()
         for candidate in asked.loras:
             lora = candidate.read()

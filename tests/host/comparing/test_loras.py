@@ -128,7 +128,7 @@ def test_the_files_of_a_run_are_compared_in_order_with_their_losses(tiny, cached
     assert [one.name for one in candidates(run, ())] == [
         "at-step00000001", "at-step00000002", "at-step00000003", "steps-00000003",
     ]  # fmt: skip
-    found = compare(tiny, "\n".join(files[1:]), cache=cached, validation=validation)
+    found = compare(tiny, "\n".join(files[1:]), cache=cached, validation=validation, strengths="1")
     rows = [line.split(" | ") for line in found.table.splitlines() if line.count(" | ") == 2]
     assert [row[0] for row in rows[1:]] == ["at-step00000002", "at-step00000003", "steps-00000003"]
     assert (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -28,13 +29,17 @@ NOISE = 0.002
 VALIDATION = ValidationConfig(held_out=2, every=20)
 
 
+@cache
+def configs(rates, seeds):
+    """Of a sweep of so many learning rates and seeds."""
+    texts = ", ".join(f"{place}e-5" for place in range(1, rates + 1)), "", ", ".join("0123"[:seeds])
+    return swept(TrainConfig(steps=60, validation=VALIDATION), *texts)
+
+
 def runs(effects, rng, seeds=3):
     """Runs at one rate per effect: a held-out curve that falls to the effect and rises a little again."""
-    rates = ", ".join(f"{place}e-5" for place in range(1, len(effects) + 1))
-    base = TrainConfig(steps=60, validation=VALIDATION)
-    configs = swept(base, rates, "", ", ".join(map(str, range(seeds))))
     found = []
-    for config, effect in zip(configs, np.repeat(effects, seeds), strict=True):
+    for config, effect in zip(configs(len(effects), seeds), np.repeat(effects, seeds), strict=True):
         low = effect + rng.normal(0, NOISE)
         curve = [(0, 0.0), (20, low / 2), (40, low), (60, low * 0.9)]
         validations = [Measurement(step, value, 0.001) for step, value in curve]
