@@ -181,7 +181,9 @@ def test_a_preset_fills_the_settings_and_says_why(browser_page, root, vue, newes
     assert train["inputs"]["steps"] == 4000 and train["inputs"]["rank"] == 32
     assert not [name for name in train["inputs"] if "reset" in name or "fold" in name]
     if not vue:
-        page.wait_for_timeout(500)  # it is drawn: no node takes more room later, as a step of its own
+        page.wait_for_timeout(
+            500
+        )  # it is drawn: no node takes more room later, as a step of its own
         page.keyboard.press("Control+z")
         page.wait_for_function(f"({VALUE})(['LoraLoopTrain', 'steps']) === 300")
 
