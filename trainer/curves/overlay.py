@@ -85,7 +85,8 @@ def draw_lines(
     if not finite:
         raise ValueError("There is no finite value to plot.")
     names = list(dict.fromkeys(line.name for line in lines))
-    axes = _Axes(finite, width, height, logarithmic=logarithmic)
+    ends = [end for line in lines for end in _ends(line) if all(map(math.isfinite, end))]
+    axes = _Axes([*finite, *ends], width, height, logarithmic=logarithmic)
     room, font = axes.room, letters(axes.room.text)
     rows = min(len(names), MOST_NAMES)
     image = Image.new("RGB", (width, height + rows * (room.text + GAP)), BACKGROUND)
@@ -105,6 +106,12 @@ def draw_lines(
         shown = fitted(name, axes.right - room.left, font)
         pen.text(spot, shown, fill=COLOURS[row % len(COLOURS)], font=font)
     return np.asarray(image)
+
+
+def _ends(line: Line) -> list[tuple[float, float]]:
+    """Of the intervals of a line's points."""
+    both = zip(line.points, line.errors, strict=bool(line.errors))
+    return [(x, y + side * error) for (x, y), error in both for side in (-1, 1)]
 
 
 def _draw(pen: ImageDraw.ImageDraw, line: Line, colour: tuple[int, int, int], axes: _Axes) -> None:

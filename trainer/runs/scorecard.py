@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -128,10 +128,10 @@ class Scorecard:
         best = self.best(step) if len(groups) > 1 else None
         return None if best is None else best.group.strength
 
-    def picture(self, step: int) -> tuple[int, float] | None:
+    def picture(self, step: int, prompts: Collection[int]) -> tuple[int, float] | None:
         """(prompt, strength) of the preview of a step that shows its LoRA best; None where none is scored.
 
-        At the strength that scores best; one with recall, that is with the trigger, if there is any; of
+        ``prompts``: those that may be shown. At the strength that scores best; one with recall, that is with the trigger, if there is any; of
         those the best by the mean of its scores.
         """
         best = self.best(step)
@@ -144,6 +144,7 @@ class Scorecard:
             )
             for row in rows
             if best is not None and row.strength == best.group.strength and not row.is_base
+            if row.prompt in prompts
             if (means := dict(_means([row])))
         ]
         return (min(found)[2], best.group.strength) if best is not None and found else None

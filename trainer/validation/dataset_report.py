@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from ..curves.measurement import QUANTILE_95
+from .significance import quantile_95
 
 Flag = Literal["never learned", "hard", "odd caption", "memorised"]
 FLAGS: tuple[Flag, ...] = get_args(Flag)
@@ -60,6 +60,8 @@ class _Seen(NamedTuple):
     error: Tensor
     middle: float
     spread: float
+    reach: float
+    """Errors to either side that hold 95 %."""
 
     @classmethod
     def of(cls, ratios: Tensor) -> _Seen:
@@ -68,7 +70,9 @@ class _Seen(NamedTuple):
         middle = value.median()
         spread = _TO_SPREAD * float((value - middle).abs().median())
         error = beside.std(1) / rows.shape[1] ** 0.5
-        return cls(value, error, float(middle), max(spread, _LEAST_SPREAD))
+        return cls(
+            value, error, float(middle), max(spread, _LEAST_SPREAD), quantile_95(rows.shape[1] - 1)
+        )
 
     def away(self, image: int) -> float:
         """How far from the middle, in spreads."""
@@ -77,7 +81,7 @@ class _Seen(NamedTuple):
     def ratio(self, image: int) -> str:
         """Of an image, in words, with 95 % of where its noise may have put it."""
         ratio = float(self.value[image].exp())
-        return f"{ratio:.0%} ± {QUANTILE_95 * ratio * float(self.error[image]):.0%}"
+        return f"{ratio:.0%} ± {self.reach * ratio * float(self.error[image]):.0%}"
 
     @property
     def usual(self) -> str:
@@ -115,7 +119,7 @@ def _joined(found: Sequence[Verdict]) -> Verdict:
     best = max(found, key=lambda verdict: verdict.score)
     others = [v.reason for v in found if v is not best and v.score >= 1]
     if best.score < 1:
-        return best._replace(flag=None)
+        return found[0]._replace(score=best.score)
     return best._replace(reason="; ".join([best.reason, *others]))
 
 
@@ -137,7 +141,7 @@ def _apart(losses: Losses) -> Iterator[Verdict]:
         yield Verdict(image, "never learned", went.away(image) / NEVER_LEARNED, told)
         yield Verdict(image, "memorised", -went.away(image) / NEVER_LEARNED, told)
         above = float((left.value[image] - left.middle).exp())
-        error = QUANTILE_95 * above * float(left.error[image])
+        error = left.reach * above * float(left.error[image])
         yield Verdict(
             image,
             "hard",

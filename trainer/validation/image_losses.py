@@ -15,6 +15,7 @@ from ..config.measuring import MeasureConfig
 from ..curves.measurement import Measurement
 from ..training.step import Model
 from .measure import Validation
+from .significance import quantile_95
 
 
 def image_losses(
@@ -47,9 +48,20 @@ class Difference(NamedTuple):
     timesteps: int
     seeds: int
 
+    @property
+    def half(self) -> float:
+        """Half of the interval that holds 95 % of such means of other images, by Student's t."""
+        return quantile_95(self.images - 1) * self.error
+
     def __str__(self) -> str:
-        told = Measurement(0, self.mean, self.error)
-        return f"{told} ({self.images} images × {self.timesteps} timesteps × {self.seeds} seeds)"
+        return (
+            f"{self.told} ({self.images} images × {self.timesteps} timesteps × {self.seeds} seeds)"
+        )
+
+    @property
+    def told(self) -> str:
+        """The mean and its interval."""
+        return f"{self.mean:+.5f} ± {self.half:.5f}"
 
 
 def compare(before: Tensor, after: Tensor) -> Difference:

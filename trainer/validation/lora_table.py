@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..curves.measurement import Measurement
 from .image_losses import Difference, compare
 from .significance import ERROR, two_sided
 
@@ -28,8 +27,7 @@ def table(rows: Sequence[Measured], base: Tensor | None) -> str:
     found = [compare(base, row.losses) for row in rows if row.losses is not None]
     lines = ["LoRA | strength | loss, less that without a LoRA"]
     lines += [
-        f"{row.name} | {row.strength:g} | {Measurement(0, one.mean, one.error)}"
-        for row, one in zip(rows, found, strict=True)
+        f"{row.name} | {row.strength:g} | {one.told}" for row, one in zip(rows, found, strict=True)
     ]
     return "\n".join([*lines, "", *_verdict(rows, found)])
 
@@ -39,7 +37,7 @@ def _verdict(rows: Sequence[Measured], found: Sequence[Difference]) -> list[str]
     images, timesteps, seeds = found[0].images, found[0].timesteps, found[0].seeds
     said = [
         f"Loss: the mean over {images} images x {timesteps} timesteps x {seeds} seeds of noise, the same for every "
-        "LoRA and strength; below 0 is better than the model alone. ± is the 95 % interval over images."
+        "LoRA and strength; below 0 is better than the model alone. ± holds 95 % over images."
     ]
     finite = {place: d.mean for place, d in enumerate(found) if math.isfinite(d.mean)}
     if not finite:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..curves.measurement import QUANTILE_95
 from .image_losses import compare
 
 
@@ -18,12 +17,12 @@ def score_text(before: Tensor, after: Tensor, images: str) -> str:
     """
     found = compare(before, after)
     first, last = float(before.double().mean()), float(after.double().mean())
-    share, spread = 100 * found.mean / first, 100 * QUANTILE_95 * found.error / first
+    share, spread = 100 * found.mean / first, 100 * found.half / first
     by_seed = (after - before).double().mean((0, 1)) / before.double().mean((0, 1)) * 100
     return (
         f"{images} loss {first:.5f} → {last:.5f} ({_percent(share)} ± {spread:.2f} %, {found.images} images × "
         f"{found.timesteps} timesteps × {found.seeds} seeds of noise)\n"
-        f"± is {QUANTILE_95} standard errors of the mean over images. By seed: {_percent(float(by_seed.min()))} to "
+        f"± holds 95 % over images, by Student's t. By seed: {_percent(float(by_seed.min()))} to "
         f"{_percent(float(by_seed.max()))}."
     )
 

@@ -70,6 +70,15 @@ def contrasts(values: Mapping[str, Sequence[float]]) -> list[Contrast]:
     return sorted(found, key=lambda one: -one.apart)
 
 
+def quantile_95(freedom: int) -> float:
+    """Standard errors to either side of a mean that hold 95 % of Student's t; 1.96 for many degrees of freedom."""
+    low, high = 0.0, 100.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (middle, high) if two_sided(middle, freedom) > 0.05 else (low, middle)
+    return high
+
+
 def two_sided(t: float, freedom: int) -> float:
     """The probability that Student's t is further from 0 than ``t``, 0 or more; for whole degrees of freedom.
 

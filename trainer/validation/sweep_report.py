@@ -128,7 +128,7 @@ def lines_of(found: Sequence[Trial]) -> tuple[list[Line], str]:
             )
             for trial in found
         ]
-        return drawn, "held-out difference to step 0, by step (below 0 is better)"
+        return drawn, "held-out loss, less that at step 0"
     smoothed = (
         Line(trial.setting, list(enumerate(smooth(trial.losses, SPAN), 1))) for trial in found
     )

@@ -41,8 +41,9 @@ class Face(NamedTuple):
 def face_of(lora: Mapping[str, Tensor], which: Which) -> Face:
     """The preview of the LoRA's own step, or of the last one before it.
 
-    ``best``: at the strength that scored best the prompt that did; without scores the first prompt with
-    the trigger word, at the strength nearest to 1, which is what ``last`` takes in any case.
+    Of prompts with the trigger word, if there are any. ``best``: at the strength that scored best the
+    prompt that did; without scores the first one at the strength nearest to 1, which is what ``last``
+    takes in any case.
     """
     metadata: dict[str, str] = getattr(lora, "metadata", {})
     run = run_of(folders.runs_root(), metadata)
@@ -59,23 +60,17 @@ def face_of(lora: Mapping[str, Tensor], which: Which) -> Face:
         return Face(strength=strength)
     step = max(one.place.step for one in shown)
     shown = [one for one in shown if one.place.step == step]
+    trigger = metadata.get("modelspec.trigger_phrase", "").lower()
+    shown = [one for one in shown if one.prompt and trigger in one.prompt.lower()] or shown
     chosen = _best(shown, card, step) if which == "best" and card is not None else None
-    chosen = chosen or _first(shown, metadata.get("modelspec.trigger_phrase", ""))
+    chosen = chosen or min(shown, key=lambda one: (abs(one.place.strength - 1), one.place.prompt))
     return Face(chosen.place, open_own(chosen.path), read_made_by(chosen.path), strength)
 
 
 def _best(shown: list[Shown], card: Scorecard, step: int) -> Shown | None:
-    found = card.picture(step)
+    found = card.picture(step, {one.place.prompt for one in shown})
     wanted = (one for one in shown if (one.place.prompt, one.place.strength) == found)
     return next(wanted, None)
-
-
-def _first(shown: list[Shown], trigger: str) -> Shown:
-    def place(one: Shown) -> tuple[bool, float, int]:
-        has_trigger = bool(one.prompt) and trigger.lower() in (one.prompt or "").lower()
-        return not has_trigger, abs(one.place.strength - 1), one.place.prompt
-
-    return min(shown, key=place)
 
 
 def _parameters(made_by: MadeBy, name: str, place: Place) -> str:

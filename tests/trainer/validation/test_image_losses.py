@@ -38,7 +38,7 @@ def test_a_difference_is_of_pairs_and_its_error_over_images():
     found = compare(before, before - steps[:, None, None])
     assert found.mean == pytest.approx(-0.3, rel=1e-5)
     assert found.error == pytest.approx(float(steps.std()) / math.sqrt(5), rel=1e-5)
-    half = 1.96 * float(steps.std()) / math.sqrt(5)
+    half = 2.776445 * float(steps.std()) / math.sqrt(5)
     assert str(found) == f"-0.30000 ± {half:.5f} (5 images × 3 timesteps × 2 seeds)"
 
 
