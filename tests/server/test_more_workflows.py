@@ -77,7 +77,7 @@ def test_find_the_best(server, made_small):
     entry = server.run(prompt, timeout=LONGEST)
     for kind, words in {
         "SweepReport": "2 runs of 2 settings",
-        "Train": "held-out loss is lowest at step",
+        "Train": "best validation at step",
         "ScorePreviews": "step 6, strength 1: ",
         "DatasetReport": "too few to say which stand out",
         "CompareLoras": "LoRA | strength | loss, less that without a LoRA",
