@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def main() -> None:
     sys.stdout.write("".join(f"| {' | '.join(row)} |\n" for row in rows))
 
 
-def run(folder: Path, steps: int) -> Counter[str]:
+def run(folder: Path, steps: int) -> dict[str, float]:
     """Seconds by class of node."""
     from ..demo import base as demo_base
     from ..demo import tiny_tagger
@@ -76,7 +76,7 @@ def run(folder: Path, steps: int) -> Counter[str]:
         with Follower(server.url, server.client_id, classes, say):
             server.wait(server.queue(prompt), LONGEST)
             starts.append((time.monotonic(), ""))
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = defaultdict(float)
     for (began, name), (ended, _) in pairwise(starts):
         spent[name] += ended - began
     return spent
