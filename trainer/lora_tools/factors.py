@@ -74,11 +74,18 @@ def read_factors(lora: Mapping[str, Tensor]) -> dict[str, Factors]:
     """The layers of a LoRA of kohya's keys, by stem. One with a core (LyCORIS' Tucker) is written out.
 
     Raises:
-        ValueError: a layer is of another kind (LoHa, LoKr, DoRA ...), or not whole.
+        ValueError: a layer is of another kind (LoHa, LoKr, DoRA ...), not whole, or not finite.
     """
     layers = by_layer(lora)
     _check(layers)
-    return {stem: _factors(parts) for stem, parts in sorted(layers.items()) if UP in parts}
+    found = {stem: _factors(parts) for stem, parts in sorted(layers.items()) if UP in parts}
+    for stem, layer in found.items():
+        if not all(torch.isfinite(part).all() for part in layer.parts().values()):
+            raise ValueError(
+                f"{stem} holds numbers that are not finite: its training went wrong, or the file is "
+                "damaged. Take an earlier checkpoint or another copy."
+            )
+    return found
 
 
 def as_tensors(layers: Mapping[str, Factors]) -> dict[str, Tensor]:

@@ -42,6 +42,8 @@ def test_a_missing_alpha_is_no_scale_and_a_core_is_written_out():
         (lambda t: t.update({f"{Q}.hada_w1_a": torch.ones(12, 1)}), "hada_w1_a.*Take a plain LoRA"),
         (lambda t: t.pop(f"{Q}.lora_up.weight"), f"not whole: {Q} has no lora_up.weight"),
         (lambda t: t.update({f"{Q}.lora_up.weight": torch.ones(12, 3)}), "ranks 3 and 4 fit nothing"),
+        (lambda t: t[f"{Q}.lora_up.weight"].fill_(torch.nan), f"{Q} holds numbers that are not finite"),
+        (lambda t: t[f"{Q}.alpha"].fill_(torch.inf), f"{Q} holds numbers that are not finite"),
     ],
 )  # fmt: skip
 def test_other_kinds_and_damaged_files_are_refused(change_it, words):
