@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from ...base.small_file import parse_json
 from ..lora_files.file import GRAPH_KEYS
 from ..lora_files.metadata import VERSION
 from .factors import Factors
@@ -98,7 +99,7 @@ def _one(values: set[str]) -> str:
 
 def _parsed(arguments: str) -> dict[str, object]:
     try:
-        found = json.loads(arguments or "{}")
+        found = parse_json(arguments or "{}")
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

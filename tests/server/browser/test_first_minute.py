@@ -38,7 +38,8 @@ OPENERS = """() => app.graph.nodes.filter(node => {
     const drawn = document.querySelector(`[data-node-id="${node.id}"]`);
     return drawn ? drawn.querySelector('[data-testid="advanced-inputs-button"]')
       : node.widgets?.some(({ name, hidden }) => name === 'lora_loop_fold' && !hidden); })
-    .filter(node => node.comfyClass.startsWith('LoraLoop')).map(node => node.id)"""
+    .filter(node => node.comfyClass.startsWith('LoraLoop') && !node.flags.collapsed)
+    .map(node => node.id)"""
 INTO_SIGHT = """button => { const { ds } = app.canvas, box = button.getBoundingClientRect();
     ds.offset[0] += (800 - box.x) / ds.scale; ds.offset[1] += (450 - box.y) / ds.scale;
     app.canvas.setDirty(true, true); }"""

@@ -29,7 +29,7 @@ def test_ranks_and_alphas_are_those_of_the_layers_and_the_training_stays():
     assert retold(found, "scaled")["ss_network_dim"] == "2"
 
 
-@pytest.mark.parametrize("arguments", ["no json", "[1]"])
+@pytest.mark.parametrize("arguments", ["no json", "[1]", "[" * 100_000])
 def test_layers_of_several_ranks_are_dynamic_whatever_the_arguments_were(arguments):
     layers = read_factors(lora(rank=2, stems=(Q,))) | read_factors(lora(rank=3, stems=(CONV,)))
     layers["other"] = read_factors(lora(rank=5, stems=(Q,)))[Q]
