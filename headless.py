@@ -63,20 +63,28 @@ def main(arguments: list[str]) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Train what a config says; 0 done, 1 it cannot be done, 130 stopped by Ctrl-C."""
-    _import_comfyui(cpu=None)
     _pack()
+    together = importlib.import_module(f"{PACKAGE}.trainer.device.ranks")
+    together.take_card(os.environ)
+    _import_comfyui(cpu=None)
     host = f"{PACKAGE}.nodes.host"
     training = importlib.import_module(f"{host}.training.from_config")
     importing = importlib.import_module(f"{host}.dataset.kohya_import")
-    interrupt = importlib.import_module("comfy.model_management").InterruptProcessingException
-    _show_progress(f"{host}.progress.line")
+    management = importlib.import_module("comfy.model_management")
     directory = options.directory.resolve()
     config = importing.ConfigSource(options.config, options.dataset_config, bases=(directory,))
     output = options.output and directory / options.output
     job = training.ConfigRun(config, directory, output, options.pretrained_model_name_or_path)
     try:
-        path = training.run(job)
-    except interrupt:
+        with together.joined(management.get_torch_device()) as ranks:
+            _show_progress(
+                f"{host}.progress.line", logging.INFO if ranks.leads else logging.WARNING
+            )
+            if not ranks.leads:
+                importlib.import_module(f"{host}.ranks.helper").help_train(job, ranks)
+                return PASSED
+            path = training.run(job, ranks)
+    except management.InterruptProcessingException:
         print(training.GOES_ON)
         return STOPPED
     except (ValueError, OSError) as error:
@@ -101,7 +109,7 @@ class _OneLine(logging.StreamHandler[Any]):
         super().emit(record)
 
 
-def _show_progress(line: str) -> None:
+def _show_progress(line: str, level: int) -> None:
     """Messages and, by the logger of that name, progress on the standard error stream.
 
     The pack's loggers have handlers of their own: ComfyUI's import has set up the root's by now, which
@@ -110,7 +118,7 @@ def _show_progress(line: str) -> None:
     for name, handler in ((PACKAGE, logging.StreamHandler()), (line, _OneLine())):
         logger = logging.getLogger(name)
         logger.propagate = False
-        logger.setLevel(logging.INFO)
+        logger.setLevel(level)
         logger.handlers = [handler]
 
 

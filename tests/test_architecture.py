@@ -72,6 +72,7 @@ PACKAGES = {
         "measuring": {"model", "lora", "dataset"},
         "training": {"model", "previews", "lora", "dataset"},
         "comparing": {"training", "measuring"},
+        "ranks": {"training"},
         "scoring": {"previews", "dataset", "lora"},
         "pages": {"training", "web"},
     },

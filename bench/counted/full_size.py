@@ -30,7 +30,7 @@ from ...trainer.network.unet_targets import find_targets
 from ...trainer.sdxl.constants import CONTEXT_WIDTH, LATENT_CHANNELS, LATENT_PIXELS, Y_WIDTH
 from ...trainer.sdxl.schedule import Schedule
 from ...trainer.sdxl.token_chunks import CHUNK
-from ...trainer.training import loop
+from ...trainer.training import loop, tally
 from ...trainer.training.step import Model
 from ..data import reduced_sdxl
 from .alive import Following, Held, held
@@ -105,7 +105,7 @@ class FullSize:
         with ExitStack() as stack:
             following = stack.enter_context(Following(META))
             stack.enter_context(attended_by(attention))
-            stack.enter_context(mock.patch.object(loop, "read", _read))
+            stack.enter_context(mock.patch.object(tally, "read", _read))
             stack.enter_context(mock.patch(CHECK, lambda *_, **__: None))
             network = self._new_network(config.lora)
             unet = self._unet

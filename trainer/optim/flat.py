@@ -44,6 +44,17 @@ class Single:
                     parameter.grad.mul_(1.0 / scale)
         return clip_grad_norm_(self._parameters, limit)
 
+    def exchange(self, total: Callable[[Tensor], None]) -> None:
+        """Have ``total`` change the gradients, all of them in one buffer, in place."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if not gradients:
+            return
+        buffer = torch.cat([gradient.flatten() for gradient in gradients])
+        total(buffer)
+        parts = buffer.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
     def step(self) -> None:
         """Apply the clipped gradients."""
         self.inner.step()
@@ -110,6 +121,11 @@ class Flat(Single):
         norm = torch.linalg.vector_norm(rows)
         self._gradients.mul_((limit / (norm + 1e-6)).clamp(max=1.0))  # as torch's own clipping
         return norm
+
+    def exchange(self, total: Callable[[Tensor], None]) -> None:
+        self._gather()
+        if len(self._gradients):
+            total(self._gradients)
 
     def clear(self) -> None:
         self._gradients.zero_()

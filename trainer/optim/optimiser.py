@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -81,6 +81,20 @@ class Optimiser:
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of a (partial) loss."""
         self._scale.scaled(loss).backward()
+
+    def reached(self) -> list[bool]:
+        """Which parameters have a gradient, in their order."""
+        return [parameter.grad is not None for parameter in self._parameters]
+
+    def exchange(self, total: Callable[[Tensor], None], reached: Sequence[bool]) -> None:
+        """Have ``total`` change the accumulated gradients in place, in one buffer.
+
+        ``reached``: which parameters are in it; those without a gradient have zeros there.
+        """
+        for parameter, counts in zip(self._parameters, reached, strict=True):
+            if counts and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self._seen.exchange(total)
 
     def clip(self) -> Tensor:
         """Clip the accumulated gradients; their norm before it, a scalar on the device.

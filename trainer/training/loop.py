@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..batches.training_data import PlannedStep, TrainingData
 from ..config.train import TrainConfig
-from ..device.transfer import read
+from ..device.ranks import ALONE, RankLost, Ranks
 from ..network.network import Network
 from ..optim.lr_schedule import learning_rate
 from ..optim.optimiser import Optimiser, StepOutcome
@@ -26,9 +26,7 @@ from .non_finite import damaged, lost, slower, useless
 from .prefetch import Ahead, PreparedBatch, prepared_batches
 from .state import State
 from .step import Model
-
-PIXELS_PER_LATENT = 64
-"""SDXL's VAE makes one of 8 x 8 pixels."""
+from .tally import Tally
 
 
 @dataclass(frozen=True)
@@ -114,12 +112,13 @@ class Loop:
         micro_batch: int | None = None,
         start: State | None = None,
         graphs: Graphs | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         config.loss.check_prediction(model.schedule.prediction)
         self._model = model
         self._network = network
         self._data = data
-        self._config = config
+        self._config, self._ranks = config, ranks
         self._micro_batch = micro_batch or config.batch_size
         if start is not None:
             network.load(start.network)  # before a moving average of it begins
@@ -158,8 +157,8 @@ class Loop:
             return self._network.state_dict(pins=self._model.pins)
 
     def state(self) -> State | None:
-        """Where the run stands after its last step; None while a step is being applied."""
-        if not self._is_whole:
+        """Where the run stands after its last step; None while a step is being applied, and but for rank 0."""
+        if not self._is_whole or not self._ranks.leads:
             return None
         return State(
             step=len(self._losses),
@@ -190,7 +189,7 @@ class Loop:
             self._is_whole = True
             busy += time.perf_counter() - begin
             event = self._event(done, rate, outcome, busy, len(self._losses) - before)
-            stopped = observer.on_step(event)
+            stopped = self._ranks.tell(observer.on_step(event))
             if stopped or self._guard.lost:
                 break
         self._optimiser.finish()
@@ -203,9 +202,9 @@ class Loop:
 
     def _coming(self, step: int) -> Ahead[PreparedBatch]:
         """The batches after so many steps."""
-        config = self._config
-        plan = itertools.islice(self._data.steps(config, step), config.steps - step)
-        return Ahead(prepared_batches(plan, self._data, self._model, config, self._micro_batch))
+        given = self._data, self._model, self._config, self._micro_batch, self._ranks
+        plan = self._data.steps(self._config, step)
+        return Ahead(prepared_batches(itertools.islice(plan, self._config.steps - step), *given))
 
     def _try(
         self, coming: Ahead[PreparedBatch], observer: Observer, relief: Relief | None
@@ -238,27 +237,27 @@ class Loop:
         Batches are prepared while the device computes those before, the first of the next step too.
         Only then the device is waited for, once.
         """
-        timesteps, found, pixels = [], [], 0
+        tally = Tally()
         while True:
             planned, parts, ends_step = next(coming)
             for part in parts:
                 before_batch()
-                found += self._gradients(part.micro)
-                timesteps.append(part.timesteps)
-                pixels += part.micro.batch.latents[:, 0].numel() * PIXELS_PER_LATENT
+                tally.add(part, self._gradients(part.micro))
             if ends_step:
                 break
         self._is_whole = False
+        if self._ranks.are_several:
+            try:
+                tally.meet(self._ranks, self._optimiser)
+            except RankLost:  # nothing is applied yet
+                self._is_whole = True
+                raise
         norm = self._optimiser.clip()
         self._is_whole = True
         coming.prepare()
-        (norm,), *numbers = read([norm.view(1), *found])
-        total = 0.0
-        for steps, terms, samples in zip(timesteps, numbers[::2], numbers[1::2], strict=True):
-            self._bands.add(steps, samples)
-            for term in terms:
-                total += term
-        return _Computed(planned, pixels, total / len(planned.batches), norm)
+        norm = tally.read(norm)
+        loss = tally.loss(self._bands) / len(planned.batches)
+        return _Computed(planned, tally.pixels, loss, norm)
 
     def _apply(self, loss: float, norm: float, rate: float) -> StepOutcome:
         """One step with the gradients that there are, and the books about it."""

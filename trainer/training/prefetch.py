@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
+from ..batches.shares import share
 from ..batches.training_data import Batch, PlannedStep, TrainingData
 from ..config.train import TrainConfig
+from ..device.ranks import ALONE, Ranks
 from ..network.dropout import Dropout
 from .gradients import MicroBatch
 from .step import Model, draw
@@ -68,18 +70,20 @@ def prepared_batches(
     model: Model,
     config: TrainConfig,
     micro_batch: int,
+    ranks: Ranks = ALONE,
 ) -> Iterator[PreparedBatch]:
-    """The batches of a plan in order, each read and drawn when it is asked for.
+    """The batches of a plan in order, each read and drawn when it is asked for; of each this rank's share.
 
     Raises:
         ValueError: an entry of the cache is gone; names the image.
     """
     for planned in plan:
         last = len(planned.batches) - 1
-        for number, items in enumerate(planned.batches):
+        shares = share(planned.batches, ranks)
+        for number, (items, own) in enumerate(zip(planned.batches, shares, strict=True)):
             parts = [
                 _part(part, len(items), planned.epoch, model, config)
-                for part in data.load(items).split(micro_batch)
+                for part in (data.load(own).split(micro_batch) if own else ())
             ]
             yield PreparedBatch(planned, parts, number == last)
 

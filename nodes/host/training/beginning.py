@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from ....trainer.config.train import TrainConfig
+from ....trainer.device.ranks import ALONE, Ranks
 from ....trainer.network.network import Network
 from ....trainer.network.text_targets import run_targets
 from ....trainer.runs.continue_from import Origin
@@ -30,13 +31,19 @@ class Beginning:
     """The LoRA, out of ComfyUI's folders, that a new run begins with."""
     nearest: str | None = None
     """How the most similar run differs, as a sentence."""
+    ranks: Ranks = ALONE
+    """Who trains together; all begin with what rank 0 finds."""
 
     def state(self) -> State | None:
         """The state to go on from; None where there is none. Says where the training begins.
 
         Raises:
             ValueError: the step of the other run is damaged.
+            RankLost: another rank has ended.
         """
+        return self.ranks.tell(self._found() if self.ranks.leads else None)
+
+    def _found(self) -> State | None:
         name, origin = self.folder.path.name, self.origin
         state = self.folder.states.latest(self.reach)
         if state is None and origin is not None:

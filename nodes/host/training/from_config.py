@@ -15,6 +15,8 @@ import folder_paths
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
+from ....trainer.batches.shares import check_shares
+from ....trainer.device.ranks import ALONE, RankLost, Ranks
 from ....trainer.files.atomic import write_atomically
 from ....trainer.kohya.config import Files, KohyaConfig
 from ....trainer.lora_files.file import LoraModel, read_own_lora, save_user_lora
@@ -63,25 +65,28 @@ class Loaded(NamedTuple):
     start: Start | None = None
 
 
-def run(job: ConfigRun) -> Path:
+def run(job: ConfigRun, ranks: Ranks = ALONE) -> Path:
     """Train, or go on with, or give back what a config says; the path of the LoRA.
 
-    Runs, caches and the LoRA lie in the output folder. Ctrl-C saves the state and ends.
+    Runs, caches and the LoRA lie in the output folder. Ctrl-C saves the state and ends. ``ranks``: who
+    trains together, of which this is rank 0 (see nodes/host/ranks/helper.py).
 
     Raises:
         ValueError: the config, a file or the checkpoint cannot be used.
         InterruptProcessingException: Ctrl-C was pressed.
+        RankLost: another rank has ended.
     """
-    with torch.inference_mode(), _stop_on_ctrl_c():
+    with torch.inference_mode(), _stop_in_order(ranks):
         files = read_config(job.config).files
         output = job.output or _output(files, job.directory)
         _take(output)
         imported = import_kohya(job.config)
+        check_shares(imported.config.train, ranks)
         log.info("%s", imported.report)
         loaded = load(files, job.checkpoint, job.config.places())
         for line in model_differences(imported.config, loaded.model):
             log.info("Unlike kohya: %s", line)
-        return _train(imported, loaded, output)
+        return _train(imported, loaded, output, ranks)
 
 
 def _output(files: Files, directory: Path) -> Path:
@@ -123,7 +128,7 @@ def locate_new(name: str, directory: Path) -> Path:
     return path if path.is_absolute() else directory / path
 
 
-def _train(imported: Imported, loaded: Loaded, output: Path) -> Path:
+def _train(imported: Imported, loaded: Loaded, output: Path, ranks: Ranks) -> Path:
     config = imported.config
     cached, report = build_cache(imported.dataset, loaded.vae, loaded.clip, config.cache)
     log.info("%s", report)
@@ -136,6 +141,7 @@ def _train(imported: Imported, loaded: Loaded, output: Path) -> Path:
         imported.previews if imported.previews.wanted else None,
         checkpoints=config.checkpoints,
         start=loaded.start,
+        ranks=ranks,
     )
     result, _ = train_lora(request)
     log.info("%s", result.summary())
@@ -192,16 +198,26 @@ def load(files: Files, checkpoint: str, places: Sequence[Path]) -> Loaded:
 
 
 @contextmanager
-def _stop_on_ctrl_c() -> Iterator[None]:
-    """The first Ctrl-C ends the training in order, at the end of its step; the second at once."""
+def _stop_in_order(ranks: Ranks) -> Iterator[None]:
+    """The first Ctrl-C ends the training in order, at the end of its step; the second at once.
 
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Where there are several ranks, so does the SIGTERM with which torchrun ends those that are left. It
+    has told the other ranks by then: that one of them is lost is no news.
+    """
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
         log.info("Stopping after this step; press Ctrl-C again to stop at once.")
         mm.interrupt_current_processing()
 
-    before = signal.signal(signal.SIGINT, stop)
+    heard = (signal.SIGINT, signal.SIGTERM) if ranks.are_several else (signal.SIGINT,)
+    before = [(number, signal.signal(number, stop)) for number in heard]
     try:
         yield
+    except RankLost as lost:
+        log.warning("LoRA Loop: %s", lost)
+        mm.throw_exception_if_processing_interrupted()
+        raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ....trainer.batches.plan import ended_epoch, epoch_of
+from ....trainer.batches.shares import largest_share
 from ....trainer.batches.training_data import TrainingData
 from ....trainer.config.train import TrainConfig
 from ....trainer.memory.plan import MemoryPlan, Need
@@ -108,8 +109,9 @@ def train_live(
 
     Each of ``joins`` makes a follower; they are told of a step in this order.
     """
-    state = beginning.state()
+    state, ranks = beginning.state(), beginning.ranks
     step = state.step if state else 0
+    own = dataclasses.replace(config, batch_size=largest_share(config, ranks))
     captions = CaptionFeed(data, config, model.clip, progress, step)
     if captions.is_due(step):
         captions.encode()
@@ -122,13 +124,14 @@ def train_live(
         network = beginning.network(model, config)
         need = find_need(model, data.dataset, config, network)
         available = find_available(model, config)
-        plan = _plan(model, config, network, need, available, beginning.folder)
+        plan = _plan(model, own, network, need, available, beginning.folder)
         progress.say(plan.describe())
         mounting = stack.enter_context(Mounting(model, config, network, weights, plan))
         beginning.fill(network)
-        descent = Descent(mounting, config, need, beginning.folder, progress)
+        descent = Descent(mounting, own, need, beginning.folder, progress)
         trained = _loop_model(model, data, config)
-        loop = Loop(trained, network, data, config, plan.micro_batch, state, mounting.graphs)
+        at_once, graphs = plan.micro_batch, mounting.graphs
+        loop = Loop(trained, network, data, config, at_once, state, graphs, ranks)
         del state  # its tensors are in the network now
         states = StateKeeper(beginning.folder.states, loop, step, beginning.folder.troubles)
         epoch = ended_epoch(data.dataset, config, step)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 from ....trainer.batches.class_captions import trigger_notes
 from ....trainer.batches.training_data import TrainingData
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.config.checkpoints import CheckpointConfig
 from ....trainer.config.train import TrainConfig
+from ....trainer.device.ranks import ALONE, Ranks
 from ....trainer.files.digests import digest
 from ....trainer.network.adapters import check_installed
 from ....trainer.runs.continue_from import Origin, find_origin
+from ....trainer.runs.run_folder import Inputs
 from ....trainer.runs.start_from import Start
 from .. import folders
 from ..model import clip_training, frozen_weights, unet
@@ -45,6 +49,8 @@ class Request:
     """Other prompts of ComfyUI's queue come first, after the step that is under way."""
     managed: bool = True
     """See TrainedModel: off for benchmarks, which keep a model on the device by themselves."""
+    ranks: Ranks = ALONE
+    """The processes that train together, of which this is rank 0; several only from the command line."""
 
     @property
     def model(self) -> TrainedModel:
@@ -143,6 +149,16 @@ class Request:
                 "The captions change from one use to the next (shuffle, dropout, wildcards or optional "
                 "tags) and are encoded while training: connect CLIP to Train."
             )
+
+
+class Errand(NamedTuple):
+    """What rank 0 tells the others before the first step. masks: see TrainingData."""
+
+    config: TrainConfig
+    dataset: CachedDataset
+    masks: tuple[str | None, ...]
+    runs: Path
+    inputs: Inputs
 
 
 def preview_problem(*, clip: bool, vae: bool) -> str | None:

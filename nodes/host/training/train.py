@@ -35,7 +35,7 @@ from .followers import StepLine, always, recording, saving_states, validating
 from .live_training import Join, train_live
 from .metadata import Metadata, model_name
 from .previewing import previewing
-from .request import Request
+from .request import Errand, Request
 from .room_again import asking_for_room, paged_models
 from .spill_notice import Spilling
 from .trainings import TRAININGS, Training, result_of
@@ -63,6 +63,7 @@ def train_lora(request: Request, *joins: Join) -> tuple[Result, PreviewBook]:
         result = validations.find(kept=not request.continue_stopped)
         if result is not None:
             log.info("LoRA Loop: nothing changed, the result of run %s is reused", folder.path.name)
+            request.ranks.tell(None)
         else:
             result = _new_result(request, parts, folder, origin, book, training, joins)
         training.over("ended", result.summary(), step=len(result.losses), result=result_of(result))
@@ -90,7 +91,10 @@ def _new_result(
         data = run_data(request, parts, folder.inputs.texts, store)
         # Read again: the folder may have been another process's until now.
         validations = ValidationBook(folder, parts.training, request.config)
-        beginning = Beginning(folder, validations.reach(), origin, request.start, nearest)
+        ranks, data_read, runs = request.ranks, data.training, folder.root
+        ranks.tell(Errand(request.config, data_read.dataset, data_read.masks, runs, folder.inputs))
+        reach = validations.reach()
+        beginning = Beginning(folder, reach, origin, request.start, nearest, ranks)
         return _train(request, data, beginning, validations, book, training, joins)
 
 

@@ -16,7 +16,7 @@ from pack.trainer.files.store import Store
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
-from pack.trainer.training import loop as loop_module
+from pack.trainer.training import tally
 from pack.trainer.training.loop import Loop
 from pack.trainer.training.prefetch import Ahead
 
@@ -126,7 +126,7 @@ def test_a_step_is_waited_for_once(cached, monkeypatch, changes, dtype):
         reads.append(len(tensors))
         return [[0.5] * len(tensor) for tensor in tensors]
 
-    monkeypatch.setattr(loop_module, "read", read)
+    monkeypatch.setattr(tally, "read", read)
     block = type("SpatialTransformer", (nn.Sequential,), {})(nn.Conv2d(4, 4, 1))
     unet = nn.Sequential(block).requires_grad_(False).to(meta)
     network = Network(find_targets(unet, config.lora), device=meta)

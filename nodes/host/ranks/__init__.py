@@ -1,0 +1,1 @@
+"""Several processes that train one LoRA, started by torchrun from the command line."""

@@ -1,0 +1,71 @@
+"""A rank other than 0: it computes its share of every step. Rank 0 writes, measures and draws."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from ....trainer.batches.training_data import TrainingData
+from ....trainer.device.ranks import Ranks
+from ....trainer.files.store import Store
+from ....trainer.runs.run_folder import RunFolder
+from ..dataset.kohya_import import read_config
+from ..model.fingerprint import fingerprint
+from ..model.trained_model import TrainedModel
+from ..progress import NodeProgress
+from ..training.beginning import Beginning
+from ..training.from_config import ConfigRun, Loaded, load
+from ..training.live_training import train_live
+from ..training.request import Errand
+from ..training.room_again import asking_for_room
+from ..training.train import memory_given_back
+
+log = logging.getLogger(__name__)
+
+
+def help_train(job: ConfigRun, ranks: Ranks) -> None:
+    """Train with rank 0, which runs the same job, until it is done; nothing where it has the result.
+
+    Raises:
+        ValueError: the checkpoint or the cache is not what rank 0 trains with.
+        RankLost: another rank has ended.
+    """
+    with torch.inference_mode():
+        loaded = load(read_config(job.config).files, job.checkpoint, job.config.places())
+        errand: Errand | None = ranks.tell(None)
+        if errand is None:
+            return
+        if fingerprint(loaded.model) != errand.inputs.model:
+            raise ValueError(
+                f"Rank {ranks.rank} has loaded another model than rank 0: the checkpoint and what the "
+                "config puts on it must be the same files on all machines."
+            )
+        _train(errand, loaded, ranks)
+
+
+def _train(errand: Errand, loaded: Loaded, ranks: Ranks) -> None:
+    config = errand.config
+    model = TrainedModel(loaded.model, loaded.clip, config.optimiser.trains_text, managed=True)
+    folder = RunFolder(errand.runs, errand.inputs)
+    beginning = Beginning(folder, 0, start=loaded.start, ranks=ranks)
+    progress = NodeProgress(config.steps, None)
+    with memory_given_back():
+        joins = [asking_for_room(model, config.speed)]
+        train_live(model, _data(errand, ranks), config, beginning, progress, joins)
+
+
+def _data(errand: Errand, ranks: Ranks) -> TrainingData:
+    """What rank 0 has put into the cache, as this process sees it."""
+    config, dataset = errand.config, errand.dataset
+    store, live = Store(dataset.store_root), config.optimiser.trains_text
+    data = TrainingData(dataset, errand.inputs.texts, store, live_texts=live)
+    data.masks = errand.masks
+    missing = data.missing(config)
+    if missing:
+        raise ValueError(
+            f"Rank {ranks.rank} does not see {len(missing)} of the images that rank 0 has put into "
+            f"{dataset.store_root} (first: {missing[0]}): the output folder must lie on a drive that all "
+            "machines share."
+        )
+    return data
