@@ -105,7 +105,8 @@ class JoinedRanks(Ranks):
 
     def _exchange(self, how: Callable[..., Any], *arguments: Any, **more: Any) -> None:
         try:
-            how(*arguments, **more)
+            with torch.inference_mode(False):  # tensors that are told may be trained
+                how(*arguments, **more)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
             raise RankLost(
