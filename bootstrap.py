@@ -61,8 +61,12 @@ def say(text: str) -> None:
 # --- ComfyUI -------------------------------------------------------------------------------------
 
 
-def find_comfyui(named: str | None = None) -> Path:
-    """A ComfyUI: the named one, an installed one, else the pinned main release."""
+def find_comfyui(named: str | None = None, *, fetch: bool = True) -> Path:
+    """A ComfyUI: the named one, an installed one, else the pinned main release, which is fetched.
+
+    Raises:
+        BootstrapError: there is none, and it shall not be fetched.
+    """
     for path, origin, is_demanded in _candidates(named):
         if _is_comfyui(path):
             if _version_numbers(path) >= OLDEST:
@@ -73,6 +77,11 @@ def find_comfyui(named: str | None = None) -> Path:
             reason = "is no ComfyUI: it needs main.py, nodes.py and comfy/"
         if is_demanded:
             raise BootstrapError(f"{path} ({origin}) {reason}.")
+    if not fetch and not _is_comfyui(HOSTS / f"ComfyUI-{MAIN.comfyui}"):
+        raise BootstrapError(
+            "There is no ComfyUI yet. Run `python quickstart.py train --help` once without torchrun, "
+            "which fetches one, or name yours by COMFYUI_PATH."
+        )
     return fetch_comfyui(MAIN)
 
 

@@ -49,7 +49,13 @@ def main(arguments: list[str]) -> int:
     golden = commands.add_parser("golden", help="replay recorded numbers of kohya")
     golden.add_argument("directory", type=Path)
     golden.add_argument("--part", help=f"comma-separated, of {', '.join(PARTS)}")
-    training = commands.add_parser("train", help="train a config.toml of kohya's trainer")
+    training = commands.add_parser(
+        "train",
+        help="train a config.toml of kohya's trainer",
+        description="Train a config.toml of kohya's trainer. On several cards: torchrun "
+        "--nproc-per-node N quickstart.py train --config FILE. The batch is shared out among the "
+        "processes, so N must divide train_batch_size x gradient_accumulation_steps.",
+    )
     training.add_argument("--config", required=True)
     training.add_argument("--dataset_config", "--dataset-config", default="")
     training.add_argument("--pretrained_model_name_or_path", default="")
@@ -62,7 +68,10 @@ def main(arguments: list[str]) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train what a config says; 0 done, 1 it cannot be done, 130 stopped by Ctrl-C."""
+    """Train what a config says; 0 done, 1 it cannot be done, 130 stopped by Ctrl-C.
+
+    torchrun starts several of these, of which rank 0 says and writes what there is.
+    """
     _pack()
     together = importlib.import_module(f"{PACKAGE}.trainer.device.ranks")
     together.take_card(os.environ)
@@ -81,7 +90,7 @@ def train(options: argparse.Namespace) -> int:
                 f"{host}.progress.line", logging.INFO if ranks.leads else logging.WARNING
             )
             if not ranks.leads:
-                importlib.import_module(f"{host}.ranks.helper").help_train(job, ranks)
+                importlib.import_module(f"{host}.ranks.other_ranks").help_train(job, ranks)
                 return PASSED
             path = training.run(job, ranks)
     except management.InterruptProcessingException:

@@ -7,11 +7,13 @@ over to demo/run.py (the main job), tests/tiers.py or headless.py.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import bootstrap
 from bootstrap import ROOT, say
@@ -35,6 +37,7 @@ USAGE = """\
 python quickstart.py                  teach a small SDXL a new figure, in a real ComfyUI server
 python quickstart.py --checkpoint model.safetensors --images folder --trigger word
 python quickstart.py train --config config.toml [--output folder]    a config of kohya's trainer
+.venv/bin/torchrun --nproc-per-node N quickstart.py train --config ...    the same on N cards
 python quickstart.py test [pytest arguments]
 python quickstart.py golden DIR [--part train,losses,...]
 """
@@ -91,11 +94,23 @@ def main_job(arguments: list[str]) -> int:
 
 
 def train(arguments: list[str]) -> int:
-    """Train a config.toml; paths begin in the current folder, as with kohya's scripts."""
-    comfyui = bootstrap.find_comfyui()
-    python = _python_for(comfyui, (), bootstrap.extra_packages("optimisers"))
+    """Train a config.toml; paths begin in the current folder, as with kohya's scripts.
+
+    torchrun starts several of these at once: each goes on in torchrun's own Python, and makes nothing.
+    """
+    is_rank = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    comfyui = bootstrap.find_comfyui(fetch=not is_rank)
+    python = Path(sys.executable)
+    if not is_rank:
+        python = _python_for(comfyui, (), bootstrap.extra_packages("optimisers"))
+    elif missing := [name for name in MODULES if importlib.util.find_spec(name) is None]:
+        raise bootstrap.BootstrapError(
+            f"torchrun's Python, {python}, is missing {', '.join(missing)}. Run `python quickstart.py "
+            "train --help` once and use the torchrun beside the Python that it names, or .venv/bin/torchrun."
+        )
     command = [str(python), str(ROOT / "headless.py"), "train", *arguments]
-    return _call([*command, "--directory", str(Path.cwd())], COMFYUI_PATH=str(comfyui))
+    run = _become if is_rank and os.name == "posix" else _call
+    return run([*command, "--directory", str(Path.cwd())], COMFYUI_PATH=str(comfyui))
 
 
 def golden(arguments: list[str]) -> int:
@@ -140,10 +155,19 @@ def _python_for(comfyui: Path, modules: Sequence[str], packages: Sequence[str]) 
     return bootstrap.ensure_environment(comfyui, packages)
 
 
+def _become(command: list[str], **environment: str) -> NoReturn:
+    """Go on as the command, so that it is the process that torchrun watches and ends."""
+    os.chdir(ROOT)
+    os.execve(command[0], command, _variables(environment))
+
+
+def _variables(more: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, **more, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def _call(command: list[str], **environment: str) -> int:
     """Run in the repository with our standard streams; its exit code."""
-    variables = {**os.environ, **environment, "PYTHONDONTWRITEBYTECODE": "1"}
-    process = subprocess.Popen(command, cwd=ROOT, env=variables)
+    process = subprocess.Popen(command, cwd=ROOT, env=_variables(environment))
     while True:
         try:
             return process.wait()

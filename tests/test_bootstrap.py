@@ -55,6 +55,13 @@ def test_what_is_demanded_must_be_a_comfyui(place, monkeypatch):
         bootstrap.find_comfyui()
 
 
+def test_nothing_is_fetched_where_several_would_fetch_it_at_once(place):
+    with pytest.raises(bootstrap.BootstrapError, match="once without torchrun"):
+        bootstrap.find_comfyui(fetch=False)
+    fetched = _comfyui(place / "pack" / ".host" / "ComfyUI-0.30.0")
+    assert bootstrap.find_comfyui(fetch=False) == fetched
+
+
 def test_one_that_is_too_old_is_passed_over_or_refused(place):
     fetched = _comfyui(place / "pack" / ".host" / "ComfyUI-0.30.0")
     old = _comfyui(place / "home" / "ComfyUI", "0.3.63")

@@ -17,15 +17,18 @@ PATIENCE = 240
 """Seconds until a process that does not end is killed; the test fails then."""
 
 
-def together(world, work):
-    """What ``work(ranks)`` gives in each process, by rank: a value, the error, or None where it was killed."""
+def together(world, work, devices=None):
+    """What ``work(ranks)`` gives in each process, by rank: a value, the error, or None where it was killed.
+
+    devices: where each trains, by the kind's name; None: all on the CPU.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / str(rank) for rank in range(world)]
-        places = enumerate(files)
-        processes = [_fork(rank, world, port, work, file) for rank, file in places]
+        places = zip(devices or ["cpu"] * world, files, strict=True)
+        processes = [_fork(rank, world, port, work, *place) for rank, place in enumerate(places)]
         try:
             _wait(processes)
         finally:
@@ -36,7 +39,7 @@ def together(world, work):
         return [pickle.loads(f.read_bytes()) if f.exists() else None for f in files]
 
 
-def _fork(rank, world, port, work, file):
+def _fork(rank, world, port, work, device, file):
     process = os.fork()
     if process:
         return process
@@ -45,7 +48,7 @@ def _fork(rank, world, port, work, file):
             MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(world), RANK=str(rank)
         )
         try:
-            with joined(torch.device("cpu")) as ranks:
+            with joined(torch.device(device)) as ranks:
                 found = work(ranks)
         except (ValueError, RuntimeError, RankLost) as error:
             found = error

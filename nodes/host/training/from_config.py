@@ -69,7 +69,7 @@ def run(job: ConfigRun, ranks: Ranks = ALONE) -> Path:
     """Train, or go on with, or give back what a config says; the path of the LoRA.
 
     Runs, caches and the LoRA lie in the output folder. Ctrl-C saves the state and ends. ``ranks``: who
-    trains together, of which this is rank 0 (see nodes/host/ranks/helper.py).
+    trains together, of which this is rank 0 (see nodes/host/ranks/other_ranks.py).
 
     Raises:
         ValueError: the config, a file or the checkpoint cannot be used.

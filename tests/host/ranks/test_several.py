@@ -13,7 +13,7 @@ import pytest
 
 from pack.nodes.host import folders
 from pack.nodes.host.dataset.kohya_import import ConfigSource
-from pack.nodes.host.ranks.helper import help_train
+from pack.nodes.host.ranks.other_ranks import help_train
 from pack.nodes.host.training import from_config
 from pack.nodes.host.training.from_config import ConfigRun
 from pack.tests.host import kohya_scene
