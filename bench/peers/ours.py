@@ -20,6 +20,7 @@ from ...trainer.config.optimiser import OptimiserConfig
 from ...trainer.config.speed import SpeedConfig
 from ...trainer.config.train import TrainConfig
 from ...trainer.dataset.dataset import Dataset
+from ...trainer.device.ranks import ALONE, Ranks
 from ...trainer.files.store import Store
 from ...trainer.sdxl.buckets import BucketConfig, assign, conditioning
 from ...trainer.sdxl.constants import LATENT_PIXELS, VAE_SCALE
@@ -32,12 +33,19 @@ TEXTS = "text encoders"
 class Ours:
     """Train with the settings of a TrainConfig. managed: ComfyUI's manager moves the weights.
 
-    Without it they lie on the device and nobody moves them.
+    Without it they lie on the device and nobody moves them. ranks: who trains together, this being rank 0.
     """
 
     def __init__(
-        self, scene: Scene, folder: Path, *, managed: bool = False, **settings: Any
+        self,
+        scene: Scene,
+        folder: Path,
+        *,
+        managed: bool = False,
+        ranks: Ranks = ALONE,
+        **settings: Any,
     ) -> None:
+        self._ranks = ranks
         self._scene, self._folder, self._managed, self._settings = scene, folder, managed, settings
         with torch.inference_mode():
             self.patcher = scene.patcher(torch.device("cpu") if managed else scene.device)
@@ -77,7 +85,7 @@ class Ours:
         from ...nodes.host.training import train
         from ...nodes.host.training.request import Request
 
-        request = Request(self.patcher, cached, config, managed=self._managed)
+        request = Request(self.patcher, cached, config, managed=self._managed, ranks=self._ranks)
         with torch.inference_mode(), _output_below(self._folder):
             result, _ = train.train_lora(request, *joins)
         self.last_loss = result.losses[-1]

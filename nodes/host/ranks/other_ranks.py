@@ -10,12 +10,14 @@ from ....trainer.batches.training_data import TrainingData
 from ....trainer.device.ranks import Ranks
 from ....trainer.files.store import Store
 from ....trainer.runs.run_folder import RunFolder
+from ....trainer.runs.start_from import Start
 from ..dataset.kohya_import import read_config
 from ..model.fingerprint import fingerprint
+from ..model.host_types import Clip, ModelPatcher
 from ..model.trained_model import TrainedModel
 from ..progress import NodeProgress
 from ..training.beginning import Beginning
-from ..training.from_config import ConfigRun, Loaded, load
+from ..training.from_config import ConfigRun, load
 from ..training.live_training import train_live
 from ..training.request import Errand
 from ..training.room_again import asking_for_room
@@ -41,14 +43,17 @@ def help_train(job: ConfigRun, ranks: Ranks) -> None:
                 f"Rank {ranks.rank} has loaded another model than rank 0: the checkpoint and what the "
                 "config puts on it must be the same files on all machines."
             )
-        _train(errand, loaded, ranks)
+        run_errand(errand, loaded.model, loaded.clip, loaded.start, ranks)
 
 
-def _train(errand: Errand, loaded: Loaded, ranks: Ranks) -> None:
+def run_errand(
+    errand: Errand, patcher: ModelPatcher, clip: Clip | None, start: Start | None, ranks: Ranks
+) -> None:
+    """Train with rank 0 by what it has told, in inference mode; raises as `help_train`."""
     config = errand.config
-    model = TrainedModel(loaded.model, loaded.clip, config.optimiser.trains_text, managed=True)
+    model = TrainedModel(patcher, clip, config.optimiser.trains_text, managed=True)
     folder = RunFolder(errand.runs, errand.inputs)
-    beginning = Beginning(folder, 0, start=loaded.start, ranks=ranks)
+    beginning = Beginning(folder, 0, start=start, ranks=ranks)
     progress = NodeProgress(config.steps, None)
     with memory_given_back():
         joins = [asking_for_room(model, config.speed)]
