@@ -4,7 +4,8 @@
 The reduced SDXL on the CPU, a thread for each process, gloo between them. Three ways take turns in one
 run: one process with half the batch; two such, each by itself, at the same time; two that share the whole
 batch and exchange gradients. The second tells what the machine costs (memory, other work) from what the
-exchange does. Steps are rank 0's; medians over all rounds.
+exchange does. Steps are rank 0's; medians over all rounds. What the exchanges of a step take by
+themselves is timed at the end, when nobody has to be waited for.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 WORLD, RANK = 2, 16
 """Processes; the rank of the LoRA."""
+TIMES = 20
+"""The exchanges are timed."""
 ALONE, APART, TOGETHER = "one", "two, each by itself", "two, together"
 
 
@@ -84,6 +88,7 @@ def _measure(ranks: Ranks, folder: Path, options: argparse.Namespace) -> None:
             if clock is not None:
                 wall[name] += clock.seconds
                 cpu[name] += clock.cpu
+    exchange = _exchange(ranks, ranks.tell(trainer.learned))
     if not ranks.leads:
         return
     took = {name: statistics.median(wall[name]) for name in ways}
@@ -92,10 +97,26 @@ def _measure(ranks: Ranks, folder: Path, options: argparse.Namespace) -> None:
     for name in ways:
         row = images[name], took[name], statistics.median(cpu[name]), took[name] / took[ALONE]
         sys.stdout.write("{:24}{:8}{:10.3f}{:10.3f}{:10.2f}\n".format(name, *row))
+    sys.stdout.write(f"the exchanges of a step, {trainer.learned} numbers: {exchange:.3f} s\n")
     say(
         efficiency=took[ALONE] / took[TOGETHER],
         of_what_the_machine_allows=took[APART] / took[TOGETHER],
     )
+
+
+def _exchange(ranks: Ranks, numbers: int) -> float:
+    """Median seconds of what the ranks exchange in a step, gradients of so many numbers."""
+    import torch
+
+    gradients, took = torch.ones(numbers), []
+    for _ in range(TIMES):
+        ranks.gather(None)
+        begin = time.perf_counter()
+        ranks.gather((0, [[0]], [[0.0], [0.0]], [True] * 1000))
+        ranks.sum(gradients)
+        ranks.tell(None)
+        took.append(time.perf_counter() - begin)
+    return statistics.median(took)
 
 
 class _Trainer:
@@ -112,6 +133,11 @@ class _Trainer:
         own = folder / f"rank {ranks.rank}"
         self._alone = Ours(scene, own, checkpointing="off")
         self._joint = Ours(scene, own, ranks=ranks, checkpointing="off")
+
+    @property
+    def learned(self) -> int:
+        """Numbers of the LoRA that was last trained together."""
+        return sum(tensor.numel() for tensor in self._joint.weights() if tensor.requires_grad)
 
     def alone(self, batch: int) -> Clock:
         """Of a training that knows nobody else."""
