@@ -125,7 +125,9 @@ class ValidationBook:
         """The validation after that step, None when there was none."""
         if step not in self._losses:
             return None
-        return Measurement.compare(step, self._losses[0], self._losses[step])
+        return Measurement.compare(
+            step, self._losses[0], self._losses[step], self._settings.timesteps
+        )
 
     def course(self, last: int | None = None) -> Course:
         """Where the run goes; with ``last``, where one of that many steps does."""

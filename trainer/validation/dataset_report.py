@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from .significance import quantile_95
+from ..curves.students_t import quantile_95
 
 Flag = Literal["never learned", "hard", "odd caption", "memorised"]
 FLAGS: tuple[Flag, ...] = get_args(Flag)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ..curves.students_t import two_sided
 from .image_losses import Difference, compare
-from .significance import ERROR, two_sided
+from .significance import ERROR
 
 
 class Measured(NamedTuple):

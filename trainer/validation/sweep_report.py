@@ -16,7 +16,7 @@ from .significance import ERROR, contrasts, spread_over_seeds
 
 HOW = (
     "Held-out difference: the loss of the held-out images at each run's best step less that at step 0, with the "
-    "same noise and timesteps every time; below 0 is better. ± is the 95 % interval over images and timesteps."
+    "same noise and timesteps every time; below 0 is better. ± is the 95 % interval over images."
 )
 NO_HELD_OUT = (
     "There is no held-out loss, so it cannot be said which setting is better: the training loss is mostly the "
