@@ -131,6 +131,10 @@ class CachedDataset:
         )
         object.__setattr__(self, "_identity", name)
 
+    def __str__(self) -> str:
+        """Short: ComfyUI writes the inputs of a node that failed into what it sends to the browser."""
+        return f"<cache: {len(self.items)} images in {self.store_root}>"
+
     @property
     def needs_horizon(self) -> bool:
         """Whether a subset's own caption options depend on the number of training steps."""

@@ -96,6 +96,11 @@ class Dataset:
     trigger: str = ""
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """Short: ComfyUI writes the inputs of a node that failed into what it sends to the browser."""
+        trigger = f", trigger word {self.trigger!r}" if self.trigger else ""
+        return f"<dataset: {self.image_count} images in {len(self.subsets)} folders{trigger}>"
+
     def samples(self) -> Iterator[tuple[Subset, Sample]]:
         """Every image with its subset, in the dataset's order."""
         for subset in self.subsets:

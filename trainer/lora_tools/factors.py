@@ -93,6 +93,16 @@ def check_finite(stem: str, parts: Iterable[Tensor]) -> None:
         )
 
 
+def check_whole(stem: str, parts: Mapping[str, Tensor]) -> None:
+    """Raises ValueError where the layer ``stem`` lacks a part that the others need."""
+    absent = missing_parts(parts)
+    if absent:
+        raise ValueError(
+            f"The LoRA is not whole: {stem} has no {', '.join(absent)}. Its file is damaged: take "
+            "another copy."
+        )
+
+
 def as_tensors(layers: Mapping[str, Factors]) -> dict[str, Tensor]:
     """Kohya's keys and tensors, float32."""
     return {
@@ -113,12 +123,7 @@ def _check(layers: Mapping[str, Mapping[str, Tensor]]) -> None:
             "factors, so nothing exact can be made of them here. Take a plain LoRA."
         )
     for stem, parts in sorted(layers.items()):
-        absent = missing_parts(parts)
-        if absent:
-            raise ValueError(
-                f"The LoRA is not whole: {stem} has no {', '.join(absent)}. Its file is damaged: take "
-                "another copy."
-            )
+        check_whole(stem, parts)
     if not any(UP in parts for parts in layers.values()):
         raise ValueError("The LoRA has no layer with factors, so it changes nothing.")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from ..curves.students_t import quantile_95
 from ..files.atomic import write_atomically
 from ..files.record import Part, read_record
 
@@ -38,7 +39,10 @@ class ScoredPreview(NamedTuple):
 
 
 class Mean(NamedTuple):
-    """The mean of so many previews, and its standard error; None for a single one: its spread is unknown."""
+    """The mean of so many previews, and its standard error; None for a single one: its spread is unknown.
+
+    In words with its 95 % interval by Student's t.
+    """
 
     value: float
     error: float | None
@@ -50,10 +54,15 @@ class Mean(NamedTuple):
         error = statistics.stdev(values) / math.sqrt(count) if count > 1 else None
         return cls(statistics.fmean(values), error, count)
 
+    @property
+    def margin(self) -> float | None:
+        """Half the width of the 95 % interval."""
+        return None if self.error is None else quantile_95(self.previews - 1) * self.error
+
     def __str__(self) -> str:
-        if self.error is None:
+        if self.margin is None:
             return f"{self.value:.2f} (1 preview: spread unknown)"
-        return f"{self.value:.2f} ± {self.error:.2f}"
+        return f"{self.value:.2f} ± {self.margin:.2f}"
 
 
 class Group(NamedTuple):

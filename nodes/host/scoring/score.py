@@ -10,9 +10,11 @@ from torch import Tensor
 
 from ....base.write_errors import CannotWrite
 from ....tagger import Preview, Scores, Subject, TaggerConfig, score
+from ....tagger.scores.scorecard import without_leakage
 from ....trainer.dataset.dataset import Dataset, Sample
 from ....trainer.dataset.unchanged import check_unchanged
 from ....trainer.lora_files.file import LoraModel
+from ....trainer.lora_tools.metadata import MADE
 from ....trainer.runs.run_list import Run, run_of
 from ....trainer.runs.scorecard import (
     SCORES,
@@ -29,9 +31,9 @@ from .previews import Shown, shown_previews
 from .sheet import sheets
 from .step_loras import nearest_lora, steps_in
 from .subject import own_samples, subject_of
-from .words import absence, chosen, report
+from .words import AGAIN, absence, chosen, report
 
-NO_PREVIEWS = "There are no previews to score: connect Preview Settings to Train."
+NO_PREVIEWS = f"There are no previews to score: connect Preview Settings to Train, {AGAIN}."
 UNSAID = "the preview does not say its prompt: it is older than this version, or under --disable-metadata"
 _MOST_TAGS = 8
 
@@ -84,7 +86,8 @@ def score_previews(
     notes = _kept(run, card)
     given, said = _best(run, card, lora)
     images = len(own) - sum(sample.digest in found.lost for sample in own)
-    text = report(run, card, scores, subject, images, found.where, when_to_stop_of(run.path))
+    advice = when_to_stop_of(run.path)
+    text = report(run, card, scores, subject, images, found.where, advice, found.known)
     return Scored(given, sheets(scores), "\n".join([said, *notes, "", text]))
 
 
@@ -113,7 +116,8 @@ def _scores(
             continue
         base = None if one.base is None else found.tags.get(digests[one.base])
         preview = Preview(one.prompt, tags, base)
-        scores[one] = score(preview, subject, found.known, threshold)
+        own = score(preview, subject, found.known, threshold)
+        scores[one] = without_leakage(own) if one.is_base else own
     return scores
 
 
@@ -147,7 +151,8 @@ def _best(
             "no score can be compared between the steps; the LoRA is given on as it is"
         )
     step = best.group.step
-    if steps_in(getattr(lora, "metadata", {})) == step:
+    metadata: dict[str, str] = getattr(lora, "metadata", {})
+    if steps_in(metadata) == step and MADE not in metadata:
         return lora, chosen(card, best, step)
     nearest = nearest_lora(run, step)
     if nearest is None:
