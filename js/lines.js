@@ -11,8 +11,11 @@ const LINES_OF = {
   LoraLoopRuns: 10,
   LoraLoopImportKohyaConfig: 6,
   LoraLoopCurateDataset: 4,
-  LoraLoopDatasetReport: 4,
-  LoraLoopScorePreviews: 6,
+  LoraLoopCompareLoras: 8,
+  LoraLoopDatasetReport: 6,
+  LoraLoopScoreLora: 4,
+  LoraLoopScorePreviews: 8,
+  LoraLoopSweepReport: 6,
 };
 const LINE_HEIGHT = 15;
 const PADDING = 4;
