@@ -34,8 +34,6 @@ PICTURES = """() => app.graph.nodes.filter(({ type }) => type === 'PreviewImage'
     const detail = { node: String(id), display_node: String(id), prompt_id: 'none', output: { images } };
     app.api.dispatchCustomEvent('executed', detail); })"""
 """As after a run: every PreviewImage has several."""
-TOO_SMALL = """() => app.graph.nodes.filter(node =>
-    node.imgs && !node.flags.collapsed && node.computeSize()[1] > node.size[1]).map(({ title }) => title)"""
 WIDGETS = """type => app.graph.nodes.find(node => node.comfyClass === type)
     .widgets.filter(widget => !widget.hidden).map(widget => widget.name)"""
 SAVED = "type => app.graph.nodes.find(node => node.comfyClass === type).serialize()"
@@ -96,7 +94,6 @@ def test_templates_open_readable_and_apart(browser_page, root, vue, newest):
         page.evaluate(PICTURES)
         page.wait_for_timeout(1000)
         assert overlapping(page) == [], f"{name} with pictures"
-        assert page.evaluate(TOO_SMALL) == [], f"{name}: pictures stand out of these nodes"
         low = page.evaluate("Boolean(app.canvas.low_quality)")
         assert not low, "the canvas draws no text when the zoom is low"
     page.evaluate("app.extensionManager.setting.set('Comfy.Validation.Workflows', false)")
