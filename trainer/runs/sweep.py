@@ -87,17 +87,16 @@ def _one(base: TrainConfig, rate: float, rank: float, seed: float) -> SweptConfi
 def differences(configs: Sequence[TrainConfig]) -> list[str]:
     """What sets each config apart from the others, without its seed: ``learning_rate 3e-05, rank 16``.
 
-    Configs with the same words differ in their seeds at most.
+    Configs with the same words differ in their seeds at most. Where all do, the words are learning rate and rank.
     """
     settings = [dict(_leaves(config.to_dict())) for config in configs]
     names = [
         name
         for name in (settings[0] if settings else ())
         if name != "seed" and len({str(one.get(name)) for one in settings}) > 1
-    ]
+    ] or ["optimiser.learning_rate", "lora.rank"]
     return [
         ", ".join(f"{name.rpartition('.')[2]} {_shown(one.get(name))}" for name in names)
-        or "the same settings"
         for one in settings
     ]
 

@@ -69,5 +69,5 @@ def test_differences_name_what_differs_and_not_the_seed():
         "learning_rate 0.0001",
         "learning_rate 0.0001",
     ]
-    assert differences(swept(BASE, "", "", "0, 1")) == ["the same settings"] * 2
+    assert differences(swept(BASE, "", "", "0, 1")) == ["learning_rate 3e-05, rank 32"] * 2
     assert differences([]) == []
