@@ -80,7 +80,7 @@ from pack.trainer.lora_tools.scale_blocks import parse_blocks
 from pack.trainer.renaming.plan import Naming
 from pack.trainer.runs.anonymous import without_given, without_names, without_values
 from pack.trainer.runs.run_list import run_of
-from pack.trainer.runs.sweep import parse_numbers, swept
+from pack.trainer.runs.sweep import parse_numbers, parse_seeds, swept
 from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_weights
 from pack.trainer.sdxl.buckets import parse_resolutions
 from pack.trainer.sdxl.token_chunks import parse_weights, weighted_ids
@@ -217,7 +217,8 @@ PROBES: dict[str, Callable[[str], object]] = {
     "meant": lambda text: meant(text, ["network_dim", "network_alpha"]),
     "other_text": other_text,
     "other_tables": lambda text: other_tables({text: {text: text}}),
-    "parse_numbers": lambda text: parse_numbers(text, "seeds"),
+    "parse_numbers": lambda text: parse_numbers(text, "ranks"),
+    "parse_seeds": parse_seeds,
     "swept": lambda text: [
         refused(swept, TrainConfig(), *texts) for texts in ((text, "", ""), ("", text, ""), ("", "", text))
     ],

@@ -159,8 +159,14 @@ def _extract(sides: tuple[_Side, _Side], layer: _Layer, size: Size) -> Kept | No
     device = sides[0].patcher.load_device
     if not mm.is_device_cpu(device):
         mm.free_memory(_COPIES * 4 * base[0][0].numel(), device)
-    change = _weight(tuned, layer.key, device) - _weight(base, layer.key, device)
-    return extract(change, size, layer.stem)
+    weights = [_weight(patches, layer.key, device) for patches in (tuned, base)]
+    for name, side, weight in zip(("tuned", "base"), (sides[1], sides[0]), weights, strict=True):
+        if not weight.isfinite().all():
+            raise ValueError(
+                f"{layer.key} of {name} ({_named(side.patcher)}) holds numbers that are not finite: its "
+                "training went wrong, or the file is damaged. Connect another copy."
+            )
+    return extract(weights[0] - weights[1], size, layer.stem)
 
 
 def _weight(patches: Any, key: str, device: torch.device) -> Tensor:
