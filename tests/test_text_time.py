@@ -71,7 +71,7 @@ from pack.trainer.dataset.caption_rules import shown_caption, without_tags
 from pack.trainer.dataset.file_names import stem, suffix, why_unread
 from pack.trainer.kohya.formats import other_tables, other_text
 from pack.trainer.kohya.prompt_files import prompt_lines
-from pack.trainer.kohya.prompt_lines import parse_prompts
+from pack.trainer.kohya.prompt_lines import parse_prompts, without_seed
 from pack.trainer.kohya.toml import checked, parse, toml_tables, unknown
 from pack.trainer.kohya.unheard import meant
 from pack.trainer.lora_files.formats import to_kohya
@@ -139,6 +139,7 @@ PROBES: dict[str, Callable[[str], object]] = {
         prompt_lines(text, ".txt"), refused(prompt_lines, text, ".toml"), refused(prompt_lines, text, ".json"),
     ),
     "parse_prompts": parse_prompts,
+    "without_seed": without_seed,
     "parse": lambda text: parse(text, "config"),
     "toml_tables": lambda text: [
         refused(toml_tables, toml, "config") for toml in (text, f"a = {text}", f"{text}b = 1")

@@ -164,19 +164,20 @@ def note(found: Sequence[Trial]) -> str:
 def lines_of(found: Sequence[Trial]) -> tuple[list[Line], str]:
     """The curves to draw over each other, and what they are: held-out differences, else smoothed losses."""
     if any(trial.validations for trial in found):
-        drawn = [
-            Line(
-                trial.setting,
-                [(one.step, one.difference) for one in trial.validations],
-                [QUANTILE_95 * one.error for one in trial.validations],
-            )
-            for trial in found
-        ]
-        return drawn, "held-out loss by step, less that at step 0; bars: 95 % over images"
+        return [*map(_curve, found)], "held-out loss less that at step 0, by step (bars: 95 %)"
     smoothed = (
         Line(trial.setting, list(enumerate(smooth(trial.losses, SPAN), 1))) for trial in found
     )
     return list(smoothed), "training loss, smoothed, by step (nothing was held out)"
+
+
+def _curve(trial: Trial) -> Line:
+    """From step 0 on, where the difference to it is 0."""
+    made = trial.validations
+    if made and made[0].step:
+        made = [Measurement(0, 0.0, 0.0), *made]
+    points = [(one.step, one.difference) for one in made]
+    return Line(trial.setting, points, [QUANTILE_95 * one.error for one in made])
 
 
 def percent(chance: float) -> str:

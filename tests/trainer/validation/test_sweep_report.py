@@ -95,6 +95,13 @@ def test_the_same_run_twice_is_one():
     assert distinct([first, second, first, third, second]) == [0, 1, 3]
 
 
+def test_the_curves_begin_at_step_0():
+    config, losses, found = runs([-0.03], np.random.default_rng(0), seeds=1)[0]
+    (line,), _ = lines_of(trials([(config, losses, found[1:])]))
+    assert line.points[0] == (0, 0.0) and line.errors[0] == 0.0
+    assert [step for step, _ in line.points] == [0, 20, 40, 60]
+
+
 def test_one_seed_each_tells_nothing():
     said = note(trials(runs([-0.03, -0.01], np.random.default_rng(0), seeds=1)))
     assert said == ONE_SEED
