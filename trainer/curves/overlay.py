@@ -70,7 +70,7 @@ class _Axes:
             spot = over, self.below + self.room.bottom * 3 // 4
             pen.text(spot, f"{x:.3g}", fill=TEXT, font=font, anchor="ms")
         if self._low < 0 < self._high:
-            _, up = self.place(x, 0.0)
+            up = self.below - (self.below - self.room.top) * -self._low / (self._high - self._low)
             pen.line([(self.room.left, up), (self.right, up)], fill=ZERO, width=2)
 
     def _scale(self, x: float) -> float:

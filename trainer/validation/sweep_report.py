@@ -164,7 +164,7 @@ def note(found: Sequence[Trial]) -> str:
 def lines_of(found: Sequence[Trial]) -> tuple[list[Line], str]:
     """The curves to draw over each other, and what they are: held-out differences, else smoothed losses."""
     if any(trial.validations for trial in found):
-        return [*map(_curve, found)], "held-out loss less that at step 0, by step (bars: 95 %)"
+        return [*map(_curve, found)], "held-out loss since step 0; bars: 95 %"
     smoothed = (
         Line(trial.setting, list(enumerate(smooth(trial.losses, SPAN), 1))) for trial in found
     )

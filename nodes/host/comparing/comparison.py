@@ -102,11 +102,12 @@ def comparison(
     loss_settings: LossConfig | None = None,
     dataset: Dataset | None = None,
     threshold: float = TagConfig.general_threshold,
-    **tagger: str,
+    model: str = TaggerConfig.model,
+    model_path: str = "",
 ) -> Comparison:
     """What the inputs of the node ask for: prompts and seeds of the settings where the texts are empty.
 
-    dataset: with it the images are scored by the tagger, whose settings the further inputs are.
+    dataset: with it the images are scored by the tagger ``model``, or the one at ``model_path``.
 
     Raises ValueError for texts that hold something else than such numbers.
     """
@@ -121,7 +122,9 @@ def comparison(
         cache,
         validation_settings,
         loss_settings or LossConfig(),
-        None if dataset is None else Scoring(dataset, TaggerConfig(**tagger), threshold),
+        None
+        if dataset is None
+        else Scoring(dataset, TaggerConfig(model=model, model_path=model_path), threshold),
     )
 
 
