@@ -7,8 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..tagger import TagConfig, TaggerConfig
+from .host.comparing.comparison import comparison
 from .host.comparing.lora_list import candidates, state_of
-from .host.comparing.loras import Models, compare_loras, comparison
+from .host.comparing.loras import Models, compare_loras
 from .host.dataset.tag import model_names
 from .schema import Node, field, node, output
 from .sockets import (
@@ -35,6 +36,7 @@ class CompareLoras(Node):
             "cache also their loss on its images, on the same noise, with a dataset the scores of a tagger. The MODEL "
             "is loaded once.",
             search_aliases=["xy plot", "lora strength grid", "checkpoints", "which epoch"],
+            is_output_node=True,
             is_input_list=True,
             inputs=[
                 field(io.Model, "model", "The MODEL to compare on; it is not changed."),
@@ -64,7 +66,8 @@ class CompareLoras(Node):
                 field(
                     io.String,
                     "seeds",
-                    "Whole numbers: each prompt is sampled once with each. Empty: that of Preview Settings.",
+                    "Whole numbers: each prompt is sampled once with each. Empty: the --d of its line, else the "
+                    "seed of Preview Settings.",
                     default="1",
                 ),
                 field(

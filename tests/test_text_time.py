@@ -71,7 +71,7 @@ from pack.trainer.dataset.caption_rules import shown_caption, without_tags
 from pack.trainer.dataset.file_names import stem, suffix, why_unread
 from pack.trainer.kohya.formats import other_tables, other_text
 from pack.trainer.kohya.prompt_files import prompt_lines
-from pack.trainer.kohya.prompt_lines import parse_prompts
+from pack.trainer.kohya.prompt_lines import parse_prompts, without_seed
 from pack.trainer.kohya.toml import checked, parse, toml_tables, unknown
 from pack.trainer.kohya.unheard import meant
 from pack.trainer.lora_files.formats import to_kohya
@@ -80,7 +80,7 @@ from pack.trainer.lora_tools.scale_blocks import parse_blocks
 from pack.trainer.renaming.plan import Naming
 from pack.trainer.runs.anonymous import without_given, without_names, without_values
 from pack.trainer.runs.run_list import run_of
-from pack.trainer.runs.sweep import parse_numbers, swept
+from pack.trainer.runs.sweep import parse_numbers, parse_seeds, swept
 from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_weights
 from pack.trainer.sdxl.buckets import parse_resolutions
 from pack.trainer.sdxl.token_chunks import parse_weights, weighted_ids
@@ -139,6 +139,7 @@ PROBES: dict[str, Callable[[str], object]] = {
         prompt_lines(text, ".txt"), refused(prompt_lines, text, ".toml"), refused(prompt_lines, text, ".json"),
     ),
     "parse_prompts": parse_prompts,
+    "without_seed": without_seed,
     "parse": lambda text: parse(text, "config"),
     "toml_tables": lambda text: [
         refused(toml_tables, toml, "config") for toml in (text, f"a = {text}", f"{text}b = 1")
@@ -217,7 +218,8 @@ PROBES: dict[str, Callable[[str], object]] = {
     "meant": lambda text: meant(text, ["network_dim", "network_alpha"]),
     "other_text": other_text,
     "other_tables": lambda text: other_tables({text: {text: text}}),
-    "parse_numbers": lambda text: parse_numbers(text, "seeds"),
+    "parse_numbers": lambda text: parse_numbers(text, "ranks"),
+    "parse_seeds": parse_seeds,
     "swept": lambda text: [
         refused(swept, TrainConfig(), *texts) for texts in ((text, "", ""), ("", text, ""), ("", "", text))
     ],
@@ -245,7 +247,7 @@ NO_TEXT = {
         download read_caption""",
     "passes its text to one that is called here": """lasting_texts nearest_run report plan_folders
         network_settings optimiser_settings write_report clear beginning differences ignored_arguments
-        network_differences preview_settings are_wanted without_effect why_unheard contact_sheet""",
+        network_differences check_finite means preview_settings are_wanted without_effect why_unheard contact_sheet""",
 }
 EXEMPT = {name for names in NO_TEXT.values() for name in names.split()}
 

@@ -19,8 +19,8 @@ from pack.nodes.dataset_from_images import DatasetFromImages
 from pack.nodes.export_dataset import ExportDataset
 from pack.nodes.extension import NODES
 from pack.nodes.host import folders
+from pack.nodes.host.comparing.comparison import comparison
 from pack.nodes.host.comparing.lora_list import candidates, state_of
-from pack.nodes.host.comparing.loras import comparison
 from pack.nodes.host.comparing.scores import Scoring, scored
 from pack.nodes.host.dataset.tagger_session import REGISTRY
 from pack.nodes.import_kohya_config import ImportKohyaConfig

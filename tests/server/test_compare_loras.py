@@ -42,7 +42,7 @@ def test_the_checkpoints_of_the_run_are_laid_out_with_their_losses(server, promp
     rows = [line.split(" | ") for line in table.splitlines() if line.count(" | ") == 6]
     names, *rows = rows
     assert names[3:] == ["obedience", "recall", "leakage", "drift"]
-    files = ["at-step00000001", "at-step00000002", "steps-00000002"]
+    files = ["at-step00000001", "steps-00000002"]
     assert [row[:2] for row in rows] == [[name, level] for name in files for level in "01"]
     assert {row[2].split()[0] for row in rows if row[1] == "0"} == {"+0.00000"}
     assert len(outputs["shown"]["images"]) == 2

@@ -76,7 +76,7 @@ class TrainConfig(Config):
         problems.need(
             1 <= self.accumulation <= 1024, f"accumulation is {self.accumulation}; 1..1024"
         )
-        problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; 0..2^63-1")
+        problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be 0..2^63-1")
         problems.one_of("checkpointing", self.checkpointing, Checkpointing)
         kind = self.optimiser.type
         several = self.lora.has_several_rates or self.optimiser.has_several_rates

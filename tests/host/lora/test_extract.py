@@ -121,8 +121,12 @@ def test_what_cannot_be_compared_is_said(tiny, monkeypatch):
         run("ExtractLora", base=tiny.model, tuned=tiny.model.clone())
     other = another(tiny.model)
     layer = other.model.diffusion_model.middle_block[1].proj_in
+    own = tiny.model.model.diffusion_model.middle_block[1].proj_in
     layer.weight = torch.nn.Parameter(torch.zeros(3, 3), requires_grad=False)
     with pytest.raises(ValueError, match=r"not built alike: diffusion_model.*proj_in"):
+        run("ExtractLora", base=tiny.model, tuned=other)
+    layer.weight = torch.nn.Parameter(torch.full_like(own.weight, torch.nan), requires_grad=False)
+    with pytest.raises(ValueError, match=r"diffusion_model.*proj_in.weight of tuned .* not finite"):
         run("ExtractLora", base=tiny.model, tuned=other)
     monkeypatch.setattr(tiny.model.model, "__class__", torch.nn.Module)
     with pytest.raises(ValueError, match="Extract LoRA compares SDXL models"):

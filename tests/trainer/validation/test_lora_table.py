@@ -64,6 +64,20 @@ def test_strength_0_is_the_model_and_one_image_is_refused():
         table([Measured("a", 1.0, base[:1])], base[:1])
 
 
+def test_the_lowest_is_judged_against_the_model_alone_too():
+    """Whether or not strength 0 is among the rows."""
+    rng = torch.Generator().manual_seed(4)
+    given, base = rows([-0.05, -0.01], rng)
+    alone = [Measured("a", 0.0, base), Measured("b", 0.0, base)]
+    for one in (given, [*given, *alone]):
+        assert "It is better than the others and the model alone," in table(one, base)
+    unsure, level = rows([-0.0005], rng)
+    assert "Not told apart from it by these images: the model alone." in table(unsure, level)
+    assert "by these images: the model alone." in table(
+        [*unsure, alone[0]._replace(losses=level)], level
+    )
+
+
 def test_scores_are_columns_behind_the_losses():
     given, base = rows([-0.05, 0.02], torch.Generator().manual_seed(1))
     scores = {"obedience": "0.50 ± 0.10", "drift": "none"}

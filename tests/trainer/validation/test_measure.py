@@ -171,7 +171,7 @@ def test_the_difference_is_that_of_pairs():
     pairs = np.subtract(now, before)
     found = Measurement.compare(7, before, now)
     assert found.step == 7 and found.difference == pytest.approx(pairs.mean())
-    assert found.error == pytest.approx(pairs.std(ddof=1) / 2)
+    assert found.error == pytest.approx(3.182446 / 1.96 * pairs.std(ddof=1) / 2)
     assert str(found) == f"{pairs.mean():+.5f} ± {3.182446 * pairs.std(ddof=1) / 2:.5f}"
 
 
