@@ -239,7 +239,7 @@ NO_TEXT = {
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
         component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load
         tiled as_tensors block_name block_table diffusers_path error_text extract is_plain merged read_factors
-        judge resize retold run_of scale_blocks size_text score_text""",
+        check_cast check_whole is_nothing judge resize retold run_of scale_blocks size_text score_text""",
     "the name of a file, which the file system bounds": """is_caption is_picture mask_owners side_files
         side_folder not_used unused_texts decoded opened open_image unreadable caption_name
         folder_stamp scan_folder export_kohya dataset_of save_user_lora same_name ending read_rgb examine
