@@ -27,7 +27,7 @@ def has_template(item: CachedItem, settings: EmbeddingConfig) -> bool:
 
 def from_template(settings: EmbeddingConfig, draws: Draws | None = None) -> str:
     """A template with the token; without draws the first one."""
-    template = settings.templates[0] if draws is None else draws.choice(settings.templates)
+    template = settings.lines[0] if draws is None else draws.choice(settings.lines)
     return template.replace(PLACE, settings.token)
 
 

@@ -48,13 +48,9 @@ class EmbeddingConfig(Config):
     """The embedding is trained alone, or together with the LoRA (pivotal tuning)."""
     share: float = 1.0
     """Beside a LoRA the vectors stay as they are after this share of the steps, above 0 to 1."""
-    templates: tuple[str, ...] = (
-        "a photo of {}",
-        "a picture of {}",
-        "a close-up of {}",
-        "an image of {}",
-    )
-    """An image without a caption has one of these texts, drawn anew each time, with the token for {}."""
+    templates: str = "a photo of {}\na picture of {}\na close-up of {}\nan image of {}"
+    """An image without a caption has one of these lines as its text, drawn anew each time, with the token
+    for {}."""
     only_templates: bool = False
     """Images have such a text whatever their caption (kohya: use_object_template)."""
     start: str = ""
@@ -86,15 +82,21 @@ class EmbeddingConfig(Config):
         self._check_templates(problems)
 
     def _check_templates(self, problems: Problems) -> None:
-        count = len(self.templates)
+        lines = self.lines
         problems.need(
-            1 <= count <= MOST_TEMPLATES, f"templates are {count}; give 1 to {MOST_TEMPLATES} lines"
+            1 <= len(lines) <= MOST_TEMPLATES,
+            f"templates are {len(lines)} lines; give 1 to {MOST_TEMPLATES}",
         )
-        odd = [text for text in self.templates if PLACE not in text or len(text) > LONGEST]
+        odd = [line for line in lines if PLACE not in line or len(line) > LONGEST]
         problems.need(
             not odd,
             f"templates hold {odd[:1]}: each has a {PLACE} for the token and up to {LONGEST} characters",
         )
+
+    @property
+    def lines(self) -> list[str]:
+        """The templates."""
+        return [line.strip() for line in self.templates.splitlines() if line.strip()]
 
     @property
     def is_on(self) -> bool:

@@ -44,7 +44,9 @@ def apply_lora(
     Raises:
         ValueError: it is no SDXL LoRA, it is not whole, or a part of it does not fit what is given.
     """
-    if strength == 0 or (lora and not without_embeddings(lora)):  # an embedding alone changes no weight
+    if strength == 0 or (
+        lora and not without_embeddings(lora)
+    ):  # an embedding alone changes no weight
         return model, clip
     layers = by_layer(to_kohya(lora, getattr(lora, "metadata", None)))
     known = dict(_layers(model, clip))
