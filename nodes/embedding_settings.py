@@ -78,7 +78,7 @@ class EmbeddingSettings(Node):
                     EmbeddingConfig,
                     "templates",
                     "Texts for images without a caption, one a line, with {} for the token; one is drawn at "
-                    "every use.",
+                    "every use. Empty: a photo of {} and the like.",
                     multiline=True,
                     advanced=True,
                 ),

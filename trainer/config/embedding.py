@@ -20,6 +20,8 @@ BUNDLED = "bundle_emb."
 PLACE = "{}"
 """Where a template has the token."""
 
+USUAL_TEMPLATES = "a photo of {}", "a picture of {}", "a close-up of {}", "an image of {}"
+
 MOST_VECTORS, MOST_TEMPLATES, LONGEST = 64, 200, 300
 """Vectors of a token; templates, and the characters of one."""
 
@@ -48,9 +50,9 @@ class EmbeddingConfig(Config):
     """The embedding is trained alone, or together with the LoRA (pivotal tuning)."""
     share: float = 1.0
     """Beside a LoRA the vectors stay as they are after this share of the steps, above 0 to 1."""
-    templates: str = "a photo of {}\na picture of {}\na close-up of {}\nan image of {}"
+    templates: str = ""
     """An image without a caption has one of these lines as its text, drawn anew each time, with the token
-    for {}."""
+    for {}; empty: some that call it a photo or a picture."""
     only_templates: bool = False
     """Images have such a text whatever their caption (kohya: use_object_template)."""
     start: str = ""
@@ -62,7 +64,9 @@ class EmbeddingConfig(Config):
             f"token is {self.token[:70]!r}; give up to 64 letters, digits, - and _, and no name of a device",
         )
         problems.need(
-            1 <= self.vectors <= MOST_VECTORS, f"vectors is {self.vectors}; 1..{MOST_VECTORS}"
+            1 <= self.vectors <= USUAL_TEMPLATES = "a photo of {}", "a picture of {}", "a close-up of {}", "an image of {}"
+
+MOST_VECTORS, f"vectors is {self.vectors}; 1..{MOST_VECTORS}"
         )
         problems.need(
             len(self.initial_text) <= LONGEST,
@@ -84,8 +88,8 @@ class EmbeddingConfig(Config):
     def _check_templates(self, problems: Problems) -> None:
         lines = self.lines
         problems.need(
-            1 <= len(lines) <= MOST_TEMPLATES,
-            f"templates are {len(lines)} lines; give 1 to {MOST_TEMPLATES}",
+            len(lines) <= MOST_TEMPLATES,
+            f"templates are {len(lines)} lines, allowed: {MOST_TEMPLATES}",
         )
         odd = [line for line in lines if PLACE not in line or len(line) > LONGEST]
         problems.need(
@@ -96,7 +100,8 @@ class EmbeddingConfig(Config):
     @property
     def lines(self) -> list[str]:
         """The templates."""
-        return [line.strip() for line in self.templates.splitlines() if line.strip()]
+        own = [line.strip() for line in self.templates.splitlines() if line.strip()]
+        return own or [*USUAL_TEMPLATES]
 
     @property
     def is_on(self) -> bool:
