@@ -64,9 +64,7 @@ class EmbeddingConfig(Config):
             f"token is {self.token[:70]!r}; give up to 64 letters, digits, - and _, and no name of a device",
         )
         problems.need(
-            1 <= self.vectors <= USUAL_TEMPLATES = "a photo of {}", "a picture of {}", "a close-up of {}", "an image of {}"
-
-MOST_VECTORS, f"vectors is {self.vectors}; 1..{MOST_VECTORS}"
+            1 <= self.vectors <= MOST_VECTORS, f"vectors is {self.vectors}; 1..{MOST_VECTORS}"
         )
         problems.need(
             len(self.initial_text) <= LONGEST,
