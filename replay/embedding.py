@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..trainer.batches.plan import BatchItem
 from ..trainer.batches.training_data import Batch
-from ..trainer.config.cache import TextConfig
+from ..trainer.config.cache import Chunks, TextConfig
 from ..trainer.config.embedding import KEYS, EmbeddingConfig
 from ..trainer.config.train import TrainConfig
 from ..trainer.layers.attach import Attachment, leaf_plan
@@ -39,6 +39,9 @@ from .train import DELTA_BOUND, LOSS_BOUND, WEIGHT_BOUND, load_unet
 
 OWN = ("token_string", "init_word", "num_vectors_per_token")
 """The arguments of kohya's textual inversion alone."""
+
+CHUNKS: dict[int, Chunks] = {75: "kohya 75", 150: "kohya 150", 225: "kohya 225"}
+"""By kohya's max_token_length."""
 
 ENCODING_BOUND = 5e-5
 
@@ -188,4 +191,4 @@ def _config(tag: str, given: Mapping[str, Any]) -> tuple[TrainConfig, Any, TextC
     )  # fmt: skip
     length = given.get("max_token_length") or 75
     config = imported.train.having(embedding=embedding)
-    return config, schedule_of(imported), TextConfig(f"kohya {length}")
+    return config, schedule_of(imported), TextConfig(CHUNKS[length])

@@ -24,7 +24,9 @@ def prompt(request, example, dataset, object_info):
     )  # fmt: skip
     graphs.inputs(prompt, "LoraLoopPreviewSettings").update(every=2, prompts=graphs.TRIGGER)
     lora = [graphs.key(prompt, "LoraLoopTrain"), 0]
-    graphs.add(prompt, object_info, "save", "LoraLoopSaveEmbedding", lora=lora, clip=clip, name=NAME)
+    graphs.add(
+        prompt, object_info, "save", "LoraLoopSaveEmbedding", lora=lora, clip=clip, name=NAME
+    )
     for which, encoder, text in (
         ("before", clip, "a picture"),
         ("after", ["save", 0], f"a picture embedding:{NAME}"),

@@ -68,7 +68,7 @@ def to_kohya(
     unknown = [name for name, key in keys.items() if not key.is_known]
     if tensors and not without_embeddings(tensors):
         raise ValueError(
-            "This is an embedding alone, without a LoRA: Save Embedding writes it, and a prompt that names it "
+            "This is an embedding alone and no SDXL LoRA: Save Embedding writes it, and a prompt that names it "
             "uses it."
         )
     if unknown or not keys:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +110,7 @@ def initial_vectors(clip: Clip, settings: EmbeddingConfig) -> dict[str, Tensor]:
         for key in KEYS:
             ids = _initial_ids(clip, key, settings)
             wanted = [ids[place % len(ids)] for place in range(settings.vectors)]
-            table = getattr(clip.cond_stage_model, key).transformer.get_input_embeddings()
+            table: Any = getattr(clip.cond_stage_model, key).transformer.get_input_embeddings()
             rows = table(torch.tensor([wanted], device=device), out_dtype=torch.float32)
             found[key] = rows[0].float().cpu()
     return found
@@ -134,6 +134,6 @@ def word_plan(encoders: Sequence[nn.Module], network: Network) -> Iterator[Repla
     if embedding is None:
         return
     for key, encoder in zip(KEYS, encoders, strict=True):
-        table: Any = encoder.get_input_embeddings()
+        table: Any = cast(Any, encoder).get_input_embeddings()
         lookup = embedding.around(table.forward, key, lambda: network.strength)
         yield Replacement(f"{key} token_embedding", table, lookup)
