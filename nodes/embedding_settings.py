@@ -26,7 +26,8 @@ class EmbeddingSettings(Node):
                 field(
                     io.String,
                     "token",
-                    "The embedding's name: the word that stands in the captions for what is learned.",
+                    "The embedding's name: the word that stands in the captions for what is learned. Empty: none "
+                    "is trained.",
                     default="my_token",
                 ),
                 setting(
@@ -100,6 +101,4 @@ class EmbeddingSettings(Node):
 
     @classmethod
     def execute(cls, token: str, **values: Any) -> io.NodeOutput:
-        if not token.strip():
-            raise ValueError("Embedding settings: token is empty; give the embedding a name.")
         return io.NodeOutput(EmbeddingConfig(token=token.strip(), **values))
