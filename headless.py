@@ -34,10 +34,11 @@ PARTS = {
     "tagger": "tagger/tagging.json",
     "metadata_run": "metadata_run.json",
     "lora_tools": "lora_tools/lora_tools.json",
+    "embedding": "embedding/embedding.json",
 }
 """Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 
-NEED_COMFYUI = {"train", "tokens", "network_misc"}
+NEED_COMFYUI = {"train", "embedding", "tokens", "network_misc"}
 
 PASSED, FAILED, UNSUPPORTED, STOPPED = 0, 1, 2, 130
 

@@ -16,6 +16,7 @@ from .dataset_options import DatasetOptions
 from .dataset_report import DatasetReport
 from .dataset_to_images import DatasetToImages
 from .detect_monochrome import DetectMonochrome
+from .embedding_settings import EmbeddingSettings
 from .export_dataset import ExportDataset
 from .export_peft import ExportPeft
 from .extract_lora import ExtractLora
@@ -40,6 +41,7 @@ from .preview_settings import PreviewNode
 from .resize_lora import ResizeLora
 from .runs import Runs
 from .save_captions import SaveCaptions
+from .save_embedding import SaveEmbedding
 from .save_lora import SaveLora
 from .scale_blocks import ScaleBlocks
 from .score_lora import ScoreLora
@@ -77,6 +79,7 @@ NODES: list[type[io.ComfyNode]] = [
     CheckpointSettings,
     ValidationSettings,
     SpeedSettings,
+    EmbeddingSettings,
     Sweep,
     FindLearningRate,
     Train,
@@ -84,6 +87,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadLora,
     ApplyLora,
     SaveLora,
+    SaveEmbedding,
     ResizeLora,
     MergeLoras,
     ScaleBlocks,

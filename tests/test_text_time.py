@@ -59,6 +59,7 @@ from pack.tagger.wd14.select_tags import (
     parse_replacements,
 )
 from pack.trainer.batches.class_captions import class_caption
+from pack.trainer.batches.embedding_captions import token_pattern
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.checkpoints import check_name
 from pack.trainer.config.optimiser_arguments import check_arguments, parse_arguments
@@ -117,6 +118,7 @@ def filtered(text: str) -> object:
 
 
 PROBES: dict[str, Callable[[str], object]] = {
+    "token_pattern": lambda text: token_pattern("a").sub("b", text),
     "class_caption": lambda text: (
         class_caption(text, "a, (", "b"), class_caption("a b", text, "c"),
     ),
@@ -237,7 +239,7 @@ NO_TEXT = {
         steps_in with_checksum damaged missing_parts malformed misfit known blanks_at is_patched
         lay_out move sentence draw_lines spread_over_seeds contrasts shown save_beside""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
-        component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load
+        component_of read_key embedding_of without_embeddings read_vectors text_key cache_texts finite write_lora check_bytes read_unchanged load
         tiled as_tensors block_name block_table diffusers_path error_text extract is_plain merged read_factors
         check_cast check_whole is_nothing judge resize retold run_of scale_blocks size_text score_text""",
     "the name of a file, which the file system bounds": """is_caption is_picture mask_owners side_files

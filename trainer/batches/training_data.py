@@ -23,6 +23,7 @@ from ..files.store import Store
 from ..sdxl.constants import LATENT_PIXELS, VAE_SCALE
 from ..sdxl.size_embedding import size_vector
 from .class_captions import class_caption, lasting_texts
+from .embedding_captions import from_template, has_template
 from .plan import BatchItem, epoch_batches
 from .ram_cache import Resident
 
@@ -143,10 +144,13 @@ class TrainingData:
     def _text(self, shown: BatchItem, config: TrainConfig, epoch: int, step: int) -> str:
         """A pure function of (seed, epoch, sample), and of the step where tokens are warmed up."""
         item = self._dataset.items[shown.item_index]
-        text = item.plain_text(config.captions)
+        is_made = has_template(item, config.embedding)
+        text = None if is_made else item.plain_text(config.captions)
         if text is not None:
             return text
         draws = rng.python_random(config.seed, "caption", epoch, shown.item_index, shown.repeat)
+        if is_made:
+            return from_template(config.embedding, draws)
         return item.sample_text(config.captions, draws, epoch + 1, step, config.steps)
 
     def load(self, items: Sequence[BatchItem]) -> Batch:

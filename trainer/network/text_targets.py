@@ -24,8 +24,11 @@ def run_targets(
 ) -> list[Target]:
     """The layers that a run trains, in kohya's order: CLIP-L, CLIP-G, UNet.
 
-    ``encoders`` are both or, where none is trained, none.
+    ``encoders`` are both or, where none is trained, none. There are no layers where an embedding is
+    trained alone.
     """
+    if not config.trains_lora:
+        return []
     targets = find_text_targets(encoders, config) if config.optimiser.trains_text else []
     return targets + (find_targets(unet, config.lora) if config.optimiser.train_unet else [])
 

@@ -39,6 +39,13 @@ class ParameterGroup(NamedTuple):
     factor: float = 1.0
     decays: bool = True
     """Whether the optimiser's weight decay pulls them towards 0."""
+    weight_decay: float | None = None
+    """Their own weight decay; None: the optimiser's."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether gradients are asked for: else the parameters stay as they are."""
+        return self.parameters[0].requires_grad
 
 
 class Optimiser:
@@ -67,8 +74,7 @@ class Optimiser:
         """The optimiser over these parameters of each group."""
         config = self._config
         groups = [
-            {"params": own, "lr": config.learning_rate * group.factor}
-            | ({} if group.decays else {"weight_decay": 0.0})
+            {"params": own, "lr": config.learning_rate * group.factor, **_decay(group)}
             for group, own in zip(self._groups, parameters, strict=True)
         ]
         arguments = config.constructor_arguments()
@@ -98,7 +104,7 @@ class Optimiser:
             norm = float(self.clip())
         if not self._is_relative:
             for settings, group in zip(self._inner.param_groups, self._groups, strict=True):
-                settings["lr"] = learning_rate * group.factor
+                settings["lr"] = learning_rate * group.factor if group.learns else 0.0
         finite = math.isfinite(norm)
         overflow = not finite and self._scale.value > 1.0
         self._scale.record(finite=finite)
@@ -174,6 +180,13 @@ class Optimiser:
     def clear(self) -> None:
         """Drop all gradients."""
         self._seen.clear()
+
+
+def _decay(group: ParameterGroup) -> dict[str, float]:
+    """What a group sets of the optimiser's weight decay."""
+    if not group.decays:
+        return {"weight_decay": 0.0}
+    return {} if group.weight_decay is None else {"weight_decay": group.weight_decay}
 
 
 def _seen_as(kind: str) -> type[Single]:

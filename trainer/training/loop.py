@@ -181,6 +181,7 @@ class Loop:
         for step in range(before, config.steps):
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
+            self._network.begin_step(step)
             while (done := self._try(coming, observer, relief)) is None:
                 coming = self._coming(step)
             if not self._good and not math.isfinite(done.loss):

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 
 from ....trainer.batches.class_captions import lasting_texts
+from ....trainer.batches.embedding_captions import token_pattern
 from ....trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
 from ....trainer.cache.masks import cache_masks
 from ....trainer.cache.texts import cache_texts
@@ -152,6 +153,9 @@ def texts_fingerprint(cached: CachedDataset, clip: Clip, config: TrainConfig) ->
     shown = {item.caption for item in cached.items} | {config.loss.preservation_class}
     for options in {item.options or config.captions for item in cached.items}:
         shown |= {options.prefix, options.suffix}
+    if config.embedding.is_on:  # a file of its name is not looked at
+        own = token_pattern(config.embedding.token)
+        shown = {own.sub("", text) for text in shown}
     return text.clip_fingerprint(clip, cached.texts, shown)
 
 

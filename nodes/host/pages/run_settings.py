@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ....base.config import Config
 from ....base.small_file import parse_json
 from ....trainer.config.captions import CaptionConfig
+from ....trainer.config.embedding import EmbeddingConfig
 from ....trainer.config.lora import BY_BLOCK, LoraConfig
 from ....trainer.config.loss import LossConfig
 from ....trainer.config.optimiser import OptimiserConfig
@@ -37,6 +38,7 @@ SECTIONS = {
     "captions": _Section(CaptionConfig, "caption_settings", "LoraLoopCaptionSettings"),
     "validation": _Section(ValidationConfig, "validation_settings", "LoraLoopValidationSettings"),
     "speed": _Section(SpeedConfig, "speed_settings", "LoraLoopSpeedSettings"),
+    "embedding": _Section(EmbeddingConfig, "embedding_settings", "LoraLoopEmbeddingSettings"),
 }
 """By the field of TrainConfig."""
 

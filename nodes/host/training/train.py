@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ....trainer.batches.plan import with_steps
 from ....trainer.batches.training_data import TrainingData
+from ....trainer.files.digests import digest
 from ....trainer.files.store import Store
 from ....trainer.lora_files.file import LoraModel
 from ....trainer.runs.continue_from import Origin
@@ -23,6 +24,7 @@ from .. import folders
 from ..cache_folder import cache_store
 from ..dataset.cache import encode_captions, encode_pictures, make_masks, texts_fingerprint
 from ..dataset.tagger_session import REGISTRY
+from ..lora.embedding import start_digest
 from ..model import memory
 from ..model.checkpoint_file import model_name
 from ..model.fingerprint import fingerprint
@@ -83,6 +85,7 @@ def _new_result(
     """Train in the run's folder, which is held meanwhile."""
     for note in request.notes():
         log.warning("LoRA Loop: %s", note)
+    request = request.worded()
     Trash(folders.trash_root()).age()
     nearest = folder.nearest(request.config, request.cached.needs_horizon)
     model = model_name(request.patcher)
@@ -109,6 +112,8 @@ def run_inputs(request: Request, origin: Origin | None) -> Inputs:
     if request.clip is not None:
         texts = texts_fingerprint(cached, request.clip, config)
     assert texts is not None
+    if config.embedding.start:
+        texts = digest(texts, start_digest(config.embedding))
     recipe = config.identity(cached.needs_horizon)
     begun = origin.identity if origin else request.start.digest() if request.start else ""
     return Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher), begun)

@@ -8,6 +8,7 @@ import pytest
 from pack.trainer.batches.class_captions import class_caption
 from pack.trainer.config import train as module
 from pack.trainer.config.captions import CaptionConfig
+from pack.trainer.config.embedding import EmbeddingConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import LrSchedule, OptimiserConfig
@@ -219,6 +220,7 @@ def test_the_dict_makes_the_config_again():
         "captions": CaptionConfig,
         "validation": ValidationConfig,
         "speed": SpeedConfig,
+        "embedding": EmbeddingConfig,
     }
     again = TrainConfig(**{k: parts[k](**v) if k in parts else v for k, v in values.items()})
     assert again == config
