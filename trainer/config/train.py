@@ -115,8 +115,9 @@ class TrainConfig(Config):
         for name in NOT_IN_IDENTITY:
             del recipe[name]
         recipe["captions"] = self.captions.identity()
-        if not self.lora.full_matrix:  # younger than runs on disk
-            del recipe["lora"]["full_matrix"]
+        for name in ("full_matrix", "parts"):  # younger than runs on disk
+            if not recipe["lora"][name]:
+                del recipe["lora"][name]
         if self.validation.held_out:
             recipe["held_out"] = [self.validation.held_out, self.validation.seed]
         if self.speed.frozen_weights != "as loaded":

@@ -152,4 +152,5 @@ class Network:
         for key, adapter in self.adapters.items():
             for name, factor in adapter.factors().items():
                 yield f"{key}.{name}", factor
-            yield f"{key}.alpha", torch.tensor(float(adapter.alpha))
+            if adapter.alpha is not None:
+                yield f"{key}.alpha", torch.tensor(float(adapter.alpha))
