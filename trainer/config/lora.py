@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -187,3 +188,24 @@ class LoraConfig(Config):
             "full fine-tuning has no factors of which something could be dropped or measured: turn off dora "
             "and set dropout, rank_dropout and module_dropout to 0",
         )
+
+
+def full_config(wanted: Mapping[str, bool], block_rates: tuple[float, ...] = ()) -> LoraConfig:
+    """Full fine-tuning of the wanted parts, by their names with `_` for `-`.
+
+    Raises:
+        ValueError: no part is wanted, or the rates are not allowed.
+    """
+    parts = tuple(part for part in get_args(Part) if wanted[part.replace("-", "_")])
+    if not parts:
+        raise ValueError(
+            "Full Tuning Settings: all parts are off, so nothing would learn; turn one on."
+        )
+    chosen = () if len(parts) == len(get_args(Part)) else parts
+    return LoraConfig(algorithm="full", parts=chosen, block_rates=block_rates)
+
+
+def wanted_parts(config: LoraConfig) -> dict[str, bool]:
+    """What `full_config` was told."""
+    chosen = config.parts or get_args(Part)
+    return {part.replace("-", "_"): part in chosen for part in get_args(Part)}

@@ -1,8 +1,8 @@
 """Which layers full fine-tuning trains: every one that has weights, or those of the parts that are named.
 
 As in kohya's `sdxl_train.py` the UNet is trained with its norms and embeddings. Of a text encoder the
-layers of its blocks are trained; the table of tokens and positions and the last norm stay, which kohya
-trains too.
+linear layers are trained that a LoRA has: ComfyUI's loader passes over a change of its norms, tables and
+projection with a line in the log, so the file would not be what was trained. kohya trains them too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _OF_UNET: tuple[tuple[Part, re.Pattern[str]], ...] = (
     ),
 )
 _OF_TEXT: tuple[tuple[Part, re.Pattern[str]], ...] = (
-    ("attention", re.compile(r"encoder\.layers\.\d+\.(?:self_attn\.|layer_norm1$)")),
-    ("feed-forward", re.compile(r"encoder\.layers\.\d+\.(?:mlp\.|layer_norm2$)")),
+    ("attention", re.compile(r"encoder\.layers\.\d+\.self_attn\.")),
+    ("feed-forward", re.compile(r"encoder\.layers\.\d+\.mlp\.")),
 )
 
 
