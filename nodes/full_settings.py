@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..trainer.config.lora import LoraConfig, full_config
+from ..trainer.config.lora import full_config
 from ..trainer.sdxl.blocks import parse_alphas
 from .schema import Node, field, node, output
 from .sockets import LoraSettingsSocket
-
-PARTS = (
-    ("attention", "The attention layers of the transformers, with the norms before them."),
-    ("feed_forward", "The feed-forward layers of the transformers, with the norms before them."),
-    ("residual", "Residual blocks and samplers: convolutions, their norms and the way in of time and size."),
-    ("rest", "All else of the UNet: its first and last convolution, the embeddings of time and size, the "
-             "way into and out of transformers."),
-)  # fmt: skip
-"""Inputs that say whether a part is trained, with their tooltips."""
 
 
 class FullSettings(Node):
@@ -31,7 +22,31 @@ class FullSettings(Node):
             "instead of a LoRA. The MODEL stays as it is; the result is a difference file, or a checkpoint.",
             search_aliases=["full fine-tuning", "finetune", "dreambooth", "checkpoint training", "sdxl_train"],
             inputs=[
-                *(field(io.Boolean, name, text, default=True) for name, text in PARTS),
+                field(
+                    io.Boolean,
+                    "attention",
+                    "Train the attention layers of the transformers, with the norms before them.",
+                    default=True,
+                ),
+                field(
+                    io.Boolean,
+                    "feed_forward",
+                    "Train the feed-forward layers of the transformers, with the norms before them.",
+                    default=True,
+                ),
+                field(
+                    io.Boolean,
+                    "residual",
+                    "Train residual blocks and samplers: convolutions, norms, and how time and size come in.",
+                    default=True,
+                ),
+                field(
+                    io.Boolean,
+                    "rest",
+                    "Train all else of the UNet: the first and the last convolution, the embeddings of time "
+                    "and size, the way into and out of transformers.",
+                    default=True,
+                ),
                 field(
                     io.String,
                     "block_rates",
