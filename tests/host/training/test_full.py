@@ -27,13 +27,13 @@ FULL = TrainConfig(
 )
 
 
-def weights(tiny):
+def all_weights(tiny):
     """Copies of all weights of MODEL and CLIP."""
     models = tiny.model.model, tiny.clip.patcher.model
     return [{k: v.clone() for k, v in model.state_dict().items() if v.dim()} for model in models]
 
 
-def same(one, other):
+def is_same(one, other):
     return all(
         mine.keys() == theirs.keys()
         and all(torch.equal(mine[k].view(torch.uint8), theirs[k].view(torch.uint8)) for k in mine)
@@ -47,9 +47,9 @@ def train(tiny, cached, config=FULL, **extra):
 
 
 def test_every_weight_is_trained_and_the_model_stays(tiny, cached):
-    before, around = weights(tiny), scene.snapshot(tiny.model)
+    before, around = all_weights(tiny), scene.snapshot(tiny.model)
     lora = train(tiny, cached).lora
-    assert same(before, weights(tiny)) and scene.snapshot(tiny.model) == around
+    assert is_same(before, all_weights(tiny)) and scene.snapshot(tiny.model) == around
     unet = tiny.model.model.diffusion_model
     of_unet = [tensor for key, tensor in lora.items() if key.startswith("lora_unet_")]
     assert len(of_unet) == len(list(unet.parameters()))

@@ -41,4 +41,9 @@ def test_every_wrong_number_is_seen(golden, tmp_path, monkeypatch, replayed):
     trained = iter(kept)
     monkeypatch.setattr(full, "_train", lambda *_: next(trained))
     wrong = [case.name for case in full.cases(tmp_path) if not case.passed]
-    assert wrong == ["full/adamw delta", "full/adamw weights", "full/blocks loss", "full/fused delta"]
+    assert wrong == [
+        "full/adamw delta",
+        "full/adamw weights",
+        "full/blocks loss",
+        "full/fused delta",
+    ]
