@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..trainer.config.lora import full_config
+from ..trainer.config.lora import LoraConfig, full_config
 from ..trainer.sdxl.blocks import parse_alphas
-from .schema import Node, field, node, output
+from .schema import Node, field, node, output, setting
 from .sockets import LoraSettingsSocket
 
 
@@ -55,6 +55,12 @@ class FullSettings(Node):
                     default="",
                     advanced=True,
                 ),
+                setting(
+                    LoraConfig,
+                    "fused_backward",
+                    "kohya's fused_backward_pass: each weight is stepped as soon as its gradient is there, so "
+                    "that only one gradient is in memory. With Adafactor or AdamW, without accumulation.",
+                ),
             ],
             outputs=[
                 output(LoraSettingsSocket, "full settings", "For lora_settings of Train.")
@@ -62,6 +68,7 @@ class FullSettings(Node):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, block_rates: str, **parts: bool) -> io.NodeOutput:
+    def execute(cls, block_rates: str, fused_backward: bool, **parts: bool) -> io.NodeOutput:
         rates = parse_alphas(block_rates, "block_rates")
-        return io.NodeOutput(full_config(parts, rates))
+        more = {"block_rates": rates, "fused_backward": fused_backward}
+        return io.NodeOutput(full_config(parts, **more))

@@ -58,11 +58,12 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
 
 def _config(words: list[str], tag: str) -> tuple[TrainConfig, Any]:
     """Settings and noise schedule of a command line; what sdxl_train.py alone has becomes ours here."""
+    fused = "--fused_backward_pass" in words
     given = from_words([word for word in words if word != "--fused_backward_pass"])
     blocks, rate = given.pop("block_lr", ""), given["learning_rate"]
     rates = tuple(float(block) / rate for block in blocks.split(",")) if blocks else ()
     imported = import_part(given, tag)
-    lora = LoraConfig(algorithm="full", block_rates=rates)
+    lora = LoraConfig(algorithm="full", block_rates=rates, fused_backward=fused)
     return dataclasses.replace(imported.train, lora=lora), schedule_of(imported)
 
 
@@ -77,13 +78,15 @@ def _train(
     from ..nodes.host.model.weights import ComfyWeights
 
     network, weights = Network(find_targets(unet, config.lora)), ComfyWeights()
-    optimiser = Optimiser(network.groups(config.lora), config.optimiser)
+    at_once = config.lora.fused_backward
+    optimiser = Optimiser(network.groups(config.lora), config.optimiser, at_once=at_once)
     done, losses = 0, []
     with Attachment(leaf_plan(unet, network, weights)):
         for index, after in enumerate(run["optimizer_step_after"]):
-            batch, draws = recorded_batch(*tensors, index)
+            batch, draws = recorded_batch(tensors[0], tensors[1], index)
             # sdxl_train.py leaves the images' loss weights aside.
             batch = dataclasses.replace(batch, weights=torch.ones_like(batch.weights))
+            optimiser.begin(learning_rate(config.optimiser, done, config.steps))
             loss = sample_losses(model, batch, draws, config.loss).mean()
             optimiser.backward(loss / config.accumulation)
             losses.append(float(loss.detach()))

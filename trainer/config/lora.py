@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ...base.config import Config, Problems
 from ..sdxl.blocks import BLOCKS
@@ -86,6 +86,8 @@ class LoraConfig(Config):
     """Layers, ranks and alphas are those of the LoRA that training starts from (kohya's word)."""
     parts: tuple[str, ...] = ()
     """Full fine-tuning trains these parts of the model (see `Part`); empty: all of them."""
+    fused_backward: bool = False
+    """Full fine-tuning steps each weight as soon as its gradient is there (see trainer/optim/at_once.py)."""
 
     @property
     def has_several_rates(self) -> bool:
@@ -184,14 +186,18 @@ class LoraConfig(Config):
             f"parts are for full fine-tuning alone, and the algorithm is {self.algorithm}: leave them empty",
         )
         problems.need(
+            is_full or not self.fused_backward,
+            f"fused_backward is for full fine-tuning alone, and the algorithm is {self.algorithm}: turn it off",
+        )
+        problems.need(
             not (is_full and (self.dora or self.drops)),
             "full fine-tuning has no factors of which something could be dropped or measured: turn off dora "
             "and set dropout, rank_dropout and module_dropout to 0",
         )
 
 
-def full_config(wanted: Mapping[str, bool], block_rates: tuple[float, ...] = ()) -> LoraConfig:
-    """Full fine-tuning of the wanted parts, by their names with `_` for `-`.
+def full_config(wanted: Mapping[str, bool], **more: Any) -> LoraConfig:
+    """Full fine-tuning of the wanted parts, by their names with `_` for `-`; more: other settings.
 
     Raises:
         ValueError: no part is wanted, or the rates are not allowed.
@@ -202,7 +208,7 @@ def full_config(wanted: Mapping[str, bool], block_rates: tuple[float, ...] = ())
             "Full Tuning Settings: all parts are off, so nothing would learn; turn one on."
         )
     chosen = () if len(parts) == len(get_args(Part)) else parts
-    return LoraConfig(algorithm="full", parts=chosen, block_rates=block_rates)
+    return LoraConfig(algorithm="full", parts=chosen, **more)
 
 
 def wanted_parts(config: LoraConfig) -> dict[str, bool]:

@@ -16,6 +16,7 @@ from .captions import CaptionConfig
 from .lora import LoraConfig
 from .loss import LossConfig
 from .optimiser import OptimiserConfig
+from .optimisers import STEPS_ALONE
 from .speed import SpeedConfig
 from .validation import ValidationConfig
 
@@ -86,6 +87,29 @@ class TrainConfig(Config):
             "learning rates and give the text encoders the UNet's rate or 0, or choose another optimiser",
         )
 
+        self._check_fused_backward(problems)
+
+    def _check_fused_backward(self, problems: Problems) -> None:
+        """Weights that are stepped within backward have one gradient a step, from one backward."""
+        if not self.lora.fused_backward:
+            return
+        kind = self.optimiser.type
+        problems.need(
+            kind in STEPS_ALONE,
+            f"fused_backward goes with {' and '.join(STEPS_ALONE)}, not with {kind}: choose one of them, or "
+            "turn it off",
+        )
+        problems.need(
+            self.accumulation == 1,
+            f"fused_backward leaves no gradients to accumulate: set accumulation ({self.accumulation}) to 1 "
+            "and batch_size higher, or turn it off",
+        )
+        problems.need(
+            not self.loss.preservation,
+            "fused_backward has one backward a step and preservation of Noise and Loss Settings two: turn one "
+            "of them off, or use regularisation images instead",
+        )
+
     @property
     def kinds_of_layers(self) -> tuple[bool, ...]:
         """Whether blocks are compact: what a memory plan may choose from, the fastest first.
@@ -115,7 +139,7 @@ class TrainConfig(Config):
         for name in NOT_IN_IDENTITY:
             del recipe[name]
         recipe["captions"] = self.captions.identity()
-        for name in ("full_matrix", "parts"):  # younger than runs on disk
+        for name in ("full_matrix", "parts", "fused_backward"):  # younger than runs on disk
             if not recipe["lora"][name]:
                 del recipe["lora"][name]
         if self.validation.held_out:

@@ -158,7 +158,7 @@ def _train(config: TrainConfig, origin: str) -> dict[str, Any]:
 
 def _lora(config: LoraConfig) -> dict[str, Any]:
     values = config.to_dict()
-    del values["parts"]  # of full fine-tuning alone
+    del values["parts"], values["fused_backward"]  # of full fine-tuning alone
     rates = values.pop("block_rates")[1:-1]
     for name in set(BY_BLOCK) & values.keys():
         values[name] = _listed(values[name])
@@ -171,7 +171,8 @@ def _lora(config: LoraConfig) -> dict[str, Any]:
 
 
 def _full(config: LoraConfig) -> dict[str, Any]:
-    return {**wanted_parts(config), "block_rates": _listed(config.block_rates)}
+    rates, fused = _listed(config.block_rates), config.fused_backward
+    return {**wanted_parts(config), "block_rates": rates, "fused_backward": fused}
 
 
 def _optimiser(config: OptimiserConfig) -> dict[str, Any]:

@@ -92,7 +92,8 @@ class _Changed(torch.autograd.Function):
         ctx: Any, x: Tensor, diff: Tensor, diff_b: Tensor | None, maths: _Maths, module: nn.Module,
         weights: Weights,
     ) -> Tensor:  # fmt: skip
-        ctx.save_for_backward(x, diff)
+        ctx.save_for_backward(x)
+        ctx.diff = diff  # others in its buffer may be stepped before backward comes here
         ctx.maths, ctx.module, ctx.weights = maths, module, weights
         with weights.borrow(module, x.dtype, x.device) as (weight, bias):
             changed = None if bias is None else _sum(bias, diff_b)
@@ -100,7 +101,7 @@ class _Changed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,), (x, diff) = grads, ctx.saved_tensors
+        (grad,), (x,), diff = grads, ctx.saved_tensors, ctx.diff
         of_x = of_bias = None
         if ctx.needs_input_grad[0]:
             with ctx.weights.borrow(ctx.module, grad.dtype, grad.device) as (weight, _):
