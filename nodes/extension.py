@@ -22,6 +22,7 @@ from .export_peft import ExportPeft
 from .extract_lora import ExtractLora
 from .filter_tags import FilterTags
 from .find_learning_rate import FindLearningRate
+from .full_settings import FullSettings
 from .guard import guard
 from .host import questions
 from .host.dataset.page import routes as dataset_page
@@ -72,6 +73,7 @@ NODES: list[type[io.ComfyNode]] = [
     CacheLatents,
     ClearCache,
     LoraSettings,
+    FullSettings,
     OptimiserSettings,
     LossSettings,
     CaptionSettings,

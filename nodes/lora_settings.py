@@ -187,11 +187,13 @@ class LoraSettings(Node):
                     step=0.01,
                     advanced=True,
                 ),
-                setting(
-                    LoraConfig,
+                field(
+                    io.Combo,
                     "algorithm",
                     "What a layer's change is made of: lora, or LyCORIS' loha and lokr, which need the "
                     "package lycoris-lora.",
+                    options=["lora", "loha", "lokr"],
+                    default=LoraConfig().algorithm,
                     advanced=True,
                 ),
                 setting(

@@ -145,23 +145,32 @@ class _Replay:
         return losses
 
     def _loss(self, model: Model, index: int) -> Tensor:
-        def read(name: str) -> Tensor:
-            return self.inputs[f"{index:03}.{name}"]
-
-        sizes = [read(n) for n in ("original_size_hw", "crop_top_left", "target_size_hw")]
-        batch = Batch(
-            latents=read("latents_raw") * VAE_SCALE,
-            context=read("context"),
-            y=size_vector(read("pooled"), torch.cat(sizes, dim=1).tolist()),
-            weights=read("loss_weights"),
-            items=(),
-            mask=self.masks.get(f"{index:03}.alpha_mask"),
-        )
-        draws = Draws(self.steps[f"{index:03}.noise"], self.steps[f"{index:03}.timesteps"])
+        mask = self.masks.get(f"{index:03}.alpha_mask")
+        batch, draws = recorded_batch(self.inputs, self.steps, index, mask)
         noisy = None
         if self.loss.ip_noise_gamma:
             noisy = self.steps[f"{index:03}.noisy_latents"]
         return sample_losses(model, batch, draws, self.loss, noisy=noisy).mean()
+
+
+def recorded_batch(
+    inputs: dict[str, Tensor], steps: dict[str, Tensor], index: int, mask: Tensor | None = None
+) -> tuple[Batch, Draws]:
+    """The batch of a recorded step, and what was drawn for it."""
+
+    def read(name: str) -> Tensor:
+        return inputs[f"{index:03}.{name}"]
+
+    sizes = [read(n) for n in ("original_size_hw", "crop_top_left", "target_size_hw")]
+    batch = Batch(
+        latents=read("latents_raw") * VAE_SCALE,
+        context=read("context"),
+        y=size_vector(read("pooled"), torch.cat(sizes, dim=1).tolist()),
+        weights=read("loss_weights"),
+        items=(),
+        mask=mask,
+    )
+    return batch, Draws(steps[f"{index:03}.noise"], steps[f"{index:03}.timesteps"])
 
 
 def _config(network: dict[str, Any], tag: str, run: dict[str, Any]) -> KohyaConfig:

@@ -237,7 +237,7 @@ NO_TEXT = {
         draw_uniform digest endless choose_providers fallback
         without_private to_diffusers_lora in_format write_json leaves describe_layout writing describe
         steps_in with_checksum damaged missing_parts malformed misfit known blanks_at is_patched
-        lay_out move sentence draw_lines spread_over_seeds contrasts shown save_beside""",
+        lay_out move whole full_config sentence draw_lines spread_over_seeds contrasts shown save_beside""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
         component_of read_key embedding_of without_embeddings read_vectors text_key cache_texts finite write_lora check_bytes read_unchanged load
         tiled as_tensors block_name block_table diffusers_path error_text extract is_plain merged read_factors

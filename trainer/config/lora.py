@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from ...base.config import Config, Problems
 from ..sdxl.blocks import BLOCKS
@@ -15,7 +16,10 @@ BY_BLOCK = (
 """Settings of the LoRA that hold a number for each block."""
 
 
-Algorithm = Literal["lora", "loha", "lokr"]
+Algorithm = Literal["lora", "loha", "lokr", "full"]
+
+Part = Literal["attention", "feed-forward", "residual", "rest"]
+"""Parts of a model for full fine-tuning. ``rest``: of the UNet, all that is in none of the others."""
 
 LARGEST_RANK = 1024
 """Of LoRA and LoHa."""
@@ -69,8 +73,8 @@ class LoraConfig(Config):
     """The learning rates of the 23 blocks are multiplied by these numbers, 0 or more; empty multiplies
     none."""
     algorithm: Algorithm = "lora"
-    """The change of a weight is a matrix product, a Hadamard product (loha) or a Kronecker product
-    (lokr)."""
+    """The change of a weight is a matrix product, a Hadamard product (loha), a Kronecker product
+    (lokr), or anything at all (full: full fine-tuning, in which ranks and alphas say nothing)."""
     dora: bool = False
     """The lengths of the columns of each weight are trained as well, as in DoRA (Liu et al. 2024)."""
     lokr_factor: int = -1
@@ -80,6 +84,10 @@ class LoraConfig(Config):
     """LoKr keeps its second matrix whole, whatever the rank (LyCORIS' word); nothing is scaled then."""
     dim_from_weights: bool = False
     """Layers, ranks and alphas are those of the LoRA that training starts from (kohya's word)."""
+    parts: tuple[str, ...] = ()
+    """Full fine-tuning trains these parts of the model (see `Part`); empty: all of them."""
+    fused_backward: bool = False
+    """Full fine-tuning steps each weight as soon as its gradient is there (see trainer/optim/at_once.py)."""
 
     @property
     def has_several_rates(self) -> bool:
@@ -126,6 +134,7 @@ class LoraConfig(Config):
             not self.dim_from_weights or (self.algorithm == "lora" and not self.dora),
             "dim_from_weights takes the ranks of a plain LoRA: set algorithm to lora and turn off dora",
         )
+        self._check_full(problems)
 
     def _check_ranks(self, problems: Problems) -> None:
         """LoKr's rank may be any: from half its second matrix on the matrix stays whole."""
@@ -166,3 +175,43 @@ class LoraConfig(Config):
             kind == "lokr" or self.lokr_factor == -1,
             f"lokr_factor is for lokr alone, and the algorithm is {kind}: set it to -1",
         )
+
+    def _check_full(self, problems: Problems) -> None:
+        """What full fine-tuning has, and what it cannot have."""
+        known, is_full = get_args(Part), self.algorithm == "full"
+        odd = [part for part in self.parts if part not in known]
+        problems.need(not odd, f"parts hold {', '.join(odd)}; there are {', '.join(known)}")
+        problems.need(
+            is_full or not self.parts,
+            f"parts are for full fine-tuning alone, and the algorithm is {self.algorithm}: leave them empty",
+        )
+        problems.need(
+            is_full or not self.fused_backward,
+            f"fused_backward is for full fine-tuning alone, and the algorithm is {self.algorithm}: turn it off",
+        )
+        problems.need(
+            not (is_full and (self.dora or self.drops)),
+            "full fine-tuning has no factors of which something could be dropped or measured: turn off dora "
+            "and set dropout, rank_dropout and module_dropout to 0",
+        )
+
+
+def full_config(wanted: Mapping[str, bool], **more: Any) -> LoraConfig:
+    """Full fine-tuning of the wanted parts, by their names with `_` for `-`; more: other settings.
+
+    Raises:
+        ValueError: no part is wanted, or the rates are not allowed.
+    """
+    parts = tuple(part for part in get_args(Part) if wanted[part.replace("-", "_")])
+    if not parts:
+        raise ValueError(
+            "Full Tuning Settings: all parts are off, so nothing would learn; turn one on."
+        )
+    chosen = () if len(parts) == len(get_args(Part)) else parts
+    return LoraConfig(algorithm="full", parts=chosen, **more)
+
+
+def wanted_parts(config: LoraConfig) -> dict[str, bool]:
+    """What `full_config` was told."""
+    chosen = config.parts or get_args(Part)
+    return {part.replace("-", "_"): part in chosen for part in get_args(Part)}

@@ -110,6 +110,9 @@ Others look at whole tensors (Adafactor), at blocks of them (`is_blockwise`), or
 FUSED = frozenset({"AdamW", "Adam"})
 """Those that torch has as one kernel on CUDA."""
 
+STEPS_ALONE = ("Adafactor", "AdamW")
+"""Those that may step one parameter at a time, within backward: nothing of theirs is of all parameters."""
+
 SCHEDULE_FREE = frozenset(_SCHEDULE_FREE)
 """Optimisers that train at one point and have the average of their way as result."""
 

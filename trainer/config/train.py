@@ -17,6 +17,7 @@ from .embedding import EmbeddingConfig
 from .lora import LoraConfig
 from .loss import LossConfig
 from .optimiser import OptimiserConfig
+from .optimisers import STEPS_ALONE
 from .speed import SpeedConfig
 from .validation import ValidationConfig
 
@@ -89,6 +90,7 @@ class TrainConfig(Config):
             "learning rates and give the text encoders the UNet's rate or 0, or choose another optimiser",
         )
         self._check_embedding(problems)
+        self._check_fused_backward(problems)
 
     def _check_embedding(self, problems: Problems) -> None:
         """What an embedding beside a LoRA asks of the optimiser: a rate of its own, which may end."""
@@ -104,6 +106,27 @@ class TrainConfig(Config):
             embedding.share == 1 or (optimiser.follows_schedule and not optimiser.finds_rate),
             f"{optimiser.type} keeps one rate for all steps, so that no embedding can stop early: set its "
             "share to 1, or choose another optimiser",
+        )
+
+    def _check_fused_backward(self, problems: Problems) -> None:
+        """Weights that are stepped within backward have one gradient a step, from one backward."""
+        if not self.lora.fused_backward:
+            return
+        kind = self.optimiser.type
+        problems.need(
+            kind in STEPS_ALONE,
+            f"fused_backward goes with {' and '.join(STEPS_ALONE)}, not with {kind}: choose one of them, or "
+            "turn it off",
+        )
+        problems.need(
+            self.accumulation == 1,
+            f"fused_backward leaves no gradients to accumulate: set accumulation ({self.accumulation}) to 1 "
+            "and batch_size higher, or turn it off",
+        )
+        problems.need(
+            not self.loss.preservation,
+            "fused_backward has one backward a step and preservation of Noise and Loss Settings two: turn one "
+            "of them off, or use regularisation images instead",
         )
 
     @property
@@ -153,8 +176,9 @@ class TrainConfig(Config):
         for name in NOT_IN_IDENTITY:
             del recipe[name]
         recipe["captions"] = self.captions.identity()
-        if not self.lora.full_matrix:  # younger than runs on disk
-            del recipe["lora"]["full_matrix"]
+        for name in ("full_matrix", "parts", "fused_backward"):  # younger than runs on disk
+            if not recipe["lora"][name]:
+                del recipe["lora"][name]
         if not self.embedding.is_on:
             del recipe["embedding"]
         if self.validation.held_out:

@@ -170,6 +170,7 @@ class Network:
         for key, adapter in self.adapters.items():
             for name, factor in adapter.factors().items():
                 yield f"{key}.{name}", factor
-            yield f"{key}.alpha", torch.tensor(float(adapter.alpha))
+            if adapter.alpha is not None:
+                yield f"{key}.alpha", torch.tensor(float(adapter.alpha))
         if self.embedding is not None:
             yield from self.embedding.named()

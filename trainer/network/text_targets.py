@@ -13,7 +13,8 @@ from torch import nn
 
 from ..config.train import TrainConfig
 from ..frozen.forward import is_linear
-from .unet_targets import Target, find_targets
+from .full_targets import text_layers
+from .unet_targets import Target, find_targets, whole
 
 PREFIXES = "lora_te1_", "lora_te2_"
 BLOCKS = {"CLIPAttention", "CLIPMLP"}
@@ -34,7 +35,8 @@ def run_targets(
 
 
 def find_text_targets(encoders: Sequence[nn.Module], config: TrainConfig) -> list[Target]:
-    """Every linear layer of attention and MLP in the encoders that have a learning rate.
+    """Every linear layer of attention and MLP in the encoders that have a learning rate; in full fine-tuning
+    those of the parts (full_targets.py).
 
     Also in the last layer, which nothing reads of CLIP-L: kohya has these adapters too.
     """
@@ -43,6 +45,10 @@ def find_text_targets(encoders: Sequence[nn.Module], config: TrainConfig) -> lis
         if not rate:
             continue
         factor = rate / config.optimiser.learning_rate
+        if config.lora.algorithm == "full":
+            layers = text_layers(encoder, config.lora)
+            targets += [whole(prefix, path, layer, factor) for path, layer in layers]
+            continue
         blocks = ((p, m) for p, m in encoder.named_modules() if type(m).__name__ in BLOCKS)
         for path, block in blocks:
             targets += [

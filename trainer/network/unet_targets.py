@@ -11,6 +11,7 @@ from torch import nn
 from ..config.lora import Algorithm, LoraConfig
 from ..frozen.forward import is_linear
 from ..sdxl.blocks import block_of
+from .full_targets import unet_layers
 
 PREFIX = "lora_unet_"
 TRANSFORMERS = {"SpatialTransformer"}
@@ -37,20 +38,26 @@ class Target:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the layer's weight: [out, in] or [out, in, k, k]."""
+        """Of the layer's weight: [out, in], [out, in, k, k], or [width] of a norm."""
         layer: Any = self.module
+        if isinstance(layer, nn.GroupNorm):
+            return (layer.num_channels,)
+        if isinstance(layer, nn.LayerNorm):
+            return tuple(layer.normalized_shape)
         if isinstance(layer, nn.Conv2d):
             return layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size
         return int(layer.out_features), int(layer.in_features)
 
 
 def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
-    """The layers that kohya would adapt, in its order.
+    """The layers that kohya would adapt, in its order; in full fine-tuning those of the parts (full_targets.py).
 
     Every linear layer and 1x1 convolution of the transformers; with conv_rank also the 3x3
     convolutions of resnets and samplers at conv_rank and their linear and 1x1 layers at rank. Ranks
     and alphas by block override those, and a block of rank or learning rate 0 has no adapter.
     """
+    if config.algorithm == "full":
+        return [whole(PREFIX, path, layer) for path, layer in unet_layers(unet, config)]
     adapts_convs = bool(config.conv_rank or any(config.conv_block_ranks))
     classes = TRANSFORMERS | RESIDUALS if adapts_convs else TRANSFORMERS
     targets: dict[str, Target] = {}
@@ -61,6 +68,12 @@ def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
                 if target is not None:
                     targets.setdefault(target.key, target)
     return list(targets.values())
+
+
+def whole(prefix: str, path: str, layer: nn.Module, rate: float | None = None) -> Target:
+    """A layer whose weight is trained as a whole: nothing has a rank, and nothing is scaled."""
+    key = prefix + path.replace(".", "_")
+    return Target(path, key, layer, rank=0, alpha=1.0, algorithm="full", rate=rate)
 
 
 def _target(path: str, layer: nn.Module, config: LoraConfig) -> Target | None:

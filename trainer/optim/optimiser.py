@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..config.optimiser import OptimiserConfig
 from ..config.optimiser_factory import make_optimiser
 from ..config.optimisers import ELEMENTWISE, is_blockwise, is_relative
+from .at_once import AtOnce
 from .blocks import Blocks
 from .ema import MovingAverage
 from .flat import Flat, Single
@@ -58,12 +59,24 @@ class Optimiser:
         *,
         device: torch.device | None = None,
         compute_dtype: torch.dtype = torch.float32,
+        at_once: bool = False,
     ) -> None:
+        """``at_once``: see trainer/optim/at_once.py; raises ValueError where gradients have to be scaled."""
+        if at_once and compute_dtype == torch.float16:
+            raise ValueError(
+                "fused_backward does not go with a MODEL that computes in fp16, whose gradients are scaled: "
+                "load the MODEL in bf16, or turn fused_backward off."
+            )
         self._parameters = [parameter for group in groups for parameter in group.parameters]
         self._groups = groups
         self._config = config
         self._device = device or torch.device("cpu")
-        self._seen = _seen_as(config.type)(self._make, [group.parameters for group in groups])
+        self._at_once = at_once
+        parameters = [group.parameters for group in groups]
+        if at_once:
+            self._seen: Single = AtOnce(self._make, parameters, config.max_grad_norm or math.inf)
+        else:
+            self._seen = _seen_as(config.type)(self._make, parameters)
         self._is_relative = is_relative(config.type, config.constructor_arguments())
         self._move_to("train")
         decay = config.ema_decay
@@ -102,9 +115,7 @@ class Optimiser:
         """
         if norm is None:
             norm = float(self.clip())
-        if not self._is_relative:
-            for settings, group in zip(self._inner.param_groups, self._groups, strict=True):
-                settings["lr"] = learning_rate * group.factor if group.learns else 0.0
+        self._set_rates(learning_rate)
         finite = math.isfinite(norm)
         overflow = not finite and self._scale.value > 1.0
         self._scale.record(finite=finite)
@@ -112,6 +123,17 @@ class Optimiser:
             self._seen.step()
         self.clear()
         return StepOutcome(norm, finite, overflow, self._rate())
+
+    def begin(self, learning_rate: float) -> None:
+        """A step begins: where parameters are stepped within backward they need its rate now."""
+        if self._at_once:
+            self._set_rates(learning_rate)
+
+    def _set_rates(self, learning_rate: float) -> None:
+        if self._is_relative:
+            return
+        for settings, group in zip(self._inner.param_groups, self._groups, strict=True):
+            settings["lr"] = learning_rate * group.factor if group.learns else 0.0
 
     def average(self) -> None:
         """Take the parameters, as an applied step has left them, into their moving average, if there is one."""

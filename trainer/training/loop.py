@@ -128,6 +128,7 @@ class Loop:
             config.optimiser,
             device=model.device,
             compute_dtype=model.dtype,
+            at_once=config.lora.fused_backward,
         )
         gradients = Gradients(model, network, config, self._optimiser.backward)
         self._gradients = gradients if graphs is None else graphs.around(gradients)
@@ -182,6 +183,7 @@ class Loop:
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
             self._network.begin_step(step)
+            self._optimiser.begin(rate)
             while (done := self._try(coming, observer, relief)) is None:
                 coming = self._coming(step)
             if not self._good and not math.isfinite(done.loss):
@@ -244,6 +246,7 @@ class Loop:
             planned, parts, ends_step = next(coming)
             for part in parts:
                 before_batch()
+                self._is_whole = not self._config.lora.fused_backward
                 found += self._gradients(part.micro)
                 timesteps.append(part.timesteps)
                 pixels += part.micro.batch.latents[:, 0].numel() * PIXELS_PER_LATENT
@@ -275,12 +278,7 @@ class Loop:
         return outcome
 
     def _event(
-        self,
-        done: _Computed,
-        rate: float,
-        outcome: StepOutcome,
-        seconds: float,
-        timed: int,
+        self, done: _Computed, rate: float, outcome: StepOutcome, seconds: float, timed: int
     ) -> StepEvent:
         return StepEvent(
             step=len(self._losses),

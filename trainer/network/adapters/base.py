@@ -28,7 +28,8 @@ class Adapter(nn.Module, ABC):
     def __init__(self, target: Target) -> None:
         super().__init__()
         self.key = target.key
-        self.alpha = target.alpha
+        self.alpha: float | None = target.alpha
+        """None where the file has none."""
         self.dropout: Dropout | None = None
 
     @abstractmethod
