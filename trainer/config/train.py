@@ -28,6 +28,9 @@ NOT_IN_IDENTITY = ("checkpointing", "compact", "epochs", "speed", "validation")
 STILL_IN_IDENTITY = ("validation held_out", "speed frozen_weights")
 """What counts inside of them."""
 
+YOUNGER = ("full_matrix", "layers", "least_rank", "oft_blocks", "oft_constraint")
+"""Settings of the LoRA that are younger than runs on disk: they count where they are not at their default."""
+
 Checkpointing = Literal["auto", "full", "off"]
 
 
@@ -115,8 +118,9 @@ class TrainConfig(Config):
         for name in NOT_IN_IDENTITY:
             del recipe[name]
         recipe["captions"] = self.captions.identity()
-        if not self.lora.full_matrix:  # younger than runs on disk
-            del recipe["lora"]["full_matrix"]
+        for name in YOUNGER:
+            if recipe["lora"][name] == getattr(LoraConfig, name):
+                del recipe["lora"][name]
         if self.validation.held_out:
             recipe["held_out"] = [self.validation.held_out, self.validation.seed]
         if self.speed.frozen_weights != "as loaded":
