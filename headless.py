@@ -21,6 +21,7 @@ PACKAGE = "lora_loop"
 
 PARTS = {
     "train": "train/train.json",
+    "train_native": "train_native/native.json",
     "losses": "losses.json",
     "lr_schedules": "lr_schedules.json",
     "bucketing": "bucketing.json",
@@ -37,7 +38,7 @@ PARTS = {
 }
 """Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 
-NEED_COMFYUI = {"train", "tokens", "network_misc"}
+NEED_COMFYUI = {"train", "train_native", "tokens", "network_misc"}
 
 PASSED, FAILED, UNSUPPORTED, STOPPED = 0, 1, 2, 130
 

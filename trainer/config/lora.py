@@ -203,7 +203,9 @@ class LoraConfig(Config):
             kind in ORTHOGONAL or not self.oft_constraint,
             f"oft_constraint is for oft and boft, and the algorithm is {kind}: set it to 0",
         )
-        problems.need(self.oft_blocks >= 0, f"oft_blocks is {self.oft_blocks}; it must be 0 or more")
+        problems.need(
+            self.oft_blocks >= 0, f"oft_blocks is {self.oft_blocks}; it must be 0 or more"
+        )
         problems.need(
             0 <= self.oft_constraint < math.inf,
             f"oft_constraint is {self.oft_constraint}; it must be 0 or more",

@@ -62,9 +62,7 @@ class Turned(Adapter):
             more = self.more(unbiased.movedim(axis, -1), self.turns().to(y.dtype))
             return y + self.thinned(more.movedim(-1, axis))
 
-        return lambda x: recomputed(
-            self.with_dropout_of_now(adapted), x, self.factors().values()
-        )
+        return lambda x: recomputed(self.with_dropout_of_now(adapted), x, self.factors().values())
 
     def limit_norm(self, most: float) -> Tensor:
         """As in LyCORIS it is the blocks that are shrunk: a turn changes a weight by how long that is."""
