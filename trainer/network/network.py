@@ -101,11 +101,11 @@ class Network:
     @contextmanager
     def at_strength(self, strength: float) -> Iterator[None]:
         """While open, the adapters act as a LoRA that is loaded at ``strength``; 0: as if absent."""
-        self.strength = strength
+        before, self.strength = self.strength, strength
         try:
             yield
         finally:
-            self.strength = 1.0
+            self.strength = before
 
     @torch.no_grad()
     def limit_norms(self, most: float) -> Tensor:

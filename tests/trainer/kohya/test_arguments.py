@@ -13,12 +13,15 @@ from pack.trainer.kohya.unused import IGNORED, REFUSED, REPLACED
 BESIDE = {"LoRA_type", "max_resolution", "lowvram"}
 """Names in users' configs that kohya's scripts pass over."""
 
+YOUNGER = {"skip_image_resolution"}
+"""Arguments of sd-scripts 0.11."""
+
 
 def test_every_argument_has_one_row():
     tables = (HONOURED, IGNORED, REFUSED)
     known = [name for table in tables for name in table]
     assert len(known) == len(set(known))
-    assert set(known) == {*NAMES, *BESIDE}
+    assert set(known) == {*NAMES, *BESIDE, *YOUNGER}
     assert len(NAMES) == 196
     assert REPLACED.keys() <= HONOURED.keys()
 
