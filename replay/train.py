@@ -116,8 +116,7 @@ class Replay:
         self.schedule = schedule_of(imported)
         self._refuse_unknown()
         self.steps = load_file(files.steps)
-        has_masks = self.loss.masked and files.masks is not None
-        self.masks = load_file(files.masks) if has_masks else {}
+        self.masks = load_file(files.masks) if self.loss.masked and files.masks else {}
 
     def _refuse_unknown(self) -> None:
         rates = self.run.get("param_group_lrs") or [0]

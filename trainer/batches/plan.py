@@ -44,10 +44,11 @@ class Group(NamedTuple):
     strength: float = 1.0
 
     @property
-    def key(self) -> tuple[int | float, ...]:
+    def key(self) -> tuple[int | str, ...]:
         """What its order is drawn by: the bucket, and what is not as everywhere."""
-        own = (self.batch_size, self.strength)
-        return (*self.bucket, *(own if own != (0, 1.0) else ()))
+        if (self.batch_size, self.strength) == (0, 1.0):
+            return self.bucket
+        return (*self.bucket, self.batch_size, str(self.strength))
 
 
 def epoch_batches(

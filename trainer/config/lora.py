@@ -222,7 +222,7 @@ class LoraConfig(Config):
     def _check_layers(self, problems: Problems) -> None:
         """What does not go together with the choice of layers."""
         problems.one_of("layers", self.layers, Layers)
-        has_convs = self.conv_rank or any(self.conv_block_ranks)
+        has_convs = bool(self.conv_rank or any(self.conv_block_ranks))
         problems.need(
             self.layers != "linear" or not has_convs,
             "layers is linear, which leaves out 3x3 convolutions: set conv_rank to 0",

@@ -90,7 +90,8 @@ def _part(part: Batch, whole: int, epoch: int, model: Model, config: TrainConfig
     batch, brought = model.bring(part, draws)
     dropout = None
     if config.lora.drops:
-        times = (brought.timesteps, len(model.schedule)) if config.lora.least_rank else ()
-        dropout = Dropout(config.lora, config.seed, epoch, part.items, *times)
+        times = brought.timesteps if config.lora.least_rank else None
+        horizon = len(model.schedule)
+        dropout = Dropout(config.lora, config.seed, epoch, part.items, times, horizon)
     micro = MicroBatch(batch, brought, len(part.items) / whole, dropout)
     return Part(micro, draws.timesteps.tolist())

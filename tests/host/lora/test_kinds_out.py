@@ -35,6 +35,7 @@ KINDS = {
         "layers": "attention",
     },
     "boft": {"algorithm": "boft", "rank": 16, "layers": "resnets", "conv_rank": 16},
+    "t-lora": {"least_rank": 1},
     "dora": {"dora": True},
     "dora and loha": {"algorithm": "loha", "dora": True},
     "dora and lokr": {"algorithm": "lokr", "lokr_factor": 2, "dora": True},
@@ -96,7 +97,7 @@ def unet_of(tiny):
 
 @pytest.mark.slow
 @pytest.mark.main_host
-@pytest.mark.parametrize("kind", ["dora and loha"])
+@pytest.mark.parametrize("kind", ["dora and loha", "oft held", "t-lora"])
 def test_a_longer_run_goes_on_bit_for_bit(tiny, cached, tmp_path, monkeypatch, kind):
     train(tiny, cached, config(kind, 3))
     longer = train(tiny, cached, config(kind, 5))
