@@ -22,6 +22,7 @@ PACKAGE = "lora_loop"
 PARTS = {
     "train": "train/train.json",
     "full": "full/full.json",
+    "train_native": "train_native/native.json",
     "losses": "losses.json",
     "lr_schedules": "lr_schedules.json",
     "bucketing": "bucketing.json",
@@ -39,7 +40,7 @@ PARTS = {
 }
 """Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 
-NEED_COMFYUI = {"train", "full", "embedding", "tokens", "network_misc"}
+NEED_COMFYUI = {"train", "train_native", "full", "embedding", "tokens", "network_misc"}
 
 PASSED, FAILED, UNSUPPORTED, STOPPED = 0, 1, 2, 130
 

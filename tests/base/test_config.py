@@ -43,6 +43,8 @@ VALUES = {
 
 WITH = {
     (LoraConfig, "lokr_factor"): {"algorithm": "lokr"},
+    (LoraConfig, "oft_blocks"): {"algorithm": "oft"},
+    (LoraConfig, "oft_constraint"): {"algorithm": "boft"},
     (LossConfig, "adaptive_noise_scale"): {"noise_offset": 0.1},
     (ValidationConfig, "patience"): {"held_out": 0.1},
 }

@@ -57,7 +57,7 @@ class CachedItem:
     """One image ready for training. ``bucket`` is (width, height); ``flipped_key`` is None without flips.
 
     ``in_tiles``: there was not the memory to encode it as a whole, and its keys say so.
-    ``options``, ``optional_tags``, ``optional_rate`` and ``preserves`` are its subset's.
+    ``options`` and all that follows but ``in_tiles`` are its subset's.
     """
 
     digest: str
@@ -77,6 +77,8 @@ class CachedItem:
     optional_tags: tuple[str, ...] = ()
     optional_rate: float = 0.0
     preserves: bool = False
+    batch_size: int = 0
+    strength: float = 1.0
     in_tiles: bool = False
 
     def sample_text(
@@ -123,6 +125,7 @@ class CachedDataset:
                     item.optional_tags,
                     float(item.optional_rate) + 0.0,
                 ],
+                *_own_batches(item),
             ]
             for item in self.items
         ]
@@ -143,6 +146,12 @@ class CachedDataset:
     def identity(self) -> str:
         """A digest of whatever can change training numbers; no paths, names or times."""
         return self._identity
+
+
+def _own_batches(item: CachedItem) -> list[list[float]]:
+    """What identities of older runs do not have: nothing for an item without batches of its own."""
+    own = [int(item.batch_size), float(item.strength)]
+    return [own] if own != [0, 1.0] else []
 
 
 def cache_latents(
@@ -274,6 +283,8 @@ def cached_item(
         optional_tags=subset.optional_tags,
         optional_rate=subset.optional_rate if subset.optional_tags else 0.0,
         preserves=subset.preserves,
+        batch_size=subset.batch_size,
+        strength=subset.strength,
     )
 
 

@@ -16,13 +16,18 @@ BY_BLOCK = (
 """Settings of the LoRA that hold a number for each block."""
 
 
-Algorithm = Literal["lora", "loha", "lokr", "full"]
+Algorithm = Literal["lora", "loha", "lokr", "oft", "boft", "full"]
+
+ORTHOGONAL = ("oft", "boft")
+"""The algorithms that turn the outputs of a layer instead of adding to them."""
+
+Layers = Literal["standard", "attention", "linear", "resnets"]
 
 Part = Literal["attention", "feed-forward", "residual", "rest"]
 """Parts of a model for full fine-tuning. ``rest``: of the UNet, all that is in none of the others."""
 
 LARGEST_RANK = 1024
-"""Of LoRA and LoHa."""
+"""Of all algorithms but LoKr."""
 
 
 _MOST_LOKR = 1_000_000  # it only says that the second matrix stays whole
@@ -74,7 +79,8 @@ class LoraConfig(Config):
     none."""
     algorithm: Algorithm = "lora"
     """The change of a weight is a matrix product, a Hadamard product (loha), a Kronecker product
-    (lokr), or anything at all (full: full fine-tuning, in which ranks and alphas say nothing)."""
+    (lokr), or anything at all (full: full fine-tuning, in which ranks and alphas say nothing); or its
+    outputs are turned, in blocks of at most ``rank`` (oft, boft)."""
     dora: bool = False
     """The lengths of the columns of each weight are trained as well, as in DoRA (Liu et al. 2024)."""
     lokr_factor: int = -1
@@ -84,6 +90,20 @@ class LoraConfig(Config):
     """LoKr keeps its second matrix whole, whatever the rank (LyCORIS' word); nothing is scaled then."""
     dim_from_weights: bool = False
     """Layers, ranks and alphas are those of the LoRA that training starts from (kohya's word)."""
+    layers: Layers = "standard"
+    """These layers are adapted: those of the transformers, and with conv_rank those of resnets and
+    samplers; of the transformers attention alone; linear layers and 1x1 convolutions in transformers and
+    resnets; or resnets and samplers alone (the last three are LyCORIS' presets attn-only, full-lin and
+    unet-convblock-only)."""
+    least_rank: int = 0
+    """The noisiest timestep trains only so many ranks, and the number grows evenly to all of them at
+    timestep 0, as in T-LoRA (Soboleva et al. 2025); at 0 every timestep trains all, at most ``rank``."""
+    oft_blocks: int = 0
+    """OFT cuts the outputs of a layer into so many blocks (kohya's network_dim of networks.oft); 0 takes
+    blocks of at most ``rank`` outputs, as LyCORIS."""
+    oft_constraint: float = 0.0
+    """The turn of a layer is held within this number times its outputs, 0 or more (kohya's network_alpha
+    of networks.oft, LyCORIS' constraint); 0 turns it off."""
     parts: tuple[str, ...] = ()
     """Full fine-tuning trains these parts of the model (see `Part`); empty: all of them."""
     fused_backward: bool = False
@@ -101,8 +121,13 @@ class LoraConfig(Config):
 
     @property
     def drops(self) -> bool:
-        """Whether anything of the adapters is left out at random."""
-        return bool(self.dropout or self.rank_dropout or self.module_dropout)
+        """Whether steps go without some of the adapters, at random or by their timesteps."""
+        return bool(self.dropout or self.rank_dropout or self.module_dropout or self.least_rank)
+
+    @property
+    def adapts_resnets(self) -> bool:
+        """Whether resnets and samplers have adapters, as well or alone."""
+        return bool(self.conv_rank or any(self.conv_block_ranks)) or self.layers == "linear"
 
     def check(self, problems: Problems) -> None:
         for name in ("dropout", "rank_dropout", "module_dropout"):
@@ -130,6 +155,7 @@ class LoraConfig(Config):
         problems.need(self.alpha > 0, f"alpha is {self.alpha}; it must be above 0")
         problems.need(self.conv_alpha > 0, f"conv_alpha is {self.conv_alpha}; must be above 0")
         self._check_kind(problems)
+        self._check_layers(problems)
         problems.need(
             not self.dim_from_weights or (self.algorithm == "lora" and not self.dora),
             "dim_from_weights takes the ranks of a plain LoRA: set algorithm to lora and turn off dora",
@@ -160,8 +186,8 @@ class LoraConfig(Config):
             f"{kind} has no values between two factors: use rank_dropout or module_dropout, not dropout",
         )
         problems.need(
-            kind == "lora" or not self.loraplus_ratio,
-            f"{kind} has no up factors that could learn faster: set loraplus_ratio to 0",
+            kind not in ORTHOGONAL or not self.loraplus_ratio,
+            f"{kind} has no second factors that could learn faster: set loraplus_ratio to 0",
         )
         problems.need(
             self.lokr_factor == -1 or self.lokr_factor >= 1,
@@ -174,6 +200,46 @@ class LoraConfig(Config):
         problems.need(
             kind == "lokr" or self.lokr_factor == -1,
             f"lokr_factor is for lokr alone, and the algorithm is {kind}: set it to -1",
+        )
+        problems.need(
+            not (self.dora and kind in ORTHOGONAL),
+            f"{kind} keeps the lengths of weights, which dora trains: turn dora off",
+        )
+        problems.need(
+            kind == "oft" or not self.oft_blocks,
+            f"oft_blocks is for oft alone, and the algorithm is {kind}: set it to 0",
+        )
+        problems.need(
+            kind in ORTHOGONAL or not self.oft_constraint,
+            f"oft_constraint is for oft and boft, and the algorithm is {kind}: set it to 0",
+        )
+        problems.need(
+            self.oft_blocks >= 0, f"oft_blocks is {self.oft_blocks}; it must be 0 or more"
+        )
+        problems.need(
+            0 <= self.oft_constraint < math.inf,
+            f"oft_constraint is {self.oft_constraint}; it must be 0 or more",
+        )
+        problems.need(
+            not self.least_rank or (kind == "lora" and not self.dora),
+            "least_rank is for plain LoRAs: set algorithm to lora and turn off dora, or set it to 0",
+        )
+        problems.need(
+            0 <= self.least_rank <= self.rank,
+            f"least_rank is {self.least_rank}; it must lie in 0..{self.rank}, the rank",
+        )
+
+    def _check_layers(self, problems: Problems) -> None:
+        """What does not go together with the choice of layers."""
+        problems.one_of("layers", self.layers, Layers)
+        has_convs = bool(self.conv_rank or any(self.conv_block_ranks))
+        problems.need(
+            self.layers != "linear" or not has_convs,
+            "layers is linear, which leaves out 3x3 convolutions: set conv_rank to 0",
+        )
+        problems.need(
+            self.layers != "resnets" or has_convs,
+            "layers is resnets, whose 3x3 convolutions need a rank: set conv_rank",
         )
 
     def _check_full(self, problems: Problems) -> None:

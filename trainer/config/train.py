@@ -30,6 +30,11 @@ NOT_IN_IDENTITY = ("checkpointing", "compact", "epochs", "speed", "validation")
 STILL_IN_IDENTITY = ("validation held_out", "speed frozen_weights")
 """What counts inside of them."""
 
+YOUNGER = (
+    "full_matrix", "layers", "least_rank", "oft_blocks", "oft_constraint", "parts", "fused_backward",
+)  # fmt: skip
+"""Settings of the LoRA that are younger than runs on disk: they count where they are not at their default."""
+
 Checkpointing = Literal["auto", "full", "off"]
 
 
@@ -176,11 +181,11 @@ class TrainConfig(Config):
         for name in NOT_IN_IDENTITY:
             del recipe[name]
         recipe["captions"] = self.captions.identity()
-        for name in ("full_matrix", "parts", "fused_backward"):  # younger than runs on disk
-            if not recipe["lora"][name]:
-                del recipe["lora"][name]
         if not self.embedding.is_on:
             del recipe["embedding"]
+        for name in YOUNGER:
+            if recipe["lora"][name] == getattr(LoraConfig, name):
+                del recipe["lora"][name]
         if self.validation.held_out:
             recipe["held_out"] = [self.validation.held_out, self.validation.seed]
         if self.speed.frozen_weights != "as loaded":

@@ -19,7 +19,7 @@ WORKSPACES = GIB // 5
 """Room for what kernels need for themselves, which cannot be counted without a card."""
 LARGEST_CHANGE = 1280 * 2560 * 3 * 3 * 4
 """Bytes of the change of SDXL's largest adapted weight in float32, a convolution's."""
-CHANGES_AT_ONCE = {"lora": 0, "loha": 5, "lokr": 0, "full": 2}
+CHANGES_AT_ONCE = {"lora": 0, "loha": 5, "lokr": 0, "oft": 0, "boft": 0, "full": 2}
 """How many tensors of that size a kind of adapter has at most, forward or backward (profiled)."""
 CHANGES_OF_DORA = 2
 CHANGES_OF_A_STEP = 3

@@ -116,11 +116,11 @@ class Network:
 
         An embedding is at 0 what it began as.
         """
-        self.strength = strength
+        before, self.strength = self.strength, strength
         try:
             yield
         finally:
-            self.strength = 1.0
+            self.strength = before
 
     @torch.no_grad()
     def limit_norms(self, most: float) -> Tensor:

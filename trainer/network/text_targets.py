@@ -14,10 +14,11 @@ from torch import nn
 from ..config.train import TrainConfig
 from ..frozen.forward import is_linear
 from .full_targets import text_layers
-from .unet_targets import Target, find_targets, whole
+from .unet_targets import Target, find_targets, kind_of, whole
 
 PREFIXES = "lora_te1_", "lora_te2_"
-BLOCKS = {"CLIPAttention", "CLIPMLP"}
+ATTENTION = {"CLIPAttention"}
+BLOCKS = ATTENTION | {"CLIPMLP"}
 
 
 def run_targets(
@@ -38,9 +39,11 @@ def find_text_targets(encoders: Sequence[nn.Module], config: TrainConfig) -> lis
     """Every linear layer of attention and MLP in the encoders that have a learning rate; in full fine-tuning
     those of the parts (full_targets.py).
 
-    Also in the last layer, which nothing reads of CLIP-L: kohya has these adapters too.
+    Also in the last layer, which nothing reads of CLIP-L: kohya has these adapters too. Attention alone
+    where `LoraConfig.layers` says so.
     """
     targets = []
+    classes = ATTENTION if config.lora.layers == "attention" else BLOCKS
     for prefix, encoder, rate in zip(PREFIXES, encoders, config.optimiser.text_rates, strict=True):
         if not rate:
             continue
@@ -49,7 +52,7 @@ def find_text_targets(encoders: Sequence[nn.Module], config: TrainConfig) -> lis
             layers = text_layers(encoder, config.lora)
             targets += [whole(prefix, path, layer, factor) for path, layer in layers]
             continue
-        blocks = ((p, m) for p, m in encoder.named_modules() if type(m).__name__ in BLOCKS)
+        blocks = ((p, m) for p, m in encoder.named_modules() if type(m).__name__ in classes)
         for path, block in blocks:
             targets += [
                 _target(prefix, sub, layer, factor, config)
@@ -63,6 +66,5 @@ def _target(prefix: str, path: str, layer: nn.Module, factor: float, config: Tra
     rank, alpha = config.lora.rank, config.lora.alpha
     if config.lora.rank_stabilised:
         alpha *= math.sqrt(rank)
-    lora = config.lora
-    kind = lora.algorithm, lora.dora, lora.lokr_factor, lora.full_matrix
-    return Target(path, prefix + path.replace(".", "_"), layer, rank, alpha, *kind, factor)
+    key = prefix + path.replace(".", "_")
+    return Target(path, key, layer, rank, alpha, **kind_of(config.lora), rate=factor)

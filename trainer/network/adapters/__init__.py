@@ -1,4 +1,4 @@
-"""What is trained: one module for each kind of adapter, and the table of the kinds."""
+"""What is trained: one module for each kind of adapter, and the tables of the kinds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from .full import Full
 from .loha import Loha
 from .lokr import Lokr
 from .lora import Lora
+from .oft import Boft, Oft
 from .rebuilt import Rebuilt, lycoris
 
 __all__ = ["KINDS", "Adapter", "Full", "Lora", "check_installed", "make_adapter"]
 
-KINDS: dict[Algorithm, type[Lora] | type[Loha] | type[Lokr] | type[Full]] = {
+KINDS: dict[Algorithm, type[Lora | Loha | Lokr | Oft | Boft | Full]] = {
     "lora": Lora,
     "loha": Loha,
     "lokr": Lokr,
+    "oft": Oft,
+    "boft": Boft,
     "full": Full,
 }
 
@@ -32,5 +35,5 @@ def make_adapter(target: Target, device: torch.device) -> Adapter:
 
 def check_installed(algorithm: Algorithm) -> None:
     """Raise ValueError when the package that the algorithm needs is not there."""
-    if issubclass(KINDS[algorithm], Rebuilt):
+    if issubclass(KINDS.get(algorithm, Lora), Rebuilt):
         lycoris(algorithm)
