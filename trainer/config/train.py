@@ -115,6 +115,7 @@ class TrainConfig(Config):
         for name in NOT_IN_IDENTITY:
             del recipe[name]
         recipe["captions"] = self.captions.identity()
+        recipe["loss"] = self.loss.identity()
         if not self.lora.full_matrix:  # younger than runs on disk
             del recipe["lora"]["full_matrix"]
         if self.validation.held_out:

@@ -18,7 +18,8 @@ from ..device.transfer import send
 from ..rng import generator
 from ..sdxl.schedule import Schedule
 from .loss import per_sample
-from .noise import draw_timestep, multires_noise, offset_noise
+from .noise import multires_noise, nearest, offset_noise
+from .timesteps import drawn_timestep
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the prediction."""
@@ -73,13 +74,12 @@ class Draws(NamedTuple):
 def draw(batch: Batch, config: TrainConfig, epoch: int, timesteps: int) -> Draws:
     """Noise and timesteps of a batch: a pure function of (seed, epoch, sample), on the CPU.
 
-    Timesteps are uniform over the configured range, as in kohya.
+    By default timesteps are uniform over the configured range, as in kohya.
     """
-    lowest, highest = config.loss.min_timestep, min(config.loss.max_timestep, timesteps)
     rows = []
     for latent, item in zip(batch.latents, batch.items, strict=True):
         rng = _generator(config.seed, epoch, item)
-        step = draw_timestep(lowest, highest, rng)
+        step = drawn_timestep(config.loss, timesteps, rng)
         noise = _noise(latent[None], config.loss, rng)
         rows.append((noise, step, _perturbed(noise, config.loss, rng)))
     noise, steps, perturbed = (torch.cat(column) for column in zip(*rows, strict=True))
@@ -96,6 +96,9 @@ def _noise(latent: Tensor, config: LossConfig, rng: torch.Generator) -> Tensor:
         return float(torch.rand(1, generator=rng))
 
     noise, shift = normal(latent.shape), normal((*latent.shape[:2], 1, 1))
+    if config.immiscible:
+        others = normal((config.immiscible - 1, *latent.shape[1:]))
+        noise = nearest(torch.cat([noise, others]), latent)
     if config.noise_offset:
         strength = uniform() if config.noise_offset_random_strength else 1.0
         offset = config.noise_offset * strength

@@ -174,6 +174,7 @@ def test_identity_covers_what_changes_numbers():
         ("lora", {"rank": 8, "alpha": 1.0, "conv_rank": 4, "conv_alpha": 2.0}),
         ("optimiser", {"learning_rate": 1e-4, "beta2": 0.99, "weight_decay": 0.0, "cycles": 2}),
         ("loss", {"loss_type": "l1", "min_snr_gamma": 5.0, "noise_offset": 0.05, "debiased": True}),
+        ("loss", {"timestep_sampling": "beta", "immiscible": 4, "discrete_flow_shift": 3.0}),
     ):
         for field, value in part.items():
             inner = dataclasses.replace(getattr(config, name), **{field: value})
