@@ -49,7 +49,8 @@ class Model:
     def prediction(self, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
         """What it makes of x_t [B, 4, h, w]; timesteps: [B] int64; all cast to what it computes in."""
         dtype = self.dtype
-        return self.predict(noisy.to(dtype), timesteps.float(), context.to(dtype), y.to(dtype))
+        told = self.schedule.told(timesteps)
+        return self.predict(noisy.to(dtype), told, context.to(dtype), y.to(dtype))
 
 
 class Draws(NamedTuple):
