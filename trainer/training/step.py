@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -70,6 +71,21 @@ class Draws(NamedTuple):
         if perturbed is not None:
             perturbed = send(perturbed, device, pins=pins)
         return Draws(noise, timesteps, perturbed)
+
+
+def sampled(batch: Batch, seed: int, epoch: int) -> Batch:
+    """The batch with a sample of what the VAE gave in place of its mean, where the deviations are there.
+
+    A pure function of (seed, epoch, sample), on the CPU.
+    """
+    if batch.deviations is None:
+        return batch
+    noises = []
+    for latent, item in zip(batch.latents, batch.items, strict=True):
+        rng = generator(seed, "vae", epoch, item.item_index, item.repeat)
+        noises.append(torch.randn(latent.shape, generator=rng))
+    latents = batch.latents + batch.deviations * torch.stack(noises)
+    return dataclasses.replace(batch, latents=latents, deviations=None)
 
 
 def draw(batch: Batch, config: TrainConfig, epoch: int, timesteps: int) -> Draws:

@@ -17,6 +17,7 @@ from ....trainer.files.store import Store
 from ..cache_folder import cache_store
 from ..made import CACHED
 from ..model import clip as text
+from ..model import deviations
 from ..model import vae as images
 from ..model.host_types import Clip, Vae
 from ..progress import NodeProgress, check_interrupt
@@ -42,6 +43,8 @@ def build_cache(
     if clip is not None:
         text.check_clip(clip)
     images.check_vae(vae)
+    if config.fresh_samples:
+        deviations.check(vae)
     latents = latent_config(config, vae)
     FOUND.add_buckets(dataset, config.buckets)
     with cache_store() as store:
@@ -63,6 +66,7 @@ def latent_config(config: CacheConfig, vae: Vae) -> LatentConfig:
         config.flip,
         config.kohya,
         more_buckets=tuple(map(config.buckets.at, config.more_resolutions)),
+        deviations=config.fresh_samples,
     )
 
 
@@ -85,7 +89,7 @@ def encode_pictures(
     return cache_latents(
         dataset,
         config,
-        lambda pixels: images.encode_pixels(vae, pixels),
+        lambda pixels: (deviations.encode if config.deviations else images.encode_pixels)(vae, pixels),
         store,
         batch_size=batch_size,
         on_image=on_image,
