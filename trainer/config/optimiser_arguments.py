@@ -82,9 +82,11 @@ def check_arguments(kind: str, arguments: Sequence[str]) -> list[str]:
         return ["optimiser arguments cannot hold lr or params: set the learning rate itself"]
     known = KINDS[kind]
     try:
-        parameters = inspect.signature(optimiser_class(known)).parameters
+        found = inspect.signature(optimiser_class(known)).parameters
     except ImportError:
         return []
+    named = inspect.Parameter.VAR_KEYWORD  # **kwargs names none
+    parameters = {name: one for name, one in found.items() if one.kind is not named}
     unknown = [key for key in given if key not in parameters]
     if unknown:
         takes = ", ".join(parameters)

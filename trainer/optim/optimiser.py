@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config.optimiser import OptimiserConfig
-from ..config.optimiser_factory import make_optimiser
-from ..config.optimisers import ELEMENTWISE, is_blockwise, is_relative
+from ..config.optimiser_factory import is_matrix, make_optimiser
+from ..config.optimisers import BY_SHAPE, ELEMENTWISE, is_blockwise, is_relative
 from .blocks import Blocks
 from .ema import MovingAverage
 from .flat import Flat, Single
@@ -52,6 +52,8 @@ class Optimiser:
         device: torch.device | None = None,
         compute_dtype: torch.dtype = torch.float32,
     ) -> None:
+        if config.type in BY_SHAPE:
+            groups = [part for group in groups for part in _by_shape(group)]
         self._parameters = [parameter for group in groups for parameter in group.parameters]
         self._groups = groups
         self._config = config
@@ -174,6 +176,15 @@ class Optimiser:
     def clear(self) -> None:
         """Drop all gradients."""
         self._seen.clear()
+
+
+def _by_shape(group: ParameterGroup) -> list[ParameterGroup]:
+    """Matrices and vectors apart, as the optimiser will have them."""
+    parts = [
+        group._replace(parameters=[p for p in group.parameters if is_matrix(p) == matrices])
+        for matrices in (True, False)
+    ]
+    return [part for part in parts if part.parameters]
 
 
 def _seen_as(kind: str) -> type[Single]:

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 
 from ....trainer.batches.class_captions import lasting_texts
+from ....trainer.cache.encoding import Encode
 from ....trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
 from ....trainer.cache.masks import cache_masks
 from ....trainer.cache.texts import cache_texts
@@ -70,6 +71,13 @@ def latent_config(config: CacheConfig, vae: Vae) -> LatentConfig:
     )
 
 
+def encoder(config: LatentConfig, vae: Vae) -> Encode:
+    """The VAE as the cache wants it, with deviations where they are asked for."""
+    if config.deviations:
+        return lambda pixels: deviations.encode(vae, pixels)
+    return lambda pixels: images.encode_pixels(vae, pixels)
+
+
 def encode_pictures(
     dataset: Dataset,
     config: LatentConfig,
@@ -89,7 +97,7 @@ def encode_pictures(
     return cache_latents(
         dataset,
         config,
-        lambda pixels: (deviations.encode if config.deviations else images.encode_pixels)(vae, pixels),
+        encoder(config, vae),
         store,
         batch_size=batch_size,
         on_image=on_image,

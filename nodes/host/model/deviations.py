@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,13 +28,14 @@ def encode(vae: Vae, pixels: np.ndarray) -> Tensor:
         with _giving_deviations(vae):
             return torch.cat([means, encode_pixels(vae, pixels)], dim=1)
     except TooLarge as error:
-        raise TooLarge(lambda: _in_tiles(vae, error)) from error
+        tiles = error.in_tiles
+    raise TooLarge(lambda: _in_tiles(vae, tiles))
 
 
-def _in_tiles(vae: Vae, error: TooLarge) -> Tensor:
-    means = error.in_tiles()
+def _in_tiles(vae: Vae, tiles: Callable[[], Tensor]) -> Tensor:
+    means = tiles()
     with _giving_deviations(vae):
-        return torch.cat([means, error.in_tiles()], dim=1)
+        return torch.cat([means, tiles()], dim=1)
 
 
 def check(vae: Vae) -> None:
