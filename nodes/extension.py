@@ -8,6 +8,7 @@ from .apply_lora import ApplyLora
 from .cache_latents import CacheLatents
 from .caption_settings import CaptionSettings
 from .checkpoint_settings import CheckpointSettings
+from .choose_weights import ChooseWeights
 from .clear_cache import ClearCache
 from .compare_loras import CompareLoras
 from .curate_dataset import CurateDataset
@@ -84,6 +85,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadLora,
     ApplyLora,
     SaveLora,
+    ChooseWeights,
     ResizeLora,
     MergeLoras,
     ScaleBlocks,

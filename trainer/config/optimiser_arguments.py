@@ -16,6 +16,7 @@ _SHOWN, _MOST_BRACKETS, _LARGEST = 60, 20, 1e30
 
 
 _NOT_HERE = {
+    "adamw_lr": "has no effect, since what Muon treats as AdamW does learns at the learning rate",
     "args": "is for bitsandbytes itself",
     "capturable": "is for recording the optimiser in a CUDA graph, which no run does",
     "differentiable": "is for gradients of the optimiser itself, which no run needs",
