@@ -152,6 +152,13 @@ class LossConfig(Config):
             f"discrete_flow_shift is {self.discrete_flow_shift}; it must lie in 0..100",
         )
 
+    @property
+    def draws_evenly(self) -> bool:
+        """Whether all timesteps are drawn, and all alike."""
+        return self.timestep_sampling == "uniform" and (
+            (self.min_timestep, self.max_timestep) == (0, TIMESTEPS)
+        )
+
     def identity(self) -> dict[str, object]:
         """What of it counts in the name of a run: fields that are younger than runs on disk only when used."""
         found = self.to_dict()

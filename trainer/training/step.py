@@ -95,7 +95,7 @@ def draw(batch: Batch, config: TrainConfig, epoch: int, timesteps: int) -> Draws
     """
     rows = []
     for latent, item in zip(batch.latents, batch.items, strict=True):
-        rng = _generator(config.seed, epoch, item)
+        rng = sample_generator(config.seed, epoch, item)
         step = drawn_timestep(config.loss, timesteps, rng)
         noise = _noise(latent[None], config.loss, rng)
         rows.append((noise, step, _perturbed(noise, config.loss, rng)))
@@ -136,7 +136,8 @@ def _perturbed(noise: Tensor, config: LossConfig, rng: torch.Generator) -> Tenso
     return noise + config.ip_noise_gamma * strength * more
 
 
-def _generator(seed: int, epoch: int, item: BatchItem) -> torch.Generator:
+def sample_generator(seed: int, epoch: int, item: BatchItem) -> torch.Generator:
+    """What timestep and noise of a sample are drawn from, in this order."""
     return generator(seed, "diffusion", epoch, item.item_index, item.repeat)
 
 
