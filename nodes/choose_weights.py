@@ -35,7 +35,11 @@ class ChooseWeights(Node):
                 ),
             ],
             outputs=[
-                output(LoraModelSocket, "lora", "The LoRA with these weights, for Save LoRA or Apply LoRA."),
+                output(
+                    LoraModelSocket,
+                    "lora",
+                    "The LoRA with these weights, for Save LoRA or Apply LoRA.",
+                ),
                 output(io.String, "report", "Which weights these are."),
             ],
             hidden=[io.Hidden.unique_id],

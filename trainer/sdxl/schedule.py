@@ -105,7 +105,9 @@ class Schedule:
     @property
     def zero_terminal_snr(self) -> bool:
         """Whether diffusion was rescaled so that the last timestep is pure noise; that of flow is so anyway."""
-        return self.flow_sigmas is None and bool(self.alphas_cumprod[-1] < 1.0 / ZERO_TERMINAL_SIGMA**2)
+        return self.flow_sigmas is None and bool(
+            self.alphas_cumprod[-1] < 1.0 / ZERO_TERMINAL_SIGMA**2
+        )
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)

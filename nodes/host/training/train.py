@@ -16,8 +16,8 @@ from ....trainer.lora_files.file import LoraModel
 from ....trainer.runs.continue_from import Origin
 from ....trainer.runs.run_folder import Inputs, Result, RunFolder
 from ....trainer.runs.trained_lora import TrainedLora
-from ....trainer.training.timestep_counts import drawn_counts
 from ....trainer.runs.trash import Trash
+from ....trainer.training.timestep_counts import drawn_counts
 from ....trainer.validation.book import ValidationBook
 from ....trainer.validation.split import Parts, split
 from .. import folders

@@ -75,7 +75,9 @@ def test_what_is_too_large_comes_in_tiles_and_leaves_no_trace(vae, monkeypatch):
     assert "forward" not in vars(vae.first_stage_model.regularization)
 
 
-def test_the_cache_holds_both_and_a_vae_without_them_is_refused(vae, tiny, tmp_path, base_directory):
+def test_the_cache_holds_both_and_a_vae_without_them_is_refused(
+    vae, tiny, tmp_path, base_directory
+):
     dataset = scan_folder(scene.write_pictures(tmp_path / "set", count=1))
     config = CacheConfig(scene.BUCKETS, fresh_samples=True)
     cached, _ = build_cache(dataset, vae, None, config)

@@ -27,7 +27,9 @@ def test_it_learns_by_its_own_target_and_nothing_remains(tiny, tmp_path):
     loss = LossConfig(timestep_sampling="sigmoid", immiscible=2)
     config = scene.config(steps=12, rank=8, learning_rate=1e-2, loss=loss)
     image, before = scene.sample(model, tiny.clip), scene.snapshot(model)
-    request = scene.request(tiny._replace(model=model), seen, config, clip=tiny.clip, vae=tiny.vae, previews=PREVIEWS)
+    request = scene.request(
+        tiny._replace(model=model), seen, config, clip=tiny.clip, vae=tiny.vae, previews=PREVIEWS
+    )
     with torch.inference_mode():
         result, book = training.train_lora(request)
     after = scene.snapshot(model)

@@ -202,7 +202,10 @@ def test_deviations_are_stored_with_the_latents_under_keys_of_their_own(root, st
     plain = cache_latents(scan_folder(root), RECIPE, Encoder(), store, batch_size=3)
     cached = cache_latents(scan_folder(root), recipe, Spread(), store, batch_size=3)
     for item, other in zip(cached.items, plain.items, strict=True):
-        both, mean = store.load(cache.KIND, item.latent_key), store.load(cache.KIND, other.latent_key)
+        both, mean = (
+            store.load(cache.KIND, item.latent_key),
+            store.load(cache.KIND, other.latent_key),
+        )
         assert torch.equal(both["latents"], mean["latents"]) and [*mean] == ["latents"]
         assert torch.equal(both["deviation"], both["latents"].abs() + 1)
         assert item.latent_key != other.latent_key

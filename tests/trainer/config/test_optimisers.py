@@ -14,11 +14,7 @@ from pack.trainer.config.optimisers import KINDS, OptimiserType
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 
 NAMES = get_args(OptimiserType)
-INSTALLED = [
-    name
-    for name in NAMES
-    if importlib.util.find_spec(KINDS[name].module.split(".")[0])
-]
+INSTALLED = [name for name in NAMES if importlib.util.find_spec(KINDS[name].module.split(".")[0])]
 
 
 def toy():

@@ -144,7 +144,7 @@ def test_flow_has_no_weighting_of_diffusions(settings):
 
 def test_a_shift_is_for_flow_alone():
     LossConfig(discrete_flow_shift=2.5).check_prediction("flow")
-    with pytest.raises(ValueError, match="discrete_flow_shift .* this one predicts noise: set it"):
+    with pytest.raises(ValueError, match=r"discrete_flow_shift .* this one predicts noise: set it"):
         LossConfig(discrete_flow_shift=2.5).check_prediction("epsilon")
 
 

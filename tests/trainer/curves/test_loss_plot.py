@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -130,7 +131,7 @@ def test_the_bars_of_timesteps_are_as_high_as_their_counts():
     edges = np.linspace(columns.min(), columns.max() + 1, 4).round().astype(int)
     heights = [
         len({*rows[(columns >= low) & (columns < high - 1)]})
-        for low, high in zip(edges, edges[1:], strict=False)
+        for low, high in itertools.pairwise(edges)
     ]
     assert heights[0] / heights[1] == pytest.approx(0.25, abs=0.05)
     assert heights[2] / heights[1] == pytest.approx(0.5, abs=0.05)

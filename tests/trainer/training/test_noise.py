@@ -107,7 +107,9 @@ def test_the_nearest_noise_is_nearer_than_any_and_leans_towards_the_latent():
     for _ in range(4000):
         noises = torch.randn(2, 4, 1, 1, generator=rng)
         found = nearest(noises, latent)
-        assert float((found - latent).norm()) == float((noises - latent).flatten(1).norm(dim=1).min())
+        assert float((found - latent).norm()) == float(
+            (noises - latent).flatten(1).norm(dim=1).min()
+        )
         chosen.append(found.flatten())
     along, across = torch.stack(chosen)[:, 0], torch.stack(chosen)[:, 1:]
     assert float(along.mean()) == pytest.approx(math.pi**-0.5, abs=5 / 4000**0.5)
