@@ -49,6 +49,7 @@ def variants() -> dict[str, tuple[LossConfig, OptimiserConfig]]:
         "immiscible 4": (LossConfig(immiscible=4), adamw),
         "ema 0.98": (plain, OptimiserConfig(learning_rate=RATE, ema_decay=0.98)),
         "CAME": (plain, by("CAME")),
+        "CAME, rate 0.0003": (plain, by("CAME", 3e-4)),
         "StableAdamW": (plain, by("StableAdamW")),
         "ADOPT": (plain, by("ADOPT")),
         "Adan": (plain, by("Adan")),
@@ -83,6 +84,7 @@ def main() -> None:
                 for seed, scene in enumerate(scenes)
             ]
             first = first or found
+            sys.stderr.write(f"{name}: {', '.join(f'{share:.3f}' for share in found)}\n")
             apart = [ours - plain for ours, plain in zip(found, first, strict=True)]
             write(f"| {name} | {told(found)} | {told(apart)} |\n")
 
