@@ -23,7 +23,7 @@ const PADDING = 4;
 // Nodes whose outputs are settings or parts of others say nothing.
 const SAYING = new Set(
   [
-    "CacheLatents", "ClearCache", "CompareLoras", "CurateDataset", "DatasetFromImages", "DatasetReport",
+    "CacheLatents", "ChooseWeights", "ClearCache", "CompareLoras", "CurateDataset", "DatasetFromImages", "DatasetReport",
     "DetectMonochrome", "ExportDataset", "ExportPeft", "ExtractLora", "FilterTags", "FindLearningRate",
     "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "MergeLoras", "ResizeLora", "Runs",
     "SaveCaptions", "SaveEmbedding", "SaveLora", "ScaleBlocks", "ScoreLora", "ScorePreviews", "Sweep",

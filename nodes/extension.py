@@ -8,6 +8,7 @@ from .apply_lora import ApplyLora
 from .cache_latents import CacheLatents
 from .caption_settings import CaptionSettings
 from .checkpoint_settings import CheckpointSettings
+from .choose_weights import ChooseWeights
 from .clear_cache import ClearCache
 from .compare_loras import CompareLoras
 from .curate_dataset import CurateDataset
@@ -90,6 +91,7 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyLora,
     SaveLora,
     SaveEmbedding,
+    ChooseWeights,
     ResizeLora,
     MergeLoras,
     ScaleBlocks,

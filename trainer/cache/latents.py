@@ -50,6 +50,8 @@ class LatentConfig(Config):
     """Images are resized in this way, unless their subset says otherwise; None takes what suits each."""
     more_buckets: tuple[BucketConfig, ...] = ()
     """Every image comes once more for each of these, at another resolution."""
+    deviations: bool = False
+    """The VAE's deviations are stored with the latents, for fresh samples in training."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def cache_latents(
             on_image(writer.saved, len(jobs), job.sample.path.name)
 
     with (
-        LatentWriter(encode, store, batch_size, on_saved) as writer,
+        LatentWriter(encode, store, batch_size, on_saved, recipe.deviations) as writer,
         closing(decoded(grouped(jobs), recipe.kohya, batch_size)) as pictures,
     ):
         for _, alike in groupby(pictures, key=lambda picture: picture[0].placement.bucket):
@@ -261,6 +263,7 @@ def cached_item(
         return digest(
             RECIPE, sample.digest, placement[:3], flipped, recipe.vae_fingerprint,
             interpolation(subset, recipe), recipe.kohya,
+            *(["deviations"] if recipe.deviations else ()),
         )  # fmt: skip
 
     flips = recipe.flip if subset.flip is None else subset.flip

@@ -181,6 +181,7 @@ class TrainConfig(Config):
         for name in NOT_IN_IDENTITY:
             del recipe[name]
         recipe["captions"] = self.captions.identity()
+        recipe["loss"] = self.loss.identity()
         if not self.embedding.is_on:
             del recipe["embedding"]
         for name in YOUNGER:

@@ -71,7 +71,7 @@ def _kind(values: Mapping[str, Any]) -> str:
             agrees = name.lower() in ("adamw", kind.lower())
             problems.need(agrees, f"{switch} contradicts optimizer_type {name!r}; take one away")
             name = kind
-    found = find_kind(name.rpartition(".")[2])
+    found = find_kind(name) or find_kind(name.rpartition(".")[2])
     known = ", ".join(get_args(OptimiserType))
     problems.need(found is not None, f"optimizer_type is {name!r}; it must be one of {known}")
     if problems:

@@ -124,8 +124,9 @@ def _modelspec_keys(
         "modelspec.implementation_version": f"lora-loop/{VERSION}",
         "modelspec.date": finished.replace(tzinfo=None, microsecond=0).isoformat(),
         "modelspec.resolution": f"{width}x{height}",
-        "modelspec.prediction_type": "v" if facts.prediction == "v" else "epsilon",
     }
+    if facts.prediction != "flow":  # modelspec has no word for it
+        found["modelspec.prediction_type"] = facts.prediction
     first, end = config.loss.min_timestep, config.loss.max_timestep
     if (first, end) != (0, TIMESTEPS):
         found["modelspec.timestep_range"] = f"{first},{end}"

@@ -148,4 +148,19 @@ def _loss_keys(loss: LossConfig) -> dict[str, object]:
         "ss_multires_noise_discount": loss.multires_discount,
         "ss_ip_noise_gamma": loss.ip_noise_gamma or None,
         "ss_ip_noise_gamma_random_strength": loss.ip_noise_gamma_random_strength,
+        **_draw_keys(loss),
     }
+
+
+def _draw_keys(loss: LossConfig) -> dict[str, object]:
+    """What kohya's SDXL trainer has not, where it is used; in its words of other trainers."""
+    found: dict[str, object] = {}
+    if loss.timestep_sampling != "uniform":
+        found["ss_timestep_sampling"] = loss.timestep_sampling
+        found["ss_timestep_location"] = loss.timestep_location
+        found["ss_sigmoid_scale"] = loss.timestep_scale
+    if loss.immiscible:
+        found["ss_immiscible"] = loss.immiscible
+    if loss.discrete_flow_shift:
+        found["ss_discrete_flow_shift"] = loss.discrete_flow_shift
+    return found

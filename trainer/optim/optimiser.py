@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config.optimiser import OptimiserConfig
-from ..config.optimiser_factory import make_optimiser
-from ..config.optimisers import ELEMENTWISE, is_blockwise, is_relative
+from ..config.optimiser_factory import is_matrix, make_optimiser
+from ..config.optimisers import BY_SHAPE, ELEMENTWISE, is_blockwise, is_relative
 from .at_once import AtOnce
 from .blocks import Blocks
 from .ema import MovingAverage
@@ -67,6 +67,8 @@ class Optimiser:
                 "fused_backward does not go with a MODEL that computes in fp16, whose gradients are scaled: "
                 "load the MODEL in bf16, or turn fused_backward off."
             )
+        if config.type in BY_SHAPE:
+            groups = [part for group in groups for part in _by_shape(group)]
         self._parameters = [parameter for group in groups for parameter in group.parameters]
         self._groups = groups
         self._config = config
@@ -209,6 +211,15 @@ def _decay(group: ParameterGroup) -> dict[str, float]:
     if not group.decays:
         return {"weight_decay": 0.0}
     return {} if group.weight_decay is None else {"weight_decay": group.weight_decay}
+
+
+def _by_shape(group: ParameterGroup) -> list[ParameterGroup]:
+    """Matrices and vectors apart, as the optimiser will have them."""
+    parts = [
+        group._replace(parameters=[p for p in group.parameters if is_matrix(p) == matrices])
+        for matrices in (True, False)
+    ]
+    return [part for part in parts if part.parameters]
 
 
 def _seen_as(kind: str) -> type[Single]:

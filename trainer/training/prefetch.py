@@ -9,7 +9,7 @@ from ..batches.training_data import Batch, PlannedStep, TrainingData
 from ..config.train import TrainConfig
 from ..network.dropout import Dropout
 from .gradients import MicroBatch
-from .step import Model, draw
+from .step import Model, draw, sampled
 
 T = TypeVar("T")
 
@@ -86,6 +86,7 @@ def prepared_batches(
 
 def _part(part: Batch, whole: int, epoch: int, model: Model, config: TrainConfig) -> Part:
     """Part of a batch of ``whole`` samples."""
+    part = sampled(part, config.seed, epoch)
     draws = draw(part, config, epoch, len(model.schedule))
     batch, brought = model.bring(part, draws)
     dropout = None

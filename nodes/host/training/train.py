@@ -18,6 +18,7 @@ from ....trainer.runs.continue_from import Origin
 from ....trainer.runs.run_folder import Inputs, Result, RunFolder
 from ....trainer.runs.trained_lora import TrainedLora
 from ....trainer.runs.trash import Trash
+from ....trainer.training.timestep_counts import drawn_counts
 from ....trainer.validation.book import ValidationBook
 from ....trainer.validation.split import Parts, split
 from .. import folders
@@ -69,6 +70,9 @@ def train_lora(request: Request, *joins: Join) -> tuple[Result, PreviewBook]:
         else:
             result = _new_result(request, parts, folder, origin, book, training, joins)
         training.over("ended", result.summary(), step=len(result.losses), result=result_of(result))
+    if not request.config.loss.draws_evenly:
+        counts = drawn_counts(parts.training, request.config, len(result.losses))
+        result = dataclasses.replace(result, timesteps=counts)
     lora = TrainedLora(result.lora, request.config, result)
     return dataclasses.replace(result, lora=lora), book
 
