@@ -21,6 +21,8 @@ PACKAGE = "lora_loop"
 
 PARTS = {
     "train": "train/train.json",
+    "full": "full/full.json",
+    "train_native": "train_native/native.json",
     "losses": "losses.json",
     "lr_schedules": "lr_schedules.json",
     "bucketing": "bucketing.json",
@@ -34,10 +36,11 @@ PARTS = {
     "tagger": "tagger/tagging.json",
     "metadata_run": "metadata_run.json",
     "lora_tools": "lora_tools/lora_tools.json",
+    "embedding": "embedding/embedding.json",
 }
 """Parts that can be replayed, each a module of `replay`, and the file that shows a part is there."""
 
-NEED_COMFYUI = {"train", "tokens", "network_misc"}
+NEED_COMFYUI = {"train", "train_native", "full", "embedding", "tokens", "network_misc"}
 
 PASSED, FAILED, UNSUPPORTED, STOPPED = 0, 1, 2, 130
 

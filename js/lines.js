@@ -11,8 +11,11 @@ const LINES_OF = {
   LoraLoopRuns: 10,
   LoraLoopImportKohyaConfig: 6,
   LoraLoopCurateDataset: 4,
-  LoraLoopDatasetReport: 4,
-  LoraLoopScorePreviews: 6,
+  LoraLoopCompareLoras: 8,
+  LoraLoopDatasetReport: 6,
+  LoraLoopScoreLora: 4,
+  LoraLoopScorePreviews: 8,
+  LoraLoopSweepReport: 6,
 };
 const LINE_HEIGHT = 15;
 const PADDING = 4;
@@ -20,11 +23,11 @@ const PADDING = 4;
 // Nodes whose outputs are settings or parts of others say nothing.
 const SAYING = new Set(
   [
-    "CacheLatents", "ClearCache", "CompareLoras", "CurateDataset", "DatasetFromImages", "DatasetReport",
+    "CacheLatents", "ChooseWeights", "ClearCache", "CompareLoras", "CurateDataset", "DatasetFromImages", "DatasetReport",
     "DetectMonochrome", "ExportDataset", "ExportPeft", "ExtractLora", "FilterTags", "FindLearningRate",
     "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "MergeLoras", "ResizeLora", "Runs",
-    "SaveCaptions", "SaveLora", "ScaleBlocks", "ScoreLora", "ScorePreviews", "Sweep", "SweepReport", "Tag",
-    "TidyDataset",
+    "SaveCaptions", "SaveEmbedding", "SaveLora", "ScaleBlocks", "ScoreLora", "ScorePreviews", "Sweep",
+    "SweepReport", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 

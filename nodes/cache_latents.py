@@ -153,6 +153,13 @@ class CacheLatents(Node):
                     "From Import kohya Config: overrides the widgets here, except cache_limit_gb.",
                     optional=True,
                 ),
+                setting(
+                    CacheConfig,
+                    "fresh_samples",
+                    "Keep the VAE's deviation with each latent: training then takes a fresh sample "
+                    "whenever an image is shown, instead of the mean. Encoding takes twice as long.",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(CacheSocket, "cache", "The cached dataset, for Train."),
@@ -178,6 +185,7 @@ class CacheLatents(Node):
         caption_chunks: Chunks,
         weighted_captions: bool,
         cache_limit_gb: float,
+        fresh_samples: bool = False,
         clip: Clip | None = None,
         bucket_settings: CacheConfig | None = None,
         **buckets: Any,
@@ -185,7 +193,7 @@ class CacheLatents(Node):
         config = bucket_settings or CacheConfig(
             BucketConfig(resolution=(resolution, resolution), **buckets), flip,
             kohya_preprocessing, vae_batch_size, parse_resolutions(more_resolutions),
-            TextConfig(caption_chunks, weighted_captions),
+            TextConfig(caption_chunks, weighted_captions), fresh_samples,
         )  # fmt: skip
         node_id = cls.hidden.unique_id
         cached, report = build_cache(dataset, vae, clip, config, node_id, cache_limit_gb)

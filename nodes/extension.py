@@ -8,6 +8,7 @@ from .apply_lora import ApplyLora
 from .cache_latents import CacheLatents
 from .caption_settings import CaptionSettings
 from .checkpoint_settings import CheckpointSettings
+from .choose_weights import ChooseWeights
 from .clear_cache import ClearCache
 from .compare_loras import CompareLoras
 from .curate_dataset import CurateDataset
@@ -16,11 +17,13 @@ from .dataset_options import DatasetOptions
 from .dataset_report import DatasetReport
 from .dataset_to_images import DatasetToImages
 from .detect_monochrome import DetectMonochrome
+from .embedding_settings import EmbeddingSettings
 from .export_dataset import ExportDataset
 from .export_peft import ExportPeft
 from .extract_lora import ExtractLora
 from .filter_tags import FilterTags
 from .find_learning_rate import FindLearningRate
+from .full_settings import FullSettings
 from .guard import guard
 from .host import questions
 from .host.dataset.page import routes as dataset_page
@@ -40,6 +43,7 @@ from .preview_settings import PreviewNode
 from .resize_lora import ResizeLora
 from .runs import Runs
 from .save_captions import SaveCaptions
+from .save_embedding import SaveEmbedding
 from .save_lora import SaveLora
 from .scale_blocks import ScaleBlocks
 from .score_lora import ScoreLora
@@ -70,6 +74,7 @@ NODES: list[type[io.ComfyNode]] = [
     CacheLatents,
     ClearCache,
     LoraSettings,
+    FullSettings,
     OptimiserSettings,
     LossSettings,
     CaptionSettings,
@@ -77,6 +82,7 @@ NODES: list[type[io.ComfyNode]] = [
     CheckpointSettings,
     ValidationSettings,
     SpeedSettings,
+    EmbeddingSettings,
     Sweep,
     FindLearningRate,
     Train,
@@ -84,6 +90,8 @@ NODES: list[type[io.ComfyNode]] = [
     LoadLora,
     ApplyLora,
     SaveLora,
+    SaveEmbedding,
+    ChooseWeights,
     ResizeLora,
     MergeLoras,
     ScaleBlocks,

@@ -38,6 +38,9 @@ class LoraSettings(Node):
                 "lora+",
                 "loha",
                 "lokr",
+                "oft",
+                "boft",
+                "t-lora",
                 "dora",
             ],
             inputs=[
@@ -187,17 +190,19 @@ class LoraSettings(Node):
                     step=0.01,
                     advanced=True,
                 ),
-                setting(
-                    LoraConfig,
+                field(
+                    io.Combo,
                     "algorithm",
-                    "What a layer's change is made of: lora, or LyCORIS' loha and lokr, which need the "
-                    "package lycoris-lora.",
+                    "What a layer's change is made of: lora, LyCORIS' loha and lokr, which need the "
+                    "package lycoris-lora, or a turn of its outputs: oft, boft.",
+                    options=["lora", "loha", "lokr", "oft", "boft"],
+                    default=LoraConfig().algorithm,
                     advanced=True,
                 ),
                 setting(
                     LoraConfig,
                     "dora",
-                    "DoRA: also train the lengths of the weights' columns. Slower; with any algorithm.",
+                    "DoRA: also train the lengths of the weights' columns. Slower; not with oft and boft.",
                     advanced=True,
                 ),
                 setting(
@@ -220,6 +225,22 @@ class LoraSettings(Node):
                     "full_matrix",
                     "LyCORIS' full_matrix: lokr keeps its second matrix whole, whatever the rank, and "
                     "nothing is scaled. lokr_factor alone decides the size then.",
+                    advanced=True,
+                ),
+                setting(
+                    LoraConfig,
+                    "layers",
+                    "Which layers are adapted. standard: transformers, and resnets with conv_rank; attention; "
+                    "linear: also those of resnets; resnets alone.",
+                    advanced=True,
+                ),
+                setting(
+                    LoraConfig,
+                    "least_rank",
+                    "T-LoRA, for one to five images: the noisiest timestep trains only so many ranks, the "
+                    "last one all. 0 turns it off.",
+                    min=0,
+                    max=1024,
                     advanced=True,
                 ),
             ],

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.config.loss import LossConfig
+from ..trainer.config.loss import MOST_NOISES, LossConfig
 from ..trainer.sdxl.constants import TIMESTEPS
 from .schema import Node, node, output, setting
 from .sockets import LossSettingsSocket
@@ -188,6 +188,53 @@ class LossSettings(Node):
                     "zero_terminal_snr",
                     "model: as the MODEL has it. on: rescale the noise schedule so that the last timestep "
                     "is pure noise (kohya: zero_terminal_snr), for v-prediction.",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "timestep_sampling",
+                    "Which timesteps are drawn: all alike, or more of some (kohya: timestep_sampling). sigmoid "
+                    "(logit-normal) and laplace have a hill, beta a hill or both ends.",
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "timestep_location",
+                    "Where the distribution lies: 0 is the middle of the range, 1 noisier, -1 less noisy.",
+                    min=-10.0,
+                    max=10.0,
+                    step=0.1,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "timestep_scale",
+                    "How wide the distribution is (kohya: sigmoid_scale).",
+                    min=0.1,
+                    max=10.0,
+                    step=0.1,
+                    round=False,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "immiscible",
+                    "Every image takes the nearest of so many noises, from 2 on (immiscible diffusion); 0 "
+                    "draws one.",
+                    min=0,
+                    max=MOST_NOISES,
+                    advanced=True,
+                ),
+                setting(
+                    LossConfig,
+                    "discrete_flow_shift",
+                    "For a MODEL with flow sampling: timesteps are shifted by this (kohya's name), above 1 to "
+                    "the noisier ones. 0: as the MODEL has it.",
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=False,
                     advanced=True,
                 ),
             ],

@@ -154,8 +154,8 @@ class OptimiserSettings(Node):
                 setting(
                     OptimiserConfig,
                     "ema_decay",
-                    "Previews and the result show a moving average of the LoRA over the steps; 0.99 spans "
-                    "about 100 steps, 0.999 about 1000, 0 turns it off.",
+                    "Previews and the result show a moving average of the LoRA over the steps; 0.98 spans "
+                    "about 50 steps and suits a short run, 0.999 about 1000, 0 turns it off.",
                     min=0.0,
                     max=0.9999,
                     step=0.001,

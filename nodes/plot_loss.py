@@ -21,8 +21,8 @@ class PlotLoss(Node):
         return node(
             "PlotLoss",
             display_name="Plot Loss",
-            description="Draws the loss of every step (faint) and its moving average, and "
-            "validations if there are any.",
+            description="Draws the loss of every step (faint) and its moving average, "
+            "validations if there are any, and how often timesteps were drawn if not evenly.",
             search_aliases=["loss graph", "training curve"],
             inputs=[
                 field(LossMapSocket, "loss", "The losses from Train."),
@@ -36,4 +36,5 @@ class PlotLoss(Node):
     def execute(cls, loss: dict[str, Any], width: int, height: int) -> io.NodeOutput:
         values = [float(value) for value in loss["loss"]]
         validations = [Measurement(*one) for one in loss.get("validation", [])]
-        return io.NodeOutput(to_image(draw_loss(values, width, height, validations)))
+        plot = draw_loss(values, width, height, validations, loss.get("timesteps", []))
+        return io.NodeOutput(to_image(plot))

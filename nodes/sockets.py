@@ -10,6 +10,7 @@ from ..trainer.cache.latents import CachedDataset
 from ..trainer.config.cache import CacheConfig
 from ..trainer.config.captions import CaptionConfig
 from ..trainer.config.checkpoints import CheckpointConfig
+from ..trainer.config.embedding import EmbeddingConfig
 from ..trainer.config.lora import LoraConfig
 from ..trainer.config.loss import LossConfig
 from ..trainer.config.optimiser import OptimiserConfig
@@ -32,6 +33,7 @@ RunSettingsSocket = io.Custom("LORA_LOOP_RUN_SETTINGS")
 CheckpointSettingsSocket = io.Custom("LORA_LOOP_CHECKPOINT_SETTINGS")
 ValidationSettingsSocket = io.Custom("LORA_LOOP_VALIDATION_SETTINGS")
 SpeedSettingsSocket = io.Custom("LORA_LOOP_SPEED_SETTINGS")
+EmbeddingSettingsSocket = io.Custom("LORA_LOOP_EMBEDDING_SETTINGS")
 LoraModelSocket = io.Custom("LORA_MODEL")  # ComfyUI's own type
 LossMapSocket = io.Custom("LOSS_MAP")  # ComfyUI's own type
 
@@ -63,6 +65,7 @@ SOCKETS = (
     Socket(CheckpointSettingsSocket, CheckpointConfig, "LoraLoopCheckpointSettings"),
     Socket(ValidationSettingsSocket, ValidationConfig, "LoraLoopValidationSettings"),
     Socket(SpeedSettingsSocket, SpeedConfig, "LoraLoopSpeedSettings"),
+    Socket(EmbeddingSettingsSocket, EmbeddingConfig, "LoraLoopEmbeddingSettings"),
     Socket(LoraModelSocket, LoraModel, "LoraLoopTrain"),
     Socket(LossMapSocket, dict, "LoraLoopTrain"),
 )

@@ -14,7 +14,6 @@ from ..trainer.config.speed import SpeedConfig
 from ..trainer.config.train import TrainConfig
 from .host.lora.apply import apply_lora
 from .host.model.host_types import Clip, ModelPatcher
-from .host.model.vae import told_image
 from .host.training.first_step import read_seen
 from .host.training.from_inputs import given_by
 from .host.training.request import Request, preview_problem
@@ -25,6 +24,7 @@ from .sockets import (
     CacheSocket,
     CaptionSettingsSocket,
     CheckpointSettingsSocket,
+    EmbeddingSettingsSocket,
     LoraModelSocket,
     LoraSettingsSocket,
     LossMapSocket,
@@ -35,8 +35,6 @@ from .sockets import (
     SpeedSettingsSocket,
     ValidationSettingsSocket,
 )
-
-NO_PREVIEWS = "No previews were made:\nconnect Preview Settings to Train."
 
 ABSENT = object()
 """An optional input that nothing is connected to."""
@@ -239,6 +237,12 @@ class Train(Node):
                     optional=True,
                     advanced=True,
                 ),
+                field(
+                    EmbeddingSettingsSocket,
+                    "embedding_settings",
+                    "Train an embedding, alone or with the LoRA; needs CLIP here.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(LoraModelSocket, "lora", "The LoRA, for Apply LoRA and Save LoRA."),
@@ -289,8 +293,7 @@ class Train(Node):
         request = Request(model, cache, clip=clip, node_id=cls.hidden.unique_id, **given_by(inputs))
         result, book = train_lora(request)
         trained, trained_clip = apply_lora(model, clip, result.lora, 1.0)
-        previews, seen = book.images(), read_seen(result.path.parent)
-        previews = told_image(NO_PREVIEWS) if previews is None else previews
+        previews, seen = book.shown(), read_seen(result.path.parent)
         best = result.lora if result.best is None else result.best
         files = str(result.path) if result.written else "", best
         outputs = result.lora, trained, result.loss_map(), previews, *files, *seen, trained_clip

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -54,7 +54,13 @@ def cases(folder: Path) -> Iterator[Case | Unsupported]:
     inputs = load_file(where / "inputs.safetensors")
     for tag, run in about["runs"].items():
         try:
-            replay = _Replay(where, about["network"], tag, run, inputs)
+            recording = Recording(
+                where / f"steps_{tag}.safetensors",
+                where / "lora_init.safetensors",
+                where / f"lora_final_{tag}.safetensors",
+                where / "alpha_masks.safetensors",
+            )
+            replay = Replay(recording, about["network"], tag, run, inputs)
         except Unsupported as missing:
             yield missing
         else:
@@ -85,21 +91,32 @@ def _forward_cases(where: Path, run_unet: Any) -> Iterator[Case]:
         yield Case(f"train/forward {index}", float(error), FORWARD_BOUND)
 
 
-class _Replay:
-    """One recorded run."""
+class Recording(NamedTuple):
+    """The files of a recorded run: draws of each step, factors before and after, masks if there are any.
+
+    Without ``initial`` kohya draws nothing: the factors begin as ours do.
+    """
+
+    steps: Path
+    initial: Path | None
+    final: Path
+    masks: Path | None = None
+
+
+class Replay:
+    """One recorded run, which may train any network. Raises Unsupported for settings that are not built."""
 
     def __init__(
-        self, where: Path, network: dict, tag: str, run: dict, inputs: dict[str, Tensor]
+        self, files: Recording, network: dict, tag: str, run: dict, inputs: dict[str, Tensor]
     ) -> None:
-        self.where, self.tag, self.run, self.inputs = where, tag, run, inputs
+        self.files, self.tag, self.run, self.inputs = files, tag, run, inputs
         imported = _config(network, tag, run)
         train = self.config = imported.train
         self.lora, self.optimiser, self.loss = train.lora, train.optimiser, train.loss
         self.schedule = schedule_of(imported)
         self._refuse_unknown()
-        self.steps = load_file(where / f"steps_{tag}.safetensors")
-        masks = where / "alpha_masks.safetensors"
-        self.masks = load_file(masks) if self.loss.masked else {}
+        self.steps = load_file(files.steps)
+        self.masks = load_file(files.masks) if self.loss.masked and files.masks else {}
 
     def _refuse_unknown(self) -> None:
         rates = self.run.get("param_group_lrs") or [0]
@@ -109,11 +126,13 @@ class _Replay:
             raise Unsupported(f"{self.tag}: several learning rates {rates}")
 
     def cases(self, unet: nn.Module, run_unet: Any) -> Iterator[Case]:
+        """Its losses, how far the factors went, and where they ended."""
         from ..nodes.host.model.weights import ComfyWeights
 
         network = Network(find_targets(unet, self.lora))
-        initial = load_file(self.where / "lora_init.safetensors")
-        network.load(initial)
+        if self.files.initial is not None:
+            network.load(load_file(self.files.initial))
+        initial = network.state_dict()
         model = Model(run_unet, self.schedule, torch.device("cpu"), torch.float32)
         weights = ComfyWeights()
         with ExitStack() as stack:
@@ -123,7 +142,7 @@ class _Replay:
             losses = self._train(model, network)
         worst = largest(abs(a - b) for a, b in zip(losses, self.run["loss"], strict=True))
         yield Case(f"train/{self.tag} loss", worst, LOSS_BOUND)
-        final = load_file(self.where / f"lora_final_{self.tag}.safetensors")
+        final = _as_ours(load_file(self.files.final), network)
         ours = network.state_dict()
         yield Case(f"train/{self.tag} delta", _delta_error(initial, final, ours), DELTA_BOUND)
         furthest = largest((ours[key] - final[key]).abs().max().item() for key in final)
@@ -145,23 +164,32 @@ class _Replay:
         return losses
 
     def _loss(self, model: Model, index: int) -> Tensor:
-        def read(name: str) -> Tensor:
-            return self.inputs[f"{index:03}.{name}"]
-
-        sizes = [read(n) for n in ("original_size_hw", "crop_top_left", "target_size_hw")]
-        batch = Batch(
-            latents=read("latents_raw") * VAE_SCALE,
-            context=read("context"),
-            y=size_vector(read("pooled"), torch.cat(sizes, dim=1).tolist()),
-            weights=read("loss_weights"),
-            items=(),
-            mask=self.masks.get(f"{index:03}.alpha_mask"),
-        )
-        draws = Draws(self.steps[f"{index:03}.noise"], self.steps[f"{index:03}.timesteps"])
+        mask = self.masks.get(f"{index:03}.alpha_mask")
+        batch, draws = recorded_batch(self.inputs, self.steps, index, mask)
         noisy = None
         if self.loss.ip_noise_gamma:
             noisy = self.steps[f"{index:03}.noisy_latents"]
         return sample_losses(model, batch, draws, self.loss, noisy=noisy).mean()
+
+
+def recorded_batch(
+    inputs: dict[str, Tensor], steps: dict[str, Tensor], index: int, mask: Tensor | None = None
+) -> tuple[Batch, Draws]:
+    """The batch of a recorded step, and what was drawn for it."""
+
+    def read(name: str) -> Tensor:
+        return inputs[f"{index:03}.{name}"]
+
+    sizes = [read(n) for n in ("original_size_hw", "crop_top_left", "target_size_hw")]
+    batch = Batch(
+        latents=read("latents_raw") * VAE_SCALE,
+        context=read("context"),
+        y=size_vector(read("pooled"), torch.cat(sizes, dim=1).tolist()),
+        weights=read("loss_weights"),
+        items=(),
+        mask=mask,
+    )
+    return batch, Draws(steps[f"{index:03}.noise"], steps[f"{index:03}.timesteps"])
 
 
 def _config(network: dict[str, Any], tag: str, run: dict[str, Any]) -> KohyaConfig:
@@ -175,9 +203,19 @@ def _config(network: dict[str, Any], tag: str, run: dict[str, Any]) -> KohyaConf
     return import_part(given, tag)
 
 
+def _as_ours(recorded: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
+    """A recorded network under our keys: kohya's OFT has a prefix, and an alpha, that no reader knows."""
+    found = {
+        f"lora_{key.removeprefix('oft_')}" if key.startswith("oft_") else key: t
+        for key, t in recorded.items()
+    }
+    turned = [t for t in network.targets if t.algorithm == "oft"]
+    return found | {f"{t.key}.alpha": found[f"{t.key}.alpha"] * t.shape[0] for t in turned}
+
+
 def _delta_error(initial: dict, final: dict, ours: dict) -> float:
     """Relative L2 error of (final - initial) over all factors together."""
-    pairs = [(ours[k] - initial[k], final[k] - initial[k]) for k in final if "lora_" in k[-20:]]
+    pairs = [(ours[k] - initial[k], final[k] - initial[k]) for k in final if final[k].dim()]
     wrong = sum(float(((a - b) ** 2).sum()) for a, b in pairs)
     size = sum(float((b**2).sum()) for _, b in pairs)
     return (wrong / size) ** 0.5

@@ -71,9 +71,9 @@ PACKAGES = {
         "dataset": {"model", "previews", "web"},
         "measuring": {"model", "lora", "dataset"},
         "training": {"model", "previews", "lora", "dataset"},
-        "comparing": {"training", "measuring"},
-        "ranks": {"training"},
         "scoring": {"previews", "dataset", "lora"},
+        "comparing": {"training", "measuring", "scoring"},
+        "ranks": {"training"},
         "pages": {"training", "web"},
     },
 }

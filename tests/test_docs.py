@@ -16,7 +16,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NODES = ROOT / "nodes"
 PAGES = ROOT / "js" / "docs"
-SOCKETS_OF_TRAIN = 9  # those of its SETTINGS table, run_settings and speed_settings
+SOCKETS_OF_TRAIN = (
+    10  # those of its SETTINGS table, run_settings, speed_settings and embedding_settings
+)
 OF_HOST = {"PreviewConfig": "previews/previewer.py", "LoadConfig": "dataset/load.py"}
 """Configs that cannot be imported without ComfyUI, and where they are."""
 REQUIRED, OPTIONAL = "required", "optional"

@@ -20,6 +20,7 @@ EXAMPLE_TRIGGER = "my_trigger_word"
 TITLE = 30  # height of a node's title, above its position
 COLLAPSED = 225  # width of a node of which only the title is shown
 LARGEST_VIEW = 2090, 1130  # of a graph that opens at 55 % or more on a page of 1600 x 900
+PICTURES = 266  # height of a PreviewImage with pictures in: the browser makes it so high
 LARGEST = 300_000  # bytes of an image
 
 
@@ -82,6 +83,12 @@ def test_nothing_overlaps_and_all_is_near(workflow):
     left, top, right, bottom = zip(*boxes.values(), strict=True)
     assert max(right) - min(left) <= LARGEST_VIEW[0]
     assert max(bottom) - min(top) <= LARGEST_VIEW[1]
+
+
+def test_pictures_have_room(workflow):
+    shown = [node for node in workflow["nodes"] if node["type"] == "PreviewImage"]
+    shown = [node for node in shown if not node["flags"].get("collapsed")]
+    assert [node.get("title") for node in shown if node["size"][1] < PICTURES] == []
 
 
 def test_it_asks_for_a_trigger_word_in_one_place(workflow):

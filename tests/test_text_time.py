@@ -59,6 +59,7 @@ from pack.tagger.wd14.select_tags import (
     parse_replacements,
 )
 from pack.trainer.batches.class_captions import class_caption
+from pack.trainer.batches.embedding_captions import token_pattern
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.checkpoints import check_name
 from pack.trainer.config.optimiser_arguments import check_arguments, parse_arguments
@@ -71,7 +72,7 @@ from pack.trainer.dataset.caption_rules import shown_caption, without_tags
 from pack.trainer.dataset.file_names import stem, suffix, why_unread
 from pack.trainer.kohya.formats import other_tables, other_text
 from pack.trainer.kohya.prompt_files import prompt_lines
-from pack.trainer.kohya.prompt_lines import parse_prompts
+from pack.trainer.kohya.prompt_lines import parse_prompts, without_seed
 from pack.trainer.kohya.toml import checked, parse, toml_tables, unknown
 from pack.trainer.kohya.unheard import meant
 from pack.trainer.lora_files.formats import to_kohya
@@ -80,7 +81,7 @@ from pack.trainer.lora_tools.scale_blocks import parse_blocks
 from pack.trainer.renaming.plan import Naming
 from pack.trainer.runs.anonymous import without_given, without_names, without_values
 from pack.trainer.runs.run_list import run_of
-from pack.trainer.runs.sweep import parse_numbers, swept
+from pack.trainer.runs.sweep import parse_numbers, parse_seeds, swept
 from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_weights
 from pack.trainer.sdxl.buckets import parse_resolutions
 from pack.trainer.sdxl.token_chunks import parse_weights, weighted_ids
@@ -117,6 +118,7 @@ def filtered(text: str) -> object:
 
 
 PROBES: dict[str, Callable[[str], object]] = {
+    "token_pattern": lambda text: token_pattern("a").sub("b", text),
     "class_caption": lambda text: (
         class_caption(text, "a, (", "b"), class_caption("a b", text, "c"),
     ),
@@ -139,6 +141,7 @@ PROBES: dict[str, Callable[[str], object]] = {
         prompt_lines(text, ".txt"), refused(prompt_lines, text, ".toml"), refused(prompt_lines, text, ".json"),
     ),
     "parse_prompts": parse_prompts,
+    "without_seed": without_seed,
     "parse": lambda text: parse(text, "config"),
     "toml_tables": lambda text: [
         refused(toml_tables, toml, "config") for toml in (text, f"a = {text}", f"{text}b = 1")
@@ -217,7 +220,8 @@ PROBES: dict[str, Callable[[str], object]] = {
     "meant": lambda text: meant(text, ["network_dim", "network_alpha"]),
     "other_text": other_text,
     "other_tables": lambda text: other_tables({text: {text: text}}),
-    "parse_numbers": lambda text: parse_numbers(text, "seeds"),
+    "parse_numbers": lambda text: parse_numbers(text, "ranks"),
+    "parse_seeds": parse_seeds,
     "swept": lambda text: [
         refused(swept, TrainConfig(), *texts) for texts in ((text, "", ""), ("", text, ""), ("", "", text))
     ],
@@ -233,11 +237,11 @@ NO_TEXT = {
         draw_uniform digest endless choose_providers fallback
         without_private to_diffusers_lora in_format write_json leaves describe_layout writing describe
         steps_in with_checksum damaged missing_parts malformed misfit known blanks_at is_patched
-        lay_out move sentence draw_lines spread_over_seeds contrasts shown save_beside""",
+        lay_out move whole full_config sentence draw_lines spread_over_seeds contrasts shown save_beside""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
-        component_of read_key text_key cache_texts finite write_lora check_bytes read_unchanged load
+        component_of read_key embedding_of without_embeddings read_vectors text_key cache_texts finite write_lora check_bytes read_unchanged load
         tiled as_tensors block_name block_table diffusers_path error_text extract is_plain merged read_factors
-        judge resize retold run_of scale_blocks size_text score_text""",
+        check_cast check_whole is_nothing judge resize retold run_of scale_blocks size_text score_text""",
     "the name of a file, which the file system bounds": """is_caption is_picture mask_owners side_files
         side_folder not_used unused_texts decoded opened open_image unreadable caption_name
         folder_stamp scan_folder export_kohya dataset_of save_user_lora same_name ending read_rgb examine
@@ -245,7 +249,7 @@ NO_TEXT = {
         download read_caption""",
     "passes its text to one that is called here": """lasting_texts nearest_run report plan_folders
         network_settings optimiser_settings write_report clear beginning differences ignored_arguments
-        network_differences preview_settings are_wanted without_effect why_unheard contact_sheet""",
+        network_differences leaves_text check_finite means preview_settings are_wanted without_effect why_unheard contact_sheet""",
 }
 EXEMPT = {name for names in NO_TEXT.values() for name in names.split()}
 

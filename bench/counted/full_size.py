@@ -59,13 +59,15 @@ class FullSize:
         """What the memory plan is made from, as Train makes it. side: pixels."""
         lora, parameters = config.lora, self._network(config.lora).parameters()
         return Need(
-            learned=learned_bytes(config.optimiser, parameters),
-            update=update_bytes(config.optimiser, parameters, on_cuda=True),
+            learned=learned_bytes(config.optimiser, parameters, at_once=lora.fused_backward),
+            update=update_bytes(
+                config.optimiser, parameters, on_cuda=True, at_once=lora.fused_backward
+            ),
             fused_attention=fused,
             pixels=side * side,
             itemsize=self.dtype.itemsize,
             blocks=self.blocks,
-            rank=lora.rank,
+            rank=0 if lora.algorithm == "full" else lora.rank,
             conv_rank=lora.conv_rank,
         )
 

@@ -10,7 +10,9 @@ export function previewGrid(parent, sides, open) {
   const all = sides.flatMap(({ previews }) => previews);
   if (!all.length) element(parent, "p", { className: "ll-facts", text: "There are no previews." });
   for (const prompt of sorted(all.map((one) => one.prompt))) {
-    element(parent, "h3", { text: `Previews of prompt ${prompt + 1}` });
+    const texts = new Set(all.filter((one) => one.prompt === prompt).map(({ text }) => text));
+    const said = [...texts].filter(Boolean).join(" / ");
+    element(parent, "h3", { text: `Previews of prompt ${prompt + 1}${said && `: ${said}`}` });
     const ours = sides.map((side) => ({
       ...side,
       previews: side.previews.filter((one) => one.prompt === prompt),

@@ -81,6 +81,16 @@ def other_loras_folders() -> list[Path]:
     return [Path(path) for path in folder_paths.get_folder_paths("loras")[1:]]
 
 
+def embeddings_folder() -> Path:
+    """The first folder that ComfyUI looks for embeddings in, into which they are saved."""
+    return Path(folder_paths.get_folder_paths("embeddings")[0])
+
+
+def other_embeddings_folders() -> list[Path]:
+    """The others that ComfyUI looks for embeddings in."""
+    return [Path(path) for path in folder_paths.get_folder_paths("embeddings")[1:]]
+
+
 def taggers_folder() -> Path:
     """The folder of tagger models; registered with ComfyUI so that extra_model_paths can name more."""
     default = Path(folder_paths.models_dir) / TAGGERS

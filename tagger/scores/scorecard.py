@@ -64,7 +64,7 @@ class Scores(NamedTuple):
     """The scores of one preview, None where one cannot be told: ``why`` says the reason by its name.
 
     ``missing``: asked-for tags that it does not show; ``forgotten``: identity tags that it does not
-    show; ``leaked``: training tags that nobody asked for.
+    show; ``leaked``: training tags that nobody asked for, of the ``can_leak`` that could have been.
     """
 
     obedience: float | None
@@ -75,16 +75,21 @@ class Scores(NamedTuple):
     missing: tuple[str, ...] = ()
     forgotten: tuple[str, ...] = ()
     leaked: tuple[str, ...] = ()
+    can_leak: int = 0
 
 
 NO_TRIGGER = "the dataset has no trigger word"
 NOT_IN_PROMPT = "the prompt lacks the trigger word"
 IN_PROMPT = "the prompt has the trigger word"
 NO_IDENTITY = "the captions leave out no identity tag that most images show"
-ALL_ASKED = "the prompt asks for every common tag of the training set"
+IDENTITY_UNKNOWN = "the tagger knows none of the identity tags"
+IDENTITY_ASKED = "the prompt names every identity tag"
+NO_COMMON = "no tag that the tagger knows is shown by a quarter of the training images"
+ALL_ASKED = "every common tag of the training set is asked for, or shown without the LoRA too"
+IS_MODEL = "without the LoRA nothing can leak"
 UNKNOWN = "the tagger knows none of the prompt's tags"
 NO_MODEL_IMAGE = "there is no preview of the same prompt and seed without the LoRA"
-NOTHING_SEEN = "the tagger sees nothing on either image"
+NOTHING_SEEN = "no tag is shown on the preview, and none without the LoRA"
 
 
 def study(
@@ -131,9 +136,9 @@ def score(preview: Preview, subject: Subject, known: Collection[str], threshold:
     elif not has_trigger:
         why["recall"] = NOT_IN_PROMPT
     elif not identity:
-        why["recall"] = NO_IDENTITY
+        why["recall"] = _no_identity(subject, known)
     if not open_to_leak:
-        why["leakage"] = ALL_ASKED
+        why["leakage"] = ALL_ASKED if any(tag in known for tag in subject.common) else NO_COMMON
     if has_trigger:
         why["drift"] = IN_PROMPT
     elif preview.without is None:
@@ -153,7 +158,22 @@ def score(preview: Preview, subject: Subject, known: Collection[str], threshold:
     lost = () if "recall" in why else tuple(tag for tag in identity if tag not in here)
     told = {name: None if name in why else value for name, value in values.items()}
     most = tuple(sorted(leaked, key=lambda tag: (-leaked[tag], tag)))
-    return Scores(**told, why=why, missing=missing, forgotten=lost, leaked=most)
+    return Scores(
+        **told, why=why, missing=missing, forgotten=lost, leaked=most, can_leak=len(open_to_leak)
+    )
+
+
+def without_leakage(scores: Scores) -> Scores:
+    """Those of an image that the model made without the LoRA."""
+    why = {**scores.why, "leakage": IS_MODEL}
+    return scores._replace(leakage=None, leaked=(), can_leak=0, why=why)
+
+
+def _no_identity(subject: Subject, known: Collection[str]) -> str:
+    if not subject.identity:
+        return NO_IDENTITY
+    is_known = any(tag in known for tag in subject.identity)
+    return IDENTITY_ASKED if is_known else IDENTITY_UNKNOWN
 
 
 def _asked(prompt: str, trigger: str) -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 from pack.base.config import Config, Problems, as_declared
 from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentConfig
 from pack.trainer.config.captions import CaptionConfig
+from pack.trainer.config.embedding import EmbeddingConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import OptimiserConfig
@@ -42,6 +43,8 @@ VALUES = {
 
 WITH = {
     (LoraConfig, "lokr_factor"): {"algorithm": "lokr"},
+    (LoraConfig, "oft_blocks"): {"algorithm": "oft"},
+    (LoraConfig, "oft_constraint"): {"algorithm": "boft"},
     (LossConfig, "adaptive_noise_scale"): {"noise_offset": 0.1},
     (ValidationConfig, "patience"): {"held_out": 0.1},
 }
@@ -344,6 +347,11 @@ FREE = {
 ONLY_IF = {
     "validation seed": lambda config: config.validation.held_out > 0,  # which images are held out
     "captions joining": lambda config: config.captions.separator != ",",  # else both ways are one
+    **{  # without a token none is trained
+        f"embedding {field.name}": lambda config: config.embedding.is_on
+        for field in dataclasses.fields(EmbeddingConfig)
+        if field.name != "token"
+    },
 }
 """Settings that change the numbers of a step only beside others."""
 
@@ -381,7 +389,8 @@ LEAVES = list(leaves(TrainConfig()))
 def test_every_setting_changes_the_run_or_is_free_for_a_reason(name):
     held_out = dataclasses.replace(TrainConfig().validation, held_out=0.1)
     semicolons = dataclasses.replace(TrainConfig().captions, separator=";")
-    for base in (TrainConfig(), TrainConfig(validation=held_out), TrainConfig(captions=semicolons)):
+    parts = {"validation": held_out}, {"captions": semicolons}, {"embedding": EmbeddingConfig("a")}
+    for base in (TrainConfig(), *(TrainConfig(**part) for part in parts)):
         other = changed(base, name.split(), another(base, name.split()))
         differs = other.identity() != base.identity()
         if name in ONLY_IF:

@@ -16,9 +16,11 @@ def recorded(golden):
 def replay(golden, recorded, *, network=(), settings=(), **run):
     base = recorded["runs"]["l2"]
     changed = {**base, "settings": {**base["settings"], **dict(settings)}, **run}
-    return train._Replay(
-        golden / "train", {**recorded["network"], **dict(network)}, "l2", changed, {}
+    where = golden / "train"
+    files = train.Recording(
+        *(where / f"{name}.safetensors" for name in ("steps_l2", "lora_init", "lora_final_l2"))
     )
+    return train.Replay(files, {**recorded["network"], **dict(network)}, "l2", changed, {})
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ class BatchItem(NamedTuple):
 
     ``text`` is what this sample makes of the caption; None: the caption as it stands. ``class_text``
     is that with the trigger replaced, where prior preservation asks for it; ``preserves``: the target
-    is the model's own prediction (see trainer/training/preservation.py).
+    is the model's own prediction (see trainer/training/preservation.py). The adapters act at ``strength``,
+    which all samples of a batch share.
     """
 
     item_index: int
@@ -32,6 +33,22 @@ class BatchItem(NamedTuple):
     text: str | None = None
     class_text: str | None = None
     preserves: bool = False
+    strength: float = 1.0
+
+
+class Group(NamedTuple):
+    """What the images of a batch have in common; ``batch_size`` 0: as many as the training says."""
+
+    bucket: Size
+    batch_size: int = 0
+    strength: float = 1.0
+
+    @property
+    def key(self) -> tuple[int | str, ...]:
+        """What its order is drawn by: the bucket, and what is not as everywhere."""
+        if (self.batch_size, self.strength) == (0, 1.0):
+            return self.bucket
+        return (*self.bucket, self.batch_size, str(self.strength))
 
 
 def epoch_batches(
@@ -39,7 +56,7 @@ def epoch_batches(
 ) -> tuple[tuple[BatchItem, ...], ...]:
     """The batches of ``epoch`` (from 0) in training order.
 
-    Every image comes exactly once per repeat; a batch never mixes buckets, and the last of a bucket
+    Every image comes exactly once per repeat; a batch never mixes groups, and the last of a group
     may be smaller. Regularisation images are as many as kohya's, but those beyond the need take turns
     from epoch to epoch. See docs/kohya.md, "Batches".
 
@@ -51,12 +68,11 @@ def epoch_batches(
             f"Batch size must be at least 1 and epoch 0, got {batch_size} and {epoch}."
         )
     batches = []
-    for bucket, entries in showings_by_bucket(cached, epoch).items():
-        order = rng.permutation(len(entries), seed, "order", epoch, *bucket)
+    for group, entries in showings(cached, epoch).items():
+        order = rng.permutation(len(entries), seed, "order", epoch, *group.key)
         shown = [_show(cached, *entries[place], seed, epoch) for place in order]
-        batches += [
-            tuple(shown[start : start + batch_size]) for start in range(0, len(shown), batch_size)
-        ]
+        size = group.batch_size or batch_size
+        batches += [tuple(shown[start : start + size]) for start in range(0, len(shown), size)]
     return tuple(batches[place] for place in rng.permutation(len(batches), seed, "batches", epoch))
 
 
@@ -67,7 +83,8 @@ def batches_per_epoch(cached: CachedDataset, batch_size: int, epoch: int = 0) ->
         ValueError: there is nothing but regularisation images, or nothing at all.
     """
     return sum(
-        -(-len(entries) // batch_size) for entries in showings_by_bucket(cached, epoch).values()
+        -(-len(entries) // (group.batch_size or batch_size))
+        for group, entries in showings(cached, epoch).items()
     )
 
 
@@ -110,8 +127,8 @@ def with_steps(config: TrainConfig, cached: CachedDataset) -> TrainConfig:
     return dataclasses.replace(config, steps=steps)
 
 
-def showings_by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tuple[int, int]]]:
-    """(item, repeat) pairs of an epoch per bucket, unshuffled, buckets sorted.
+def showings(cached: CachedDataset, epoch: int) -> dict[Group, list[tuple[int, int]]]:
+    """(item, repeat) pairs of an epoch per group, unshuffled, groups sorted.
 
     Raises:
         ValueError: there is nothing but regularisation images, or nothing at all, or too many samples.
@@ -131,9 +148,11 @@ def showings_by_bucket(cached: CachedDataset, epoch: int) -> dict[Size, list[tup
             f"An epoch would have {samples} samples, allowed: {MOST_SAMPLES}. Lower the repeats of the "
             "folders, and raise the number of epochs or steps instead."
         )
-    groups: defaultdict[Size, list[tuple[int, int]]] = defaultdict(list)
+    groups: defaultdict[Group, list[tuple[int, int]]] = defaultdict(list)
     for index, times in sorted(repeats.items()):
-        groups[cached.items[index].bucket] += [(index, repeat) for repeat in range(times)]
+        item = cached.items[index]
+        group = Group(item.bucket, item.batch_size, item.strength)
+        groups[group] += [(index, repeat) for repeat in range(times)]
     return dict(sorted(groups.items()))
 
 
@@ -141,7 +160,7 @@ def _show(cached: CachedDataset, index: int, repeat: int, seed: int, epoch: int)
     item = cached.items[index]
     can_flip = item.flipped_key is not None
     flipped = can_flip and rng.uniform(seed, "flip", epoch, index, repeat) < _FLIP_CHANCE
-    return BatchItem(index, repeat, flipped, preserves=item.preserves)
+    return BatchItem(index, repeat, flipped, preserves=item.preserves, strength=item.strength)
 
 
 def _reg_repeats(reg: list[tuple[int, int]], needed: int, epoch: int) -> dict[int, int]:

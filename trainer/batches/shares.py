@@ -32,7 +32,12 @@ def largest_share(config: TrainConfig, ranks: Ranks) -> int:
 
 
 def check_shares(config: TrainConfig, ranks: Ranks) -> None:
-    """Raise ValueError where the images of a step cannot be shared out evenly; says what would fit."""
+    """Raise ValueError where several ranks cannot share a step evenly or at all; says what would fit."""
+    if ranks.are_several and config.lora.fused_backward:
+        raise ValueError(
+            "fused_backward applies gradients before several processes can add theirs up: turn it off "
+            "(kohya: fused_backward_pass), or train with one process."
+        )
     images = config.batch_size * config.accumulation
     if images % ranks.world:
         fitting = ", ".join(str(n) for n in range(1, images + 1) if not images % n)

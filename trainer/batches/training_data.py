@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from ..files.store import Store
 from ..sdxl.constants import LATENT_PIXELS, VAE_SCALE
 from ..sdxl.size_embedding import size_vector
 from .class_captions import class_caption, lasting_texts
+from .embedding_captions import from_template, has_template
 from .plan import BatchItem, epoch_batches
 from .ram_cache import Resident
 
@@ -34,6 +35,7 @@ class Batch:
     """One micro batch. latents: [B, 4, h, w] scaled float32; context: [B, T, C]; y: [B, Y];
     weights: [B] float32; items: what was drawn, for the random draws of each sample;
     mask: [B, h, w] float32 in 0..1 under masked loss, of the latents' size or a multiple;
+    deviations: [B, 4, h, w] scaled float32 where latents are means to draw a sample around;
     class_context, class_y: of the captions with the trigger replaced, under prior preservation.
     Loaded without texts, contexts are empty and y and class_y hold the sizes alone (see
     trainer/training/live_encoding.py).
@@ -47,6 +49,7 @@ class Batch:
     mask: Tensor | None = None
     class_context: Tensor | None = None
     class_y: Tensor | None = None
+    deviations: Tensor | None = None
 
     def to(self, device: torch.device, *, pins: bool = False) -> Batch:
         """On the device, with ``pins`` not waited for (see trainer/device/transfer.py)."""
@@ -143,23 +146,30 @@ class TrainingData:
     def _text(self, shown: BatchItem, config: TrainConfig, epoch: int, step: int) -> str:
         """A pure function of (seed, epoch, sample), and of the step where tokens are warmed up."""
         item = self._dataset.items[shown.item_index]
-        text = item.plain_text(config.captions)
+        is_made = has_template(item, config.embedding)
+        text = None if is_made else item.plain_text(config.captions)
         if text is not None:
             return text
         draws = rng.python_random(config.seed, "caption", epoch, shown.item_index, shown.repeat)
+        if is_made:
+            return from_template(config.embedding, draws)
         return item.sample_text(config.captions, draws, epoch + 1, step, config.steps)
 
     def load(self, items: Sequence[BatchItem]) -> Batch:
         """Make a batch on the CPU, of what stays in memory or is read from disk; raises ValueError naming the image when an entry is gone."""
         rows = [self._row(item) for item in items]
-        latents, contexts, pooled, sizes, weights = zip(*rows, strict=True)
+        stored, contexts, pooled, sizes, weights = zip(*rows, strict=True)
+        latents = torch.stack([one["latents"] for one in stored]) * VAE_SCALE
+        deviations = None
+        if self._dataset.recipe.deviations:
+            deviations = torch.stack([one["deviation"] for one in stored]) * VAE_SCALE
         others = [self._encoding(i, i.class_text) for i in items if i.class_text is not None]
         class_context = class_y = None
         if others:
             class_context = texts.stack_contexts([context for context, _ in others])
             class_y = size_vector(torch.stack([pooled for _, pooled in others]), sizes)
         return Batch(
-            latents=torch.stack(latents) * VAE_SCALE,
+            latents=latents,
             context=texts.stack_contexts(contexts),
             y=size_vector(torch.stack(pooled), sizes),
             weights=torch.tensor(weights, dtype=torch.float32),
@@ -167,16 +177,21 @@ class TrainingData:
             mask=torch.stack([self._mask(item) for item in items]) if self.masks else None,
             class_context=class_context,
             class_y=class_y,
+            deviations=deviations,
         )
 
     def latents(self, drawn: BatchItem) -> Tensor:
         """The unscaled latents [4, h, w] of a sample; raises ValueError when they are gone."""
+        return self._stored(drawn)["latents"]
+
+    def _stored(self, drawn: BatchItem) -> Mapping[str, Tensor]:
+        """What the VAE made of a sample's image."""
         item = self._dataset.items[drawn.item_index]
         key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
         stored = self._entries.load(cache.KIND, key)
         if stored is None:
             raise self._vanished("latents", item)
-        return stored["latents"]
+        return stored
 
     def varies(self, captions: CaptionConfig) -> bool:
         """Whether an image's encoded text changes from one use to the next and is needed beforehand."""
@@ -206,13 +221,15 @@ class TrainingData:
         stored = self._entries.load(texts.KIND, self._text_key(text))
         return None if stored is None else (stored["context"], stored["pooled"])
 
-    def _row(self, drawn: BatchItem) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...], float]:
+    def _row(
+        self, drawn: BatchItem
+    ) -> tuple[Mapping[str, Tensor], Tensor, Tensor, tuple[int, ...], float]:
         item = self._dataset.items[drawn.item_index]
         size = item.flipped_conditioning if drawn.flipped else item.conditioning
-        latents = self.latents(drawn)
+        stored = self._stored(drawn)
         text = self._encoding(drawn, item.caption if drawn.text is None else drawn.text)
         numbers = (*size.original_hw, *size.crop_tl, *size.target_hw)
-        return latents, *text, numbers, item.weight
+        return stored, *text, numbers, item.weight
 
     def _encoding(self, drawn: BatchItem, text: str) -> tuple[Tensor, Tensor]:
         """Context [T, C] and pooled [P] of a text of this sample."""

@@ -18,10 +18,12 @@ from .decoding import Job, batch_of
 log = logging.getLogger(__name__)
 
 KIND = "latents"
-"""The store's kind for latents; each file holds one tensor ``latents`` [4, h, w], float32, unscaled."""
+"""The store's kind for latents; each file holds one tensor ``latents`` [4, h, w], float32, unscaled, and a
+second one, ``deviation``, of this shape where samples are to be drawn."""
 
 Encode = Callable[[np.ndarray], Tensor]
-"""A VAE: uint8 RGB [N, H, W, 3] to unscaled latents [N, 4, H/8, W/8]. May raise `TooLarge`."""
+"""A VAE: uint8 RGB [N, H, W, 3] to unscaled latents [N, 4, H/8, W/8], or [N, 8, H/8, W/8] where their
+deviations, of the second four channels, are asked for. May raise `TooLarge`."""
 
 
 class TooLarge(Exception):
@@ -42,12 +44,19 @@ class LatentWriter:
 
     A context: leaving it encodes what still waits for a full batch, also when an image could not be
     read (ValueError), but not after a cancel. ``on_saved`` is told each job when its latents are on disk.
+    ``deviations``: whether the VAE gives them behind its latents.
     """
 
     def __init__(
-        self, encode: Encode, store: Store, batch_size: int, on_saved: Callable[[Job], None]
+        self,
+        encode: Encode,
+        store: Store,
+        batch_size: int,
+        on_saved: Callable[[Job], None],
+        deviations: bool = False,
     ) -> None:
         self._encode, self._store, self._on_saved = encode, store, on_saved
+        self._channels = LATENT_CHANNELS * (2 if deviations else 1)
         self._batch_size = batch_size
         self.saved = 0
         """Images whose latents are on disk."""
@@ -110,7 +119,7 @@ class LatentWriter:
             latents, keys = in_tiles(), [key and tiled(key) for key in keys]
             self._tell(jobs[rows[0]])
         height, width = (side // LATENT_PIXELS for side in chosen.shape[1:3])
-        expected = (len(rows), LATENT_CHANNELS, height, width)
+        expected = (len(rows), self._channels, height, width)
         if latents.shape != expected:
             raise ValueError(
                 f"The VAE gave latents of shape {tuple(latents.shape)} where {expected} was "
@@ -119,7 +128,8 @@ class LatentWriter:
         spoilt = []
         for row, latent in zip(rows, latents.detach().float().cpu(), strict=True):
             if torch.isfinite(latent).all():
-                self._store.save(KIND, keys[row] or "", {"latents": latent})
+                parts = zip(("latents", "deviation"), latent.split(LATENT_CHANNELS), strict=False)
+                self._store.save(KIND, keys[row] or "", dict(parts))
             else:
                 spoilt.append(jobs[row].sample.path)
         if spoilt:

@@ -50,6 +50,8 @@ class LatentConfig(Config):
     """Images are resized in this way, unless their subset says otherwise; None takes what suits each."""
     more_buckets: tuple[BucketConfig, ...] = ()
     """Every image comes once more for each of these, at another resolution."""
+    deviations: bool = False
+    """The VAE's deviations are stored with the latents, for fresh samples in training."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class CachedItem:
     """One image ready for training. ``bucket`` is (width, height); ``flipped_key`` is None without flips.
 
     ``in_tiles``: there was not the memory to encode it as a whole, and its keys say so.
-    ``options``, ``optional_tags``, ``optional_rate`` and ``preserves`` are its subset's.
+    ``options`` and all that follows but ``in_tiles`` are its subset's.
     """
 
     digest: str
@@ -77,6 +79,8 @@ class CachedItem:
     optional_tags: tuple[str, ...] = ()
     optional_rate: float = 0.0
     preserves: bool = False
+    batch_size: int = 0
+    strength: float = 1.0
     in_tiles: bool = False
 
     def sample_text(
@@ -123,6 +127,7 @@ class CachedDataset:
                     item.optional_tags,
                     float(item.optional_rate) + 0.0,
                 ],
+                *_own_batches(item),
             ]
             for item in self.items
         ]
@@ -130,6 +135,10 @@ class CachedDataset:
             RECIPE, self.recipe.vae_fingerprint, self.recipe.flip, self.text_fingerprint, rows
         )
         object.__setattr__(self, "_identity", name)
+
+    def __str__(self) -> str:
+        """Short: ComfyUI writes the inputs of a node that failed into what it sends to the browser."""
+        return f"<cache: {len(self.items)} images in {self.store_root}>"
 
     @property
     def needs_horizon(self) -> bool:
@@ -139,6 +148,12 @@ class CachedDataset:
     def identity(self) -> str:
         """A digest of whatever can change training numbers; no paths, names or times."""
         return self._identity
+
+
+def _own_batches(item: CachedItem) -> list[list[float]]:
+    """What identities of older runs do not have: nothing for an item without batches of its own."""
+    own = [int(item.batch_size), float(item.strength)]
+    return [own] if own != [0, 1.0] else []
 
 
 def cache_latents(
@@ -168,7 +183,7 @@ def cache_latents(
             on_image(writer.saved, len(jobs), job.sample.path.name)
 
     with (
-        LatentWriter(encode, store, batch_size, on_saved) as writer,
+        LatentWriter(encode, store, batch_size, on_saved, recipe.deviations) as writer,
         closing(decoded(grouped(jobs), recipe.kohya, batch_size)) as pictures,
     ):
         for _, alike in groupby(pictures, key=lambda picture: picture[0].placement.bucket):
@@ -248,6 +263,7 @@ def cached_item(
         return digest(
             RECIPE, sample.digest, placement[:3], flipped, recipe.vae_fingerprint,
             interpolation(subset, recipe), recipe.kohya,
+            *(["deviations"] if recipe.deviations else ()),
         )  # fmt: skip
 
     flips = recipe.flip if subset.flip is None else subset.flip
@@ -270,6 +286,8 @@ def cached_item(
         optional_tags=subset.optional_tags,
         optional_rate=subset.optional_rate if subset.optional_tags else 0.0,
         preserves=subset.preserves,
+        batch_size=subset.batch_size,
+        strength=subset.strength,
     )
 
 

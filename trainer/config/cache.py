@@ -50,6 +50,9 @@ class CacheConfig(Config):
     """Every image comes once more at about each of these side lengths, in pixels."""
     texts: TextConfig = AS_PROMPTS
     """Captions are encoded in this way."""
+    fresh_samples: bool = False
+    """The deviation that the VAE gives with each latent is cached too, and training takes a fresh sample
+    of it whenever an image is shown, instead of the mean."""
 
     def check(self, problems: Problems) -> None:
         problems.need(

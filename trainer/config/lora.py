@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from ...base.config import Config, Problems
 from ..sdxl.blocks import BLOCKS
@@ -15,10 +16,18 @@ BY_BLOCK = (
 """Settings of the LoRA that hold a number for each block."""
 
 
-Algorithm = Literal["lora", "loha", "lokr"]
+Algorithm = Literal["lora", "loha", "lokr", "oft", "boft", "full"]
+
+ORTHOGONAL = ("oft", "boft")
+"""The algorithms that turn the outputs of a layer instead of adding to them."""
+
+Layers = Literal["standard", "attention", "linear", "resnets"]
+
+Part = Literal["attention", "feed-forward", "residual", "rest"]
+"""Parts of a model for full fine-tuning. ``rest``: of the UNet, all that is in none of the others."""
 
 LARGEST_RANK = 1024
-"""Of LoRA and LoHa."""
+"""Of all algorithms but LoKr."""
 
 
 _MOST_LOKR = 1_000_000  # it only says that the second matrix stays whole
@@ -69,8 +78,9 @@ class LoraConfig(Config):
     """The learning rates of the 23 blocks are multiplied by these numbers, 0 or more; empty multiplies
     none."""
     algorithm: Algorithm = "lora"
-    """The change of a weight is a matrix product, a Hadamard product (loha) or a Kronecker product
-    (lokr)."""
+    """The change of a weight is a matrix product, a Hadamard product (loha), a Kronecker product
+    (lokr), or anything at all (full: full fine-tuning, in which ranks and alphas say nothing); or its
+    outputs are turned, in blocks of at most ``rank`` (oft, boft)."""
     dora: bool = False
     """The lengths of the columns of each weight are trained as well, as in DoRA (Liu et al. 2024)."""
     lokr_factor: int = -1
@@ -80,6 +90,24 @@ class LoraConfig(Config):
     """LoKr keeps its second matrix whole, whatever the rank (LyCORIS' word); nothing is scaled then."""
     dim_from_weights: bool = False
     """Layers, ranks and alphas are those of the LoRA that training starts from (kohya's word)."""
+    layers: Layers = "standard"
+    """These layers are adapted: those of the transformers, and with conv_rank those of resnets and
+    samplers; of the transformers attention alone; linear layers and 1x1 convolutions in transformers and
+    resnets; or resnets and samplers alone (the last three are LyCORIS' presets attn-only, full-lin and
+    unet-convblock-only)."""
+    least_rank: int = 0
+    """The noisiest timestep trains only so many ranks, and the number grows evenly to all of them at
+    timestep 0, as in T-LoRA (Soboleva et al. 2025); at 0 every timestep trains all, at most ``rank``."""
+    oft_blocks: int = 0
+    """OFT cuts the outputs of a layer into so many blocks (kohya's network_dim of networks.oft); 0 takes
+    blocks of at most ``rank`` outputs, as LyCORIS."""
+    oft_constraint: float = 0.0
+    """The turn of a layer is held within this number times its outputs, 0 or more (kohya's network_alpha
+    of networks.oft, LyCORIS' constraint); 0 turns it off."""
+    parts: tuple[str, ...] = ()
+    """Full fine-tuning trains these parts of the model (see `Part`); empty: all of them."""
+    fused_backward: bool = False
+    """Full fine-tuning steps each weight as soon as its gradient is there (see trainer/optim/at_once.py)."""
 
     @property
     def has_several_rates(self) -> bool:
@@ -93,8 +121,13 @@ class LoraConfig(Config):
 
     @property
     def drops(self) -> bool:
-        """Whether anything of the adapters is left out at random."""
-        return bool(self.dropout or self.rank_dropout or self.module_dropout)
+        """Whether steps go without some of the adapters, at random or by their timesteps."""
+        return bool(self.dropout or self.rank_dropout or self.module_dropout or self.least_rank)
+
+    @property
+    def adapts_resnets(self) -> bool:
+        """Whether resnets and samplers have adapters, as well or alone."""
+        return bool(self.conv_rank or any(self.conv_block_ranks)) or self.layers == "linear"
 
     def check(self, problems: Problems) -> None:
         for name in ("dropout", "rank_dropout", "module_dropout"):
@@ -122,10 +155,12 @@ class LoraConfig(Config):
         problems.need(self.alpha > 0, f"alpha is {self.alpha}; it must be above 0")
         problems.need(self.conv_alpha > 0, f"conv_alpha is {self.conv_alpha}; must be above 0")
         self._check_kind(problems)
+        self._check_layers(problems)
         problems.need(
             not self.dim_from_weights or (self.algorithm == "lora" and not self.dora),
             "dim_from_weights takes the ranks of a plain LoRA: set algorithm to lora and turn off dora",
         )
+        self._check_full(problems)
 
     def _check_ranks(self, problems: Problems) -> None:
         """LoKr's rank may be any: from half its second matrix on the matrix stays whole."""
@@ -151,8 +186,8 @@ class LoraConfig(Config):
             f"{kind} has no values between two factors: use rank_dropout or module_dropout, not dropout",
         )
         problems.need(
-            kind == "lora" or not self.loraplus_ratio,
-            f"{kind} has no up factors that could learn faster: set loraplus_ratio to 0",
+            kind not in ORTHOGONAL or not self.loraplus_ratio,
+            f"{kind} has no second factors that could learn faster: set loraplus_ratio to 0",
         )
         problems.need(
             self.lokr_factor == -1 or self.lokr_factor >= 1,
@@ -166,3 +201,83 @@ class LoraConfig(Config):
             kind == "lokr" or self.lokr_factor == -1,
             f"lokr_factor is for lokr alone, and the algorithm is {kind}: set it to -1",
         )
+        problems.need(
+            not (self.dora and kind in ORTHOGONAL),
+            f"{kind} keeps the lengths of weights, which dora trains: turn dora off",
+        )
+        problems.need(
+            kind == "oft" or not self.oft_blocks,
+            f"oft_blocks is for oft alone, and the algorithm is {kind}: set it to 0",
+        )
+        problems.need(
+            kind in ORTHOGONAL or not self.oft_constraint,
+            f"oft_constraint is for oft and boft, and the algorithm is {kind}: set it to 0",
+        )
+        problems.need(
+            self.oft_blocks >= 0, f"oft_blocks is {self.oft_blocks}; it must be 0 or more"
+        )
+        problems.need(
+            0 <= self.oft_constraint < math.inf,
+            f"oft_constraint is {self.oft_constraint}; it must be 0 or more",
+        )
+        problems.need(
+            not self.least_rank or (kind == "lora" and not self.dora),
+            "least_rank is for plain LoRAs: set algorithm to lora and turn off dora, or set it to 0",
+        )
+        problems.need(
+            0 <= self.least_rank <= self.rank,
+            f"least_rank is {self.least_rank}; it must lie in 0..{self.rank}, the rank",
+        )
+
+    def _check_layers(self, problems: Problems) -> None:
+        """What does not go together with the choice of layers."""
+        problems.one_of("layers", self.layers, Layers)
+        has_convs = bool(self.conv_rank or any(self.conv_block_ranks))
+        problems.need(
+            self.layers != "linear" or not has_convs,
+            "layers is linear, which leaves out 3x3 convolutions: set conv_rank to 0",
+        )
+        problems.need(
+            self.layers != "resnets" or has_convs,
+            "layers is resnets, whose 3x3 convolutions need a rank: set conv_rank",
+        )
+
+    def _check_full(self, problems: Problems) -> None:
+        """What full fine-tuning has, and what it cannot have."""
+        known, is_full = get_args(Part), self.algorithm == "full"
+        odd = [part for part in self.parts if part not in known]
+        problems.need(not odd, f"parts hold {', '.join(odd)}; there are {', '.join(known)}")
+        problems.need(
+            is_full or not self.parts,
+            f"parts are for full fine-tuning alone, and the algorithm is {self.algorithm}: leave them empty",
+        )
+        problems.need(
+            is_full or not self.fused_backward,
+            f"fused_backward is for full fine-tuning alone, and the algorithm is {self.algorithm}: turn it off",
+        )
+        problems.need(
+            not (is_full and (self.dora or self.drops)),
+            "full fine-tuning has no factors of which something could be dropped or measured: turn off dora "
+            "and set dropout, rank_dropout and module_dropout to 0",
+        )
+
+
+def full_config(wanted: Mapping[str, bool], **more: Any) -> LoraConfig:
+    """Full fine-tuning of the wanted parts, by their names with `_` for `-`; more: other settings.
+
+    Raises:
+        ValueError: no part is wanted, or the rates are not allowed.
+    """
+    parts = tuple(part for part in get_args(Part) if wanted[part.replace("-", "_")])
+    if not parts:
+        raise ValueError(
+            "Full Tuning Settings: all parts are off, so nothing would learn; turn one on."
+        )
+    chosen = () if len(parts) == len(get_args(Part)) else parts
+    return LoraConfig(algorithm="full", parts=chosen, **more)
+
+
+def wanted_parts(config: LoraConfig) -> dict[str, bool]:
+    """What `full_config` was told."""
+    chosen = config.parts or get_args(Part)
+    return {part.replace("-", "_"): part in chosen for part in get_args(Part)}

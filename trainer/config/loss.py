@@ -11,6 +11,15 @@ from ..sdxl.constants import TIMESTEPS
 LossType = Literal["l2", "l1", "huber", "smooth_l1"]
 HuberSchedule = Literal["snr", "exponential", "constant"]
 ZeroTerminalSnr = Literal["model", "on"]
+TimestepSampling = Literal["uniform", "sigmoid", "beta", "laplace"]
+YOUNGER = (
+    "timestep_sampling", "timestep_location", "timestep_scale", "immiscible", "discrete_flow_shift",
+)  # fmt: skip
+"""Fields that runs on disk may be older than."""
+NAMES = {"epsilon": "noise"}
+"""What a model predicts, where its word is another."""
+MOST_NOISES = 64
+"""So many noises are drawn for one image at most."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,20 @@ class LossConfig(Config):
     zero_terminal_snr: ZeroTerminalSnr = "model"
     """The noise schedule is the MODEL's own (`model`), or rescaled so that the last timestep is pure noise
     (`on`)."""
+    timestep_sampling: TimestepSampling = "uniform"
+    """Timesteps are drawn from this distribution over their range (kohya's name; see
+    trainer/training/timesteps.py)."""
+    timestep_location: float = 0.0
+    """The distribution lies around this logit, -10 to 10: 0 is the middle of the range, above it are the
+    noisier half."""
+    timestep_scale: float = 1.0
+    """The distribution is this wide, 0.1 to 10 (kohya: sigmoid_scale)."""
+    immiscible: int = 0
+    """The nearest of so many noises, 2 to 64, becomes that of an image (Li et al. 2024, by nearest
+    neighbours); 0 draws one."""
+    discrete_flow_shift: float = 0.0
+    """The timesteps of a MODEL with flow sampling are shifted by this factor, up to 100; 0 takes the
+    MODEL's own (kohya's name)."""
 
     def check(self, problems: Problems) -> None:
         problems.one_of("loss_type", self.loss_type, LossType)
@@ -102,24 +125,87 @@ class LossConfig(Config):
         problems.need(
             self.ip_noise_gamma >= 0, f"ip_noise_gamma is {self.ip_noise_gamma}; 0 or more"
         )
+        self._check_timesteps(problems)
+
+    def _check_timesteps(self, problems: Problems) -> None:
+        """What is wrong with which timesteps and noises are drawn."""
         problems.need(
             0 <= self.min_timestep < self.max_timestep <= TIMESTEPS,
             f"timesteps are {self.min_timestep} to {self.max_timestep}; they must lie in 0..{TIMESTEPS}, "
             "the lower one first",
         )
+        problems.one_of("timestep_sampling", self.timestep_sampling, TimestepSampling)
+        problems.need(
+            -10 <= self.timestep_location <= 10,
+            f"timestep_location is {self.timestep_location}; it must lie in -10..10",
+        )
+        problems.need(
+            0.1 <= self.timestep_scale <= 10,
+            f"timestep_scale is {self.timestep_scale}; it must lie in 0.1..10",
+        )
+        problems.need(
+            self.immiscible == 0 or 2 <= self.immiscible <= MOST_NOISES,
+            f"immiscible is {self.immiscible}; it must be 0 or lie in 2..{MOST_NOISES}",
+        )
+        problems.need(
+            0 <= self.discrete_flow_shift <= 100,
+            f"discrete_flow_shift is {self.discrete_flow_shift}; it must lie in 0..100",
+        )
+
+    @property
+    def draws_evenly(self) -> bool:
+        """Whether all timesteps are drawn, and all alike."""
+        return self.timestep_sampling == "uniform" and (
+            (self.min_timestep, self.max_timestep) == (0, TIMESTEPS)
+        )
+
+    def identity(self) -> dict[str, object]:
+        """What of it counts in the name of a run: fields that are younger than runs on disk only when used."""
+        found = self.to_dict()
+        for name in YOUNGER:
+            if found[name] == getattr(LossConfig, name):
+                del found[name]
+        return found
 
     def check_prediction(self, prediction: str) -> None:
-        """Refuse weightings that kohya ties to the other prediction type."""
+        """Refuse what does not suit what the model predicts: by kohya's rules, and what flow has not."""
         problems = Problems()
         problems.need(
             not self.scale_v_pred or prediction == "v",
-            "scale_v_pred is meant for v-prediction models and this one predicts noise: turn it off",
+            "scale_v_pred is meant for v-prediction models and this one predicts "
+            f"{NAMES.get(prediction, prediction)}: turn it off",
         )
         problems.need(
             not self.v_pred_like or prediction == "epsilon",
-            "v_pred_like is meant for noise-predicting models and this one predicts v: set it to 0",
+            "v_pred_like is meant for noise-predicting models and this one predicts "
+            f"{NAMES.get(prediction, prediction)}: set it to 0",
         )
+        problems.need(
+            prediction == "flow" or not self.discrete_flow_shift,
+            "discrete_flow_shift is meant for models with flow sampling and this one predicts "
+            f"{NAMES.get(prediction, prediction)}: set it to 0",
+        )
+        if prediction == "flow":
+            self._check_flow(problems)
         problems.finish(self.title)
+
+    def _check_flow(self, problems: Problems) -> None:
+        """What weighs by a signal-to-noise ratio of diffusion, which flow has not (kohya's Huber too)."""
+        problems.need(
+            not (self.min_snr_gamma or self.debiased),
+            "min_snr_gamma and debiased weigh diffusion's timesteps and this model has flow sampling: "
+            "turn them off (timestep_sampling chooses among its timesteps)",
+        )
+        problems.need(
+            self.loss_type in ("l1", "l2") or self.huber_schedule != "snr",
+            "huber_schedule is snr, which a model with flow sampling does not have: take exponential or "
+            "constant",
+        )
+        problems.need(
+            self.zero_terminal_snr == "model",
+            "zero_terminal_snr is on and this model has flow sampling, which ends in pure noise as it is: "
+            "set it to model",
+        )
 
     def notes(self, prediction: str) -> list[str]:
         """What is allowed but hardly meant for a model that predicts this, as sentences."""

@@ -35,7 +35,7 @@ class MeasureConfig(Config):
             2 <= self.timesteps <= 100, f"timesteps is {self.timesteps}; it must be 2..100"
         )
         problems.need(1 <= self.seeds <= 100, f"seeds is {self.seeds}; it must be 1..100")
-        problems.need(0 <= self.seed <= 2**62, f"seed is {self.seed}; 0..2^62")
+        problems.need(0 <= self.seed <= 2**62, f"seed is {self.seed}; it must be 0..2^62")
 
     def validation(self, number: int = 0) -> TrainConfig:
         """A training whose validation draws the noise of one of the seeds, counted from 0."""

@@ -16,6 +16,7 @@ _SHOWN, _MOST_BRACKETS, _LARGEST = 60, 20, 1e30
 
 
 _NOT_HERE = {
+    "adamw_lr": "has no effect, since what Muon treats as AdamW does learns at the learning rate",
     "args": "is for bitsandbytes itself",
     "capturable": "is for recording the optimiser in a CUDA graph, which no run does",
     "differentiable": "is for gradients of the optimiser itself, which no run needs",
@@ -82,9 +83,11 @@ def check_arguments(kind: str, arguments: Sequence[str]) -> list[str]:
         return ["optimiser arguments cannot hold lr or params: set the learning rate itself"]
     known = KINDS[kind]
     try:
-        parameters = inspect.signature(optimiser_class(known)).parameters
+        found = inspect.signature(optimiser_class(known)).parameters
     except ImportError:
         return []
+    named = inspect.Parameter.VAR_KEYWORD  # **kwargs names none
+    parameters = {name: one for name, one in found.items() if one.kind is not named}
     unknown = [key for key in given if key not in parameters]
     if unknown:
         takes = ", ".join(parameters)

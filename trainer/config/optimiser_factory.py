@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .optimisers import FUSED, KINDS, is_relative, optimiser_class, own_defaults
+from .optimisers import BY_SHAPE, FUSED, KINDS, is_relative, optimiser_class, own_defaults
 
 _ON_CUDA = frozenset({"fused", "use_triton"})
 """Arguments that may work there alone."""
@@ -51,6 +51,8 @@ def make_optimiser(
     if relative:
         values["relative_step"] = True  # warmup_init asks for it, as in kohya
         groups = [{k: v for k, v in group.items() if k != "lr"} for group in groups]
+    if kind in BY_SHAPE:
+        groups = [part for group in groups for part in _by_shape(group)]
     try:
         made = cls(groups, lr=None if relative else learning_rate, **values)
     except (*_SAID_BY_CLASSES, ImportError) as error:
@@ -58,6 +60,21 @@ def make_optimiser(
     if hasattr(made, "is_paged"):
         made.is_paged = False  # bitsandbytes 0.50 never frees pages: they would stay with the host
     return made
+
+
+def _by_shape(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """A group as pytorch_optimizer's Muon wants it: its matrices and its vectors, each said to be that."""
+    parts = [
+        {**group, "params": [p for p in group["params"] if is_matrix(p) == matrices]}
+        | {"use_muon": matrices}
+        for matrices in (True, False)
+    ]
+    return [part for part in parts if part["params"]]
+
+
+def is_matrix(parameter: torch.Tensor) -> bool:
+    """Whether an optimiser of `BY_SHAPE` treats it as a matrix; a convolution's factor is one, flattened."""
+    return parameter.dim() >= 2
 
 
 def try_arguments(

@@ -49,9 +49,16 @@ OptimiserType = Literal[
     "RMSprop",
     "Rprop",
     "SGD",
+    "CAME",
+    "StableAdamW",
+    "ADOPT",
+    "Adan",
+    "SOAP",
+    "Muon",
 ]
-"""Of torch.optim, left out: LBFGS asks for several losses a step, SparseAdam for sparse gradients, Muon
-takes matrices only (the adapters of convolutions are none)."""
+"""Of torch.optim, left out: LBFGS asks for several losses a step, SparseAdam for sparse gradients, its Muon
+takes matrices only (the adapters of convolutions are none). Of pytorch_optimizer those are taken whose state
+is tensors and numbers, so that a run goes on to the bit."""
 
 
 class Kind(NamedTuple):
@@ -83,11 +90,16 @@ _SCHEDULE_FREE = {
         "prodigyplus", "ProdigyPlusScheduleFree", "prodigy-plus-schedule-free"
     )
 }
+_PYTORCH_OPTIMIZER = {
+    name: Kind("pytorch_optimizer", name, "pytorch_optimizer")
+    for name in ("CAME", "StableAdamW", "ADOPT", "Adan", "SOAP", "Muon")
+}
 KINDS: dict[str, Kind] = {
     **{name: Kind("torch.optim", name) for name in get_args(OptimiserType)},
     **_BITSANDBYTES,
     **_DADAPTATION,
     **_SCHEDULE_FREE,
+    **_PYTORCH_OPTIMIZER,
     "Lion": Kind("lion_pytorch", "Lion", "lion-pytorch"),
     "Prodigy": Kind("prodigyopt", "Prodigy", "prodigyopt"),
     "Adafactor": Kind("transformers.optimization", "Adafactor", "transformers"),
@@ -110,8 +122,17 @@ Others look at whole tensors (Adafactor), at blocks of them (`is_blockwise`), or
 FUSED = frozenset({"AdamW", "Adam"})
 """Those that torch has as one kernel on CUDA."""
 
+STEPS_ALONE = ("Adafactor", "AdamW")
+"""Those that may step one parameter at a time, within backward: nothing of theirs is of all parameters."""
+
 SCHEDULE_FREE = frozenset(_SCHEDULE_FREE)
 """Optimisers that train at one point and have the average of their way as result."""
+
+BY_SHAPE = frozenset({"Muon"})
+"""Optimisers that treat matrices in one way and vectors in another, as AdamW does, each in groups of their own."""
+
+NOT_KOHYAS = frozenset({"Muon"})
+"""Names that mean another class in kohya, torch's; ours is found as `pytorch_optimizer.Muon`."""
 
 LOW_RATE = 0.1
 """Up to this learning rate kohya warns with one of them."""
@@ -120,11 +141,16 @@ USUAL_RATES: dict[str, tuple[float, float]] = {
     **{name: (1e-7, 0.05) for name in get_args(OptimiserType) if "Ada" in name or "AdEMA" in name},
     **{name: (1e-8, 0.01) for name in get_args(OptimiserType) if "Lion" in name},
     **dict.fromkeys(("Adadelta", "Adagrad"), (1e-07, 10.0)),
+    **dict.fromkeys(("CAME", "ADOPT", "SOAP", "Muon"), (1e-7, 0.05)),
     **dict.fromkeys(OWN_RATE, (LOW_RATE, 10.0)),
 }
 """The learning rates that an optimiser may be meant to have; what lies outside is a slip of the hand."""
 
-ADAMW_ALIKE = frozenset(name for name in get_args(OptimiserType) if "AdamW" in name) - SCHEDULE_FREE
+ADAMW_ALIKE = (
+    frozenset(name for name in get_args(OptimiserType) if "AdamW" in name)
+    - SCHEDULE_FREE
+    - {"StableAdamW"}
+)
 """Those that take betas, epsilon and weight decay from the settings of their own; others from arguments."""
 
 
@@ -134,7 +160,7 @@ _NAMES = {
         for name, kind in KINDS.items()
         if not kind.defaults
     },
-    **{name.lower(): name for name in KINDS},
+    **{name.lower(): name for name in KINDS if name not in NOT_KOHYAS},
     "dadaptadampreprint": "DAdaptation",
 }
 

@@ -13,9 +13,11 @@ from typing import Any, Literal
 
 from ...base.config import Config, Problems
 from .captions import CaptionConfig
+from .embedding import EmbeddingConfig
 from .lora import LoraConfig
 from .loss import LossConfig
 from .optimiser import OptimiserConfig
+from .optimisers import STEPS_ALONE
 from .speed import SpeedConfig
 from .validation import ValidationConfig
 
@@ -27,6 +29,11 @@ NOT_IN_IDENTITY = ("checkpointing", "compact", "epochs", "speed", "validation")
 
 STILL_IN_IDENTITY = ("validation held_out", "speed frozen_weights")
 """What counts inside of them."""
+
+YOUNGER = (
+    "full_matrix", "layers", "least_rank", "oft_blocks", "oft_constraint", "parts", "fused_backward",
+)  # fmt: skip
+"""Settings of the LoRA that are younger than runs on disk: they count where they are not at their default."""
 
 Checkpointing = Literal["auto", "full", "off"]
 
@@ -68,6 +75,8 @@ class TrainConfig(Config):
     """Less is kept for backward, with the same mathematics (see trainer/layers/compact_block.py)."""
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     """A step is computed in this way, with the same result apart from rounding and quantised weights."""
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    """An embedding is trained in this way, where it has a token."""
 
     def check(self, problems: Problems) -> None:
         problems.need(1 <= self.steps <= MOST_STEPS, f"steps is {self.steps}; 1..{MOST_STEPS}")
@@ -76,14 +85,53 @@ class TrainConfig(Config):
         problems.need(
             1 <= self.accumulation <= 1024, f"accumulation is {self.accumulation}; 1..1024"
         )
-        problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; 0..2^63-1")
+        problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be 0..2^63-1")
         problems.one_of("checkpointing", self.checkpointing, Checkpointing)
         kind = self.optimiser.type
         several = self.lora.has_several_rates or self.optimiser.has_several_rates
         problems.need(
-            not (several and self.optimiser.finds_rate),
+            not (several and self.trains_lora and self.optimiser.finds_rate),
             f"{kind} finds one learning rate for all: set loraplus_ratio to 0, take away the block "
             "learning rates and give the text encoders the UNet's rate or 0, or choose another optimiser",
+        )
+        self._check_embedding(problems)
+        self._check_fused_backward(problems)
+
+    def _check_embedding(self, problems: Problems) -> None:
+        """What an embedding beside a LoRA asks of the optimiser: a rate of its own, which may end."""
+        embedding, optimiser = self.embedding, self.optimiser
+        if not (embedding.is_on and self.trains_lora):
+            return
+        problems.need(
+            not optimiser.finds_rate or embedding.learning_rate == optimiser.learning_rate,
+            f"{optimiser.type} finds one learning rate for all: give the embedding the rate of the LoRA, "
+            f"{optimiser.learning_rate:g}, or choose another optimiser",
+        )
+        problems.need(
+            embedding.share == 1 or (optimiser.follows_schedule and not optimiser.finds_rate),
+            f"{optimiser.type} keeps one rate for all steps, so that no embedding can stop early: set its "
+            "share to 1, or choose another optimiser",
+        )
+
+    def _check_fused_backward(self, problems: Problems) -> None:
+        """Weights that are stepped within backward have one gradient a step, from one backward."""
+        if not self.lora.fused_backward:
+            return
+        kind = self.optimiser.type
+        problems.need(
+            kind in STEPS_ALONE,
+            f"fused_backward goes with {' and '.join(STEPS_ALONE)}, not with {kind}: choose one of them, or "
+            "turn it off",
+        )
+        problems.need(
+            self.accumulation == 1,
+            f"fused_backward leaves no gradients to accumulate: set accumulation ({self.accumulation}) to 1 "
+            "and batch_size higher, or turn it off",
+        )
+        problems.need(
+            not self.loss.preservation,
+            "fused_backward has one backward a step and preservation of Noise and Loss Settings two: turn one "
+            "of them off, or use regularisation images instead",
         )
 
     @property
@@ -99,10 +147,28 @@ class TrainConfig(Config):
         may_choose = self.checkpointing == "auto" and self.speed.auto_compact
         return (False, True) if may_choose else (False,)
 
+    @property
+    def trains_lora(self) -> bool:
+        """Whether there are adapters: not where an embedding is trained alone."""
+        return not self.embedding.is_alone
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether gradients go through the text encoders, to adapters in them or to an embedding."""
+        return self.embedding.is_on or self.optimiser.trains_text
+
     def having(self, **parts: Any) -> TrainConfig:
-        """The config with these parts (lora, optimiser ...) in place of its own; None leaves one."""
+        """The config with these parts (lora, optimiser ...) in place of its own; None leaves one.
+
+        The rate of an embedding that is trained alone becomes that of the optimiser.
+        """
         given = {name: part for name, part in parts.items() if part is not None}
-        return dataclasses.replace(self, **given)
+        found = dataclasses.replace(self, **given)
+        if found.trains_lora:
+            return found
+        rate = found.embedding.learning_rate
+        optimiser = dataclasses.replace(found.optimiser, learning_rate=rate)
+        return dataclasses.replace(found, optimiser=optimiser)
 
     def identity(self, needs_horizon: bool = False) -> str:
         """Digest of what can change the numbers of step k (docs/design.md, "A run is a folder").
@@ -115,13 +181,18 @@ class TrainConfig(Config):
         for name in NOT_IN_IDENTITY:
             del recipe[name]
         recipe["captions"] = self.captions.identity()
-        if not self.lora.full_matrix:  # younger than runs on disk
-            del recipe["lora"]["full_matrix"]
+        recipe["loss"] = self.loss.identity()
+        if not self.embedding.is_on:
+            del recipe["embedding"]
+        for name in YOUNGER:
+            if recipe["lora"][name] == getattr(LoraConfig, name):
+                del recipe["lora"][name]
         if self.validation.held_out:
             recipe["held_out"] = [self.validation.held_out, self.validation.seed]
         if self.speed.frozen_weights != "as loaded":
             recipe["frozen_weights"] = self.speed.frozen_weights
-        if not (needs_horizon or self.optimiser.needs_horizon or self.captions.needs_horizon):
+        parts = self.optimiser, self.captions, self.embedding
+        if not (needs_horizon or any(part.needs_horizon for part in parts)):
             del recipe["steps"]
         text = json.dumps([RECIPE_VERSION, recipe], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -46,7 +46,7 @@ class ValidationConfig(Config):
         problems.need(
             2 <= self.timesteps <= 100, f"timesteps is {self.timesteps}; it must be 2..100"
         )
-        problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; 0..2^63-1")
+        problems.need(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be 0..2^63-1")
         problems.need(
             self.is_on or not (self.patience or self.keep_best),
             "patience and keep_best need validations: set held_out, and every or every_epochs",

@@ -15,6 +15,7 @@ from .smoothing import SPAN, smooth
 
 BACKGROUND, GRID, TEXT = (24, 26, 30), (52, 56, 64), (200, 204, 212)
 RAW, SMOOTH, VALIDATION = (70, 92, 122), (255, 170, 60), (110, 210, 130)
+TIMESTEP = (150, 120, 200)
 GRID_LINES = 5
 
 
@@ -39,8 +40,11 @@ def draw_loss(
     width: int = 1024,
     height: int = 512,
     validations: Sequence[Measurement] = (),
+    timesteps: Sequence[int] = (),
 ) -> np.ndarray:
     """The plot as HWC uint8 RGB; validations have a scale of their own.
+
+    timesteps: how many samples had one in each equal part of them, drawn as bars in a corner.
 
     Raises ValueError when there is no finite loss to draw.
     """
@@ -79,6 +83,8 @@ def draw_loss(
     finite_ones = [one for one in validations if math.isfinite(one.difference)]
     if finite_ones:
         _draw_validations(draw, finite_ones, len(losses), (width, height))
+    if sum(timesteps):
+        _draw_timesteps(draw, timesteps, (width, height))
     return np.asarray(image)
 
 
@@ -109,6 +115,24 @@ def _draw_validations(
     draw.text((edge, room.text // 3), title, fill=VALIDATION, font=font, anchor="ra")
     draw.text((edge, above), f"{high:+.4f}", fill=VALIDATION, font=font, anchor="ra")
     draw.text((edge, below), f"{low:+.4f}", fill=VALIDATION, font=font, anchor="rs")
+
+
+def _draw_timesteps(
+    draw: ImageDraw.ImageDraw, counts: Sequence[int], size: tuple[int, int]
+) -> None:
+    """Bars for equal parts of the timesteps, the least noisy on the left, the highest as high as its box."""
+    (width, height), room = size, frame(size[0])
+    right, top = width - room.right - room.text, room.top + 2 * room.text
+    box = [right - width // 4, top, right, top + height // 4]
+    draw.rectangle([box[0] - 4, top - 4, right + 4, box[3] + 4], fill=BACKGROUND, outline=GRID)
+    wide = (right - box[0]) / len(counts)
+    for place, count in enumerate(counts):
+        low, high = box[0] + wide * place, box[0] + wide * (place + 1)
+        up = box[3] - (box[3] - top) * count / max(counts)
+        if count:
+            draw.rectangle([low, up, max(low, high - 1), box[3]], fill=TIMESTEP)
+    below, font = (right, box[3] + room.text // 2), letters(room.text * 2 // 3)
+    draw.text(below, "timesteps drawn, least noise first", fill=TEXT, font=font, anchor="ra")
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

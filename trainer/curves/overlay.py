@@ -20,6 +20,9 @@ MOST_NAMES = 12
 """Of a legend; more curves than colours have theirs in turn."""
 GAP = 4
 """Pixels between its lines."""
+ZERO = (112, 118, 130)
+"""The colour of the line at 0."""
+_ARROW = 7
 
 
 class Line(NamedTuple):
@@ -51,6 +54,10 @@ class _Axes:
         left, top = self.room.left, self.room.top
         return left + (self.right - left) * over, top + (self.below - top) * (1 - up)
 
+    def beyond(self, y: float) -> int:
+        """Whether a value lies above the plot, 1, or below it, -1; else 0."""
+        return 1 if y > self._high else -1 if y < self._low else 0
+
     def draw(self, pen: ImageDraw.ImageDraw, font: Font) -> None:
         """Lines and numbers."""
         for number in range(GRID_LINES):
@@ -62,6 +69,9 @@ class _Axes:
             pen.text((self.room.left - 6, up), f"{value:.3g}", fill=TEXT, font=font, anchor="rm")
             spot = over, self.below + self.room.bottom * 3 // 4
             pen.text(spot, f"{x:.3g}", fill=TEXT, font=font, anchor="ms")
+        if self._low < 0 < self._high:
+            up = self.below - (self.below - self.room.top) * -self._low / (self._high - self._low)
+            pen.line([(self.room.left, up), (self.right, up)], fill=ZERO, width=2)
 
     def _scale(self, x: float) -> float:
         return math.log10(x) if self._log else x
@@ -89,14 +99,16 @@ def draw_lines(
     axes = _Axes([*finite, *ends], width, height, logarithmic=logarithmic)
     room, font = axes.room, letters(axes.room.text)
     rows = min(len(names), MOST_NAMES)
-    image = Image.new("RGB", (width, height + rows * (room.text + GAP)), BACKGROUND)
+    image = Image.new(
+        "RGB", (width, height + rows * (room.text + GAP) + room.text // 2), BACKGROUND
+    )
     pen = ImageDraw.Draw(image)
     axes.draw(pen, font)
     if mark is not None:
         over, _ = axes.place(mark, 0.0)
         pen.line([(over, room.top), (over, axes.below)], fill=TEXT)
     for line in lines:
-        _draw(pen, line, COLOURS[names.index(line.name) % len(COLOURS)], axes)
+        _draw(pen, line, COLOURS[names.index(line.name) % len(COLOURS)], axes, font)
     said = fitted(title, axes.right - room.left, font)
     pen.text((room.left, room.text // 3), said, fill=TEXT, font=font)
     for row, name in enumerate(names[:rows]):
@@ -114,7 +126,9 @@ def _ends(line: Line) -> list[tuple[float, float]]:
     return [(x, y + side * error) for (x, y), error in both for side in (-1, 1)]
 
 
-def _draw(pen: ImageDraw.ImageDraw, line: Line, colour: tuple[int, int, int], axes: _Axes) -> None:
+def _draw(
+    pen: ImageDraw.ImageDraw, line: Line, colour: tuple[int, int, int], axes: _Axes, font: Font
+) -> None:
     errors = line.errors or [0.0] * len(line.points)
     shown = [
         (x, y, error)
@@ -125,9 +139,36 @@ def _draw(pen: ImageDraw.ImageDraw, line: Line, colour: tuple[int, int, int], ax
         if error and math.isfinite(error):
             pen.line([axes.place(x, y - error), axes.place(x, y + error)], fill=colour)
         over, up = axes.place(x, y)
-        pen.ellipse([over - 3, up - 3, over + 3, up + 3], fill=colour)
+        if not axes.beyond(y):
+            pen.ellipse([over - 3, up - 3, over + 3, up + 3], fill=colour)
     if len(shown) > 1:
         pen.line([axes.place(x, y) for x, y, _ in shown], fill=colour, width=2)
+    for side in (1, -1):
+        cut = [(x, y) for x, y, _ in shown if axes.beyond(y) == side]
+        if cut:
+            _mark_cut(pen, cut, side, colour, axes, font)
+
+
+def _mark_cut(
+    pen: ImageDraw.ImageDraw,
+    points: Sequence[tuple[float, float]],
+    side: int,
+    colour: tuple[int, int, int],
+    axes: _Axes,
+    font: Font,
+) -> None:
+    """Arrows where values lie above (side 1) or below (-1) the plot, and how far the furthest goes."""
+    for x, y in points:
+        over, up = axes.place(x, y)
+        base = up + side * 2 * _ARROW
+        pen.polygon([(over, up), (over - _ARROW, base), (over + _ARROW, base)], fill=colour)
+    x, y = max(points, key=lambda point: side * point[1])
+    over, up = axes.place(x, y)
+    is_right = 2 * over > axes.room.left + axes.right
+    spot = over + (-2 if is_right else 2) * _ARROW, up
+    anchor = ("r" if is_right else "l") + ("a" if side > 0 else "d")
+    word = "up" if side > 0 else "down"
+    pen.text(spot, f"{word} to {y:.3g}", fill=colour, font=font, anchor=anchor)
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:

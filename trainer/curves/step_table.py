@@ -24,7 +24,7 @@ COLUMNS = (
     "step", "epoch", "loss", "smoothed_loss", "learning_rate", "grad_norm", "steps_per_second",
     "vram_allocated", "vram_reserved", "validation_difference", "validation_error", *BAND_COLUMNS,
 )  # fmt: skip
-"""Of the table. Memory in bytes; validation: mean difference to step 0 and its standard error."""
+"""Of the table. Memory in bytes; validation: mean difference to step 0 and its error (see Measurement)."""
 
 _HEAD = ",".join(COLUMNS)
 _LINE = re.compile(r"[0-9]{1,12}(?:,(?:-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf)?)*")

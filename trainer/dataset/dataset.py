@@ -64,6 +64,8 @@ class Subset:
     ``captions``, ``flip``, ``interpolation`` and ``buckets`` are None where the whole training's setting holds.
     Each of ``optional_tags`` is left out of a caption with chance ``optional_rate`` at every use.
     ``preserves``: the model shall go on answering for these images as it did (see trainer/training/preservation.py).
+    A batch has ``batch_size`` of these images, 0 for what the training says, and the adapters act at ``strength``
+    on them; images for which either is another never share a batch.
     """
 
     name: str
@@ -79,6 +81,8 @@ class Subset:
     optional_rate: float = 0.5
     buckets: BucketConfig | None = None
     preserves: bool = False
+    batch_size: int = 0
+    strength: float = 1.0
 
 
 CaptionSource = Mapping[Path, str] | Callable[[Sample], str]
@@ -95,6 +99,11 @@ class Dataset:
     problems: tuple[Problem, ...] = ()
     trigger: str = ""
     notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Short: ComfyUI writes the inputs of a node that failed into what it sends to the browser."""
+        trigger = f", trigger word {self.trigger!r}" if self.trigger else ""
+        return f"<dataset: {self.image_count} images in {len(self.subsets)} folders{trigger}>"
 
     def samples(self) -> Iterator[tuple[Subset, Sample]]:
         """Every image with its subset, in the dataset's order."""

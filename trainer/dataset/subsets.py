@@ -1,5 +1,6 @@
 """Datasets put together, and their subsets given options of their own: values to values."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -36,11 +37,21 @@ class SubsetConfig(Config):
     """The images are grouped by shape in this way; None leaves what is there."""
     preserve: bool = False
     """The target is the model's own prediction, with the LoRA off (kohya: diff_output_preservation)."""
+    batch_size: int = 0
+    """A batch has so many of the images, 0 to 256; 0 leaves what is there."""
+    strength: float | None = None
+    """The adapters act at this strength on the images (kohya: network_multiplier); None leaves what is
+    there."""
 
     def check(self, problems: Problems) -> None:
         for name in ("repeats", "loss_weight"):
             value = getattr(self, name)
             problems.need(value >= 0, f"{name} is {value}; it must be 0 or more")
+        problems.need(0 <= self.batch_size <= 256, f"batch_size is {self.batch_size}; 0..256")
+        problems.need(
+            self.strength is None or (math.isfinite(self.strength) and self.strength != 0),
+            f"strength is {self.strength}; it must be a number other than 0, at which nothing is learned",
+        )
 
 
 def merged(datasets: Iterable[Dataset]) -> Dataset:
@@ -73,4 +84,6 @@ def _changed(subset: Subset, config: SubsetConfig) -> Subset:
         captions=config.captions or subset.captions,
         buckets=config.buckets or subset.buckets,
         preserves=config.preserve or subset.preserves,
+        batch_size=config.batch_size or subset.batch_size,
+        strength=subset.strength if config.strength is None else config.strength,
     )

@@ -134,6 +134,7 @@ BUCKETS = {
     "max_bucket_reso": Key("whole number", 1024, "buckets.max_reso"),
     "bucket_reso_steps": Key("whole number", 64, "buckets.step"),
     "bucket_no_upscale": Key("switch", OFF, "buckets.no_upscale"),
+    "skip_image_resolution": Key("size", None),
 }
 
 DATA = {

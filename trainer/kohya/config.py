@@ -17,7 +17,7 @@ from ..config.optimiser import OptimiserConfig
 from ..config.train import TrainConfig
 from ..config.validation import ValidationConfig
 from .arguments import HONOURED
-from .dataset import FolderPlan, plan_folders
+from .dataset import FolderPlan, largest_batch, plan_folders
 from .network import network_settings
 from .optimiser import optimiser_settings
 from .previews import preview_settings
@@ -158,7 +158,7 @@ def _settings(
     found["loss"]["masked"] |= any(folder.alpha_mask for folder in folders)
     found["loss"]["zero_terminal_snr"] = "on" if values["zero_terminal_snr"] else "model"
     found["train"] |= {
-        "batch_size": _alike(folders, "batch_size", "batch sizes"),
+        "batch_size": largest_batch(folders),
         "seed": values["seed"] or 0,
         **({"steps": 1} if values["max_train_epochs"] and not values["max_train_steps"] else {}),
         "checkpointing": "full" if values["gradient_checkpointing"] else "auto",
@@ -197,9 +197,7 @@ def _validation(given: Mapping[str, Any], folders: tuple[FolderPlan, ...]) -> di
 
 def _alike(folders: tuple[FolderPlan, ...], field: str, what: str) -> Any:
     """What all folders must have in common, because a training has one."""
-    found = {
-        getattr(folder, field) for folder in folders if field == "batch_size" or not folder.is_reg
-    }
+    found = {getattr(folder, field) for folder in folders if not folder.is_reg}
     if len(found) > 1:
         raise ValueError(
             f"the datasets have {what} {', '.join(map(str, sorted(found)))}; give all the same"

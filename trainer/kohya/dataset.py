@@ -6,7 +6,7 @@ A value is looked for in the subset, then its dataset, then [general], then on t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...base.config import Problems
@@ -29,19 +29,19 @@ _ROWS: dict[str, Key] = {
     "image_dir": Key("text", ""),
     "is_reg": Key("switch", False),
     "custom_attributes": Key("table", {}),
+    "network_multiplier": Key("number", 1.0),
 }
 _COMMAND_LINE = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}
 """Names that are others on the command line."""
 
 _AUGMENTS = frozenset({"color_aug", "random_crop", "face_crop_aug_range"})
 _IGNORED = frozenset({"cache_info"})
-_MULTIPLIER = "network_multiplier"
 _SUBSET = frozenset({
     *CAPTIONS, "num_repeats", "custom_attributes", "flip_aug", "resize_interpolation", "caption_extension", "class_tokens",
     *_AUGMENTS, *_IGNORED,
 })  # fmt: skip
 _DATASET = _SUBSET | (BUCKETS.keys() - {"max_resolution"}) | {
-    "batch_size", "validation_split", "validation_seed", _MULTIPLIER,
+    "batch_size", "validation_split", "validation_seed", "network_multiplier",
 }  # fmt: skip
 _MASKS = frozenset({"alpha_mask", "conditioning_data_dir"})
 _ALLOWED = {
@@ -78,6 +78,10 @@ class FolderPlan(NamedTuple):
     captions: CaptionConfig
     buckets: BucketConfig
     batch_size: int
+    multiplier: float
+    """At which strength the adapters act on its images: kohya's network_multiplier."""
+    larger_than: tuple[int, int] | None
+    """Images of no larger area are left out: kohya's skip_image_resolution."""
     masks: str
     masked: bool
     alpha_mask: bool
@@ -119,6 +123,11 @@ def plan_folders(values: Mapping[str, Any], tables: Mapping[str, Any]) -> Plans:
         if path
     )
     return Plans(plans, tuple(left_out))
+
+
+def largest_batch(plans: Sequence[FolderPlan]) -> int:
+    """The batch size of the training; folders with another one have their own."""
+    return max(plan.batch_size for plan in plans)
 
 
 def _from_tables(values: Mapping[str, Any], tables: Mapping[str, Any]) -> Plans:
@@ -170,9 +179,6 @@ def _checked(table: Any, kind: str, place: str, problems: Problems) -> dict[str,
             problems.append(_misplaced(name, kind, place))
         elif name in _AUGMENTS:
             problems.need(not value, f"{place}: {name}: {REFUSED[name].advice}")
-        elif name == _MULTIPLIER:
-            advice = "the adapters have one strength for all images; remove it"
-            problems.need(value == 1, f"{place}: {name}: {advice}")
         elif name == "subsets":
             found[name] = value
         elif name not in _IGNORED:
@@ -228,12 +234,20 @@ def _plan(
         captions=CaptionConfig(**{_field(key): find(name) for name, key in CAPTIONS.items()}),
         buckets=BucketConfig(**{**buckets, "resolution": resolution}),
         batch_size=find("batch_size"),
+        multiplier=_multiplier(find("network_multiplier")),
+        larger_than=find("skip_image_resolution"),
         masks="" if is_reg else find("conditioning_data_dir"),
         masked=values["masked_loss"] or find("alpha_mask"),
         alpha_mask=find("alpha_mask"),
         preserves=_preserves(find("custom_attributes")),
         held_out=(find("validation_split"), find("validation_seed") or values["seed"] or 0),
     )
+
+
+def _multiplier(number: float) -> float:
+    if number == 0:
+        raise ValueError("network_multiplier is 0, at which nothing is learned of the images")
+    return number
 
 
 def _ending(extension: str) -> str:

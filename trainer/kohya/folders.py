@@ -13,7 +13,7 @@ from ..dataset.scan import scan_folder
 from ..dataset.subsets import SubsetConfig, merged, with_options
 from ..files.digests import digest
 from ..files.index import FileIndex
-from .dataset import FolderPlan
+from .dataset import FolderPlan, largest_batch
 from .toml import MissingError
 
 Find = Callable[[str], Path]
@@ -32,8 +32,9 @@ def read_folders(plans: Sequence[FolderPlan], find: Find, index: FileIndex) -> D
         ValueError: no folder has a usable image to train on, or masks that are wanted are missing.
     """
     main, found, left_out = plans[0], list[Dataset](), list[tuple[FolderPlan, ValueError]]()
+    largest = largest_batch(plans)
     for plan in plans:
-        dataset = _read_if_any(plan, main, find, index)
+        dataset = _read_if_any(plan, main, largest, find, index)
         if isinstance(dataset, ValueError):
             left_out.append((plan, dataset))
             continue
@@ -86,7 +87,7 @@ def _at(path: str, find: Find) -> Path | None:
 
 
 def _read_if_any(
-    plan: FolderPlan, main: FolderPlan, find: Find, index: FileIndex
+    plan: FolderPlan, main: FolderPlan, largest: int, find: Find, index: FileIndex
 ) -> Dataset | ValueError:
     """The folder's images, or why there are none."""
     try:
@@ -94,12 +95,14 @@ def _read_if_any(
     except MissingError as error:
         return error
     try:
-        return _read(plan, main, folder, index)
+        return _read(plan, main, largest, folder, index)
     except ValueError as error:
         return error
 
 
-def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) -> Dataset:
+def _read(
+    plan: FolderPlan, main: FolderPlan, largest: int, folder: Path, index: FileIndex
+) -> Dataset:
     dataset = scan_folder(
         folder,
         caption_extension=plan.extension,
@@ -108,8 +111,9 @@ def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) ->
         index=index,
         all_lines=plan.captions.wildcards,
     )
+    dataset = _as_kohya(dataset, absolute(folder), plan.numbered)
     return with_options(
-        _as_kohya(dataset, absolute(folder), plan.numbered),
+        _large_enough(dataset, plan) if plan.larger_than else dataset,
         SubsetConfig(
             role="regularisation" if plan.is_reg else "training",
             loss_weight=plan.weight,
@@ -118,8 +122,28 @@ def _read(plan: FolderPlan, main: FolderPlan, folder: Path, index: FileIndex) ->
             captions=None if plan.captions == main.captions else plan.captions,
             preserve=plan.preserves,
             buckets=None if plan.buckets == main.buckets else plan.buckets,
+            batch_size=0 if plan.batch_size == largest else plan.batch_size,
+            strength=plan.multiplier,
         ),
     )
+
+
+def _large_enough(dataset: Dataset, plan: FolderPlan) -> Dataset:
+    """Without the images that are too small, which are listed. Source: `DreamBoothDataset`."""
+    assert plan.larger_than is not None
+    width, height = plan.larger_than
+    small = [
+        sample.path
+        for _, sample in dataset.samples()
+        if sample.size[0] * sample.size[1] <= width * height
+    ]
+    kept = dataset.without(small)
+    if not kept.subsets:
+        raise ValueError(
+            f"No image is larger than {width} x {height}, the skip_image_resolution of this folder."
+        )
+    reason = f"no larger than {width} x {height}, left out by skip_image_resolution"
+    return replace(kept, problems=(*kept.problems, *(Problem(path, reason) for path in small)))
 
 
 def _with_masks(dataset: Dataset, plan: FolderPlan, find: Find, index: FileIndex) -> Dataset:

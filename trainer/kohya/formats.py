@@ -40,11 +40,11 @@ _TOML = (
     (("directory",), f"a dataset file of diffusion-pipe{_NO_WAY}"),
     (
         ("unet_target_module",),
-        "a preset of LyCORIS, not a config; only the preset full is understood",
+        "a preset of LyCORIS, not a config; only those that LyCORIS brings are understood",
     ),
     (
         ("unet_target_name",),
-        "a preset of LyCORIS, not a config; only the preset full is understood",
+        "a preset of LyCORIS, not a config; only those that LyCORIS brings are understood",
     ),
     (("prompt",), "a file of preview prompts: name it as sample_prompts in a config"),
 )

@@ -5,66 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..config.lora import ORTHOGONAL
 from ..sdxl.blocks import parse_alphas, parse_ranks, rate_weights
+from .network_tables import (
+    ALGORITHMS,
+    ARGUMENTS,
+    CONSTRAINT,
+    FRONT_END,
+    LORA,
+    LYCORIS,
+    MEANINGLESS,
+    NATIVE,
+    NEEDS_BLOCKS,
+    OFF,
+    OFT,
+    OTHER_ALGORITHMS,
+    OTHER_MODULES,
+    PLUS,
+    PRESETS,
+    WEIGHTS,
+    Preset,
+)
 from .unheard import meant
 
-LORA, LYCORIS = "networks.lora", "lycoris.kohya"
-"""The network modules that can be trained."""
-
-FRONT_END = {LORA: ("Standard", "Kohya LoCon"), LYCORIS: ("LyCORIS/", "LoCon")}
-"""How the LoRA_type of kohya's graphical front end begins for each."""
-
-_OWN = (
-    "sd-scripts' own adapter takes other layers than LyCORIS: the attention blocks, and convolutions only "
-    "with conv_dim; that choice of layers cannot be trained here. The nearest is network_module = "
-    '"lycoris.kohya" with network_args algo={}'
-)
-_OTHER_MODULES = {
-    "networks.loha": _OWN.format("loha"),
-    "networks.lokr": _OWN.format("lokr"),
-    "networks.dylora": "DyLoRA cannot be trained here; networks.lora is a LoRA of one rank",
-    "networks.lora_fa": "LoRA-FA cannot be trained here; networks.lora trains both factors",
-    "networks.oft": "OFT cannot be trained here",
-}
-"""Network modules for SDXL that are known and cannot be trained, and why."""
-
-_WEIGHTS = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
-_NEEDS_BLOCKS = ("block_alphas", "conv_block_dims", "conv_block_alphas")
-_SHARED = ("conv_dim", "conv_alpha", "dropout", "rank_dropout", "module_dropout")
-_ARGUMENTS = {
-    LORA: {
-        *_SHARED, *_NEEDS_BLOCKS, *_WEIGHTS, "block_dims", "block_lr_zero_threshold",
-        "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio",
-    },
-    LYCORIS: {
-        *_SHARED, "algo", "factor", "dora_wd", "wd_on_output", "rs_lora", "preset", "full_matrix",
-    },
-}  # fmt: skip
-_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
-_OFF = {
-    "use_scalar": "a trained scalar in front of each adapter is not supported",
-    "train_norm": "norms cannot be trained",
-    "use_cp": "the Tucker form of convolutions is not supported",
-    "use_conv_cp": "the Tucker form of convolutions is not supported",
-    "use_tucker": "the Tucker form of convolutions is not supported",
-    "decompose_both": "the first matrix of LoKr always stays whole",
-    "unbalanced_factorization": "LoKr always divides width and depth alike",
-    "rank_dropout_scale": "what rank dropout leaves is not scaled up",
-    "bypass_mode": "the way of computing is chosen for each adapter",
-    "rescaled": "OFT cannot be trained here",
-    "constraint": "OFT cannot be trained here",
-    "constrain": "OFT cannot be trained here",
-    "train_t5xxl": "SDXL has no such text encoder",
-    "train_llm_adapter": "SDXL has no such adapter",
-}
-"""Options of LyCORIS that must be off, and why."""
-_MEANINGLESS = ("block_size", "unit", "train_on_input", "disable_conv_cp")
-"""Options of LyCORIS that mean something to algorithms alone that cannot be trained, or nothing."""
 _TEXT_IS_YES = "decompose_both"
 """LyCORIS takes any text for yes here, False as well."""
 _SPLITS_BELOW = 40
 """From this rank on LyCORIS' decompose_both changes no layer of SDXL, at the usual factor."""
-_ALGORITHMS = {"lora": "lora", "locon": "lora", "loha": "loha", "lokr": "lokr"}
 _ZERO = ("", "none", "0", "0.0")
 
 
@@ -76,36 +43,55 @@ def network_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     module = values["network_module"]
     if module not in FRONT_END:
-        why = f" ({_OTHER_MODULES[module]})" if module in _OTHER_MODULES else ""
-        raise ValueError(
-            f"network_module is {module!r}; {LORA} and {LYCORIS} can be trained, choose one of them"
-            + why
-        )
+        why = f" ({OTHER_MODULES[module]})" if module in OTHER_MODULES else ""
+        known = ", ".join(FRONT_END)
+        raise ValueError(f"network_module is {module!r}; it must be one of {known}{why}")
     kind = values["LoRA_type"]
     if kind and not kind.startswith(FRONT_END[module]):
         raise ValueError(f"LoRA_type {kind!r} contradicts network_module {module}; take one away")
     given = _arguments(values["network_args"])
     _check(given, module)
     alpha = values["network_alpha"] or float(values["network_dim"])
-    return {
+    if module == OFT:
+        return {"alpha": alpha, **_oft(given, values)}
+    shared = {
         "alpha": alpha,
-        "dropout": _number(given, "dropout", values["network_dropout"]),
         "rank_dropout": _number(given, "rank_dropout", 0.0),
         "module_dropout": _number(given, "module_dropout", 0.0),
-        **(_lora(given, values) if module == LORA else _lycoris(given, values, alpha)),
     }
+    if module in NATIVE:
+        return {**shared, "dropout": 0.0, **_native(given, values)}
+    dropout = _number(given, "dropout", values["network_dropout"])
+    own = _lora(given, values) if module == LORA else _lycoris(given, values, alpha)
+    return {**shared, "dropout": dropout, **own}
+
+
+def leaves_text(values: Mapping[str, Any]) -> bool:
+    """Whether the network has no adapters in the text encoders, whatever their learning rates."""
+    module, given = values["network_module"], _arguments(values["network_args"])
+    return module == OFT or (module == LYCORIS and not _preset(given).text)
 
 
 def ignored_arguments(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """network_args that have no effect, here as in kohya, and why."""
     module, given = values["network_module"], _arguments(values["network_args"])
     for name, value in given.items():
-        if name in _ARGUMENTS[module] or (name in _PLUS and _algorithm(given) == "lora"):
+        if name in ARGUMENTS[module] or _counts(name, given, module):
             continue
-        if module == LYCORIS and name in _OFF:
+        if name in OFF.get(module, ()):
             yield f"network_args {name}", f"{value} changes nothing"
         else:
             yield f"network_args {name}", f"{module} takes no notice of it"
+    if values["network_dropout"] and (module in NATIVE or module == OFT):
+        yield "network_dropout", f"{module} takes no notice of it"
+
+
+def _counts(name: str, given: Mapping[str, str], module: str) -> bool:
+    """Whether an option of LyCORIS means something to the algorithm at hand."""
+    if module != LYCORIS:
+        return False
+    kind = _algorithm(given)
+    return (name in PLUS and kind == "lora") or (name in CONSTRAINT and kind in ORTHOGONAL)
 
 
 def network_differences(values: Mapping[str, Any]) -> Iterator[str]:
@@ -122,32 +108,36 @@ def network_differences(values: Mapping[str, Any]) -> Iterator[str]:
             f"network_args {_TEXT_IS_YES}={given[_TEXT_IS_YES]} leaves the first matrix whole; LyCORIS takes "
             "any text there for yes, and divides it where the rank is below half its size"
         )
+    for name in ("enable_all_linear", "enable_conv"):
+        if values["network_module"] == OFT and given.get(name, "").lower() == "false":
+            yield f"network_args {name}=False is off; kohya takes any text there for yes"
 
 
 def _check(given: Mapping[str, str], module: str) -> None:
-    """Refuse slips, and options of LyCORIS that are on and not supported."""
-    known = _ARGUMENTS[module] | (
-        _OFF.keys() | {*_MEANINGLESS, *_PLUS} if module == LYCORIS else set()
-    )
+    """Refuse slips, and options that are on and not supported."""
+    off = OFF.get(module, {})
+    known = ARGUMENTS[module] | off.keys() | MEANINGLESS.get(module, set())
     for name, value in given.items():
         if name not in known and meant(name, known):
-            shown = ", ".join(sorted(_ARGUMENTS[module]))
+            shown = ", ".join(sorted(ARGUMENTS[module]))
             raise ValueError(f"network_args has {name}; of {module} are understood {shown}")
-        if module == LYCORIS and name in _OFF and not _is_off(name, value):
+        if (
+            name in off and value.lower() != "false"
+        ):  # to LyCORIS a switch is on whatever else it is
             raise ValueError(
-                f"network_args {name}={value}: {_OFF[name]}; write {name}=False or remove it"
+                f"network_args {name}={value}: {off[name]}; write {name}=False or remove it"
             )
 
 
-def _is_off(name: str, value: str) -> bool:
-    """Whether an option is off in LyCORIS, to which a switch is on whatever it is but False."""
-    return value.lower() == "false" or (
-        name in ("constraint", "constrain") and value.lower() in _ZERO
-    )
-
-
 def _algorithm(given: Mapping[str, str]) -> str:
-    return _ALGORITHMS.get(given.get("algo", "lora").lower(), "")
+    return ALGORITHMS.get(given.get("algo", "lora").lower(), "")
+
+
+def _preset(given: Mapping[str, str]) -> Preset:
+    name = given.get("preset", "full")
+    if name not in PRESETS:
+        raise ValueError(f"network_args preset is {name!r}; it must be one of {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 def _whole(given: Mapping[str, str]) -> bool:
@@ -155,8 +145,8 @@ def _whole(given: Mapping[str, str]) -> bool:
 
 
 def _lora(given: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
-    weights = [given.get(name, "") for name in _WEIGHTS]
-    loose = [name for name in _NEEDS_BLOCKS if name in given]
+    weights = [given.get(name, "") for name in WEIGHTS]
+    loose = [name for name in NEEDS_BLOCKS if name in given]
     if loose and not ("block_dims" in given or any(weights)):
         raise ValueError(f"network_args {loose[0]} has no effect without block_dims; add them")
     conv_rank = int(_number(given, "conv_dim", 0))
@@ -170,6 +160,35 @@ def _lora(given: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]
         "conv_block_ranks": parse_ranks(given.get("conv_block_dims", ""), "conv_block_dims"),
         "conv_block_alphas": parse_alphas(given.get("conv_block_alphas", ""), "conv_block_alphas"),
         "block_rates": rate_weights(weights[0], weights[1], weights[2], threshold),
+    }
+
+
+def _native(given: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """kohya's own LoHa and LoKr. Source: networks/loha.py, lokr.py and network_base.py."""
+    kind, conv_rank = NATIVE[values["network_module"]], int(_number(given, "conv_dim", 0))
+    return {
+        "algorithm": kind,
+        "conv_rank": conv_rank,
+        "conv_alpha": _number(given, "conv_alpha", 1.0) or float(conv_rank) or 1.0,
+        "lokr_factor": int(_number(given, "factor", -1)) if kind == "lokr" else -1,
+        "loraplus_ratio": _plus(given, values),
+    }
+
+
+def _oft(given: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """kohya's own OFT, of the UNet alone: network_dim counts blocks. Source: networks/oft.py."""
+    if not values["network_alpha"]:
+        raise ValueError("network_alpha is 0, which lets networks.oft turn nothing; 0.001 is usual")
+    everything, convs = (
+        _switch(given, name, False) for name in ("enable_all_linear", "enable_conv")
+    )
+    return {
+        "algorithm": "oft",
+        "oft_blocks": values["network_dim"],
+        "oft_constraint": values["network_alpha"],
+        "dropout": 0.0,
+        "layers": "standard" if everything else "attention",
+        "conv_rank": values["network_dim"] if convs else 0,
     }
 
 
@@ -188,25 +207,29 @@ def _plus(given: Mapping[str, str], values: Mapping[str, Any]) -> float:
 
 def _lycoris(given: Mapping[str, str], values: Mapping[str, Any], alpha: float) -> dict[str, Any]:
     """LyCORIS adapts convolutions unless told otherwise, at the rank of the rest."""
-    rank, preset = values["network_dim"], given.get("preset", "full")
-    algorithm = _algorithm(given)
+    rank, preset, algorithm = values["network_dim"], _preset(given), _algorithm(given)
     if not algorithm:
-        known = ", ".join(_ALGORITHMS)
-        raise ValueError(f"network_args algo is {given['algo']!r}; it must be one of {known}")
-    if preset != "full":
-        raise ValueError(f"network_args preset is {preset!r}; only full is understood")
+        name = given["algo"].lower()
+        why = f" ({OTHER_ALGORITHMS[name]})" if name in OTHER_ALGORITHMS else ""
+        known = ", ".join(ALGORITHMS)
+        raise ValueError(f"network_args algo is {given['algo']!r}; it must be one of {known}{why}")
     dora = _switch(given, "dora_wd", False)
     if dora and _switch(given, "wd_on_output", True):
         raise ValueError(
             "network_args dora_wd scales columns here, as the paper does: add wd_on_output=False"
         )
+    limits = [
+        _number(given, name, 0.0) for name in CONSTRAINT if given.get(name, "").lower() not in _ZERO
+    ]
     return {
         "algorithm": algorithm,
-        "conv_rank": int(_number(given, "conv_dim", rank)) or rank,
+        "layers": preset.layers,
+        "conv_rank": int(_number(given, "conv_dim", rank)) or rank if preset.convs else 0,
         "conv_alpha": _number(given, "conv_alpha", alpha) or alpha,
         "lokr_factor": int(_number(given, "factor", -1)) if algorithm == "lokr" else -1,
         "full_matrix": algorithm == "lokr" and _whole(given),
         "loraplus_ratio": _plus(given, values) if algorithm == "lora" else 0.0,
+        "oft_constraint": max(limits, default=0.0) if algorithm in ORTHOGONAL else 0.0,
         "dora": dora,
         "rank_stabilised": _switch(given, "rs_lora", False),
     }

@@ -9,6 +9,7 @@ from ...base.config import Problems
 from ..config.optimiser import LrSchedule
 from ..config.optimiser_arguments import parse_arguments
 from ..config.optimisers import ADAMW_ALIKE, OptimiserType, find_kind, is_relative
+from .network import leaves_text
 
 SCHEDULE_ARGUMENTS = {
     "piecewise_constant": {"step_rules": "step_rules"},
@@ -47,7 +48,7 @@ def _rates(values: Mapping[str, Any]) -> dict[str, Any]:
     if len(texts) > 2:
         raise ValueError(f"text_encoder_lr has {len(texts)} numbers; SDXL has two text encoders")
     first, second = (texts[0], texts[-1]) if texts else (shared, shared)
-    if values["network_train_unet_only"]:
+    if values["network_train_unet_only"] or leaves_text(values):
         first = second = 0.0
     elif values["cache_text_encoder_outputs"]:
         raise ValueError(
@@ -70,7 +71,7 @@ def _kind(values: Mapping[str, Any]) -> str:
             agrees = name.lower() in ("adamw", kind.lower())
             problems.need(agrees, f"{switch} contradicts optimizer_type {name!r}; take one away")
             name = kind
-    found = find_kind(name.rpartition(".")[2])
+    found = find_kind(name) or find_kind(name.rpartition(".")[2])
     known = ", ".join(get_args(OptimiserType))
     problems.need(found is not None, f"optimizer_type is {name!r}; it must be one of {known}")
     if problems:

@@ -41,10 +41,11 @@ def _steps(text: str) -> int:
     return max(1, min(MAX_STEPS, _whole(text)))
 
 
+_SEED = re.compile(r"d (\d+)", re.IGNORECASE)
 _OPTIONS: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
     (r"w (\d+)", "width", _whole),
     (r"h (\d+)", "height", _whole),
-    (r"d (\d+)", "seed", _whole),
+    (_SEED.pattern, "seed", _whole),
     (r"s (\d+)", "steps", _steps),
     (r"l (\d+(?:\.\d+)?)$", "cfg", float),
     (r"n (.+)", "negative", str),
@@ -65,6 +66,12 @@ def parse_prompts(text: str, kohya: bool = False) -> tuple[Prompt, ...]:
     lines = (line.strip() for line in text.splitlines())
     prompts = [_parse(line) for line in lines if line and not line.startswith("#")]
     return tuple(prompts if kohya else map(_usable, prompts))
+
+
+def without_seed(line: str) -> str:
+    """A line without its ``--d``."""
+    prompt, *options = line.split(" --")
+    return " --".join([prompt, *(one for one in options if not _SEED.match(one))])
 
 
 def _check(prompt: Prompt) -> None:

@@ -17,6 +17,7 @@ from ...base.write_errors import writing
 from ..config.checkpoints import Precision, check_name
 from ..files.atomic import write_atomically
 from ..files.checksum import BLANK, KEY, file_damage, sealed
+from .names import DOWN
 
 IfExists = Literal["number", "replace"]
 
@@ -40,6 +41,14 @@ class LoraModel(dict[str, Tensor]):
     def __init__(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         super().__init__(tensors)
         self.metadata = dict(metadata)
+
+    def __repr__(self) -> str:
+        """Short: ComfyUI writes the inputs of a node that failed into what it sends to the browser."""
+        layers = {name.partition(".")[0] for name in self}
+        ranks = sorted({len(t) for name, t in self.items() if name.endswith(DOWN) and t.dim()})
+        rank = f" of rank {ranks[0]}{f' to {ranks[-1]}' * (len(ranks) > 1)}" if ranks else ""
+        size = sum(tensor.numel() * tensor.element_size() for tensor in self.values()) / 1e6
+        return f"<LoRA: {len(layers)} layers{rank}, {size:.1f} MB>"
 
     @property
     def trigger(self) -> str:
@@ -114,7 +123,8 @@ def save_user_lora(
     one is kept: with "number" the new file gets a number, with "replace" the old one becomes a
     `.bak`.
     others: folders of LoRAs as well, to which a link below `folder` may lead.
-    Raises ValueError for a name that leaves the folder or that a file system refuses.
+    Raises ValueError for a name that leaves the folder or that a file system refuses, and for weights
+    that are too large for the precision.
     """
     target = _user_path(folder, name)
     root = next((other for other in others if is_inside(target, other)), folder)
@@ -132,6 +142,7 @@ def _save_as(
     root: Path,
 ) -> Path:
     fresh = _cast(lora, precision)
+    check_cast(lora, fresh, precision)
     for number in range(1, _MOST + 1):
         path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
         if path.exists():
@@ -169,6 +180,19 @@ def check_precision(precision: str) -> Precision:
     if precision not in get_args(Precision):
         raise ValueError(f"precision is {precision!r}; it must be one of fp16, bf16, fp32.")
     return precision  # type: ignore[return-value]
+
+
+def check_cast(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], precision: Precision
+) -> None:
+    """Raises ValueError where a finite tensor is not finite any more in ``precision``; names the first."""
+    for name in sorted(before):
+        if not torch.isfinite(after[name]).all() and torch.isfinite(before[name]).all():
+            most = float(before[name].abs().max())
+            raise ValueError(
+                f"{name} holds {most:.3g}, which {precision} cannot hold: the file would be of no use. Save it "
+                "as fp32, or lower the strength or factor that made it so large."
+            )
 
 
 def _cast(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:

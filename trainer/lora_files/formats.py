@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..sdxl.unet_names import to_diffusers
 from .architectures import by_metadata, by_names, by_width
+from .embedding_file import without_embeddings
 from .names import (
     ALPHA,
     DOWN,
@@ -65,6 +66,11 @@ def to_kohya(
     extra = [name for name, key in keys.items() if not key.is_known and is_extra(name)]
     keys = {name: key for name, key in keys.items() if name not in set(extra)}
     unknown = [name for name, key in keys.items() if not key.is_known]
+    if tensors and not without_embeddings(tensors):
+        raise ValueError(
+            "This is an embedding alone and no SDXL LoRA: Save Embedding writes it, and a prompt that names it "
+            "uses it."
+        )
     if unknown or not keys:
         raise ValueError(_refusal(unknown, extra, len(tensors), metadata or {}))
     found = _renamed(tensors, keys)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
 
-from ..batches.plan import showings_by_bucket
+from ..batches.plan import showings
 from ..cache.latents import CachedDataset
 from ..config.cache import TextConfig
 from ..config.captions import CaptionConfig
 from ..config.train import TrainConfig
 from ..config.validation import ValidationConfig
 from ..dataset.dataset import Subset
-from ..sdxl.buckets import BucketConfig
+from ..sdxl.buckets import BucketConfig, Size
 
 
 def data_keys(cached: CachedDataset, config: TrainConfig) -> dict[str, object]:
@@ -102,10 +103,13 @@ def _bucket_info(cached: CachedDataset) -> dict[str, object] | None:
     """Images shown in the first epoch by bucket, and how far their shapes are from their buckets'."""
     if not cached.recipe.buckets.enabled:
         return None
-    shown = showings_by_bucket(cached, 0)
+    shown = showings(cached, 0)
+    counts: Counter[Size] = Counter()
+    for group, pictures in shown.items():
+        counts[group.bucket] += len(pictures)
     buckets = {
-        str(index): {"resolution": list(bucket), "count": len(pictures)}
-        for index, (bucket, pictures) in enumerate(shown.items())
+        str(index): {"resolution": list(bucket), "count": count}
+        for index, (bucket, count) in enumerate(counts.items())
     }
     errors = []
     for index in sorted({index for pictures in shown.values() for index, _ in pictures}):

@@ -67,6 +67,17 @@ def _optimiser(config: OptimiserConfig) -> str:
     return f"{class_name(config.type)}({','.join(shown)})" if shown else class_name(config.type)
 
 
+_LYCORIS = {"oft": "diag-oft"}
+"""LyCORIS' names of algorithms, where they are others than ours."""
+_PRESETS = {
+    "standard": None,
+    "attention": "attn-only",
+    "linear": "full-lin",
+    "resnets": "unet-convblock-only",
+}
+"""LyCORIS' presets that choose the same layers."""
+
+
 def _network_keys(lora: LoraConfig) -> dict[str, object]:
     arguments = _network_args(lora)
     found: dict[str, object] = {
@@ -92,7 +103,11 @@ def _network_args(lora: LoraConfig) -> dict[str, str | float | None]:
     rates = lora.block_rates[1:-1]
     is_lycoris = _is_lycoris(lora)
     found: dict[str, object] = {
-        "algo": lora.algorithm if is_lycoris else None,
+        "algo": _LYCORIS.get(lora.algorithm, lora.algorithm) if is_lycoris else None,
+        "preset": _PRESETS[lora.layers],
+        "constraint": lora.oft_constraint,
+        "blocks": lora.oft_blocks,
+        "least_rank": lora.least_rank,
         "factor": lora.lokr_factor if lora.algorithm == "lokr" else None,
         "full_matrix": lora.full_matrix,
         "dora_wd": lora.dora,
@@ -133,4 +148,19 @@ def _loss_keys(loss: LossConfig) -> dict[str, object]:
         "ss_multires_noise_discount": loss.multires_discount,
         "ss_ip_noise_gamma": loss.ip_noise_gamma or None,
         "ss_ip_noise_gamma_random_strength": loss.ip_noise_gamma_random_strength,
+        **_draw_keys(loss),
     }
+
+
+def _draw_keys(loss: LossConfig) -> dict[str, object]:
+    """What kohya's SDXL trainer has not, where it is used; in its words of other trainers."""
+    found: dict[str, object] = {}
+    if loss.timestep_sampling != "uniform":
+        found["ss_timestep_sampling"] = loss.timestep_sampling
+        found["ss_timestep_location"] = loss.timestep_location
+        found["ss_sigmoid_scale"] = loss.timestep_scale
+    if loss.immiscible:
+        found["ss_immiscible"] = loss.immiscible
+    if loss.discrete_flow_shift:
+        found["ss_discrete_flow_shift"] = loss.discrete_flow_shift
+    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ..config.embedding import BUNDLED
 from ..sdxl.unet_names import from_diffusers, is_checkpoint_name
 
 UNET, FIRST_ENCODER, SECOND_ENCODER = "lora_unet_", "lora_te1_", "lora_te2_"
@@ -56,7 +57,6 @@ _OF_A_MODEL = re.compile(
     r"(?:lora|lycoris|oft|lllite|transformer|base_model|text_encoders?|model|t5xxl|clip_[a-z]+|unet)[._]"
 )
 """What keys of models begin with, SDXL or not."""
-_BUNDLED = "bundle_emb."
 
 _PROCESSOR = re.compile(r"_processor(?=_to_)")
 _OLD_ENCODER = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
@@ -94,7 +94,7 @@ def read_key(name: str) -> Key:
 
 def is_extra(name: str) -> bool:
     """Whether a key that is not known belongs to no model at all: embeddings and other company."""
-    if name.startswith(_BUNDLED):
+    if name.startswith(BUNDLED):
         return True
     return not read_key(name).part and _OF_A_MODEL.match(name) is None
 

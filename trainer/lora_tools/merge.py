@@ -16,6 +16,9 @@ from .factors import Factors
 Weighed = tuple[Mapping[str, Factors], float]
 """The layers of a LoRA by stem, and its strength."""
 
+_ROUNDING = 1e-12
+"""Of squared numbers: a millionth of the numbers themselves."""
+
 
 def merge(loras: Sequence[Weighed]) -> dict[str, Factors]:
     """The layers of the sum, by stem: ranks may differ, and a layer may be in some of them only.
@@ -33,6 +36,12 @@ def merge(loras: Sequence[Weighed]) -> dict[str, Factors]:
         stem: _side_by_side(stem, [(layers[stem], s) for layers, s in used if stem in layers])
         for stem in stems
     }
+
+
+def is_nothing(loras: Sequence[Weighed], made: Mapping[str, Factors]) -> bool:
+    """Whether the changes cancel each other out, up to the rounding of float32."""
+    parts = sum(s**2 * layer.energy() for layers, s in loras if s for layer in layers.values())
+    return sum(layer.energy() for layer in made.values()) <= _ROUNDING * parts
 
 
 def _side_by_side(stem: str, found: Sequence[tuple[Factors, float]]) -> Factors:

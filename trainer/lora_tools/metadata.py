@@ -24,6 +24,8 @@ _OF_THE_FILE = (
     "sshs_legacy_hash",
     "modelspec.thumbnail",
     "modelspec.hash_sha256",
+    "lora_loop.recommended_strength",
+    "modelspec.usage_hint",
     *GRAPH_KEYS,
 )
 _OF_THE_MODEL = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
@@ -37,6 +37,8 @@ def error_text(kept: Mapping[str, Kept], how: str) -> str:
     """How far the change of the weights is from what it was, over all layers and in the worst of them."""
     lost = sum(one.lost for one in kept.values())
     whole = sum(one.energy for one in kept.values())
+    if not whole:
+        return "The LoRA changes nothing: in every layer its factors come to 0."
     errors = {stem: relative_error(one.lost, one.energy) for stem, one in kept.items()}
     worst = max(errors, key=lambda stem: errors[stem])
     return (
@@ -48,7 +50,7 @@ def error_text(kept: Mapping[str, Kept], how: str) -> str:
 def block_table(lora: Mapping[str, Tensor], factors: Mapping[str, float]) -> str:
     """A line for each block that the LoRA has: layers, its share of the squared change, its factor.
 
-    Without shares where a layer is no plain LoRA.
+    Without shares where a layer is no plain LoRA. Last the factors of blocks that it does not have.
     """
     stems = by_layer(lora)
     energies = (
@@ -64,9 +66,19 @@ def block_table(lora: Mapping[str, Tensor], factors: Mapping[str, float]) -> str
             share = 100 * sum(energies.get(stem, 0.0) for stem in own) / whole
             shown = f"  {share:5.1f} %" if energies else ""
             lines.append(f"{name}: {len(own)} layers{shown}  x {factors.get(name, 1.0):g}")
+    lines += _without_effect(factors, {block_name(stem) for stem in stems})
     head = (
         "block: layers, share of the squared change before, factor"
         if energies
         else "block: layers, factor"
     )
     return "\n".join([head, *lines])
+
+
+def _without_effect(factors: Mapping[str, float], there: Collection[str]) -> list[str]:
+    """Nothing where all blocks are named: those that are there are meant then."""
+    found = [f"{name}={factor:g}" for name, factor in factors.items() if factor != 1]
+    found = [one for one in found if one.partition("=")[0] not in there]
+    if not found or factors.keys() >= {*BLOCKS}:
+        return []
+    return [f"without effect, for the LoRA has no layer there: {', '.join(found)}"]

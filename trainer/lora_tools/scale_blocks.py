@@ -15,6 +15,7 @@ from torch import Tensor
 from ..lora_files.formats import by_layer
 from ..lora_files.names import DORA, FIRST_ENCODER, SECOND_ENCODER, UNET, UP
 from ..sdxl.blocks import MIDDLE, SIDE, block_of
+from .factors import check_finite, check_whole
 
 INPUTS = tuple(f"IN{number}" for number in range(SIDE))
 OUTPUTS = tuple(f"OUT{number}" for number in range(SIDE))
@@ -33,6 +34,8 @@ _NAME = re.compile(r"(IN|OUT)0?(\d)(?:-(?:IN|OUT)?0?(\d))?", re.IGNORECASE)
 _LINEAR = (UP, "hada_w1_a", "lokr_w1", "lokr_w1_a", "diff", "w_norm")
 """Parts that the change of a weight is proportional to; a layer has one of them."""
 _LINEAR_BIAS = ("diff_b", "b_norm")
+MOST = 10.0
+"""The largest factor either way, as for a strength."""
 LONGEST = 1000
 """Characters of what may be typed."""
 
@@ -87,6 +90,8 @@ def _number(text: str, entry: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise ValueError(f"blocks has {entry!r}; write a name and a number, such as IN4=0.5.")
+    if abs(number) > MOST:
+        raise ValueError(f"blocks has {entry!r}; a factor is from {-MOST:g} to {MOST:g}.")
     return number
 
 
@@ -109,12 +114,14 @@ def scale_blocks(lora: Mapping[str, Tensor], factors: Mapping[str, float]) -> di
     LoHa, LoKr and changes of whole weights can be scaled too, for their change is proportional to one of their parts.
 
     Raises:
-        ValueError: nothing is left, or a layer that is to be scaled is of a kind that cannot be.
+        ValueError: nothing is left, a layer is not finite, or one that is to be scaled is not whole or of a kind
+            that cannot be.
     """
     found: dict[str, Tensor] = {}
     for stem, parts in by_layer(lora).items():
         factor = factors.get(block_name(stem), 1.0)
         if factor:
+            check_finite(stem, parts.values())
             scaled = parts if factor == 1 else _times(stem, parts, factor)
             found |= {f"{stem}.{part}": tensor for part, tensor in scaled.items()}
     if not found:
@@ -125,6 +132,7 @@ def scale_blocks(lora: Mapping[str, Tensor], factors: Mapping[str, float]) -> di
 
 
 def _times(stem: str, parts: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+    check_whole(stem, parts)
     scaled = [part for part in _LINEAR if part in parts][:1]
     scaled += [part for part in _LINEAR_BIAS if part in parts]
     if DORA in parts or not scaled:

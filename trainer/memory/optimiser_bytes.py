@@ -28,33 +28,51 @@ def learned_bytes(
     config: OptimiserConfig,
     parameters: Sequence[nn.Parameter],
     device: torch.device | None = None,
+    *,
+    at_once: bool = False,
 ) -> int:
     """Bytes of the parameters, their gradients, the optimiser's state and a moving average.
 
-    device: where they are trained, unless that is where they lie.
+    device: where they are trained, unless that is where they lie. at_once: each is stepped within backward, so
+    that only the largest has a gradient.
 
     Raises ValueError where the optimiser is not available.
     """
     shapes = Counter(tuple(parameter.shape) for parameter in parameters)
     states = _state_bytes(config, list(shapes), device or parameters[0].device)
     begun = in_blocks if is_blockwise(config.type) else int
-    total = 0
+    each = WEIGHT_AND_GRADIENT // 2 if at_once else WEIGHT_AND_GRADIENT
+    total = largest_bytes(parameters) if at_once else 0
     for shape, times in shapes.items():
         count = math.prod(shape)
         room = begun(count)
-        own = room * WEIGHT_AND_GRADIENT + math.ceil(states[shape] * room / count)
+        own = room * each + math.ceil(states[shape] * room / count)
         total += times * (own + (AVERAGE * count if config.ema_decay else 0))
     return total
 
 
 def update_bytes(
-    config: OptimiserConfig, parameters: Sequence[nn.Parameter], *, on_cuda: bool
+    config: OptimiserConfig,
+    parameters: Sequence[nn.Parameter],
+    *,
+    on_cuda: bool,
+    at_once: bool = False,
 ) -> int:
-    """Bytes beside `learned_bytes` while the optimiser steps, when no activations are left."""
+    """Bytes beside `learned_bytes` while the optimiser steps, when no activations are left.
+
+    With ``at_once`` they are there with activations (see `reserve_bytes`), and this is nothing.
+    """
+    if at_once:
+        return 0
     of_each = ONE_BY_ONE
     if config.type in ELEMENTWISE:
         of_each = FUSED_IN_ONE if on_cuda and config.type in FUSED else IN_ONE
     return of_each * sum(parameter.numel() for parameter in parameters)
+
+
+def largest_bytes(parameters: Sequence[nn.Parameter]) -> int:
+    """Of the largest parameter's gradient, float32."""
+    return 4 * max(parameter.numel() for parameter in parameters)
 
 
 def _state_bytes(

@@ -19,9 +19,11 @@ WORKSPACES = GIB // 5
 """Room for what kernels need for themselves, which cannot be counted without a card."""
 LARGEST_CHANGE = 1280 * 2560 * 3 * 3 * 4
 """Bytes of the change of SDXL's largest adapted weight in float32, a convolution's."""
-CHANGES_AT_ONCE = {"lora": 0, "loha": 5, "lokr": 0}
+CHANGES_AT_ONCE = {"lora": 0, "loha": 5, "lokr": 0, "oft": 0, "boft": 0, "full": 2}
 """How many tensors of that size a kind of adapter has at most, forward or backward (profiled)."""
 CHANGES_OF_DORA = 2
+CHANGES_OF_A_STEP = 3
+"""More where a weight is stepped within backward: what an optimiser computes with."""
 NOTICEABLE = 128 * MIB
 """What a plan must ask for less where another ran out of memory; gaps between its blocks lose as much."""
 TEXT_PER_CHUNK = 0.3 * GIB
@@ -119,6 +121,11 @@ def _choices(
     if config.checkpointing == "full":
         first = others[-1] if others else first
     micro_batch = config.batch_size
+    if config.lora.fused_backward:  # a batch has one backward
+        yield compact, first, micro_batch
+        if config.checkpointing == "auto":
+            yield from ((compact, levels, micro_batch) for levels in others)
+        return
     while micro_batch > 1:
         yield compact, first, micro_batch
         micro_batch = (micro_batch + 1) // 2
@@ -148,4 +155,5 @@ def reserve_bytes(
 def rebuilding_bytes(lora: LoraConfig) -> int:
     """Bytes for the changes of weights that LoHa and DoRA put together, one layer at a time."""
     changes = max(CHANGES_AT_ONCE[lora.algorithm], CHANGES_OF_DORA if lora.dora else 0)
+    changes += CHANGES_OF_A_STEP if lora.fused_backward else 0
     return changes * LARGEST_CHANGE

@@ -1,5 +1,7 @@
 """Dropout of adapters: which numbers, ranks and whole adapters one micro batch goes without.
 
+At random, and by the timestep of each sample, as in T-LoRA.
+
 Every mask is a pure function of (seed, epoch, sample, layer), so that a block that is recomputed in
 backward sees the same one. kohya draws module dropout once for a batch; here each sample has its own.
 """
@@ -25,6 +27,10 @@ class Dropout:
     seed: int
     epoch: int
     items: tuple[BatchItem, ...]
+    timesteps: Tensor | None = None
+    """Of each sample [B], int64 on the device; None where nothing depends on them."""
+    horizon: int = 1000
+    """How many timesteps there are."""
 
     def hidden(self, key: str, hidden: Tensor) -> Tensor:
         """The down projection's output [B, ..., r] or [B, r, h, w] of layer ``key``, thinned out.
@@ -35,7 +41,24 @@ class Dropout:
         if config.dropout:
             kept = self._uniform("neurons", key, hidden, hidden.shape[1:]) >= config.dropout
             hidden = hidden * kept / (1 - config.dropout)
-        return self.ranks(key, hidden)
+        return self.ranks(key, self._timely(hidden))
+
+    def _timely(self, hidden: Tensor) -> Tensor:
+        """``hidden`` without the last ranks, the more of them the noisier a sample is; nothing is scaled.
+
+        Source: T-LoRA (Soboleva et al. 2025), with an exponent of 1, as compute_timestep_mask of LyCORIS.
+        A text encoder knows no timestep, and loses nothing.
+        """
+        least = self.config.least_rank
+        if not least or self.timesteps is None:
+            return hidden
+        is_picture = hidden.dim() == 4
+        ranks = hidden.shape[1] if is_picture else hidden.shape[-1]
+        least = min(least, ranks)
+        left = (self.horizon - self.timesteps) * (ranks - least) // self.horizon + least
+        kept = torch.arange(ranks, device=hidden.device) < left[:, None]
+        shape = (-1, ranks, 1, 1) if is_picture else (-1, *[1] * (hidden.dim() - 2), ranks)
+        return hidden * kept.view(shape)
 
     def ranks(self, key: str, hidden: Tensor) -> Tensor:
         """``hidden`` without the channels that rank dropout takes; the others are scaled up."""

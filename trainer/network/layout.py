@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..device.neighbours import whole_buffer
-from .adapters import Adapter, Lora
+from .adapters import Adapter, Full, Lora
 from .unet_targets import Target
 
 _BLOCK = re.compile(r"(.*transformer_blocks\.\d+)\.(.+)")
@@ -22,12 +22,15 @@ _INSIDE = (
 _OF_CONTEXT = ("attn2.to_k", "attn2.to_v")
 
 
-Place = tuple[Lora, str]
+Place = tuple[Adapter, str]
 """A factor: the adapter, and its attribute's name."""
 
 
 def lay_out(targets: Sequence[Target], adapters: Mapping[str, Adapter]) -> None:
-    """Put the factors of plain LoRAs, which hold no numbers yet, into one buffer, in the order of trainer/layers/factors.py."""
+    """Put the factors of plain LoRAs, which hold no numbers yet, into one buffer, in the order of trainer/layers/factors.py.
+
+    Those of full fine-tuning too, one after the other: no optimiser has to copy them then.
+    """
     if places := _in_order(targets, adapters):
         factors = [getattr(*place) for place in places]
         _bind(places, factors[0].new_empty(sum(factor.numel() for factor in factors)))
@@ -54,6 +57,12 @@ def _in_order(targets: Sequence[Target], adapters: Mapping[str, Adapter]) -> lis
     blocks: dict[str, int] = {}
     for number, target in enumerate(targets):
         adapter = adapters[target.key]
+        if isinstance(adapter, Full):
+            found += [
+                ((1, number, place), (adapter, name))
+                for place, name in enumerate(adapter.factors())
+            ]
+            continue
         if type(adapter) is not Lora:
             continue
         match = _BLOCK.fullmatch(target.path)

@@ -1,4 +1,4 @@
-"""All adapters of a run: their parameters, their groups, and their tensors by kohya's keys."""
+"""All that a run trains, adapters and an embedding: parameters, groups, and tensors by key."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from ..optim.optimiser import ParameterGroup
 from ..sdxl.blocks import block_of
 from .adapters import make_adapter
 from .dropout import Dropout
+from .embedding import Embedding
 from .layout import lay_out, move
 from .unet_targets import Target
 
 
 class Network:
-    """All adapters of a run, by kohya key."""
+    """All adapters of a run, by kohya key, and the embedding that is trained with them or alone."""
 
     def __init__(
         self,
@@ -28,14 +29,16 @@ class Network:
         seed: int = 0,
         device: torch.device | None = None,
         weights: Weights | None = None,
+        embedding: Embedding | None = None,
     ) -> None:
-        if not targets:
+        if not targets and embedding is None:
             raise ValueError(
                 "This model has no layer that a LoRA could be trained on: no SpatialTransformer "
                 "was found in its UNet. Connect an SDXL model."
             )
         device = device or torch.device("cpu")
         self.targets = targets
+        self.embedding = embedding
         self.strength = 1.0
         """How far layers are adapted; see `at_strength`."""
         self.dropout: Dropout | None = None
@@ -55,14 +58,17 @@ class Network:
         move(self.targets, self.adapters, device)
         for target in self.targets:
             self.adapters[target.key].to(device).measure(target.module, weights)
+        if self.embedding is not None:
+            self.embedding.move(device)
 
     def parameters(self) -> list[nn.Parameter]:
-        return [p for adapter in self.adapters.values() for p in adapter.factors().values()]
+        factors = [p for adapter in self.adapters.values() for p in adapter.factors().values()]
+        return factors + ([] if self.embedding is None else [*self.embedding.vectors.values()])
 
     def groups(self, config: LoraConfig) -> list[ParameterGroup]:
         """The parameters by the multiplier of their learning rate, up factors last (LoRA+).
 
-        Text encoders come first, then the UNet block by block.
+        Text encoders come first, then the UNet block by block, and last an embedding.
         """
         found: dict[tuple[str, int, bool, bool], ParameterGroup] = {}
         for target in self.targets:
@@ -79,7 +85,13 @@ class Network:
                 group = ParameterGroup([], factor, decays=not is_steady)
                 group = found.setdefault((part, block, is_plus, is_steady), group)
                 group.parameters.append(parameter)
-        return [found[key] for key in sorted(found)]
+        groups = [found[key] for key in sorted(found)]
+        return groups if self.embedding is None else [*groups, self.embedding.group()]
+
+    def begin_step(self, done: int) -> None:
+        """Told before the gradients of a step, with the number of steps before it."""
+        if self.embedding is not None:
+            self.embedding.begin_step(done)
 
     @contextmanager
     def dropping(self, dropout: Dropout | None) -> Iterator[None]:
@@ -100,17 +112,21 @@ class Network:
 
     @contextmanager
     def at_strength(self, strength: float) -> Iterator[None]:
-        """While open, the adapters act as a LoRA that is loaded at ``strength``; 0: as if absent."""
-        self.strength = strength
+        """While open, the adapters act as a LoRA that is loaded at ``strength``; 0: as if absent.
+
+        An embedding is at 0 what it began as.
+        """
+        before, self.strength = self.strength, strength
         try:
             yield
         finally:
-            self.strength = 1.0
+            self.strength = before
 
     @torch.no_grad()
     def limit_norms(self, most: float) -> Tensor:
         """Keep every adapter's change of weights within ``most``; their lengths before, [adapters]."""
-        return torch.stack([adapter.limit_norm(most) for adapter in self.adapters.values()])
+        norms = [adapter.limit_norm(most) for adapter in self.adapters.values()]
+        return torch.stack(norms) if norms else torch.zeros(0)
 
     def state_dict(self, *, pins: bool = False) -> dict[str, Tensor]:
         """kohya's keys -> contiguous float32 CPU tensors, each with a storage of its own; ``pins``: see `fetch`."""
@@ -147,9 +163,14 @@ class Network:
             for adapter_key, adapter in self.adapters.items():
                 for name, factor in adapter.factors().items():
                     factor.copy_(tensors[f"{adapter_key}.{name}"])
+            for name, vectors in () if self.embedding is None else self.embedding.named():
+                vectors.copy_(tensors[name])
 
     def _named(self) -> Iterator[tuple[str, Tensor]]:
         for key, adapter in self.adapters.items():
             for name, factor in adapter.factors().items():
                 yield f"{key}.{name}", factor
-            yield f"{key}.alpha", torch.tensor(float(adapter.alpha))
+            if adapter.alpha is not None:
+                yield f"{key}.alpha", torch.tensor(float(adapter.alpha))
+        if self.embedding is not None:
+            yield from self.embedding.named()

@@ -13,10 +13,12 @@ from torch import nn
 
 from ..config.train import TrainConfig
 from ..frozen.forward import is_linear
-from .unet_targets import Target, find_targets
+from .full_targets import text_layers
+from .unet_targets import Target, find_targets, kind_of, whole
 
 PREFIXES = "lora_te1_", "lora_te2_"
-BLOCKS = {"CLIPAttention", "CLIPMLP"}
+ATTENTION = {"CLIPAttention"}
+BLOCKS = ATTENTION | {"CLIPMLP"}
 
 
 def run_targets(
@@ -24,23 +26,33 @@ def run_targets(
 ) -> list[Target]:
     """The layers that a run trains, in kohya's order: CLIP-L, CLIP-G, UNet.
 
-    ``encoders`` are both or, where none is trained, none.
+    ``encoders`` are both or, where none is trained, none. There are no layers where an embedding is
+    trained alone.
     """
+    if not config.trains_lora:
+        return []
     targets = find_text_targets(encoders, config) if config.optimiser.trains_text else []
     return targets + (find_targets(unet, config.lora) if config.optimiser.train_unet else [])
 
 
 def find_text_targets(encoders: Sequence[nn.Module], config: TrainConfig) -> list[Target]:
-    """Every linear layer of attention and MLP in the encoders that have a learning rate.
+    """Every linear layer of attention and MLP in the encoders that have a learning rate; in full fine-tuning
+    those of the parts (full_targets.py).
 
-    Also in the last layer, which nothing reads of CLIP-L: kohya has these adapters too.
+    Also in the last layer, which nothing reads of CLIP-L: kohya has these adapters too. Attention alone
+    where `LoraConfig.layers` says so.
     """
     targets = []
+    classes = ATTENTION if config.lora.layers == "attention" else BLOCKS
     for prefix, encoder, rate in zip(PREFIXES, encoders, config.optimiser.text_rates, strict=True):
         if not rate:
             continue
         factor = rate / config.optimiser.learning_rate
-        blocks = ((p, m) for p, m in encoder.named_modules() if type(m).__name__ in BLOCKS)
+        if config.lora.algorithm == "full":
+            layers = text_layers(encoder, config.lora)
+            targets += [whole(prefix, path, layer, factor) for path, layer in layers]
+            continue
+        blocks = ((p, m) for p, m in encoder.named_modules() if type(m).__name__ in classes)
         for path, block in blocks:
             targets += [
                 _target(prefix, sub, layer, factor, config)
@@ -54,6 +66,5 @@ def _target(prefix: str, path: str, layer: nn.Module, factor: float, config: Tra
     rank, alpha = config.lora.rank, config.lora.alpha
     if config.lora.rank_stabilised:
         alpha *= math.sqrt(rank)
-    lora = config.lora
-    kind = lora.algorithm, lora.dora, lora.lokr_factor, lora.full_matrix
-    return Target(path, prefix + path.replace(".", "_"), layer, rank, alpha, *kind, factor)
+    key = prefix + path.replace(".", "_")
+    return Target(path, key, layer, rank, alpha, **kind_of(config.lora), rate=factor)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..config.optimiser import OptimiserConfig
-from ..config.optimiser_factory import make_optimiser
-from ..config.optimisers import ELEMENTWISE, is_blockwise, is_relative
+from ..config.optimiser_factory import is_matrix, make_optimiser
+from ..config.optimisers import BY_SHAPE, ELEMENTWISE, is_blockwise, is_relative
+from .at_once import AtOnce
 from .blocks import Blocks
 from .ema import MovingAverage
 from .flat import Flat, Single
@@ -39,6 +40,13 @@ class ParameterGroup(NamedTuple):
     factor: float = 1.0
     decays: bool = True
     """Whether the optimiser's weight decay pulls them towards 0."""
+    weight_decay: float | None = None
+    """Their own weight decay; None: the optimiser's."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether gradients are asked for: else the parameters stay as they are."""
+        return self.parameters[0].requires_grad
 
 
 class Optimiser:
@@ -51,12 +59,26 @@ class Optimiser:
         *,
         device: torch.device | None = None,
         compute_dtype: torch.dtype = torch.float32,
+        at_once: bool = False,
     ) -> None:
+        """``at_once``: see trainer/optim/at_once.py; raises ValueError where gradients have to be scaled."""
+        if at_once and compute_dtype == torch.float16:
+            raise ValueError(
+                "fused_backward does not go with a MODEL that computes in fp16, whose gradients are scaled: "
+                "load the MODEL in bf16, or turn fused_backward off."
+            )
+        if config.type in BY_SHAPE:
+            groups = [part for group in groups for part in _by_shape(group)]
         self._parameters = [parameter for group in groups for parameter in group.parameters]
         self._groups = groups
         self._config = config
         self._device = device or torch.device("cpu")
-        self._seen = _seen_as(config.type)(self._make, [group.parameters for group in groups])
+        self._at_once = at_once
+        parameters = [group.parameters for group in groups]
+        if at_once:
+            self._seen: Single = AtOnce(self._make, parameters, config.max_grad_norm or math.inf)
+        else:
+            self._seen = _seen_as(config.type)(self._make, parameters)
         self._is_relative = is_relative(config.type, config.constructor_arguments())
         self._move_to("train")
         decay = config.ema_decay
@@ -67,8 +89,7 @@ class Optimiser:
         """The optimiser over these parameters of each group."""
         config = self._config
         groups = [
-            {"params": own, "lr": config.learning_rate * group.factor}
-            | ({} if group.decays else {"weight_decay": 0.0})
+            {"params": own, "lr": config.learning_rate * group.factor, **_decay(group)}
             for group, own in zip(self._groups, parameters, strict=True)
         ]
         arguments = config.constructor_arguments()
@@ -110,9 +131,7 @@ class Optimiser:
         """
         if norm is None:
             norm = float(self.clip())
-        if not self._is_relative:
-            for settings, group in zip(self._inner.param_groups, self._groups, strict=True):
-                settings["lr"] = learning_rate * group.factor
+        self._set_rates(learning_rate)
         finite = math.isfinite(norm)
         overflow = not finite and self._scale.value > 1.0
         self._scale.record(finite=finite)
@@ -120,6 +139,17 @@ class Optimiser:
             self._seen.step()
         self.clear()
         return StepOutcome(norm, finite, overflow, self._rate())
+
+    def begin(self, learning_rate: float) -> None:
+        """A step begins: where parameters are stepped within backward they need its rate now."""
+        if self._at_once:
+            self._set_rates(learning_rate)
+
+    def _set_rates(self, learning_rate: float) -> None:
+        if self._is_relative:
+            return
+        for settings, group in zip(self._inner.param_groups, self._groups, strict=True):
+            settings["lr"] = learning_rate * group.factor if group.learns else 0.0
 
     def average(self) -> None:
         """Take the parameters, as an applied step has left them, into their moving average, if there is one."""
@@ -188,6 +218,22 @@ class Optimiser:
     def clear(self) -> None:
         """Drop all gradients."""
         self._seen.clear()
+
+
+def _decay(group: ParameterGroup) -> dict[str, float]:
+    """What a group sets of the optimiser's weight decay."""
+    if not group.decays:
+        return {"weight_decay": 0.0}
+    return {} if group.weight_decay is None else {"weight_decay": group.weight_decay}
+
+
+def _by_shape(group: ParameterGroup) -> list[ParameterGroup]:
+    """Matrices and vectors apart, as the optimiser will have them."""
+    parts = [
+        group._replace(parameters=[p for p in group.parameters if is_matrix(p) == matrices])
+        for matrices in (True, False)
+    ]
+    return [part for part in parts if part.parameters]
 
 
 def _seen_as(kind: str) -> type[Single]:

@@ -73,12 +73,20 @@ class Result:
     """What the user must know of it, as sentences: a damaged file that it takes the place of, a full disk."""
     written: bool = True
     """False when there was no room for its file at ``path``."""
+    at_start: tuple[float, ...] = ()
+    """The losses of the held-out images at step 0, which ``validations`` are differences to."""
     advice: str = ""
     """When to stop, in words (see trainer/validation/when_to_stop.py); "" where nothing can be said."""
+    timesteps: tuple[int, ...] = ()
+    """How many samples had a timestep in each equal part of them, where they are not drawn evenly."""
 
     def loss_map(self) -> dict[str, list[Any]]:
-        """ComfyUI's LOSS_MAP: the loss of every step, and (step, difference, error) of validations."""
-        return {"loss": list(self.losses), "validation": [tuple(one) for one in self.validations]}
+        """ComfyUI's LOSS_MAP: the loss of every step, and (step, difference, error) of validations.
+
+        Beside them `timesteps`, where there are any.
+        """
+        found = {"loss": list(self.losses), "validation": [tuple(one) for one in self.validations]}
+        return found | ({"timesteps": list(self.timesteps)} if self.timesteps else {})
 
     @property
     def best_validation(self) -> Measurement | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence, Set
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from ..network.unet_targets import Target
 from ..training.non_finite import not_finite
 
 _DOWN, _UP, _ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
+_DIFF, _DIFF_B = "diff", "diff_b"
 
 
 class Start:
@@ -89,7 +91,8 @@ class Start:
         tensors = network.state_dict()
         layers = {key: held for key, held in self.layers.items() if key in network.adapters}
         for key, parts in layers.items():
-            factor = float(parts[_ALPHA]) / network.adapters[key].alpha
+            alpha = network.adapters[key].alpha
+            factor = 1.0 if alpha is None else float(parts[_ALPHA]) / alpha
             for part, tensor in parts.items():
                 if part == _ALPHA:
                     continue
@@ -187,6 +190,9 @@ def _check_plain(target: Target, held: Mapping[str, Tensor]) -> None:
 def _check(target: Target, held: Mapping[str, Tensor]) -> None:
     """Refuse a layer of another kind, rank or size."""
     key = target.key
+    if target.algorithm == "full":
+        _check_whole(target, held)
+        return
     _check_plain(target, held)
     rank = held[_DOWN].shape[0]
     if rank != target.rank:
@@ -201,3 +207,21 @@ def _check(target: Target, held: Mapping[str, Tensor]) -> None:
             f"{list(held[_DOWN].shape)} and {list(held[_UP].shape)} for a layer of "
             f"{list(target.shape)}."
         )
+
+
+def _check_whole(target: Target, held: Mapping[str, Tensor]) -> None:
+    """Refuse what is no difference of a whole layer, or that of another one."""
+    layer: Any = target.module
+    shapes = {_DIFF: target.shape} | ({} if layer.bias is None else {_DIFF_B: target.shape[:1]})
+    if held.keys() != shapes.keys():
+        raise ValueError(
+            "Full fine-tuning can start from a difference file alone, which Save LoRA writes of it; "
+            f"{target.key} of this one has {', '.join(sorted(held))}. Apply a LoRA to the MODEL before Train "
+            "instead, or disconnect start_from."
+        )
+    for part, shape in shapes.items():
+        if held[part].shape != shape:
+            raise ValueError(
+                f"The difference to start from is of another kind of model: {target.key}.{part} is "
+                f"{list(held[part].shape)}, not {list(shape)}."
+            )

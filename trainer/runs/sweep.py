@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from ..config.train import TrainConfig
 
@@ -14,6 +14,8 @@ MOST_RUNS = 64
 """Of a sweep."""
 
 _MOST_LETTERS = 2000
+
+Number = TypeVar("Number", float, int)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +31,34 @@ def parse_numbers(text: str, name: str, where: str = "Sweep") -> tuple[float, ..
     Raises:
         ValueError: it holds something else, or more than a sweep has runs.
     """
+    return _parsed(text, name, where, float, "numbers with commas between them, such as 1e-5, 3e-5")
+
+
+def parse_seeds(text: str, where: str = "Sweep", most: int = 2**63 - 1) -> tuple[int, ...]:
+    """The seeds of a text such as ``0, 1``, each once, in their order and with all their digits; none of an empty one.
+
+    Raises:
+        ValueError: one is no whole number from 0 to ``most``, or there are more than a sweep has runs.
+    """
+
+    def seed(word: str) -> int:
+        if not 0 <= (found := int(word)) <= most:
+            raise ValueError(f"{word} is no seed")
+        return found
+
+    such = f"whole numbers from 0 to {most} with commas between them, such as 0, 1"
+    return _parsed(text, "seeds", where, seed, such)
+
+
+def _parsed(
+    text: str, name: str, where: str, read: Callable[[str], Number], such: str
+) -> tuple[Number, ...]:
     words = [word for word in re.split(r"[\s,;]+", text[:_MOST_LETTERS]) if word]
     try:
-        found = tuple(dict.fromkeys(map(float, words)))
+        found = tuple(dict.fromkeys(map(read, words)))
     except ValueError as error:
         raise ValueError(
-            f"{where}: {name} is {text[:200]!r}; give numbers with commas between them, such as 1e-5, "
-            "3e-5, or leave it empty"
+            f"{where}: {name} is {text[:200]!r}; give {such}, or leave it empty"
         ) from error
     if len(text) > _MOST_LETTERS or len(found) > MOST_RUNS:
         raise ValueError(f"{where}: {name} has more than {MOST_RUNS} numbers; give fewer")
@@ -52,11 +75,11 @@ def swept(base: TrainConfig, rates: str, ranks: str, seeds: str) -> tuple[SweptC
         ValueError: a text holds something else than such numbers, there are too many combinations, a value
             is none that a config may have, or ranks are set elsewhere.
     """
-    lists = [
+    lists = (
         parse_numbers(rates, "learning_rates") or (base.optimiser.learning_rate,),
         parse_numbers(ranks, "ranks") or (base.lora.rank,),
-        parse_numbers(seeds, "seeds") or (base.seed,),
-    ]
+        parse_seeds(seeds) or (base.seed,),
+    )
     count = len(lists[0]) * len(lists[1]) * len(lists[2])
     if count > MOST_RUNS:
         numbers = " x ".join(str(len(one)) for one in lists)
@@ -73,7 +96,7 @@ def swept(base: TrainConfig, rates: str, ranks: str, seeds: str) -> tuple[SweptC
     return tuple(_one(base, *numbers) for numbers in itertools.product(*lists))
 
 
-def _one(base: TrainConfig, rate: float, rank: float, seed: float) -> SweptConfig:
+def _one(base: TrainConfig, rate: float, rank: float, seed: int) -> SweptConfig:
     lora, optimiser = base.lora, base.optimiser
     if rank != lora.rank:
         alpha = lora.alpha * rank / lora.rank
@@ -87,17 +110,16 @@ def _one(base: TrainConfig, rate: float, rank: float, seed: float) -> SweptConfi
 def differences(configs: Sequence[TrainConfig]) -> list[str]:
     """What sets each config apart from the others, without its seed: ``learning_rate 3e-05, rank 16``.
 
-    Configs with the same words differ in their seeds at most.
+    Configs with the same words differ in their seeds at most. Where all do, the words are learning rate and rank.
     """
     settings = [dict(_leaves(config.to_dict())) for config in configs]
     names = [
         name
         for name in (settings[0] if settings else ())
         if name != "seed" and len({str(one.get(name)) for one in settings}) > 1
-    ]
+    ] or ["optimiser.learning_rate", "lora.rank"]
     return [
         ", ".join(f"{name.rpartition('.')[2]} {_shown(one.get(name))}" for name in names)
-        or "the same settings"
         for one in settings
     ]
 

@@ -1,6 +1,6 @@
 """The 23 blocks of SDXL's UNet as kohya counts them, and lists of numbers by block.
 
-0 embeddings, 1-9 input, 10-12 middle, 13-21 output, 22 out; no adapter lies in 0 and 22.
+0 embeddings, 1-9 input, 10-12 middle, 13-21 output, 22 out; no LoRA of kohya's lies in 0 and 22.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ SIDE, MIDDLE = 9, 3
 """Input and output blocks; middle blocks."""
 
 _FIRST = {"input": 1, "middle": 10, "output": 13}
+_OUT = re.compile(r"out[._]\d")
 _PATH = re.compile(r"(input|middle|output)_blocks?[._](\d+)")
 
 CURVES: dict[str, Callable[[float], float]] = {
@@ -27,8 +28,10 @@ CURVES: dict[str, Callable[[float], float]] = {
 
 
 def block_of(path: str) -> int:
-    """The block that a layer lies in, by its path in the UNet; 0 where it lies in none of the 21."""
+    """The block that a layer lies in, by its path in the UNet; 0 for the embeddings and any other path."""
     found = _PATH.match(path)
+    if _OUT.match(path):
+        return BLOCKS - 1
     return _FIRST[found[1]] + int(found[2]) if found else 0
 
 

@@ -1,7 +1,8 @@
-"""The forward diffusion process of SDXL in VP space: schedule, noisy latents, targets.
+"""The way of SDXL from an image to noise: schedule, noisy latents, targets.
 
-x_t = sqrt(ac_t) x_0 + sqrt(1 - ac_t) eps (Ho et al. 2020); v = sqrt(ac_t) eps - sqrt(1 - ac_t) x_0
-(Salimans & Ho 2022). Noise and timesteps are arguments, so everything here is a pure function.
+Diffusion in VP space: x_t = sqrt(ac_t) x_0 + sqrt(1 - ac_t) eps (Ho et al. 2020); v = sqrt(ac_t) eps - sqrt(1 - ac_t) x_0
+(Salimans & Ho 2022). Rectified flow, for which some checkpoints were retrained (Liu et al. 2022):
+x_t = (1 - sigma) x_0 + sigma eps and the target eps - x_0. Noise and timesteps are arguments, so everything here is a pure function.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .constants import TIMESTEPS
 
-Prediction = Literal["epsilon", "v"]
+Prediction = Literal["epsilon", "v", "flow"]
 
 ZERO_TERMINAL_SIGMA = 1000.0
 """A schedule whose last sigma lies above this was rescaled to zero terminal SNR (SDXL's is 14.6)."""
@@ -45,11 +46,15 @@ class Schedule:
 
     alphas_cumprod: [T] float32, for noise and targets. snr: [T] float32, for loss weights; under
     zero terminal SNR it stays the one of the schedule before the rescaling, as in kohya.
+    flow_sigmas: [T] float32, rising to 1, of rectified flow alone; multiplier: what times its sigma such
+    a model is told as the timestep.
     """
 
     alphas_cumprod: Tensor
     snr: Tensor
     prediction: Prediction
+    flow_sigmas: Tensor | None = None
+    multiplier: float = float(TIMESTEPS)
 
     @classmethod
     def sdxl(
@@ -67,6 +72,20 @@ class Schedule:
         plain = sdxl_alphas_cumprod() if rescaled else alphas_cumprod
         return cls(alphas_cumprod, plain / (1 - plain), prediction)
 
+    @classmethod
+    def flow(cls, sigmas: Tensor, multiplier: float, shift: float = 0.0) -> Schedule:
+        """Rectified flow with the sigmas [T] of ComfyUI's ModelSamplingDiscreteFlow.
+
+        shift: kohya's `--discrete_flow_shift`, s u / (1 + (s - 1) u) of even steps u, instead of theirs; 0
+        keeps them.
+        """
+        own = sigmas.detach().clone().float().cpu()
+        if shift:
+            even = torch.arange(1, len(own) + 1, dtype=torch.float64) / len(own)
+            own = (shift * even / (1 + (shift - 1) * even)).float()
+        snr = ((1 - own) / own) ** 2
+        return cls(snr / (1 + snr), snr, "flow", own, multiplier)
+
     def with_zero_terminal(self) -> Schedule:
         """Rescaled to zero terminal SNR, unless it is so already; the weights' SNR stays, as in kohya."""
         if self.zero_terminal_snr:
@@ -74,15 +93,30 @@ class Schedule:
         return Schedule(zero_terminal(self.alphas_cumprod), self.snr, self.prediction)
 
     def to(self, device: torch.device) -> Schedule:
-        return Schedule(self.alphas_cumprod.to(device), self.snr.to(device), self.prediction)
+        sigmas = None if self.flow_sigmas is None else self.flow_sigmas.to(device)
+        return Schedule(
+            self.alphas_cumprod.to(device),
+            self.snr.to(device),
+            self.prediction,
+            sigmas,
+            self.multiplier,
+        )
 
     @property
     def zero_terminal_snr(self) -> bool:
-        """Whether the last timestep is pure noise."""
-        return bool(self.alphas_cumprod[-1] < 1.0 / ZERO_TERMINAL_SIGMA**2)
+        """Whether diffusion was rescaled so that the last timestep is pure noise; that of flow is so anyway."""
+        return self.flow_sigmas is None and bool(
+            self.alphas_cumprod[-1] < 1.0 / ZERO_TERMINAL_SIGMA**2
+        )
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
+
+    def told(self, timesteps: Tensor) -> Tensor:
+        """What the model is given for timesteps [B] int64: float32 [B], themselves or what flow has there."""
+        if self.flow_sigmas is None:
+            return timesteps.float()
+        return self.flow_sigmas[timesteps] * self.multiplier
 
     def noisy(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """x_t. latents, noise [B, C, H, W] float32, timesteps [B] int64."""
@@ -93,9 +127,14 @@ class Schedule:
         """What the model should predict for x_t, [B, C, H, W] float32."""
         if self.prediction == "epsilon":
             return noise
+        if self.prediction == "flow":
+            return noise - latents
         signal, sigma = self._scales(timesteps)
         return signal * noise - sigma * latents
 
     def _scales(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        if self.flow_sigmas is not None:
+            sigma = self.flow_sigmas[timesteps].view(-1, 1, 1, 1)
+            return 1 - sigma, sigma
         ac = self.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
         return ac.sqrt(), (1.0 - ac).sqrt()

@@ -192,6 +192,8 @@ def _obstacle(micro: MicroBatch) -> str | None:
     preserves = any(item.preserves for item in micro.batch.items)
     if preserves or micro.batch.class_context is not None:
         return "prior preservation asks the model without its adapters"
+    if any(item.strength != 1.0 for item in micro.batch.items):
+        return "some images have a strength of their own"
     return None
 
 

@@ -59,8 +59,10 @@ class Gradients:
     def __call__(self, micro: MicroBatch) -> Losses:
         """Forward and backward. The model's inputs are the tensors of ``micro`` and nothing else."""
         found, samples = [], None
-        # Both in backward too, which computes blocks again.
-        with fixed_order(), self._network.dropping(micro.dropout):
+        items = micro.batch.items
+        at_strength = self._network.at_strength(items[0].strength if items else 1.0)
+        # All in backward too, which computes blocks again.
+        with fixed_order(), self._network.dropping(micro.dropout), at_strength:
             terms = loss_terms(
                 self._model, self._network, micro.batch, micro.draws, self._config.loss
             )

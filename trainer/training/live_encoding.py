@@ -32,7 +32,7 @@ def with_texts(model: Model, batch: Batch, network: Network | None = None) -> Ba
         if network is None or dropout is None:
             found[key] = model.encode(item.text)
         else:
-            with network.dropping(dataclasses.replace(dropout, items=(item,))):
+            with network.dropping(dataclasses.replace(dropout, items=(item,), timesteps=None)):
                 found[key] = model.encode(item.text)
     contexts, pooled = zip(*(found[key] for key in keys), strict=True)
     context = stack_contexts(contexts).to(batch.y)

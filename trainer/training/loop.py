@@ -127,6 +127,7 @@ class Loop:
             config.optimiser,
             device=model.device,
             compute_dtype=model.dtype,
+            at_once=config.lora.fused_backward,
         )
         gradients = Gradients(model, network, config, self._optimiser.backward)
         self._gradients = gradients if graphs is None else graphs.around(gradients)
@@ -180,6 +181,8 @@ class Loop:
         for step in range(before, config.steps):
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
+            self._network.begin_step(step)
+            self._optimiser.begin(rate)
             while (done := self._try(coming, observer, relief)) is None:
                 coming = self._coming(step)
             if not self._good and not math.isfinite(done.loss):
@@ -242,6 +245,7 @@ class Loop:
             planned, parts, ends_step = next(coming)
             for part in parts:
                 before_batch()
+                self._is_whole = not self._config.lora.fused_backward
                 tally.add(part, self._gradients(part.micro))
             if ends_step:
                 break
@@ -273,12 +277,7 @@ class Loop:
         return outcome
 
     def _event(
-        self,
-        done: _Computed,
-        rate: float,
-        outcome: StepOutcome,
-        seconds: float,
-        timed: int,
+        self, done: _Computed, rate: float, outcome: StepOutcome, seconds: float, timed: int
     ) -> StepEvent:
         return StepEvent(
             step=len(self._losses),

@@ -55,6 +55,18 @@ def multires_noise(
     return noise / noise.std()
 
 
+def nearest(noises: Tensor, latent: Tensor) -> Tensor:
+    """The noise [1, C, h, w] of [K, C, h, w] at the least distance from the latent [1, C, h, w].
+
+    Immiscible diffusion (Li et al. 2024) pairs the images of a batch with its noises; here each image
+    chooses among noises of its own, as in its successor (Li et al. 2025), so that it does not matter
+    what else is in the batch. What is chosen is no longer standard normal: it leans towards the
+    latent and is a little shorter, the more the fewer numbers a latent has.
+    """
+    distances = (noises - latent).flatten(1).square().sum(dim=1)
+    return noises[distances.argmin()][None]
+
+
 def draw_timestep(lowest: int, highest: int, rng: torch.Generator) -> Tensor:
     """One timestep, int64 [1], uniform in [lowest, highest); ``highest`` where that is empty, as in kohya."""
     if lowest >= highest:

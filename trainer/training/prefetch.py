@@ -11,7 +11,7 @@ from ..config.train import TrainConfig
 from ..device.ranks import ALONE, Ranks
 from ..network.dropout import Dropout
 from .gradients import MicroBatch
-from .step import Model, draw
+from .step import Model, draw, sampled
 
 T = TypeVar("T")
 
@@ -90,7 +90,13 @@ def prepared_batches(
 
 def _part(part: Batch, whole: int, epoch: int, model: Model, config: TrainConfig) -> Part:
     """Part of a batch of ``whole`` samples."""
+    part = sampled(part, config.seed, epoch)
     draws = draw(part, config, epoch, len(model.schedule))
-    dropout = Dropout(config.lora, config.seed, epoch, part.items) if config.lora.drops else None
-    micro = MicroBatch(*model.bring(part, draws), len(part.items) / whole, dropout)
+    batch, brought = model.bring(part, draws)
+    dropout = None
+    if config.lora.drops:
+        times = brought.timesteps if config.lora.least_rank else None
+        horizon = len(model.schedule)
+        dropout = Dropout(config.lora, config.seed, epoch, part.items, times, horizon)
+    micro = MicroBatch(batch, brought, len(part.items) / whole, dropout)
     return Part(micro, draws.timesteps.tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,7 +19,8 @@ from ..device.transfer import send
 from ..rng import generator
 from ..sdxl.schedule import Schedule
 from .loss import per_sample
-from .noise import draw_timestep, multires_noise, offset_noise
+from .noise import multires_noise, nearest, offset_noise
+from .timesteps import drawn_timestep
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x_t [B, 4, h, w], timesteps [B], context [B, T, C], y [B, Y]) -> the prediction."""
@@ -48,7 +50,8 @@ class Model:
     def prediction(self, noisy: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> Tensor:
         """What it makes of x_t [B, 4, h, w]; timesteps: [B] int64; all cast to what it computes in."""
         dtype = self.dtype
-        return self.predict(noisy.to(dtype), timesteps.float(), context.to(dtype), y.to(dtype))
+        told = self.schedule.told(timesteps)
+        return self.predict(noisy.to(dtype), told, context.to(dtype), y.to(dtype))
 
 
 class Draws(NamedTuple):
@@ -70,16 +73,30 @@ class Draws(NamedTuple):
         return Draws(noise, timesteps, perturbed)
 
 
+def sampled(batch: Batch, seed: int, epoch: int) -> Batch:
+    """The batch with a sample of what the VAE gave in place of its mean, where the deviations are there.
+
+    A pure function of (seed, epoch, sample), on the CPU.
+    """
+    if batch.deviations is None:
+        return batch
+    noises = []
+    for latent, item in zip(batch.latents, batch.items, strict=True):
+        rng = generator(seed, "vae", epoch, item.item_index, item.repeat)
+        noises.append(torch.randn(latent.shape, generator=rng))
+    latents = batch.latents + batch.deviations * torch.stack(noises)
+    return dataclasses.replace(batch, latents=latents, deviations=None)
+
+
 def draw(batch: Batch, config: TrainConfig, epoch: int, timesteps: int) -> Draws:
     """Noise and timesteps of a batch: a pure function of (seed, epoch, sample), on the CPU.
 
-    Timesteps are uniform over the configured range, as in kohya.
+    By default timesteps are uniform over the configured range, as in kohya.
     """
-    lowest, highest = config.loss.min_timestep, min(config.loss.max_timestep, timesteps)
     rows = []
     for latent, item in zip(batch.latents, batch.items, strict=True):
-        rng = _generator(config.seed, epoch, item)
-        step = draw_timestep(lowest, highest, rng)
+        rng = sample_generator(config.seed, epoch, item)
+        step = drawn_timestep(config.loss, timesteps, rng)
         noise = _noise(latent[None], config.loss, rng)
         rows.append((noise, step, _perturbed(noise, config.loss, rng)))
     noise, steps, perturbed = (torch.cat(column) for column in zip(*rows, strict=True))
@@ -96,6 +113,9 @@ def _noise(latent: Tensor, config: LossConfig, rng: torch.Generator) -> Tensor:
         return float(torch.rand(1, generator=rng))
 
     noise, shift = normal(latent.shape), normal((*latent.shape[:2], 1, 1))
+    if config.immiscible:
+        others = normal((config.immiscible - 1, *latent.shape[1:]))
+        noise = nearest(torch.cat([noise, others]), latent)
     if config.noise_offset:
         strength = uniform() if config.noise_offset_random_strength else 1.0
         offset = config.noise_offset * strength
@@ -116,7 +136,8 @@ def _perturbed(noise: Tensor, config: LossConfig, rng: torch.Generator) -> Tenso
     return noise + config.ip_noise_gamma * strength * more
 
 
-def _generator(seed: int, epoch: int, item: BatchItem) -> torch.Generator:
+def sample_generator(seed: int, epoch: int, item: BatchItem) -> torch.Generator:
+    """What timestep and noise of a sample are drawn from, in this order."""
     return generator(seed, "diffusion", epoch, item.item_index, item.repeat)
 
 

@@ -125,17 +125,17 @@ class ValidationBook:
         """The validation after that step, None when there was none."""
         if step not in self._losses:
             return None
-        return Measurement.compare(step, self._losses[0], self._losses[step])
+        before, now = self._losses[0], self._losses[step]
+        return Measurement.compare(step, before, now, self._settings.timesteps)
 
     def course(self, last: int | None = None) -> Course:
         """Where the run goes; with ``last``, where one of that many steps does."""
         due, steps = list(self.due), self._steps
         if due and last is not None:
             due, steps = [*(step for step in due if step < last), last], last
-        measured = {
-            step: Measurement.compare(step, self._losses[0], losses).difference
-            for step, losses in self._losses.items()
-        }
+        start = self._losses.get(0, [])
+        compared = (Measurement.compare(step, start, now) for step, now in self._losses.items())
+        measured = {one.step: one.difference for one in compared}
         return follow(measured, due, steps, self._settings.patience)
 
     def reach(self) -> int:
@@ -209,7 +209,14 @@ class ValidationBook:
         card = read_scorecard(self._folder)
         leakage = None if card is None else card.leakage()
         advice = when_to_stop(losses, self._settings.timesteps, leakage)
-        return replace(result, best=best, stopped=stopped, validations=validations, advice=advice)
+        return replace(
+            result,
+            best=best,
+            stopped=stopped,
+            validations=validations,
+            at_start=tuple(losses.get(0, ())),
+            advice=advice,
+        )
 
     def keep(self, step: int, lora: LoraModel) -> None:
         """Put the adapters of the best step on disk, then take away those that they beat.

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from .significance import quantile_95
+from ..curves.students_t import quantile_95
 
 Flag = Literal["never learned", "hard", "odd caption", "memorised"]
 FLAGS: tuple[Flag, ...] = get_args(Flag)
@@ -79,9 +79,13 @@ class _Seen(NamedTuple):
         return (float(self.value[image]) - self.middle) / self.spread
 
     def ratio(self, image: int) -> str:
-        """Of an image, in words, with 95 % of where its noise may have put it."""
+        """Of an image, in words; where there are others, with 95 % of where its noise may have put it beside them."""
         ratio = float(self.value[image].exp())
-        return f"{ratio:.0%} ± {self.reach * ratio * float(self.error[image]):.0%}"
+        if len(self.value) < 2:
+            return f"{ratio:.0%}"
+        half = self.reach * ratio * float(self.error[image])
+        digits = 0 if half >= 0.005 else 1
+        return f"{ratio:.{digits}%} ± {half:.{digits}%}"
 
     @property
     def usual(self) -> str:
@@ -146,7 +150,7 @@ def _apart(losses: Losses) -> Iterator[Verdict]:
             image,
             "hard",
             left.away(image) / HARD,
-            f"its loss at the end is {above:.2f} ± {error:.2f} times that of others",
+            f"its loss with the LoRA is {above:.2f} ± {error:.2f} times that of others",
         )
         yield Verdict(
             image,

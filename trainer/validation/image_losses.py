@@ -12,10 +12,10 @@ from torch import Tensor
 from ..batches.training_data import TrainingData
 from ..cache.latents import CachedItem
 from ..config.measuring import MeasureConfig
-from ..curves.measurement import Measurement
+from ..curves.measurement import mean_and_error
+from ..curves.students_t import quantile_95
 from ..training.step import Model
 from .measure import Validation
-from .significance import quantile_95
 
 
 def image_losses(
@@ -78,6 +78,5 @@ def compare(before: Tensor, after: Tensor) -> Difference:
             f"Losses of {tuple(before.shape)} and {tuple(after.shape)} images, timesteps and seeds "
             "cannot be compared: measure the same two or more images in the same way."
         )
-    rows = (losses.double().mean(dim=(1, 2)).tolist() for losses in (before, after))
-    _, mean, error = Measurement.compare(0, *rows)
+    mean, error = mean_and_error((after.double() - before.double()).mean(dim=(1, 2)).tolist())
     return Difference(mean, error, *before.shape)

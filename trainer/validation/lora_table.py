@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
+from ..curves.students_t import two_sided
 from .image_losses import Difference, compare
-from .significance import ERROR, two_sided
+from .significance import ERROR
+
+_ALONE = "the model alone"
 
 
 class Measured(NamedTuple):
-    """A LoRA at a strength. losses: [images, timesteps, seeds]; None where none were measured."""
+    """A LoRA at a strength. losses: [images, timesteps, seeds]; None where none were measured.
+
+    scores: further columns by their headings, the same for all rows.
+    """
 
     name: str
     strength: float
     losses: Tensor | None = None
+    scores: Mapping[str, str] = {}
 
 
 def table(rows: Sequence[Measured], base: Tensor | None) -> str:
     """A line for each; with the losses of the model alone, how theirs differ from it, and what that tells."""
-    if base is None:
-        return "\n".join(["LoRA | strength", *(f"{row.name} | {row.strength:g}" for row in rows)])
-    found = [compare(base, row.losses) for row in rows if row.losses is not None]
-    lines = ["LoRA | strength | loss, less that without a LoRA"]
-    lines += [
-        f"{row.name} | {row.strength:g} | {one.told}" for row, one in zip(rows, found, strict=True)
+    heads = [*(["loss, less that without a LoRA"] if base is not None else []), *rows[0].scores]
+    found = [
+        compare(base, row.losses) for row in rows if base is not None and row.losses is not None
     ]
-    return "\n".join([*lines, "", *_verdict(rows, found)])
+    losses = [[one.told] for one in found] or [[]] * len(rows)
+    lines = [["LoRA", "strength", *heads]]
+    lines += [
+        [row.name, f"{row.strength:g}", *loss, *row.scores.values()]
+        for row, loss in zip(rows, losses, strict=True)
+    ]
+    said = ["", *_verdict(rows, found, base)] if found and base is not None else []
+    return "\n".join([*map(" | ".join, lines), *said])
 
 
-def _verdict(rows: Sequence[Measured], found: Sequence[Difference]) -> list[str]:
-    """How the losses were made, and which LoRAs the best one beats for certain."""
+def _verdict(rows: Sequence[Measured], found: Sequence[Difference], base: Tensor) -> list[str]:
+    """How the losses were made, and what the best LoRA beats for certain: others, and the model alone."""
     images, timesteps, seeds = found[0].images, found[0].timesteps, found[0].seeds
     said = [
         f"Loss: the mean over {images} images x {timesteps} timesteps x {seeds} seeds of noise, the same for every "
@@ -45,14 +56,20 @@ def _verdict(rows: Sequence[Measured], found: Sequence[Difference]) -> list[str]
     best = min(finite, key=lambda place: finite[place])
     if finite[best] >= 0:
         return [*said, "None is better than the model alone on these images."]
+    if all(row.strength for row in rows):
+        rows, finite = [*rows, Measured("", 0.0, base)], {**finite, len(rows): 0.0}
     behind = {place: _chance(rows[place], rows[best], len(rows)) for place in finite}
-    like = [_called(rows[place]) for place in finite if place != best and behind[place] >= ERROR]
+    like = [place for place in finite if place != best and behind[place] >= ERROR]
+    beaten = [rows[place] for place in finite if place != best and place not in like]
     said.append(f"Lowest: {_called(rows[best])}.")
     if like:
-        said.append(f"Not told apart from it by these images: {'; '.join(like)}.")
-    if len(like) + 1 < len(finite):
+        told = dict.fromkeys(_called(rows[place]) for place in like)
+        said.append(f"Not told apart from it by these images: {'; '.join(told)}.")
+    if beaten:
+        others = ["the others"] if any(row.strength for row in beaten) else []
+        alone = [] if all(row.strength for row in beaten) else [_ALONE]
         said.append(
-            f"It is better than the others, image by image (Student's t, chance below {100 * ERROR:g} % in all "
+            f"It is better than {' and '.join(others + alone)}, image by image (Student's t, chance below {100 * ERROR:g} % in all "
             "comparisons together)."
         )
     return said
@@ -69,4 +86,4 @@ def _chance(row: Measured, best: Measured, count: int) -> float:
 
 
 def _called(row: Measured) -> str:
-    return f"{row.name} at {row.strength:g}"
+    return f"{row.name} at {row.strength:g}" if row.strength else _ALONE

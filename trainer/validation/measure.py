@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from .. import rng
+from ..batches.embedding_captions import shown_text
 from ..batches.plan import BatchItem
 from ..batches.training_data import TrainingData
 from ..cache.latents import CachedItem
@@ -43,7 +44,8 @@ class Validation:
         found, device, pins = [], model.device, model.pins
         with torch.no_grad(), fixed_order():
             for index in range(len(self._items)):
-                batch = self._data.load([BatchItem(index, 0, False, self._items[index].caption)])
+                text = shown_text(self._items[index], self._config.embedding)
+                batch = self._data.load([BatchItem(index, 0, False, text)])
                 latents, batch = batch.latents, with_texts(model, batch.to(device, pins=pins))
                 for part in range(self._config.validation.timesteps):
                     before_batch()

@@ -17,7 +17,6 @@ from ..config.optimisers import OWN_RATE
 from ..config.train import TrainConfig
 from ..config.validation import ValidationConfig
 from ..curves.measurement import QUANTILE_95, Measurement
-from .significance import two_sided
 
 POINTS = 20
 """Of a curve, beside the start."""
@@ -165,10 +164,8 @@ def _fell(changes: np.ndarray, place: int) -> bool:
 
     The lowest of many points may be by chance, and hardly the one before it too.
     """
-    _, change, error = _at(changes, place)
-    if not change < 0:
-        return False
-    return not error or two_sided(-change / error, changes.shape[2] - 1) < 0.05
+    now = _at(changes, place)
+    return now.difference + QUANTILE_95 * now.error < 0
 
 
 def _mean_curve(changes: np.ndarray) -> np.ndarray:

@@ -16,13 +16,20 @@ from .significance import ERROR, contrasts, spread_over_seeds
 
 HOW = (
     "Held-out difference: the loss of the held-out images at each run's best step less that at step 0, with the "
-    "same noise and timesteps every time; below 0 is better. ± is the 95 % interval over images and timesteps."
+    "same noise and timesteps every time; below 0 is better. ± is the 95 % interval over images."
 )
+CHOSEN = (
+    "The difference of a run is the lowest of its validations, and the best run has the lowest of all: both are "
+    "chosen on the images that they are reported on, so they look a little better than on new images."
+)
+NOTHING_CHOSEN = "The LoRA given out is that of the last run: nothing was chosen."
 NO_HELD_OUT = (
     "There is no held-out loss, so it cannot be said which setting is better: the training loss is mostly the "
     "noise of the drawn timesteps. Connect Validation Settings to Train, with held_out above 0, and queue again."
 )
 ONE_SEED = "One seed each: whether settings differ by more than two seeds do cannot be told. Give Sweep two seeds or more."
+APART = 0.05
+"""Of a loss: beyond it, losses at step 0 are of other images or another start. Rounding stays far below."""
 _COLUMNS = "setting | seed | steps | best step | held-out difference | last loss, smoothed"
 
 
@@ -66,6 +73,38 @@ def trials(
     ]
 
 
+def distinct(configs: Sequence[TrainConfig]) -> list[int]:
+    """The places of runs of which no earlier one has the same setting and seed: such are one run, not two seeds."""
+    first: dict[tuple[str, int], int] = {}
+    for place, (name, config) in enumerate(zip(differences(configs), configs, strict=True)):
+        first.setdefault((name, config.seed), place)
+    return list(first.values())
+
+
+def check_same_start(starts: Sequence[Sequence[float]]) -> None:
+    """Look at the held-out losses that runs had at step 0, empty ones aside.
+
+    Raises ValueError where they are not of as many images, or apart by more than `APART` on average: the runs
+    held out other images, or began from another model or LoRA, so that differences to step 0 say nothing.
+    """
+    first, *others = [start for start in starts if start] or [()]
+    for other in others:
+        apart = math.inf
+        if len(other) == len(first):
+            apart = sum(abs(a - b) for a, b in zip(first, other, strict=True)) / sum(first)
+        if apart > APART:
+            raise ValueError(
+                "The held-out losses of these runs cannot be compared: at step 0 they are "
+                + (
+                    "not of as many images"
+                    if math.isinf(apart)
+                    else f"apart by {100 * apart:.0f} %"
+                )
+                + ", so other images were held out, or the runs began from another model or LoRA. Give all "
+                "runs the same cache, MODEL and start."
+            )
+
+
 def best_run(found: Sequence[Trial]) -> int:
     """The place of the run with the lowest held-out difference; of the last one where nothing is held out."""
     held = {place: trial.best.difference for place, trial in enumerate(found) if trial.best}
@@ -75,7 +114,8 @@ def best_run(found: Sequence[Trial]) -> int:
 def report(found: Sequence[Trial]) -> str:
     """The table, a line for each setting with several seeds, how it was made, and the note."""
     values = _by_setting(found)
-    lines = [f"{len(found)} runs of {len(values)} settings", "", _COLUMNS, *map(_row, found)]
+    head = f"{_counted(len(found), 'run')} of {_counted(len(values), 'setting')}"
+    lines = [head, "", _COLUMNS, *map(_row, found)]
     several = [(name, held) for name, held in values.items() if len(held) > 1]
     if several:
         lines += ["", "setting | seeds | held-out difference, mean | standard deviation over seeds"]
@@ -83,16 +123,20 @@ def report(found: Sequence[Trial]) -> str:
             f"{name} | {len(held)} | {statistics.fmean(held):+.5f} | {statistics.stdev(held):.5f}"
             for name, held in several
         ]
-    return "\n".join([*lines, "", *([HOW] if any(values.values()) else []), note(found)])
+    return "\n".join([*lines, "", *([HOW, CHOSEN] if any(values.values()) else []), note(found)])
 
 
 def note(found: Sequence[Trial]) -> str:
     """Whether the differences between settings are larger than those between seeds, with the numbers."""
     values = _by_setting(found)
     lost = [t for t in found if t.validations and t.best is None]
-    said = [f"Left out, without a finite held-out loss: {len(lost)} runs."] if lost else []
+    said = []
+    if lost:
+        said.append(f"Left out, without a finite held-out loss: {_counted(len(lost), 'run')}.")
     if not any(values.values()):
         return "\n".join([*said, NO_HELD_OUT])
+    if min(held for found in values.values() for held in found) >= 0:
+        said.append("None is better than the MODEL alone: no difference to step 0 is below 0.")
     if len(values) < 2:
         return "\n".join([*said, "There is one setting only: nothing to compare it with."])
     spread = spread_over_seeds(values)
@@ -108,7 +152,7 @@ def note(found: Sequence[Trial]) -> str:
             verdict = "larger than" if pair.is_real else "no larger than what may be"
             said.append(
                 f"Against {pair.worse}: {pair.apart:.5f}, {verdict} the difference between seeds (chance "
-                f"{100 * pair.chance:.2g} %)."
+                f"{percent(pair.chance)})."
             )
     said.append(
         f"Chance: how often seeds alone bring two equal settings so far apart, by Student's t over all pairs; below "
@@ -120,19 +164,30 @@ def note(found: Sequence[Trial]) -> str:
 def lines_of(found: Sequence[Trial]) -> tuple[list[Line], str]:
     """The curves to draw over each other, and what they are: held-out differences, else smoothed losses."""
     if any(trial.validations for trial in found):
-        drawn = [
-            Line(
-                trial.setting,
-                [(one.step, one.difference) for one in trial.validations],
-                [QUANTILE_95 * one.error for one in trial.validations],
-            )
-            for trial in found
-        ]
-        return drawn, "held-out loss, less that at step 0"
+        return [*map(_curve, found)], "held-out loss since step 0; bars: 95 %"
     smoothed = (
         Line(trial.setting, list(enumerate(smooth(trial.losses, SPAN), 1))) for trial in found
     )
     return list(smoothed), "training loss, smoothed, by step (nothing was held out)"
+
+
+def _curve(trial: Trial) -> Line:
+    """From step 0 on, where the difference to it is 0."""
+    made = trial.validations
+    if made and made[0].step:
+        made = [Measurement(0, 0.0, 0.0), *made]
+    points = [(one.step, one.difference) for one in made]
+    return Line(trial.setting, points, [QUANTILE_95 * one.error for one in made])
+
+
+def percent(chance: float) -> str:
+    """A chance, with as many digits as it takes not to look like the bound that it is not."""
+    digits = next((n for n in (2, 3, 4) if float(f"{chance:.{n}g}") != ERROR), 5)
+    return f"{100 * chance:.{digits}g} %"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _by_setting(found: Sequence[Trial]) -> dict[str, list[float]]:

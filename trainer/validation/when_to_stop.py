@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..curves.measurement import QUANTILE_95
 from ..runs.scorecard import Mean
 
 RESAMPLINGS = 1000
@@ -73,8 +72,8 @@ def rise(leakage: Mapping[int, Mapping[int, float]], best: int) -> Rise | None:
     """From which step on leakage is higher than at ``best`` (or the last before it) beyond its spread.
 
     ``leakage``: by step and prompt. Prompt by prompt, so that what one prompt leaks more than another
-    does not count; a step counts if the mean difference is more than 1.96 standard errors above 0, and
-    all later steps count too. None with fewer than three prompts.
+    does not count; a step counts if the 95 % interval of the mean difference, by Student's t, lies above
+    0, and all later steps count too. None with fewer than three prompts.
     """
     before = [step for step in leakage if step <= best]
     if not before:
@@ -87,7 +86,7 @@ def rise(leakage: Mapping[int, Mapping[int, float]], best: int) -> Rise | None:
             if prompt in reference
         ]
         by = Mean.of(pairs) if len(pairs) >= LEAST_PROMPTS else None
-        if by is None or by.error is None or by.value <= QUANTILE_95 * by.error:
+        if by is None or by.margin is None or by.value <= by.margin:
             break
         found = Rise(step, by)
     return found
@@ -117,9 +116,11 @@ def when_to_stop(
         )
     elif leakage and max(leakage) > found.step:
         if max(map(len, leakage.values())) >= LEAST_PROMPTS:
-            said.append("no rise of leakage after it is beyond its spread")
+            said.append("leakage after it is no higher than chance allows")
         else:
-            said.append("leakage was scored of too few prompts to know its spread")
+            said.append(
+                f"whether leakage rises after it is not known: that takes {LEAST_PROMPTS} prompts or more"
+            )
     return "; ".join(said)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ....trainer.lora_files.file import read_own_lora
 from ....trainer.runs.checkpoints import FOLDER
-from ....trainer.runs.run_list import Run, find_run, list_runs, unknown_run
+from ....trainer.runs.run_list import Run, find_run, list_runs, run_of, unknown_run
 from ....trainer.runs.sweep import differences
 from ....trainer.runs.trained_lora import TrainedLora
 from .. import folders
@@ -19,6 +20,9 @@ from ..lora.load import load_lora, lora_names, lora_state
 
 MOST_LORAS = 64
 _STEPS = "ss_steps"
+_UNKNOWN = 10**12
+_LETTERS = 8
+"""Of the name of a run, where several are told apart."""
 
 
 class Candidate(NamedTuple):
@@ -34,11 +38,17 @@ def run_files(run: Run) -> list[Path]:
     return sorted([*found, *run.results], key=lambda path: (_steps(path), path.name))
 
 
+def _one_a_step(files: Sequence[Path]) -> list[Path]:
+    """Those of a run, of several of the same step the result, or else the best: they hold the same LoRA."""
+    found = {_steps(path) if _steps(path) < _UNKNOWN else path: path for path in files}
+    return list(found.values())
+
+
 def listed(name: str) -> list[str]:
     """The LoRA files of the run of that name, of the latest where it is empty, as Compare LoRAs takes them."""
     root = folders.runs_root()
     run = find_run(root, name) if name else next(iter(list_runs(root)), None)
-    return [f"{run.name}/{path.name}" for path in run_files(run)] if run else []
+    return [f"{run.name}/{path.name}" for path in _one_a_step(run_files(run))] if run else []
 
 
 def state_of(text: str) -> str:
@@ -62,8 +72,10 @@ def candidates(text: str, loras: Sequence[Mapping[str, Tensor]]) -> list[Candida
         ValueError: a line names nothing that there is, nothing is given at all, or too much.
     """
     found = [Candidate(name, lambda lora=lora: lora) for name, lora in _in_memory(loras)]
-    for line in dict.fromkeys(filter(None, map(str.strip, text.splitlines()))):
-        found += _of_line(line)
+    lines = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
+    runs = {line.partition("/")[0] for line in lines if line not in lora_names()}
+    for line in lines:
+        found += _of_line(line, several=len(runs) > 1 or bool(loras))
     if not found:
         raise ValueError(
             "Compare LoRAs: there is no LoRA to compare. Connect loras, or type into files a LoRA in models/loras, "
@@ -74,21 +86,40 @@ def candidates(text: str, loras: Sequence[Mapping[str, Tensor]]) -> list[Candida
             f"Compare LoRAs: {len(found)} LoRAs are given; at most {MOST_LORAS} are compared. Name single files "
             "(run/file) instead of whole runs."
         )
-    return found
+    return _told_apart(found)
+
+
+def _told_apart(found: Sequence[Candidate]) -> list[Candidate]:
+    """With a number behind each name that an earlier one has."""
+    seen: Counter[str] = Counter()
+    named = []
+    for one in found:
+        seen[one.name] += 1
+        again = f" ({seen[one.name]})" if seen[one.name] > 1 else ""
+        named.append(one._replace(name=one.name + again))
+    return named
 
 
 def _in_memory(loras: Sequence[Mapping[str, Tensor]]) -> list[tuple[str, Mapping[str, Tensor]]]:
     trained = [lora for lora in loras if isinstance(lora, TrainedLora)]
-    if len(trained) < len(loras) or len(loras) == 1:
-        return [(f"LoRA {number}", lora) for number, lora in enumerate(loras, 1)]
     words = differences([lora.config for lora in trained])
-    return [
-        (f"{word}, seed {lora.config.seed}", lora)
-        for word, lora in zip(words, trained, strict=True)
-    ]
+    names = [f"{word}, seed {one.config.seed}" for word, one in zip(words, trained, strict=True)]
+    if len(trained) < len(loras) or len(set(names)) < len(loras) or len(loras) == 1:
+        names = [_origin(lora) or f"LoRA {number}" for number, lora in enumerate(loras, 1)]
+    return list(zip(names, loras, strict=True))
 
 
-def _of_line(line: str) -> list[Candidate]:
+def _origin(lora: Mapping[str, Tensor]) -> str:
+    """The run that a LoRA in memory is of, and how many steps of it; "" where neither is known."""
+    said = getattr(lora, "metadata", {})
+    run = run_of(folders.runs_root(), said)
+    if run is None or _STEPS not in said:
+        return ""
+    return f"{run.name[:_LETTERS]}/step {said[_STEPS]}"
+
+
+def _of_line(line: str, *, several: bool) -> list[Candidate]:
+    """What a line names. several: the names of files say of which run they are."""
     if line in lora_names():
         return [Candidate(line, lambda: load_lora(line))]
     name, _, file = line.partition("/")
@@ -97,11 +128,12 @@ def _of_line(line: str) -> list[Candidate]:
         known = unknown_run(folders.runs_root(), name)
         raise ValueError(f"Compare LoRAs: {line!r} is no file in models/loras, and {known}")
     files = run_files(run)
-    chosen = [path for path in files if file in ("", path.name)]
+    chosen = [path for path in files if file == path.name] if file else _one_a_step(files)
     if not chosen:
         there = ", ".join(path.name for path in files[:5]) or "none yet"
         raise ValueError(f"Compare LoRAs: run {name} has no LoRA called {file!r}. It has: {there}.")
-    return [Candidate(path.stem, lambda path=path: read_own_lora(path)) for path in chosen]
+    start = f"{name[:_LETTERS]}/" if several else ""
+    return [Candidate(start + path.stem, lambda path=path: read_own_lora(path)) for path in chosen]
 
 
 def _steps(path: Path) -> int:
@@ -111,4 +143,4 @@ def _steps(path: Path) -> int:
             said = (file.metadata() or {}).get(_STEPS, "")
     except (OSError, SafetensorError):
         said = ""
-    return int(said) if said.isdecimal() and len(said) < 12 else 10**12
+    return int(said) if said.isdecimal() and len(said) < 12 else _UNKNOWN

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,16 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ....trainer.cache.latents import CachedDataset
-from ....trainer.config.measuring import MeasureConfig
-from ....trainer.config.train import TrainConfig
-from ....trainer.config.validation import ValidationConfig
 from ....trainer.layers.attach import Attachment, weights_plan
 from ....trainer.lora_files.names import FIRST_ENCODER, SECOND_ENCODER
-from ....trainer.runs.sweep import parse_numbers
 from ....trainer.validation.lora_table import Measured, table
-from ....trainer.validation.split import split
-from ..measuring.lora_weights import put_on
+from ..measuring.lora_weights import check_usable, put_on
 from ..measuring.measuring import Measuring
 from ..model import unet
 from ..model.clip import check_clip
@@ -29,97 +22,11 @@ from ..model.host_types import Clip, ModelPatcher, Vae
 from ..model.pristine import take_patches_out
 from ..model.vae import check_vae, to_image, to_pil
 from ..previews.grid import grid, one_size
-from ..previews.previewer import MAX_IMAGES, MAX_PIXELS, PreviewConfig, Previewer
+from ..previews.previewer import Previewer
 from ..progress import NodeProgress, check_interrupt
+from .comparison import Comparison
 from .lora_list import Candidate
-
-_NODE = "Compare LoRAs"
-_TITLE_LETTERS = 120
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What is compared, and how: every LoRA at every strength, for every prompt and seed."""
-
-    loras: Sequence[Candidate]
-    strengths: tuple[float, ...]
-    settings: PreviewConfig
-    """Size, steps and the like of the images, with their prompts."""
-    seeds: tuple[int, ...]
-    cached: CachedDataset | None = None
-    """The images to measure; None: none."""
-    validation: ValidationConfig | None = None
-    """Those of them that a training with these settings holds out; None: all."""
-
-    def shots(self) -> PreviewConfig:
-        """The settings with a line for each prompt and seed, the seeds of a prompt together."""
-        lines = tuple(f"{line} --d {seed}" for line in self.settings.prompts for seed in self.seeds)
-        return replace(self.settings, prompts=lines, strengths=(1.0,))
-
-    def check(self) -> None:
-        """Raise ValueError for nothing to sample, or more than fits into memory."""
-        shots = self.shots().shots()
-        if not shots:
-            raise ValueError(
-                "Compare LoRAs: there is no prompt. Type one a line into prompts, or connect Preview Settings."
-            )
-        if not all(-10 <= strength <= 10 for strength in self.strengths):
-            raise ValueError("Compare LoRAs: strengths must lie between -10 and 10")
-        count = len(self.loras) * len(self.strengths)
-        pixels = count * sum(shot.width * shot.height for shot in shots)
-        if count * len(shots) > MAX_IMAGES or pixels > MAX_PIXELS:
-            raise ValueError(
-                f"Compare LoRAs: {len(self.loras)} LoRAs x {len(self.strengths)} strengths x {len(shots)} prompts and "
-                f"seeds are {count * len(shots)} images of {pixels >> 20} megapixels in all; allowed: {MAX_IMAGES} "
-                f"images and {MAX_PIXELS >> 20} megapixels. Give fewer, or smaller images."
-            )
-
-    def noise(self) -> MeasureConfig:
-        """What the images are measured with: what Train's validations have, where their settings are given."""
-        if self.validation is None:
-            return MeasureConfig()
-        return MeasureConfig(self.validation.timesteps, seeds=1, seed=self.validation.seed)
-
-    def measured(self) -> CachedDataset | None:
-        """The images that are measured."""
-        if self.cached is None or self.validation is None:
-            return self.cached
-        return split(self.cached, TrainConfig(validation=self.validation)).held_out
-
-
-def comparison(
-    loras: Sequence[Candidate],
-    strengths: str,
-    prompts: str,
-    seeds: str,
-    preview_settings: PreviewConfig | None = None,
-    cache: CachedDataset | None = None,
-    validation_settings: ValidationConfig | None = None,
-) -> Comparison:
-    """What the inputs of the node ask for: prompts and seeds of the settings where the texts are empty.
-
-    Raises ValueError for texts that hold something else than such numbers.
-    """
-    given = preview_settings or PreviewConfig()
-    typed = _lines(prompts.splitlines()) or _lines(given.prompts)
-    numbers = parse_numbers(seeds, "seeds", _NODE) or (given.seed,)
-    if any(seed < 0 or seed != int(seed) for seed in numbers):
-        raise ValueError(f"{_NODE}: seeds is {seeds!r}; give whole numbers from 0 on")
-    settings = replace(given, prompts=typed)
-    return Comparison(
-        loras,
-        parse_numbers(strengths, "strengths", _NODE) or (1.0,),
-        settings,
-        tuple(map(int, numbers)),
-        cache,
-        validation_settings,
-    )
-
-
-def _lines(texts: Iterable[str]) -> tuple[str, ...]:
-    """Those that are prompts."""
-    found = (text.strip() for text in texts)
-    return tuple(line for line in found if line and not line.startswith("#"))
+from .scores import Place, scored
 
 
 class Models(NamedTuple):
@@ -144,16 +51,36 @@ def compare_loras(models: Models, asked: Comparison, node_id: str | None) -> Com
     with. An interrupt is obeyed within a step, and nothing is left behind.
 
     Raises:
-        ValueError: unusable input, before any sampling; or a LoRA that does not fit.
+        ValueError: unusable input or a LoRA that does not fit, before any sampling.
     """
     unet.check_trainable(models.model)
     check_clip(models.clip)
     check_vae(models.vae)
     asked.check()
+    for candidate in asked.loras:
+        check_interrupt()
+        _check_lora(models, candidate)
     pictures = _Pictures(models, asked, node_id)
     pictures.sample()
+    images = pictures.images()
     rows, base = _measure(models, asked, node_id)
-    return Compared(pictures.sheets(), table(rows, base))
+    notes: list[str] = []
+    if asked.scoring is not None:
+        prompts = [shot.text for shot in asked.shots().shots()]
+        scores, notes = scored(images, prompts, asked.scoring, node_id)
+        rows = [
+            row._replace(scores=scores.get(place, {}))
+            for row, place in zip(rows, images, strict=True)
+        ]
+    return Compared(pictures.sheets(images), "\n".join([table(rows, base), *notes]))
+
+
+def _check_lora(models: Models, candidate: Candidate) -> None:
+    """Raise ValueError with the name of a LoRA that cannot be read, is damaged or does not fit."""
+    try:
+        check_usable(models.model, models.clip, candidate.read())
+    except ValueError as error:
+        raise ValueError(f"Compare LoRAs: {candidate.name}: {error}") from error
 
 
 class _Pictures:
@@ -213,28 +140,33 @@ class _Pictures:
                 stack.enter_context(Attachment(weights_plan(model.model.diffusion_model, weights)))
             return previewer.latents()
 
-    def sheets(self) -> Tensor:
+    def images(self) -> dict[Place, list[Image.Image]]:
+        """By LoRA and strength those of all prompts and seeds."""
+        strengths = self._asked.strengths
+        return {
+            (row, strengths[column]): self._decoded(found)
+            for (row, column), found in self._latents.items()
+        }
+
+    def sheets(self, images: Mapping[Place, Sequence[Image.Image]]) -> Tensor:
         """A labelled sheet for each prompt: a row for each LoRA, a column for each strength and seed."""
         asked = self._asked
-        decoded = {place: self._decoded(found) for place, found in self._latents.items()}
         names = [candidate.name for candidate in asked.loras]
-        several = len(asked.seeds) > 1
-        columns = [
-            f"{strength:g}, seed {seed}" if several else f"strength {strength:g}"
-            for strength in asked.strengths
-            for seed in asked.seeds
-        ]
-        found = []
-        for number, prompt in enumerate(asked.settings.prompts):
+        seeds = max(1, len(asked.seeds))
+        columns = [f"strength {strength:g}" for strength in asked.strengths]
+        if seeds > 1:
+            columns = [f"{s:g}, seed {seed}" for s in asked.strengths for seed in asked.seeds]
+        sheets = []
+        for number, title in enumerate(asked.titles()):
             cells = {
-                (row, column * len(asked.seeds) + place): pictures[
-                    number * len(asked.seeds) + place
+                (row, asked.strengths.index(strength) * seeds + place): found[
+                    number * seeds + place
                 ]
-                for (row, column), pictures in decoded.items()
-                for place in range(len(asked.seeds))
+                for (row, strength), found in images.items()
+                for place in range(seeds)
             }
-            found.append(grid(cells, names, columns, prompt[:_TITLE_LETTERS]))
-        return torch.cat([to_image(np.asarray(sheet)) for sheet in one_size(found)])
+            sheets.append(grid(cells, names, columns, title))
+        return torch.cat([to_image(np.asarray(sheet)) for sheet in one_size(sheets)])
 
     def _decoded(self, latents: Sequence[Tensor]) -> list[Image.Image]:
         return [to_pil(self._plain.decoded(one)[0]) for one in latents]

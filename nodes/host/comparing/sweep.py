@@ -15,7 +15,16 @@ from ....trainer.curves.overlay import draw_lines
 from ....trainer.lora_files.file import LoraModel
 from ....trainer.runs.sweep import SweptConfig, differences, swept
 from ....trainer.runs.trained_lora import TrainedLora
-from ....trainer.validation.sweep_report import best_run, lines_of, report, trials
+from ....trainer.validation.sweep_report import (
+    NOTHING_CHOSEN,
+    Trial,
+    best_run,
+    check_same_start,
+    distinct,
+    lines_of,
+    report,
+    trials,
+)
 
 
 class Numbers(NamedTuple):
@@ -71,12 +80,26 @@ def sweep_report(loras: Sequence[Mapping[str, Tensor]]) -> Reported:
             f"Sweep Report: {len(given) - len(runs)} of {len(given)} LoRAs do not come from Train: what was "
             "trained with which settings is known of those alone. Connect lora of Train."
         )
+    everything, runs = runs, [runs[place] for place in distinct([run.config for run in runs])]
+    check_same_start([run.result.at_start for run in runs])
     found = trials([(run.config, run.result.losses, run.result.validations) for run in runs])
     lines, title = lines_of(found)
     place = best_run(found)
     result = runs[place].result
     best = runs[place] if result.best is None else result.best
-    kept = "its last step (keep_best was off)" if result.best is None else "its best step"
-    trial = found[place]
-    told = f"The best LoRA given out: {trial.setting}, seed {trial.seed}, after {kept}."
-    return Reported(f"{report(found)}\n{told}", draw_lines(lines, title), best)
+    told = [report(found), _given_out(found[place], has_best=result.best is not None)]
+    dropped = len(everything) - len(runs)
+    if dropped:
+        told.append(
+            f"Left out: {dropped} of {len(everything)} LoRAs, with setting and seed of an earlier one. The same "
+            "run twice tells nothing of the spread over seeds."
+        )
+    return Reported("\n".join(told), draw_lines(lines, title), best)
+
+
+def _given_out(trial: Trial, *, has_best: bool) -> str:
+    """Which LoRA the node gives, of the run that it chose."""
+    if trial.best is None:
+        return NOTHING_CHOSEN
+    kept = "its best step" if has_best else "its last step (keep_best was off)"
+    return f"The best LoRA given out: {trial.setting}, seed {trial.seed}, after {kept}."

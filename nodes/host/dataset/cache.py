@@ -7,6 +7,8 @@ import logging
 from collections import Counter
 
 from ....trainer.batches.class_captions import lasting_texts
+from ....trainer.batches.embedding_captions import token_pattern
+from ....trainer.cache.encoding import Encode
 from ....trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
 from ....trainer.cache.masks import cache_masks
 from ....trainer.cache.texts import cache_texts
@@ -17,6 +19,7 @@ from ....trainer.files.store import Store
 from ..cache_folder import cache_store
 from ..made import CACHED
 from ..model import clip as text
+from ..model import deviations
 from ..model import vae as images
 from ..model.host_types import Clip, Vae
 from ..progress import NodeProgress, check_interrupt
@@ -42,6 +45,8 @@ def build_cache(
     if clip is not None:
         text.check_clip(clip)
     images.check_vae(vae)
+    if config.fresh_samples:
+        deviations.check(vae)
     latents = latent_config(config, vae)
     FOUND.add_buckets(dataset, config.buckets)
     with cache_store() as store:
@@ -63,7 +68,15 @@ def latent_config(config: CacheConfig, vae: Vae) -> LatentConfig:
         config.flip,
         config.kohya,
         more_buckets=tuple(map(config.buckets.at, config.more_resolutions)),
+        deviations=config.fresh_samples,
     )
+
+
+def encoder(config: LatentConfig, vae: Vae) -> Encode:
+    """The VAE as the cache wants it, with deviations where they are asked for."""
+    if config.deviations:
+        return lambda pixels: deviations.encode(vae, pixels)
+    return lambda pixels: images.encode_pixels(vae, pixels)
 
 
 def encode_pictures(
@@ -85,7 +98,7 @@ def encode_pictures(
     return cache_latents(
         dataset,
         config,
-        lambda pixels: images.encode_pixels(vae, pixels),
+        encoder(config, vae),
         store,
         batch_size=batch_size,
         on_image=on_image,
@@ -152,6 +165,9 @@ def texts_fingerprint(cached: CachedDataset, clip: Clip, config: TrainConfig) ->
     shown = {item.caption for item in cached.items} | {config.loss.preservation_class}
     for options in {item.options or config.captions for item in cached.items}:
         shown |= {options.prefix, options.suffix}
+    if config.embedding.is_on:  # a file of its name is not looked at
+        own = token_pattern(config.embedding.token)
+        shown = {own.sub("", text) for text in shown}
     return text.clip_fingerprint(clip, cached.texts, shown)
 
 

@@ -18,10 +18,9 @@ from ....trainer.dataset.images import resize_and_crop, to_rgb
 from ....trainer.dataset.unchanged import read_unchanged
 from ....trainer.sdxl.buckets import Size
 from ..cache_folder import cache_store
-from ..model import vae as images
 from ..model.host_types import Vae
 from ..progress import check_interrupt
-from .cache import latent_config
+from .cache import encoder, latent_config
 
 
 class Reader:
@@ -115,10 +114,11 @@ def one_pass(
     with cache_store() as store:
         _, jobs = plan_latents(wanted, latents, store)
         with LatentWriter(
-            lambda pixels: images.encode_pixels(vae, pixels),
+            encoder(latents, vae),
             store,
             config.batch_size,
             lambda _: check_interrupt(),
+            latents.deviations,
         ) as writer:
             yield OnePass(jobs, config.kohya, writer)
 

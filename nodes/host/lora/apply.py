@@ -10,6 +10,7 @@ import comfy.sd
 import torch
 from torch import Tensor
 
+from ....trainer.lora_files.embedding_file import without_embeddings
 from ....trainer.lora_files.formats import by_layer, to_kohya
 from ....trainer.lora_files.names import ALPHA, FIRST_ENCODER, SECOND_ENCODER, UNET
 from ....trainer.lora_files.shapes import misfit, missing_parts
@@ -34,7 +35,8 @@ class _Layer(NamedTuple):
 def apply_lora(
     model: ModelPatcher, clip: MaybeClip, lora: Mapping[str, Tensor], strength: float
 ) -> tuple[ModelPatcher, MaybeClip]:
-    """MODEL and CLIP with the LoRA; strength 0 gives them back untouched.
+    """MODEL and CLIP with the LoRA; strength 0 gives them back untouched, and so does an
+    embedding without a LoRA.
 
     Takes ours, ComfyUI's own LORA_MODEL and whatever `to_kohya` reads. The layers go to ComfyUI's loader
     under their own paths, so that it finds those too of which it does not know kohya's name.
@@ -42,7 +44,9 @@ def apply_lora(
     Raises:
         ValueError: it is no SDXL LoRA, it is not whole, or a part of it does not fit what is given.
     """
-    if strength == 0:
+    if strength == 0 or (
+        lora and not without_embeddings(lora)
+    ):  # an embedding alone changes no weight
         return model, clip
     layers = by_layer(to_kohya(lora, getattr(lora, "metadata", None)))
     known = dict(_layers(model, clip))

@@ -20,6 +20,7 @@ from ....trainer.lora_tools.metadata import PLAIN, merged
 from ....trainer.lora_tools.report import error_text, size_text
 from ....trainer.lora_tools.resize import Kept, Size
 from ....trainer.network.unet_targets import find_targets
+from ..model.checkpoint_file import model_file, model_name
 from ..model.host_types import Clip, ModelPatcher, Patcher
 from ..progress import NodeProgress, check_interrupt
 from .tools import Made
@@ -41,6 +42,8 @@ class _Layer(NamedTuple):
 class _Side(NamedTuple):
     """One of the two that are compared."""
 
+    name: str
+    """In messages."""
     patcher: Patcher
     weights: Mapping[str, Any]
     """By key, the weight with what makes numbers of it, then the patches on it: ComfyUI's get_key_patches."""
@@ -63,7 +66,8 @@ def extracted(
     """
     for patcher in (base, tuned):
         _check(patcher)
-    pairs = [(_sides(base, tuned), list(_unet_layers(base, size)))]
+    names = f"base ({_named(base)})", f"tuned ({_named(tuned)})"
+    pairs = [(_sides(base, tuned, names), list(_unet_layers(base, size)))]
     pairs += _text_pairs(*clips)
     bar = NodeProgress(sum(len(layers) for _, layers in pairs), node_id)
     found: dict[str, Kept] = {}
@@ -81,18 +85,25 @@ def extracted(
             "The two MODELs have the same weights in all layers that a LoRA can change: connect the "
             "checkpoint that was trained on as base, and the other one as tuned."
         )
-    return _made(found, done, size)
-
-
-def _made(found: Mapping[str, Kept], compared: int, size: Size) -> Made:
     layers = {stem: one.layer for stem, one in found.items()}
-    how = f"extracted from two models at rank {size.rank}, energy {size.energy:g}"
-    lora = LoraModel(as_tensors(layers), merged([PLAIN], layers, how))
+    how = f"extracted at rank {size.rank}, energy {size.energy:g}: {_named(tuned)} less {_named(base)}"
+    lora = LoraModel(as_tensors(layers), merged([PLAIN | _known(base)], layers, how))
     lines = [
-        f"{size_text(lora)} at fp16; {len(found)} of {compared} layers differ",
+        f"{size_text(lora)} at fp16; {len(found)} of {done} layers differ",
         error_text(found, MEASURED),
     ]
     return Made(lora, "\n".join(lines))
+
+
+def _known(base: ModelPatcher) -> dict[str, str]:
+    """kohya's keys of the checkpoint that the LoRA is for."""
+    file = model_file(base)
+    return {} if file is None or base.patches else file.metadata()
+
+
+def _named(patcher: ModelPatcher) -> str:
+    name = model_name(patcher) or "a MODEL"
+    return f"{name} with patches" if patcher.patches else name
 
 
 def _check(patcher: ModelPatcher) -> None:
@@ -108,8 +119,9 @@ def _check(patcher: ModelPatcher) -> None:
         )
 
 
-def _sides(base: Patcher, tuned: Patcher) -> tuple[_Side, _Side]:
-    return _Side(base, base.get_key_patches()), _Side(tuned, tuned.get_key_patches())
+def _sides(base: Patcher, tuned: Patcher, names: tuple[str, str]) -> tuple[_Side, _Side]:
+    first = _Side(names[0], base, base.get_key_patches())
+    return first, _Side(names[1], tuned, tuned.get_key_patches())
 
 
 def _unet_layers(base: ModelPatcher, size: Size) -> Iterator[_Layer]:
@@ -127,7 +139,7 @@ def _text_pairs(
         raise ValueError(
             "Only one CLIP is connected. Connect base_clip and tuned_clip, or neither for the UNet alone."
         )
-    sides = _sides(base.patcher, tuned.patcher)
+    sides = _sides(base.patcher, tuned.patcher, ("base_clip", "tuned_clip"))
     layers = [
         _Layer(prefix + path.replace(".", "_"), key)
         for start, prefix in _ENCODERS.items()
@@ -151,8 +163,14 @@ def _extract(sides: tuple[_Side, _Side], layer: _Layer, size: Size) -> Kept | No
     device = sides[0].patcher.load_device
     if not mm.is_device_cpu(device):
         mm.free_memory(_COPIES * 4 * base[0][0].numel(), device)
-    change = _weight(tuned, layer.key, device) - _weight(base, layer.key, device)
-    return extract(change, size, layer.stem)
+    weights = [_weight(patches, layer.key, device) for patches in (tuned, base)]
+    for side, weight in zip(reversed(sides), weights, strict=True):
+        if not weight.isfinite().all():
+            raise ValueError(
+                f"{layer.key} of {side.name} holds numbers that are not finite: its "
+                "training went wrong, or the file is damaged. Connect another copy."
+            )
+    return extract(weights[0] - weights[1], size, layer.stem)
 
 
 def _weight(patches: Any, key: str, device: torch.device) -> Tensor:

@@ -17,9 +17,9 @@ from ....base.plain_names import plain_name
 from ....base.write_errors import writing
 from ....trainer.config.checkpoints import Precision
 from ....trainer.files.digests import file_digest
-from ....trainer.lora_files.file import DTYPES, check_precision
+from ....trainer.lora_files.file import DTYPES, check_cast, check_precision
 from ....trainer.lora_files.formats import diffusers_path
-from ....trainer.lora_tools.factors import Factors, read_factors
+from ....trainer.lora_tools.factors import Factors, as_tensors, read_factors
 from ..progress import check_interrupt
 from .tools import as_kohya
 
@@ -42,13 +42,17 @@ def export_peft(lora: Mapping[str, Tensor], root: Path, name: str, precision: Pr
     the config says their alphas.
 
     Raises:
-        ValueError: it is no plain LoRA, a layer has no name in diffusers, ``name`` is none, or peft is missing.
+        ValueError: it is no plain LoRA, a layer has no name in diffusers or numbers too large for
+            ``precision``, ``name`` is none, or peft is missing.
         CannotWrite: the folder cannot be written.
     """
     peft = _peft()
     name = plain_name(name.strip(), "name a folder")
     dtype = DTYPES[check_precision(precision)]
-    components = _by_component(read_factors(as_kohya(lora)))
+    layers = read_factors(as_kohya(lora))
+    tensors = as_tensors(layers)
+    check_cast(tensors, {key: value.to(dtype) for key, value in tensors.items()}, precision)
+    components = _by_component(layers)
     with writing(root / name):
         root.mkdir(parents=True, exist_ok=True)
     with writing(root / name), tempfile.TemporaryDirectory(dir=root, prefix=".peft-") as unfinished:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ....trainer.lora_files.file import LoraModel
 from ....trainer.lora_files.formats import to_kohya
 from ....trainer.lora_tools.factors import as_tensors, read_factors
-from ....trainer.lora_tools.merge import merge
+from ....trainer.lora_tools.merge import is_nothing, merge
 from ....trainer.lora_tools.metadata import merged, retold
 from ....trainer.lora_tools.report import EXACT, block_table, error_text, size_text
 from ....trainer.lora_tools.resize import Size, resize
@@ -52,13 +52,18 @@ def merged_loras(those: Sequence[tuple[Mapping[str, Tensor] | None, float]]) -> 
     """The sum of the LoRAs that are connected, each with its strength."""
     given = [(as_kohya(lora), strength) for lora, strength in those if lora is not None]
     used = [(lora, strength) for lora, strength in given if strength]
-    made = merge([(read_factors(lora), strength) for lora, strength in given])
+    layers = [(read_factors(lora), strength) for lora, strength in given]
+    made = merge(layers)
     strengths = " + ".join(f"{strength:g}" for _, strength in used)
     how = f"merged from {len(used)} LoRAs at {strengths}"
     found = LoraModel(as_tensors(made), merged([lora.metadata for lora, _ in used], made, how))
     lines = [f"{strength:g} x ({size_text(lora)})" for lora, strength in given]
     lines.append(f"→ {size_text(found)} at fp16")
-    lines.append("The sum of the changes, exactly: the factors stand side by side.")
+    lines.append(
+        "Nothing is left: the changes cancel each other out."
+        if is_nothing(layers, made)
+        else "The sum of the changes, exactly: the factors stand side by side."
+    )
     return Made(found, "\n".join(lines))
 
 

@@ -43,6 +43,8 @@ class Report:
     losses: Losses
     best: tuple[int, Tensor] | None
     """The best step, where one was kept, and the losses at it."""
+    step: str
+    """Of the LoRA, in words."""
     verdicts: Sequence[Verdict]
     """Of the images that were trained on, the most striking first."""
 
@@ -80,7 +82,7 @@ def measure(
     run: Run | None = None,
     node_id: str | None = None,
 ) -> Report:
-    """Measure every image at the start, the best and the last step, and judge it.
+    """Measure every image at the start, the best step and with the LoRA, and judge it.
 
     Raises:
         ValueError: as `Measuring` and `judge` say.
@@ -107,7 +109,16 @@ def measure(
         [item.name for item in trained],
         [item.bucket for item in trained],
     )
-    return Report(measured.items, count, losses, between, verdicts)
+    return Report(measured.items, count, losses, between, _step(lora, run), verdicts)
+
+
+def _step(lora: Mapping[str, Tensor], run: Run | None) -> str:
+    """Such as `` (step 12 of 24)``; "" where it is not known."""
+    step = getattr(lora, "metadata", {}).get("ss_steps", "")
+    steps = run.config.get("steps") if run is not None else None
+    if not step:
+        return ""
+    return f" (step {step} of {steps})" if steps else f" (step {step})"
 
 
 def _once(cached: CachedDataset, config: TrainConfig) -> tuple[list[CachedItem], list[CachedItem]]:
@@ -139,11 +150,14 @@ def _kept(report: Report, samples: Mapping[str, Sample]) -> list[tuple[Kept, dic
 
 
 def _numbers(report: Report, image: int) -> dict[str, float]:
-    """Mean losses of an image."""
-    found = {"start": report.losses.start, "last": report.losses.last}
+    """Losses of an image, geometric means: their ratio is the mean ratio that a verdict tells."""
+    found = {"start": report.losses.start}
     if report.best is not None:
-        found = {"start": found["start"], "best": report.best[1], "last": found["last"]}
-    return {name: float(losses[image].mean()) for name, losses in found.items()}
+        found["best"] = report.best[1]
+    found["lora"] = report.losses.last
+    return {
+        name: float(losses[image].double().log().mean().exp()) for name, losses in found.items()
+    }
 
 
 def _lines(report: Report, settings: MeasureConfig) -> list[str]:
@@ -151,12 +165,18 @@ def _lines(report: Report, settings: MeasureConfig) -> list[str]:
     held_out = len(report.items) - report.trained
     judged = f"{len(flagged)} of {report.trained} images stand out"
     if report.trained < LEAST:
-        judged = f"{report.trained} images were trained on: too few to say which stand out, that takes {LEAST}"
+        count = "1 image was" if report.trained == 1 else f"{report.trained} images were"
+        judged = f"{count} trained on: too few to say which stand out, that takes {LEAST}"
     lines = [
         judged,
         f"each measured at {settings.timesteps} timesteps with {settings.seeds} seeds of noise, the same for "
-        "all of a shape, without and with the LoRA; ± holds 95 %, over that noise for single images",
-        *_course("images trained on", report, slice(0, report.trained)),
+        "all of a shape, without and with the LoRA; losses of single images are geometric means over that noise, "
+        "and their ± holds 95 % over it, compared with the other images",
+        *(
+            _course("images trained on", report, slice(0, report.trained))
+            if report.trained > 1
+            else ()
+        ),
         *(_course("images held out", report, slice(report.trained, None)) if held_out > 1 else ()),
     ]
     for flag in FLAGS:
@@ -175,11 +195,11 @@ def _lines(report: Report, settings: MeasureConfig) -> list[str]:
 def _course(what: str, report: Report, part: slice) -> list[str]:
     """How the loss of some images went from the start on."""
     losses, best = report.losses, report.best
-    steps = [("the last step", losses.last)]
+    steps = [(f"with this LoRA{report.step}", losses.last)]
     if best is not None:
-        steps.insert(0, (f"the best step ({best[0]})", best[1]))
+        steps.insert(0, (f"at the best step ({best[0]})", best[1]))
     return [
-        f"{what}: at {name} {compare(losses.start[part], found[part])} against the start"
+        f"{what}: {name} {compare(losses.start[part], found[part])} against the start"
         for name, found in steps
     ]
 

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from ....trainer.frozen.weights import WeightPair
 from ....trainer.lora_files.file import LoraModel
+from ....trainer.lora_files.formats import by_layer, to_kohya
+from ....trainer.lora_tools.factors import check_finite
 from ..lora.apply import MaybeClip, apply_lora
-from ..model.host_types import ModelPatcher
+from ..model.host_types import Clip, ModelPatcher
 from ..model.unet import UNET
 from ..model.weights import ComfyWeights
 
@@ -86,6 +88,13 @@ class LoraWeights:
         if needed <= self.room:
             self.room -= needed
             self._kept[key] = weight.clone(), None if bias is None else bias.clone()
+
+
+def check_usable(model: ModelPatcher, clip: Clip | None, lora: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for a LoRA that holds what is no finite number, or as `apply_lora`."""
+    for stem, parts in by_layer(to_kohya(lora, getattr(lora, "metadata", None))).items():
+        check_finite(stem, parts.values())
+    apply_lora(model, clip, lora, 1.0)
 
 
 def put_on(

@@ -15,6 +15,7 @@ from ....trainer.runs.run_list import Run
 from ....trainer.validation.score import score_text
 from ....trainer.validation.split import split
 from ..model.host_types import Clip, ModelPatcher
+from .lora_weights import check_usable
 from .measuring import Measuring
 from .run_settings import find_run, settings_of
 
@@ -46,8 +47,11 @@ def score(
     The run is that of the LoRA, or else of the one that it is compared with; its loss and captions count.
 
     Raises:
-        ValueError: there are too few images, or as `Measuring`.
+        ValueError: there are too few images, a LoRA is damaged, or as `Measuring`.
     """
+    for name, lora in (("lora", asked.lora), ("compared_with", asked.compared_with)):
+        if lora is not None:
+            _check_lora(model, clip, name, lora)
     run = find_run(asked.lora) or find_run(asked.compared_with or {})
     config = settings_of(run)
     settings = replace(settings, loss=config.loss, captions=config.captions)
@@ -72,6 +76,16 @@ def score(
         after = measured.losses(asked.lora, asked.strength)
     other = "MODEL alone" if asked.compared_with is None else "compared_with"
     return f"{score_text(before, after, what)}\n{other} → lora, both on the same noise. {whose}"
+
+
+def _check_lora(
+    model: ModelPatcher, clip: Clip | None, name: str, lora: Mapping[str, Tensor]
+) -> None:
+    """Raise ValueError with the input's name for a LoRA that is damaged or does not fit."""
+    try:
+        check_usable(model, clip, lora)
+    except ValueError as error:
+        raise ValueError(f"Score LoRA: {name}: {error}") from error
 
 
 def _is_its_data(cached: CachedDataset, run: Run) -> bool:

@@ -12,6 +12,7 @@ import torch
 
 from .accounts import LOADING_CALLBACKS, OTHER_PARTS
 from .contents import add_tensor, add_value
+from .flow import is_flow
 from .host_types import Patcher
 from .pristine import own_part, pristine_state
 
@@ -35,6 +36,8 @@ def fingerprint(patcher: Patcher, *extra: object, without: Collection[str] = ())
         digest.update("/".join(c.__name__ for c in type(sampling).__mro__).encode())
         for key, value in sorted(sampling.state_dict().items()):
             add_tensor(digest, key, value)
+        if is_flow(sampling):  # no tensor shows it
+            add_value(digest, sampling.multiplier)
     for name, value in _unusual(patcher):
         digest.update(name.encode())
         add_value(digest, value)

@@ -106,6 +106,15 @@ class Sampling(Protocol):
         ...
 
 
+class FlowSampling(Sampling, Protocol):
+    """The same of rectified flow."""
+
+    @property
+    def multiplier(self) -> float:
+        """A model is told its sigma times this as the timestep."""
+        ...
+
+
 class BaseModel(Stateful, Protocol):
     """comfy/model_base.py: a UNet, how its inputs are prepared and what its output means."""
 

@@ -16,6 +16,7 @@ from ....trainer.sdxl.constants import VAE_SCALE
 from ....trainer.sdxl.schedule import Prediction, Schedule
 from ....trainer.training.step import Model
 from .accounts import OTHER_PARTS
+from .flow import check_flow, is_flow
 from .host_types import Layered, ModelPatcher, Patcher, Sampling
 from .pinning import may_pin
 from .pristine import own_part
@@ -28,7 +29,7 @@ _OVERRIDE = "optimized_attention_override"
 OPTIONS = {_OVERRIDE: lambda _, q, k, v, heads, **__: attend(q, k, v, heads)}
 """The transformer_options of a forward with attention that has a backward; SDXL's has no mask."""
 
-_SAMPLING_REFUSED = ("X0", "LCM", "EDM", "CONST", "IMG_TO_IMG", "COSMOS_RFLOW")
+_SAMPLING_REFUSED = ("X0", "LCM", "EDM", "IMG_TO_IMG", "COSMOS_RFLOW")
 
 
 def check_trainable(patcher: ModelPatcher) -> None:
@@ -94,6 +95,8 @@ def _check_parts(patcher: ModelPatcher) -> None:
 
 
 def _check_sampling(sampling: Sampling) -> None:
+    if is_flow(sampling):
+        return check_flow(sampling)
     names = {base.__name__ for base in type(sampling).__mro__}
     refused = [name for name in _SAMPLING_REFUSED if name in names]
     discrete = isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete)
@@ -102,9 +105,9 @@ def _check_sampling(sampling: Sampling) -> None:
     if refused or not discrete or not isinstance(sampling, comfy.model_sampling.EPS):
         kind = refused[0] if refused else type(sampling).__name__
         raise ValueError(
-            f"This MODEL is set to {kind} sampling. A LoRA is trained on noise (eps) or "
-            "v-prediction: take the LCM, turbo or EDM sampling node out of the line to Train and "
-            "put it behind Apply LoRA."
+            f"This MODEL is set to {kind} sampling. A LoRA is trained on noise (eps), v-prediction or, with "
+            "ComfyUI's ModelSamplingSD3, rectified flow: take the LCM, turbo or EDM sampling node out of the "
+            "line to Train and put it behind Apply LoRA."
         )
 
 
@@ -150,14 +153,18 @@ def notes(patcher: ModelPatcher) -> list[str]:
 
 
 def prediction(patcher: ModelPatcher) -> Prediction:
-    """What the MODEL predicts, patches by ModelSamplingDiscrete included."""
+    """What the MODEL predicts, patches by ModelSamplingDiscrete and ModelSamplingSD3 included."""
     sampling = patcher.get_model_object("model_sampling")
+    if is_flow(sampling):
+        return "flow"
     return "v" if isinstance(sampling, comfy.model_sampling.V_PREDICTION) else "epsilon"
 
 
 def schedule(patcher: ModelPatcher, config: LossConfig) -> Schedule:
-    """The noise schedule of the MODEL, rescaled to zero terminal SNR where the settings ask for it."""
+    """The noise schedule of the MODEL, rescaled to zero terminal SNR or shifted where the settings ask for it."""
     sampling = patcher.get_model_object("model_sampling")
+    if is_flow(sampling):
+        return Schedule.flow(sampling.sigmas, sampling.multiplier, config.discrete_flow_shift)
     own = Schedule.from_sigmas(sampling.sigmas, prediction(patcher))
     return own.with_zero_terminal() if config.zero_terminal_snr == "on" else own
 

@@ -18,7 +18,7 @@ from ....trainer.runs.run_list import find_run
 from ....trainer.runs.scorecard import read_scorecard
 from ....trainer.validation.book import when_to_stop_of
 from .. import folders
-from ..previews.preview_book import PreviewBook
+from ..previews.preview_book import PreviewBook, read_made_by
 from ..web.json_request import short_text
 from ..web.routes import Picture, Refused, add_route
 
@@ -75,7 +75,8 @@ def _previews(asked: dict[str, Any]) -> dict[str, Any]:
             continue
         size = {"width": width, "height": height, "version": str(version)}
         row = scored.get((place.step, place.prompt, place.strength))
-        told = {"scores": row and row.scores, "tags": row and row.tags}
+        text = (read_made_by(path) or {}).get("text", "")
+        told = {"text": text, "scores": row and row.scores, "tags": row and row.tags}
         found.append({"name": place.name, **place._asdict(), **size, **told})
     return {"previews": found, "advice": when_to_stop_of(run)}
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from ....base.config import Config
 from ....base.small_file import parse_json
 from ....trainer.config.captions import CaptionConfig
-from ....trainer.config.lora import BY_BLOCK, LoraConfig
+from ....trainer.config.embedding import EmbeddingConfig
+from ....trainer.config.lora import BY_BLOCK, LoraConfig, wanted_parts
 from ....trainer.config.loss import LossConfig
 from ....trainer.config.optimiser import OptimiserConfig
 from ....trainer.config.speed import SpeedConfig
@@ -37,8 +38,12 @@ SECTIONS = {
     "captions": _Section(CaptionConfig, "caption_settings", "LoraLoopCaptionSettings"),
     "validation": _Section(ValidationConfig, "validation_settings", "LoraLoopValidationSettings"),
     "speed": _Section(SpeedConfig, "speed_settings", "LoraLoopSpeedSettings"),
+    "embedding": _Section(EmbeddingConfig, "embedding_settings", "LoraLoopEmbeddingSettings"),
 }
 """By the field of TrainConfig."""
+
+FULL_SETTINGS = "LoraLoopFullSettings"
+"""The node that takes LoRA Settings' place for full fine-tuning."""
 
 _ORIGIN = re.compile(r"([0-9a-f]{16}) \d+ (?:optimiser|adapters)")
 
@@ -75,6 +80,14 @@ def _told(name: str, config: TrainConfig) -> dict[str, Any]:
     """The widgets of a section, and which of Train's stand for them."""
     part, plain = getattr(config, name), SECTIONS[name].config()
     told = _WIDGETS.get(name, Config.to_dict)
+    if isinstance(part, LoraConfig) and part.algorithm == "full":
+        return {
+            "node": FULL_SETTINGS,
+            "widgets": _full(part),
+            "own": {},
+            "unset": {},
+            "usual": False,
+        }
     own = OWN[SECTIONS[name].input][2] if SECTIONS[name].input in OWN else {}
     same = {field: getattr(plain, field) for field in own.values()}
     values = told(part)
@@ -147,6 +160,7 @@ def _train(config: TrainConfig, origin: str) -> dict[str, Any]:
 
 def _lora(config: LoraConfig) -> dict[str, Any]:
     values = config.to_dict()
+    del values["parts"], values["fused_backward"]  # of full fine-tuning alone
     rates = values.pop("block_rates")[1:-1]
     for name in set(BY_BLOCK) & values.keys():
         values[name] = _listed(values[name])
@@ -156,6 +170,11 @@ def _lora(config: LoraConfig) -> dict[str, Any]:
         "up_lr_weight": _listed(rates[SIDE + MIDDLE :]),
         "block_lr_zero_threshold": 0.0,
     }
+
+
+def _full(config: LoraConfig) -> dict[str, Any]:
+    rates, fused = _listed(config.block_rates), config.fused_backward
+    return {**wanted_parts(config), "block_rates": rates, "fused_backward": fused}
 
 
 def _optimiser(config: OptimiserConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ....base.image_file import DECODE_ERRORS, open_image, opened
 from ....base.small_file import parse_json
 from ....trainer.files.atomic import write_atomically
 from ....trainer.files.record import Part
-from ..model.vae import to_image, to_pil, to_png
+from ..model.vae import to_image, to_pil, to_png, told_image
 from .grid import grid, one_size
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ MadeBy = dict[str, Any]
 """What an image is sampled from beside MODEL and LoRA: its prompt (``text``), negative prompt, seed, sampler …"""
 MADE_BY = "lora_loop_preview"
 """Under this name it stands in the PNG file, as JSON."""
+
+NO_PREVIEWS = "No previews were made:\nconnect Preview Settings to Train."
 
 _NAME = re.compile(r"step(\d+)_(\d+)(?:_strength(-?\d+(?:\.\d+)?(?:e-\d+)?))?\.png")
 
@@ -85,6 +87,11 @@ class PreviewBook:
     def paths(self) -> list[Path]:
         """In order of steps, then prompts, then strengths."""
         return list(self.places().values())
+
+    def shown(self) -> Tensor:
+        """All images, or a picture that says why there are none."""
+        images = self.images()
+        return told_image(NO_PREVIEWS) if images is None else images
 
     def images(self) -> Tensor | None:
         """All images as one IMAGE batch [N, H, W, 3], None when there are none.

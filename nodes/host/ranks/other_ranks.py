@@ -14,12 +14,11 @@ from ....trainer.runs.start_from import Start
 from ..dataset.kohya_import import read_config
 from ..model.fingerprint import fingerprint
 from ..model.host_types import Clip, ModelPatcher
-from ..model.trained_model import TrainedModel
 from ..progress import NodeProgress
 from ..training.beginning import Beginning
 from ..training.from_config import ConfigRun, load
 from ..training.live_training import train_live
-from ..training.request import Errand
+from ..training.request import Errand, Request
 from ..training.room_again import asking_for_room
 from ..training.train import memory_given_back
 
@@ -51,7 +50,7 @@ def run_errand(
 ) -> None:
     """Train with rank 0 by what it has told, in inference mode; raises as `help_train`."""
     config = errand.config
-    model = TrainedModel(patcher, clip, config.optimiser.trains_text, managed=True)
+    model = Request(patcher, errand.dataset, config, clip, start=start).worded().model
     folder = RunFolder(errand.runs, errand.inputs)
     beginning = Beginning(folder, 0, start=start, ranks=ranks)
     progress = NodeProgress(config.steps, None)
@@ -63,7 +62,7 @@ def run_errand(
 def _data(errand: Errand, ranks: Ranks) -> TrainingData:
     """What rank 0 has put into the cache, as this process sees it."""
     config, dataset = errand.config, errand.dataset
-    store, live = Store(dataset.store_root), config.optimiser.trains_text
+    store, live = Store(dataset.store_root), config.trains_text
     data = TrainingData(dataset, errand.inputs.texts, store, live_texts=live)
     data.masks = errand.masks
     missing = data.missing(config)

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 from PIL import Image
 from torch import Tensor
 
+from ....trainer.lora_tools.metadata import MADE
 from ....trainer.runs.run_list import run_of
 from ....trainer.runs.scorecard import Scorecard, read_scorecard
 from .. import folders
@@ -43,11 +44,11 @@ def face_of(lora: Mapping[str, Tensor], which: Which) -> Face:
 
     Of prompts with the trigger word, if there are any. ``best``: at the strength that scored best the
     prompt that did; without scores the first one at the strength nearest to 1, which is what ``last``
-    takes in any case.
+    takes in any case. None of a LoRA that was changed after training: no preview shows it.
     """
     metadata: dict[str, str] = getattr(lora, "metadata", {})
     run = run_of(folders.runs_root(), metadata)
-    if run is None:
+    if run is None or MADE in metadata:
         return Face()
     card, steps = read_scorecard(run.path), steps_in(metadata)
     strength = None if card is None or steps is None else card.strength(steps)

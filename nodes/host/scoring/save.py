@@ -15,6 +15,8 @@ from ....trainer.config.about import About
 from ....trainer.config.checkpoints import Precision
 from ....trainer.lora_files.file import IfExists, save_beside, save_user_lora
 from ....trainer.lora_files.formats import LoraFormat, in_format
+from ....trainer.lora_tools.metadata import MADE
+from ....trainer.runs.run_list import run_of
 from .. import folders
 from ..lora.save import Hidden, file_metadata
 from ..model.vae import to_image
@@ -51,7 +53,22 @@ def save_lora(
         folders.loras_folder(), name, in_format(lora, format), metadata,
         precision=precision, if_exists=if_exists, others=folders.other_loras_folders(),
     )  # fmt: skip
-    return path, [f"saved {path}", *_picture(path, face, private, if_exists)]
+    return path, [
+        f"saved {path}",
+        *_picture(path, face, private, if_exists),
+        *_changed(lora, preview),
+    ]
+
+
+def _changed(lora: Mapping[str, Tensor], preview: Which) -> list[str]:
+    """Why a LoRA of a run has no preview though the run has some."""
+    metadata: dict[str, str] = getattr(lora, "metadata", {})
+    if MADE not in metadata or preview == "off" or run_of(folders.runs_root(), metadata) is None:
+        return []
+    last = metadata[MADE].splitlines()[-1:]
+    return [
+        f"without preview and recommended strength: the training's are of the LoRA before it was {''.join(last)}"
+    ]
 
 
 def _picture(path: Path, face: Face, private: bool, if_exists: IfExists) -> list[str]:
@@ -69,4 +86,7 @@ def _picture(path: Path, face: Face, private: bool, if_exists: IfExists) -> list
     if written is None:
         return [f"{path.with_suffix('.png').name} is another image already and stays as it is"]
     step, prompt, strength = face.place
-    return [f"preview {written.name}: step {step:,}, prompt {prompt + 1}, strength {strength:g}"]
+    said = "" if face.made_by is None else f" ({face.made_by['text']})"
+    return [
+        f"preview {written.name}: step {step:,}, prompt {prompt + 1}{said}, strength {strength:g}"
+    ]

@@ -9,10 +9,12 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ....base.write_errors import CannotWrite
-from ....tagger import Preview, Scores, Seen, Subject, TaggerConfig, score, study
+from ....tagger import Preview, Scores, Subject, TaggerConfig, score
+from ....tagger.scores.scorecard import without_leakage
 from ....trainer.dataset.dataset import Dataset, Sample
 from ....trainer.dataset.unchanged import check_unchanged
 from ....trainer.lora_files.file import LoraModel
+from ....trainer.lora_tools.metadata import MADE
 from ....trainer.runs.run_list import Run, run_of
 from ....trainer.runs.scorecard import (
     SCORES,
@@ -28,9 +30,10 @@ from ..model.vae import told_image
 from .previews import Shown, shown_previews
 from .sheet import sheets
 from .step_loras import nearest_lora, steps_in
-from .words import absence, chosen, report
+from .subject import own_samples, subject_of
+from .words import AGAIN, absence, chosen, report
 
-NO_PREVIEWS = "There are no previews to score: connect Preview Settings to Train."
+NO_PREVIEWS = f"There are no previews to score: connect Preview Settings to Train, {AGAIN}."
 UNSAID = "the preview does not say its prompt: it is older than this version, or under --disable-metadata"
 _MOST_TAGS = 8
 
@@ -68,7 +71,7 @@ def score_previews(
     shown = shown_previews(run)
     if not shown:
         return Scored(lora, told_image(NO_PREVIEWS), NO_PREVIEWS)
-    own = [sample for subset, sample in dataset.samples() if not subset.is_reg]
+    own = own_samples(dataset)
     try:
         samples = {one: sample_of(one.path) for one in shown}
         found = recognise([*own, *samples.values()], tagger, node_id)
@@ -76,14 +79,15 @@ def score_previews(
         said = absence(f"nothing could be tagged: {problem}")
         log.warning("LoRA Loop: %s", said)
         return Scored(lora, told_image(said), said)
-    subject = study(_seen(own, found), dataset.trigger, threshold, identity)
+    subject = subject_of(dataset, found, threshold, identity)
     scores = _scores(samples, found, subject, threshold)
     rows = tuple(_row(one, of) for one, of in scores.items())
     card = Scorecard(rows, tagger.name, threshold, criterion)
     notes = _kept(run, card)
     given, said = _best(run, card, lora)
     images = len(own) - sum(sample.digest in found.lost for sample in own)
-    text = report(run, card, scores, subject, images, found.where, when_to_stop_of(run.path))
+    advice = when_to_stop_of(run.path)
+    text = report(run, card, scores, subject, images, found.where, advice, found.known)
     return Scored(given, sheets(scores), "\n".join([said, *notes, "", text]))
 
 
@@ -96,12 +100,6 @@ def _run(lora: Mapping[str, Tensor]) -> Run:
             "was saved from a run which is still there."
         )
     return run
-
-
-def _seen(samples: Sequence[Sample], found: Recognised) -> list[Seen]:
-    """The training images that could be tagged."""
-    known = [sample for sample in samples if sample.digest in found.tags]
-    return [Seen(found.tags[sample.digest], sample.caption) for sample in known]
 
 
 def _scores(
@@ -118,7 +116,8 @@ def _scores(
             continue
         base = None if one.base is None else found.tags.get(digests[one.base])
         preview = Preview(one.prompt, tags, base)
-        scores[one] = score(preview, subject, found.known, threshold)
+        own = score(preview, subject, found.known, threshold)
+        scores[one] = without_leakage(own) if one.is_base else own
     return scores
 
 
@@ -152,7 +151,8 @@ def _best(
             "no score can be compared between the steps; the LoRA is given on as it is"
         )
     step = best.group.step
-    if steps_in(getattr(lora, "metadata", {})) == step:
+    metadata: dict[str, str] = getattr(lora, "metadata", {})
+    if steps_in(metadata) == step and MADE not in metadata:
         return lora, chosen(card, best, step)
     nearest = nearest_lora(run, step)
     if nearest is None:

@@ -15,7 +15,7 @@ from ..model.vae import to_image
 from ..previews.grid import DARK, LIGHT, grid, one_size
 from ..previews.preview_book import open_own
 from .previews import Shown
-from .words import short
+from .words import prompt_title, short
 
 _SIDE, _LEAST = 384, 120
 """Pixels of a preview's longer side on the sheet at most, and of the room beside it at least."""
@@ -31,7 +31,12 @@ def sheets(scores: Mapping[Shown, Scores]) -> Tensor:
         picture = open_own(one.path) or Image.new("RGB", (_SIDE, _SIDE), DARK)
         cell = steps.index(one.place.step), strengths.index(one.place.strength)
         found.setdefault(one.place.prompt, {})[cell] = _beside(picture, list(_lines(one, of)))
-    pages = one_size([grid(cells, rows, columns) for _, cells in sorted(found.items())])
+    pages = one_size(
+        [
+            grid(cells, rows, columns, prompt_title([*scores], number))
+            for number, cells in sorted(found.items())
+        ]
+    )
     return torch.cat([to_image(np.asarray(page)) for page in pages])
 
 

@@ -22,6 +22,7 @@ from ....trainer.network.network import Network
 from ..model import memory
 from ..model.autograd_session import current_device
 from ..model.clip_training import attention_plan
+from ..model.clip_word import word_plan
 from ..model.trained_model import TrainedModel
 from ..model.unet import OPTIONS
 from .cuda_graphs import Graphs, make_graphs
@@ -41,6 +42,7 @@ def _layers(
     for encoder in model.encoders:
         layers += text_plan(encoder, network, weights)
         layers += attention_plan(encoder)
+    layers += word_plan(model.encoders, network)
     return layers
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from ....trainer.config.train import TrainConfig
 from ....trainer.device.ranks import ALONE, Ranks
+from ....trainer.network.embedding import Embedding
 from ....trainer.network.network import Network
 from ....trainer.network.text_targets import run_targets
 from ....trainer.runs.continue_from import Origin
 from ....trainer.runs.run_folder import RunFolder
 from ....trainer.runs.start_from import Start
 from ....trainer.training.state import State
+from ..lora.embedding import first_vectors
 from ..model.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,10 @@ class Beginning:
         """The adapters in RAM: on the device there may be no room for them yet."""
         unet, encoders, start = model.unet, model.encoders, self.start
         find = run_targets if start is None else start.targets
-        return Network(find(unet, encoders, config), config.seed)
+        embedding = None
+        if config.embedding.is_on:
+            embedding = Embedding(config, first_vectors(model.trained_clip, config.embedding))
+        return Network(find(unet, encoders, config), config.seed, embedding=embedding)
 
     def fill(self, network: Network) -> None:
         """The adapters, which have settled, as they are before the first step of the run."""

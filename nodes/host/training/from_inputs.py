@@ -32,6 +32,7 @@ PARTS = {
     "caption_settings": "captions",
     "validation_settings": "validation",
     "speed_settings": "speed",
+    "embedding_settings": "embedding",
 }
 """Inputs that are parts of the TrainConfig, by its names; all others that are left are its own fields."""
 

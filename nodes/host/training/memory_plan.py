@@ -42,7 +42,13 @@ def memory_plan(
     if available is not None and plan.reserve - available > _unsaid(model):
         weights = 0 if memory.stays(model.patcher) else model.patcher.model_size()
         told = advice(
-            config, need, available, weights, lambda o: learned_bytes(o, parameters, model.device)
+            config,
+            need,
+            available,
+            weights,
+            lambda o: learned_bytes(
+                o, parameters, model.device, at_once=config.lora.fused_backward
+            ),
         )
         log.warning(
             "LoRA Loop: this training %s Parts of the model will wait in RAM, which takes longer.",
@@ -69,9 +75,10 @@ def find_need(
     convolutions = [inner_rank(t) for t in network.targets if isinstance(t.module, nn.Conv2d)]
     others = [inner_rank(t) for t in network.targets if not isinstance(t.module, nn.Conv2d)]
     parameters, on_cuda = network.parameters(), model.device.type == "cuda"
+    at_once = config.lora.fused_backward
     return Need(
-        learned=learned_bytes(config.optimiser, parameters, model.device),
-        update=update_bytes(config.optimiser, parameters, on_cuda=on_cuda),
+        learned=learned_bytes(config.optimiser, parameters, model.device, at_once=at_once),
+        update=update_bytes(config.optimiser, parameters, on_cuda=on_cuda, at_once=at_once),
         pixels=max(math.prod(item.bucket) for item in cached.items),
         itemsize=model.dtype.itemsize,
         blocks=find_blocks(model.unet),

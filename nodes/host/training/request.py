@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....trainer.batches.class_captions import trigger_notes
+from ....trainer.batches.embedding_captions import check_token
 from ....trainer.batches.training_data import TrainingData
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.config.checkpoints import CheckpointConfig
@@ -19,8 +20,10 @@ from ....trainer.runs.continue_from import Origin, find_origin
 from ....trainer.runs.run_folder import Inputs
 from ....trainer.runs.start_from import Start
 from .. import folders
+from ..lora.embedding import started
 from ..model import clip_training, frozen_weights, unet
 from ..model.clip import check_clip
+from ..model.clip_word import check_word, with_word
 from ..model.host_types import Clip, ModelPatcher, Vae
 from ..model.trained_model import TrainedModel
 from ..model.vae import check_vae
@@ -69,7 +72,14 @@ class Request:
 
     @property
     def trains_text(self) -> bool:
-        return self.config.optimiser.trains_text
+        return self.config.trains_text
+
+    def worded(self) -> Request:
+        """With a CLIP that knows the token of the embedding that is trained, if there is one."""
+        embedding, clip = self.config.embedding, self.clip
+        if clip is None or not embedding.is_on:
+            return self
+        return dataclasses.replace(self, clip=with_word(clip, embedding))
 
     def data_identity(self) -> str:
         """Digest of whatever in the data can change the numbers of the run."""
@@ -94,6 +104,7 @@ class Request:
             *config.speed.notes(compact=config.compact),
             *frozen_weights.notes(self.patcher, config.speed),
             *trigger_notes(self.cached, config.loss),
+            *self._token_notes(),
         ]
 
     def check(self) -> None:
@@ -110,6 +121,7 @@ class Request:
             clip_training.check_text_training(self.clip, self.patcher)
         elif self.clip is None:
             self._check_cached_captions()
+        self._check_embedding()
         self._check_start()
         if self.config.loss.preservation and self.clip is None:
             raise ValueError(
@@ -120,6 +132,19 @@ class Request:
         if self.wants_previews and problem:
             raise ValueError(problem)
 
+    def _check_embedding(self) -> None:
+        """Refuse an embedding that has nothing to begin with, or that no text would teach."""
+        embedding = self.config.embedding
+        if embedding.is_on and self.clip is not None:
+            check_word(self.clip, embedding)
+            if embedding.start:
+                started(embedding)
+        self._token_notes()
+
+    def _token_notes(self) -> list[str]:
+        embedding = self.config.embedding
+        return check_token(self.cached, embedding, self.config.captions) if embedding.is_on else []
+
     def _check_start(self) -> None:
         """Refuse a LoRA to start from that does not fit the settings."""
         if self.start is None:
@@ -129,6 +154,11 @@ class Request:
                     "to start_from, or turn it off in LoRA Settings."
                 )
             return
+        if not self.config.trains_lora:
+            raise ValueError(
+                "Embedding Settings train an embedding alone, and start_from is a LoRA to go on training: "
+                "disconnect it, or set trains to embedding and LoRA."
+            )
         if self.continue_from.strip():
             raise ValueError(
                 "start_from and continue_from both say where to begin: disconnect the one or empty the "

@@ -11,19 +11,23 @@ from typing import NamedTuple
 
 from ....trainer.batches.plan import with_steps
 from ....trainer.batches.training_data import TrainingData
+from ....trainer.files.digests import digest
 from ....trainer.files.store import Store
 from ....trainer.lora_files.file import LoraModel
 from ....trainer.runs.continue_from import Origin
 from ....trainer.runs.run_folder import Inputs, Result, RunFolder
 from ....trainer.runs.trained_lora import TrainedLora
 from ....trainer.runs.trash import Trash
+from ....trainer.training.timestep_counts import drawn_counts
 from ....trainer.validation.book import ValidationBook
 from ....trainer.validation.split import Parts, split
 from .. import folders
 from ..cache_folder import cache_store
 from ..dataset.cache import encode_captions, encode_pictures, make_masks, texts_fingerprint
 from ..dataset.tagger_session import REGISTRY
+from ..lora.embedding import start_digest
 from ..model import memory
+from ..model.checkpoint_file import model_name
 from ..model.fingerprint import fingerprint
 from ..previews.preview_book import PreviewBook
 from ..previews.previewer import Previewer
@@ -33,7 +37,7 @@ from .checkpoints import checkpointing
 from .first_step import record_seen
 from .followers import StepLine, always, recording, saving_states, validating
 from .live_training import Join, train_live
-from .metadata import Metadata, model_name
+from .metadata import Metadata
 from .previewing import previewing
 from .request import Errand, Request
 from .room_again import asking_for_room, paged_models
@@ -67,6 +71,9 @@ def train_lora(request: Request, *joins: Join) -> tuple[Result, PreviewBook]:
         else:
             result = _new_result(request, parts, folder, origin, book, training, joins)
         training.over("ended", result.summary(), step=len(result.losses), result=result_of(result))
+    if not request.config.loss.draws_evenly:
+        counts = drawn_counts(parts.training, request.config, len(result.losses))
+        result = dataclasses.replace(result, timesteps=counts)
     lora = TrainedLora(result.lora, request.config, result)
     return dataclasses.replace(result, lora=lora), book
 
@@ -83,6 +90,7 @@ def _new_result(
     """Train in the run's folder, which is held meanwhile."""
     for note in request.notes():
         log.warning("LoRA Loop: %s", note)
+    request = request.worded()
     Trash(folders.trash_root()).age()
     nearest = folder.nearest(request.config, request.cached.needs_horizon)
     model = model_name(request.patcher)
@@ -112,6 +120,8 @@ def run_inputs(request: Request, origin: Origin | None) -> Inputs:
     if request.clip is not None:
         texts = texts_fingerprint(cached, request.clip, config)
     assert texts is not None
+    if config.embedding.start:
+        texts = digest(texts, start_digest(config.embedding))
     recipe = config.identity(cached.needs_horizon)
     begun = origin.identity if origin else request.start.digest() if request.start else ""
     return Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher), begun)

@@ -26,6 +26,9 @@ KINDS = {
     "loha": ({"algorithm": "loha"}, 10),
     "lokr": ({"algorithm": "lokr"}, 0),
     "dora": ({"dora": True}, 1),
+    "oft": ({"algorithm": "oft", "oft_constraint": 1e-3}, 1),
+    "boft": ({"algorithm": "boft", "rank": 16}, 1),
+    "t-lora": ({"least_rank": 2}, 0),
     "dropout": ({"dropout": 0.1, "rank_dropout": 0.1, "module_dropout": 0.1}, 0),
     "max_norm": ({"max_norm": 1.0}, 2),
 }
@@ -51,7 +54,7 @@ def test_streamed_weights_are_all_that_is_sent_besides(on_card, storage, sent):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_adapter(on_card, kind):
     settings, products = KINDS[kind]
-    result = on_card.train(steps=1, lora=LoraConfig(rank=4, **settings))
+    result = on_card.train(steps=1, lora=LoraConfig(**{"rank": 4, **settings}))
     on_card.check(products=products * adapters(result))
 
 

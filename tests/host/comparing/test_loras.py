@@ -8,8 +8,9 @@ import torch
 
 from pack.nodes.host import folders
 from pack.nodes.host.comparing import loras as comparing
+from pack.nodes.host.comparing.comparison import comparison
 from pack.nodes.host.comparing.lora_list import candidates, listed, state_of
-from pack.nodes.host.comparing.loras import Models, comparison
+from pack.nodes.host.comparing.loras import Models
 from pack.nodes.host.lora.apply import apply_lora
 from pack.nodes.host.previews.previewer import PreviewConfig, Previewer
 from pack.nodes.host.training import train as training
@@ -121,13 +122,18 @@ def test_the_files_of_a_run_are_compared_in_order_with_their_losses(tiny, cached
         == [
             f"{run}/at-step00000001.safetensors",
             f"{run}/at-step00000002.safetensors",
-            f"{run}/at-step00000003.safetensors",
             f"{run}/steps-00000003.safetensors",
         ]
     )
     assert [one.name for one in candidates(run, ())] == [
-        "at-step00000001", "at-step00000002", "at-step00000003", "steps-00000003",
+        "at-step00000001", "at-step00000002", "steps-00000003",
     ]  # fmt: skip
+    (alone,), (memory, *others) = candidates("", [result.lora]), candidates(run, [result.lora])
+    assert alone.name == memory.name == f"{run[:8]}/step 3"
+    assert others[0].name == f"{run[:8]}/at-step00000001"
+    again = candidates("", [result.lora, dict(result.lora), result.lora])
+    assert [one.name for one in again] == [memory.name, "LoRA 2", f"{memory.name} (2)"]
+    files.insert(2, f"{run}/at-step00000003.safetensors")
     found = compare(tiny, "\n".join(files[1:]), cache=cached, validation=validation, strengths="1")
     rows = [line.split(" | ") for line in found.table.splitlines() if line.count(" | ") == 2]
     assert [row[0] for row in rows[1:]] == ["at-step00000002", "at-step00000003", "steps-00000003"]
@@ -140,6 +146,31 @@ def test_the_files_of_a_run_are_compared_in_order_with_their_losses(tiny, cached
     assert state_of(run) != before
 
 
+def test_the_seed_of_a_line_counts_where_none_is_given():
+    asked = {"strengths": "1", "prompts": "a thing --d 5 --s 3\nother"}
+    for seeds, used, titles in (
+        ("", [5, 1], ["a thing --s 3, seed 5", "other, seed 1"]),
+        ("7", [7, 7], ["a thing --s 3, seed 7", "other, seed 7"]),
+        ("7 9007199254740993", [7, 9007199254740993] * 2, ["a thing --s 3", "other"]),
+    ):
+        request = comparison((), **asked, seeds=seeds, preview_settings=SMALL)
+        shots = request.shots().shots()
+        assert [shot.seed for shot in shots] == used and request.titles() == titles
+        assert shots[0].steps == 3
+
+
+def test_a_lora_that_is_damaged_or_does_not_fit_is_named_before_any_sampling(tiny, monkeypatch):
+    monkeypatch.setattr(comparing._Pictures, "sample", lambda _: pytest.fail("it was sampled"))
+    good, bad = made_up(tiny, 1), made_up(tiny, 2)
+    first = next(key for key in bad if "lora_up" in key)
+    bad[first].view(-1)[0] = torch.nan
+    with pytest.raises(ValueError, match=r"LoRA 2: .* not finite"):
+        compare(tiny, loras=[good, bad])
+    other = {"lora_unet_nothing.lora_up.weight": torch.ones(2, 1)}
+    with pytest.raises(ValueError, match="Compare LoRAs: LoRA 2: "):
+        compare(tiny, loras=[good, other])
+
+
 @pytest.mark.parametrize(
     ("text", "count", "texts", "words"),
     [
@@ -150,6 +181,7 @@ def test_the_files_of_a_run_are_compared_in_order_with_their_losses(tiny, cached
         ("", 1, {"strengths": "11"}, "between -10 and 10"),
         ("", 1, {"strengths": "high"}, "strengths is 'high'"),
         ("", 1, {"seeds": "1.5"}, "whole numbers"),
+        ("", 1, {"seeds": "inf"}, "whole numbers"),
         ("", 60, {"seeds": "1 2 3", "strengths": "0 1 2"}, "540 images"),
         ("", 65, {}, "at most 64"),
     ],

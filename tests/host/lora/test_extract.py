@@ -1,6 +1,7 @@
 """A LoRA taken from two MODELs of a tiny SDXL."""
 
 import copy
+from hashlib import sha256
 
 import comfy.model_management as mm
 import pytest
@@ -52,6 +53,25 @@ def test_what_was_planted_in_a_checkpoint_is_found(tiny):
     assert "0.0" in report.split(" % off")[0]
 
 
+def test_the_file_says_which_checkpoints_it_is_of(tiny, tmp_path):
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("base", "tuned")}
+    for name, file in files.items():
+        file.write_bytes(name.encode() * 200_000)
+    base, tuned = tiny.model.clone(), changed(tiny.model, made(tiny, 1))
+    base.cached_patcher_init = (print, (str(files["base"]),))
+    tuned.cached_patcher_init = (print, (str(files["tuned"]),))
+    lora, _ = run("ExtractLora", base=base, tuned=tuned, rank=4, conv_rank=0)
+    assert lora.metadata["lora_loop.made"].endswith("tuned.safetensors less base.safetensors")
+    assert lora.metadata["ss_sd_model_name"] == "base.safetensors"
+    assert lora.metadata["ss_new_sd_model_hash"] == sha256(files["base"].read_bytes()).hexdigest()
+    patched, _ = apply_lora(base, None, lora, 1.0)
+    lora, _ = run("ExtractLora", base=patched, tuned=base, rank=4, conv_rank=0)
+    assert lora.metadata["lora_loop.made"].endswith(
+        "base.safetensors less base.safetensors with patches"
+    )
+    assert "ss_sd_model_name" not in lora.metadata
+
+
 @pytest.mark.parametrize("is_loaded", [False, True])
 def test_patches_of_a_clone_count_whichever_is_loaded(tiny, is_loaded):
     """Both share one module: a LoRA on a MODEL is the difference of the two."""
@@ -101,8 +121,12 @@ def test_what_cannot_be_compared_is_said(tiny, monkeypatch):
         run("ExtractLora", base=tiny.model, tuned=tiny.model.clone())
     other = another(tiny.model)
     layer = other.model.diffusion_model.middle_block[1].proj_in
+    own = tiny.model.model.diffusion_model.middle_block[1].proj_in
     layer.weight = torch.nn.Parameter(torch.zeros(3, 3), requires_grad=False)
     with pytest.raises(ValueError, match=r"not built alike: diffusion_model.*proj_in"):
+        run("ExtractLora", base=tiny.model, tuned=other)
+    layer.weight = torch.nn.Parameter(torch.full_like(own.weight, torch.nan), requires_grad=False)
+    with pytest.raises(ValueError, match=r"diffusion_model.*proj_in.weight of tuned .* not finite"):
         run("ExtractLora", base=tiny.model, tuned=other)
     monkeypatch.setattr(tiny.model.model, "__class__", torch.nn.Module)
     with pytest.raises(ValueError, match="Extract LoRA compares SDXL models"):

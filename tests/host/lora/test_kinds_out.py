@@ -1,4 +1,4 @@
-"""LoHa, LoKr and DoRA, convolutions too: trained on the live MODEL, loaded back by ComfyUI's own loader."""
+"""LoHa, LoKr, OFT, BOFT and DoRA, convolutions too: trained on the live MODEL, loaded back by ComfyUI's own loader."""
 
 import dataclasses
 
@@ -27,6 +27,15 @@ KINDS = {
     "lokr 2": {"algorithm": "lokr", "lokr_factor": 2},
     "lokr whole": {"algorithm": "lokr", "lokr_factor": 2, "full_matrix": True},
     "lokr 10000": {"algorithm": "lokr", "rank": 10000, "alpha": 10000.0, "conv_rank": 10000},
+    "oft": {"algorithm": "oft", "rank": 8, "conv_rank": 8},
+    "oft held": {
+        "algorithm": "oft",
+        "oft_blocks": 4,
+        "oft_constraint": 1e-3,
+        "layers": "attention",
+    },
+    "boft": {"algorithm": "boft", "rank": 16, "layers": "resnets", "conv_rank": 16},
+    "t-lora": {"least_rank": 1},
     "dora": {"dora": True},
     "dora and loha": {"algorithm": "loha", "dora": True},
     "dora and lokr": {"algorithm": "lokr", "lokr_factor": 2, "dora": True},
@@ -88,7 +97,7 @@ def unet_of(tiny):
 
 @pytest.mark.slow
 @pytest.mark.main_host
-@pytest.mark.parametrize("kind", ["dora and loha"])
+@pytest.mark.parametrize("kind", ["dora and loha", "oft held", "t-lora"])
 def test_a_longer_run_goes_on_bit_for_bit(tiny, cached, tmp_path, monkeypatch, kind):
     train(tiny, cached, config(kind, 3))
     longer = train(tiny, cached, config(kind, 5))

@@ -86,6 +86,9 @@ def test_a_missing_package_and_another_kind_are_said(tiny, monkeypatch):
         run("ExportPeft", lora={**lora, f"{key}.dora_scale": torch.ones(4, 1)}, name="a")
     with pytest.raises(ValueError, match="cannot name a folder"):
         run("ExportPeft", lora=lora, name="../a")
+    large = {**lora, f"{key}.lora_up.weight": lora[f"{key}.lora_up.weight"] * 1e6}
+    with pytest.raises(ValueError, match=f"{key}.*which fp16 cannot hold"):
+        run("ExportPeft", lora=large, name="a")
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ValueError, match=r"pip install peft.*needs none"):
         run("ExportPeft", lora=lora, name="a")

@@ -56,6 +56,12 @@ def test_a_merged_lora_does_what_its_parts_do_together(tiny):
     assert lora.metadata[MADE] == "merged from 2 LoRAs at 0.7 + -0.4"
 
 
+def test_a_merge_that_cancels_out_says_so(tiny):
+    one = made(tiny, 1)
+    assert "Nothing is left" in merged_loras([(one, 1.0), (one, -1.0)]).report
+    assert "exactly" in merged_loras([(one, 1.0), (one, -0.5)]).report
+
+
 def test_a_merge_of_one_with_itself_is_resized_to_itself(tiny):
     one = made(tiny, 1)
     twice = merged_loras([(one, 0.5), (one, 0.5)]).lora

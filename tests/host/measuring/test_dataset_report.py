@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 import torch
@@ -52,12 +53,12 @@ def test_it_tells_of_every_image_and_keeps_and_flags_what_it_found(tiny, cached,
     assert text.startswith("1 of 8 images stand out")
     assert "images trained on: at the best step (2) " in text
     assert "(8 images × 2 timesteps × 1 seeds) against the start" in text
-    assert "images held out: at the last step " in text and "(2 images ×" in text
+    assert "images held out: with this LoRA (step 3 of 3) " in text and "(2 images ×" in text
     assert text.count("\n  set/picture_") == 8 and "\nhard: 1\n" in text
     assert sheet.shape[0] == 1 and sheet.shape[3] == 3 and sheet.shape[2] == 4 * 256
     kept = json.loads((result.path.parent / NAME).read_text("utf-8"))["images"]
     assert len(kept) == 8 and kept[0]["flag"] == "hard" and not any(i["flag"] for i in kept[1:])
-    assert set(kept[0]["losses"]) == {"start", "best", "last"}
+    assert set(kept[0]["losses"]) == {"start", "best", "lora"}
     samples = {str(one.path): one for _, one in cached.dataset.samples()}
     first, second = (samples[image["path"]] for image in kept[:2])
     for restored in (False, True):
@@ -79,6 +80,13 @@ def test_a_lora_from_elsewhere_is_measured_and_nothing_kept(tiny, cached, tmp_pa
     lora = LoraModel({f"{stem}.{name}": value for name, value in factors.items()}, {})
     text, _ = report(tiny, dataclasses.replace(cached, text_fingerprint=None), lora)
     assert "the LoRA's run is not here" in text and "of 10 images" in text
+    assert "images trained on: with this LoRA " in text
+    for row in text.splitlines():  # what an image's loss went to is what its losses say
+        if told := re.search(r"went to (\d+)[\d.]*% .*start ([\d.]+), lora ([\d.]+)", row):
+            went, start, after = map(float, told.groups())
+            assert went == pytest.approx(100 * after / start, abs=1.1)
+    text, _ = report(tiny, dataclasses.replace(cached, items=cached.items[:1]), lora)
+    assert text.startswith("1 image was trained on: too few") and "its loss went to " in text
     assert not list(tmp_path.rglob(NAME))
 
 

@@ -48,6 +48,13 @@ def test_the_same_change_scores_the_same_and_a_ruined_one_worse(tiny, cached):
     assert share > spread > 0 and "MODEL alone → lora" in report and "3 images" in report
 
 
+def test_a_damaged_lora_is_named(tiny, cached):
+    good, bad = made(tiny, 1, rank=2), made(tiny, 2, rank=2)
+    next(value for key, value in bad.items() if "lora_up" in key).view(-1)[0] = torch.inf
+    with pytest.raises(ValueError, match=r"Score LoRA: compared_with: lora_.* not finite"):
+        scored(tiny, cached, good, compared_with=bad)
+
+
 @pytest.mark.slow
 def test_only_what_its_training_held_out_is_scored_for_what_was_made_of_it_too(tiny, cached):
     held_out = ValidationConfig(2, every=2, timesteps=2)

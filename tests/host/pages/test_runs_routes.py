@@ -188,7 +188,15 @@ SIMPLE = TrainConfig(
 """What Train says without a settings node."""
 
 
-@pytest.mark.parametrize("config", [TrainConfig(), SIMPLE, ODD], ids=["usual", "simple", "odd"])
+FULL = TrainConfig(
+    lora=LoraConfig(
+        algorithm="full", parts=("attention", "rest"), block_rates=(0.5,) * 23, fused_backward=True
+    )
+)
+CONFIGS = {"usual": TrainConfig(), "simple": SIMPLE, "odd": ODD, "full": FULL}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_the_nodes_make_the_same_config_of_the_widgets(made, config):
     """Train's widgets and those of every settings node, through the nodes themselves."""
     text = json.dumps({"inputs": {"origin": f"{7:016x} 4 optimiser"}, "config": config.to_dict()})
@@ -212,8 +220,9 @@ def test_the_nodes_make_the_same_config_of_the_widgets(made, config):
     assert train.pop("continue_from") == f"{7:016x}" and train.pop("continue_stopped") is False
     speed = dataclasses.replace(parts["speed"], prefetch_weights=train.pop("prefetch_weights"))
     own = [part["own"] for part in found["sections"]]
+    size = {"rank": config.lora.rank, "alpha": config.lora.alpha}
     assert own[:2] == [
-        {"rank": config.lora.rank, "alpha": config.lora.alpha},
+        {} if config.lora.algorithm == "full" else size,
         {"learning_rate": config.optimiser.learning_rate, "optimiser": config.optimiser.type},
     ] and not any(own[2:])  # fmt: skip
     assert TrainConfig(**train).having(**{**parts, "speed": speed}) == config

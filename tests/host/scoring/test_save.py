@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pack.nodes.host.lora.tools import scaled
 from pack.nodes.host.previews.preview_book import PreviewBook, open_own
 from pack.nodes.host.scoring.choice import face_of
 from pack.nodes.save_lora import SaveLora
@@ -56,7 +57,7 @@ def colour_of(path):
 def test_the_preview_of_the_loras_own_step_lies_beside_it(run, folder):
     path, said = save(plain_lora(10))
     assert path == str(folder / "mine.safetensors")
-    assert "preview mine.png: step 10, prompt 1, strength 1" in said
+    assert "preview mine.png: step 10, prompt 1 (thing, blue theme), strength 1" in said
     assert colour_of(folder / "mine.png") == "blue"
     with Image.open(folder / "mine.png") as image:
         told = image.info["parameters"]
@@ -73,14 +74,29 @@ def test_scores_choose_the_preview_and_the_strength(dataset, run, folder):
     assert "lora_loop.recommended_strength" not in saved_metadata(folder, 20)
     scored(dataset)
     path, said = save(plain_lora(20), name="scored")
-    assert "preview scored.png: step 20, prompt 3, strength 0.5" in said
+    assert "preview scored.png: step 20, prompt 3 (thing), strength 0.5" in said
     assert colour_of(folder / "scored.png") == "red"
     metadata = read_lora(path).metadata
     assert metadata["lora_loop.recommended_strength"] == "0.5"
     assert metadata["modelspec.usage_hint"].startswith("strength 0.5")
     _, last = save(plain_lora(20), name="last", preview="last")
-    assert "preview last.png: step 20, prompt 1, strength 1" in last
+    assert "preview last.png: step 20, prompt 1 (thing, blue theme), strength 1" in last
     assert face_of(plain_lora(10), "best").strength is None  # one strength was seen of step 10
+
+
+def test_a_lora_that_was_changed_has_no_preview_and_no_strength(dataset, run, folder):
+    """Those of the run show it as it was before."""
+    PreviewBook(run / "previews").add(20, [picture("red")] * 3, (0.5,), made_by())
+    scored(dataset)
+    path, _ = save(plain_lora(20))
+    half = scaled(read_lora(path), "ALL=0.5").lora
+    changed, said = save(half, name="half")
+    assert "without preview and recommended strength" in said and "scaled by block: " in said
+    assert not (folder / "half.png").exists()
+    metadata = read_lora(changed).metadata
+    assert not {"lora_loop.recommended_strength", "modelspec.usage_hint"} & metadata.keys()
+    assert "without" not in save(half, name="off", preview="off")[1]
+    assert scored(dataset, scaled(plain_lora(10), "ALL=0.5").lora).lora.keys() == {*lora_of(10)}
 
 
 def saved_metadata(folder, step):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -52,8 +53,12 @@ def test_the_best_step_is_given_and_every_number_explained(dataset, run, monkeyp
     assert found.report.startswith("Best is step 10 at strength 1: ")
     assert "9 previews and 3 training images" in found.report
     assert "step 20, strength 1: obedience 0.00 ± 0.00" in found.report
+    assert "\nprompt 1: thing, blue theme\nprompt 2: green theme\nprompt 3: thing\n" in found.report
+    model = next(line for line in found.report.splitlines() if "without the LoRA" in line)
+    assert "obedience" in model and "leak" not in model
     assert "drift 0.00 (1 preview: spread unknown)" in found.report
-    assert "leaked: " in found.report and "How they are made:" in found.report
+    assert re.search(r"leaked \d of \d common tags: ", found.report)
+    assert "How they are made:" in found.report
     assert found.sheets.shape[0] == 3 and found.sheets.shape[3] == 3
     monkeypatch.setattr(type(REGISTRY), "tagger", None)
     again = scored(dataset)  # nothing is inferred twice
@@ -98,6 +103,12 @@ def test_what_is_not_there_is_absent_with_its_reason(dataset, run, caplog):
     named = dataset.with_captions(lambda sample: "thing, long hair")
     found = scored(named, identity=())
     assert "recall is absent: the captions leave out no identity tag" in found.report
+    strange = scored(dataset, identity=["no such tag"])
+    assert "does not know, and that do not count: no such tag" in strange.report
+    assert "recall is absent: the tagger knows none of the identity tags" in strange.report
+    blind = scored(dataset, threshold=1.0).report
+    assert "leakage is absent: no tag that the tagger knows" in blind
+    assert "drift is absent: no tag is shown on the preview" in blind and "lower the thr" in blind
     without_trigger = dataclasses.replace(dataset, trigger="")
     assert "drift is absent: the dataset has no trigger word" in scored(without_trigger).report
     (run / NAME).unlink()
@@ -110,6 +121,7 @@ def test_what_is_not_there_is_absent_with_its_reason(dataset, run, caplog):
         path.unlink()
     found = scored(dataset, lora)
     assert found.lora is lora and "no previews to score" in found.report
+    assert "a finished run gets no new previews" in found.report
 
 
 def test_previews_that_do_not_say_their_prompt_have_no_scores(dataset, run):
@@ -166,6 +178,7 @@ def test_the_page_of_runs_is_told(dataset, run):
     (run / "validation.json").write_text(json.dumps(record))
     said = run_routes._previews({"run": RUN})
     told = {(one["step"], one["prompt"]): one for one in said["previews"]}
+    assert told[10, 0]["text"] == "thing, blue theme"
     assert told[10, 0]["scores"]["obedience"] == 1 and told[20, 0]["scores"]["obedience"] == 0
     assert "blue theme" in told[20, 0]["tags"]["missing"]
     assert said["advice"].startswith("held-out loss is lowest at step 20 (20 to 20 in 95 %")

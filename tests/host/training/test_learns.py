@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import comfy.model_management as mm
 import pytest
 import torch
 
@@ -13,9 +14,12 @@ from pack.nodes.host.model.weights import ComfyWeights
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.tests.host.lora.test_tools import run
+from pack.tests.host.training.test_full import all_weights, is_same
 from pack.trainer.batches.plan import BatchItem
 from pack.trainer.batches.training_data import TrainingData
+from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
+from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
@@ -37,8 +41,10 @@ def sets(tiny, tmp_path):
     return seen, scene.cache(tiny, held, store)
 
 
-def train(tiny, cached):
+def train(tiny, cached, lora=None):
     config = scene.config(steps=STEPS, rank=8, learning_rate=3e-3)
+    if lora is not None:
+        config = config.having(lora=lora, optimiser=OptimiserConfig(learning_rate=3e-4))
     with torch.inference_mode():
         result, _ = training.train_lora(scene.request(tiny, cached, config))
     return result
@@ -52,13 +58,13 @@ def redness(tiny, model):
     return red - (green + blue) / 2
 
 
-def held_out_loss(tiny, cached, lora=None):
+def held_out_loss(tiny, cached, lora=None, settings=None):
     """Mean loss of the held-out images with fixed noise at evenly spread timesteps."""
     unet, model = (
         tiny.model.model.diffusion_model,
         host_unet.training_model(tiny.model, LossConfig()),
     )
-    network = Network(find_targets(unet, scene.config(rank=8).lora))
+    network = Network(find_targets(unet, settings or scene.config(rank=8).lora))
     if lora is not None:
         network.load(lora)
     data = TrainingData(cached, cached.text_fingerprint)
@@ -86,6 +92,20 @@ def test_red_pictures_make_red_samples(tiny, sets):
     assert share == pytest.approx(100 * (after / before - 1), abs=5) and share < -10
     assert reds == sorted(reds)
     assert min(b - a for a, b in itertools.pairwise(reds)) > 0.01
+
+
+def test_full_fine_tuning_learns_it_too_and_leaves_nothing(tiny, sets):
+    seen, held = sets
+    full = LoraConfig(algorithm="full")
+    before, weights = held_out_loss(tiny, held), all_weights(tiny)
+    lora = train(tiny, seen, full).lora
+    assert is_same(weights, all_weights(tiny))
+    assert held_out_loss(tiny, held, lora, full) < 0.9 * before
+    reds = [redness(tiny, apply_lora(tiny.model, None, lora, s)[0]) for s in STRENGTHS]
+    assert reds == sorted(reds)
+    assert min(b - a for a, b in itertools.pairwise(reds)) > 0.01
+    mm.unload_all_models()  # takes the patches of the last sample off
+    assert is_same(weights, all_weights(tiny))
 
 
 def test_shuffled_targets_teach_nothing(tiny, sets, monkeypatch):

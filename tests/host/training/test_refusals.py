@@ -8,6 +8,7 @@ from comfy_extras import nodes_model_advanced as advanced
 
 from pack.nodes.host.model import unet
 from pack.nodes.host.model.clip import check_clip
+from pack.nodes.host.model.fingerprint import fingerprint
 from pack.nodes.host.previews.previewer import PreviewConfig
 from pack.nodes.host.training import train
 from pack.tests.host import scene
@@ -32,6 +33,33 @@ def test_eps_and_v_by_a_node(tiny):
         model = with_sampling(tiny.model, kind)
         unet.check_trainable(model)
         assert unet.prediction(model) == prediction
+
+
+def with_flow(model, shift=2.5):
+    return advanced.ModelSamplingSD3().patch(model, shift)[0]
+
+
+def test_flow_by_a_node(tiny):
+    model = with_flow(tiny.model)
+    unet.check_trainable(model)
+    assert unet.prediction(model) == "flow"
+    sampling = model.get_model_object("model_sampling")
+    own, shifted = (unet.schedule(model, LossConfig(discrete_flow_shift=s)) for s in (0.0, 1.0))
+    assert own.flow_sigmas.tolist() == pytest.approx(sampling.sigmas.tolist())
+    rng = torch.Generator().manual_seed(0)
+    latents, noise = (torch.randn(4, 4, 8, 8, generator=rng) for _ in range(2))
+    steps = torch.tensor([0, 300, 700, 999])
+    for schedule in (own, shifted):  # what ComfyUI makes of the target is the latents
+        sigma = schedule.flow_sigmas[steps]
+        noisy = schedule.noisy(latents, noise, steps)
+        assert torch.allclose(noisy, sampling.noise_scaling(sigma, noise, latents), atol=1e-6)
+        target = schedule.target(latents, noise, steps)
+        assert torch.allclose(sampling.calculate_denoised(sigma, target, noisy), latents, atol=2e-6)
+        assert torch.equal(schedule.told(steps), sampling.timestep(sigma))
+    assert len({fingerprint(m) for m in (tiny.model, model, with_flow(tiny.model, 3.0))}) == 3
+    auraflow = advanced.ModelSamplingAuraFlow().patch_aura(tiny.model, 2.5)[0]
+    assert unet.prediction(auraflow) == "flow"
+    assert fingerprint(auraflow) != fingerprint(model)  # told other numbers at the same sigmas
 
 
 def change_class(monkeypatch, model, cls):

@@ -28,6 +28,12 @@ BOXES = """() => app.graph.nodes.map(node => {
     const scale = app.canvas.ds.scale, box = node.boundingRect;
     const [w, h] = drawn ? [drawn.width / scale, drawn.height / scale] : [box[2], box[3]];
     return [node.title, ...[box[0], box[1], box[0] + w, box[1] + h].map(Math.round)]; })"""
+PICTURES = """() => app.graph.nodes.filter(({ type }) => type === 'PreviewImage').forEach(({ id }) => {
+    const images = ['astronaut.png', 'cameraman.png', 'cat.jpg'].map(filename =>
+        ({ filename, subfolder: 'lora_loop_example', type: 'input' }));
+    const detail = { node: String(id), display_node: String(id), prompt_id: 'none', output: { images } };
+    app.api.dispatchCustomEvent('executed', detail); })"""
+"""As after a run: every PreviewImage has several."""
 WIDGETS = """type => app.graph.nodes.find(node => node.comfyClass === type)
     .widgets.filter(widget => !widget.hidden).map(widget => widget.name)"""
 SAVED = "type => app.graph.nodes.find(node => node.comfyClass === type).serialize()"
@@ -85,6 +91,9 @@ def test_templates_open_readable_and_apart(browser_page, root, vue, newest):
                 "app.graph.nodes.every(node => document.querySelector(`[data-node-id='${node.id}']`))"
             )
         assert overlapping(page) == [], name
+        page.evaluate(PICTURES)
+        page.wait_for_timeout(1000)
+        assert overlapping(page) == [], f"{name} with pictures"
         low = page.evaluate("Boolean(app.canvas.low_quality)")
         assert not low, "the canvas draws no text when the zoom is low"
     page.evaluate("app.extensionManager.setting.set('Comfy.Validation.Workflows', false)")

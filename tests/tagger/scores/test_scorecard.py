@@ -71,6 +71,7 @@ def test_the_tags_behind_the_scores(subject):
     assert found.missing == ("hat",)
     assert found.forgotten == ("blue eyes",)
     assert found.leaked == ("meadow", "smile")
+    assert found.can_leak == 3  # meadow, smile, fence
 
 
 def test_what_the_model_shows_by_itself_is_no_leakage(subject):
@@ -113,7 +114,12 @@ def test_absent_scores_say_why(subject):
     assert free.recall is free.drift is None
     assert free.why["recall"] == free.why["drift"] == scorecard.NO_TRIGGER
     named = scored(subject, "zorp, red hair, blue eyes", "red hair")
-    assert named.recall is None and named.why["recall"] == scorecard.NO_IDENTITY
+    assert named.recall is None and named.why["recall"] == scorecard.IDENTITY_ASKED
+    strange = subject._replace(identity=("no tag",))
+    assert scored(strange, "zorp").why["recall"] == scorecard.IDENTITY_UNKNOWN
+    none = subject._replace(identity=(), common={"no tag": 1.0})
+    assert scored(none, "zorp").why["recall"] == scorecard.NO_IDENTITY
+    assert scored(none, "zorp").why["leakage"] == scorecard.NO_COMMON
     assert named.obedience == 0.5
     every = scored(subject, "zorp, meadow, fence, hat, smile")
     assert every.leakage is None and every.why["leakage"] == scorecard.ALL_ASKED
@@ -132,3 +138,9 @@ def test_the_threshold_is_inclusive_and_spelling_does_not_count(subject):
     at = Preview("zorp, RED_HAIR", seen(**{"red hair": THRESHOLD}))
     assert score(at, subject, KNOWN, THRESHOLD).obedience == 1
     assert score(at, subject, KNOWN, THRESHOLD + 0.01).obedience == 0
+
+
+def test_the_model_without_the_lora_cannot_leak(subject):
+    found = scorecard.without_leakage(scored(subject, "zorp, hat", "meadow"))
+    assert found.leakage is None and found.leaked == () and found.can_leak == 0
+    assert found.why["leakage"] == scorecard.IS_MODEL and found.obedience == 0

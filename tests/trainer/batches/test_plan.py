@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -133,3 +134,26 @@ def test_more_samples_than_an_epoch_can_have_are_refused():
         ValueError, match="An epoch would have 3000000000 samples, allowed: 5000000"
     ):
         batches_per_epoch(dataset(item("a", repeats=10**9), item("b", repeats=2 * 10**9)), 2)
+
+
+def test_images_with_batches_or_a_strength_of_their_own_share_none():
+    plain = [item(f"p{number}") for number in range(5)]
+    large = [dataclasses.replace(item(f"l{number}"), batch_size=4) for number in range(6)]
+    weak = [dataclasses.replace(item(f"w{number}"), strength=0.5) for number in range(3)]
+    cached = dataset(*plain, *large, *weak)
+    batches = epoch_batches(cached, 2, 1, 0)
+    sizes = {name: [] for name in "plw"}
+    for batch in batches:
+        (kind,) = {cached.items[entry.item_index].name[0] for entry in batch}
+        sizes[kind].append(len(batch))
+        assert {entry.strength for entry in batch} == {0.5 if kind == "w" else 1.0}
+    assert {kind: sorted(found) for kind, found in sizes.items()} == {
+        "p": [1, 2, 2], "l": [2, 4], "w": [1, 2],
+    }  # fmt: skip
+    assert batches_per_epoch(cached, 2) == len(batches)
+
+
+def test_only_what_is_not_as_everywhere_changes_the_plan_and_the_identity(cached):
+    own = dataclasses.replace(cached.items[0], batch_size=2), *cached.items[1:]
+    weak = dataclasses.replace(cached.items[0], strength=0.5), *cached.items[1:]
+    assert len({cached.identity(), dataset(*own).identity(), dataset(*weak).identity()}) == 3

@@ -1,6 +1,7 @@
 """Batches of images on their way to latents: what is encoded together, and what an error costs."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -189,3 +190,26 @@ def test_latents_in_tiles_have_a_key_of_their_own(root, tmp_path, caplog):
     for number in wide:  # as Clear Cache does; now there is the memory
         store.path(cache.KIND, cached.items[number].latent_key).unlink()
     assert cache_latents(scan_folder(root), RECIPE, Encoder(), store).items == whole.items
+
+
+def test_deviations_are_stored_with_the_latents_under_keys_of_their_own(root, store):
+    class Spread(Encoder):
+        def __call__(self, pixels):
+            means = super().__call__(pixels)
+            return torch.cat([means, means.abs() + 1], dim=1)
+
+    recipe = replace(RECIPE, deviations=True)
+    plain = cache_latents(scan_folder(root), RECIPE, Encoder(), store, batch_size=3)
+    cached = cache_latents(scan_folder(root), recipe, Spread(), store, batch_size=3)
+    for item, other in zip(cached.items, plain.items, strict=True):
+        both, mean = (
+            store.load(cache.KIND, item.latent_key),
+            store.load(cache.KIND, other.latent_key),
+        )
+        assert torch.equal(both["latents"], mean["latents"]) and [*mean] == ["latents"]
+        assert torch.equal(both["deviation"], both["latents"].abs() + 1)
+        assert item.latent_key != other.latent_key
+    assert cached.identity() != plain.identity()
+    store.root.rename(store.root.with_name("old"))
+    with pytest.raises(ValueError, match=r"latents of shape \(1, 4, 8, 8\) where \(1, 8, 8, 8\)"):
+        cache_latents(scan_folder(root), recipe, Encoder(), store)

@@ -154,6 +154,7 @@ def test_identity_knows_no_paths_and_no_times(root, store, tmp_path):
         scan_folder(tmp_path / "moved"), RECIPE, Encoder(), Store(tmp_path / "c2")
     )
     assert again.identity() == first.identity() and again.items[0].name == "moved/a.png"
+    assert str(again) == f"<cache: {len(again.items)} images in {tmp_path / 'c2'}>"
 
 
 def test_a_touched_picture_is_fine_and_an_edited_or_missing_one_is_named(root, store):

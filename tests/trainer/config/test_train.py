@@ -8,6 +8,7 @@ import pytest
 from pack.trainer.batches.class_captions import class_caption
 from pack.trainer.config import train as module
 from pack.trainer.config.captions import CaptionConfig
+from pack.trainer.config.embedding import EmbeddingConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import LrSchedule, OptimiserConfig
@@ -128,6 +129,26 @@ def test_weightings_of_the_other_prediction_are_refused(settings, good, bad):
     LossConfig().check_prediction(bad)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"min_snr_gamma": 5.0}, {"debiased": True}, {"loss_type": "huber"}, {"zero_terminal_snr": "on"},
+        {"scale_v_pred": True}, {"v_pred_like": 0.5},
+    ],
+)  # fmt: skip
+def test_flow_has_no_weighting_of_diffusions(settings):
+    name = "huber_schedule" if "loss_type" in settings else next(iter(settings))
+    with pytest.raises(ValueError, match=name):
+        LossConfig(**settings).check_prediction("flow")
+    LossConfig(loss_type="huber", huber_schedule="constant").check_prediction("flow")
+
+
+def test_a_shift_is_for_flow_alone():
+    LossConfig(discrete_flow_shift=2.5).check_prediction("flow")
+    with pytest.raises(ValueError, match=r"discrete_flow_shift .* this one predicts noise: set it"):
+        LossConfig(discrete_flow_shift=2.5).check_prediction("epsilon")
+
+
 @pytest.mark.parametrize("schedule", get_args(LrSchedule))
 @pytest.mark.parametrize("warmup", [0.0, 0.25, 5.0])
 def test_needs_horizon_says_whether_a_rate_depends_on_the_number_of_steps(schedule, warmup):
@@ -174,6 +195,7 @@ def test_identity_covers_what_changes_numbers():
         ("lora", {"rank": 8, "alpha": 1.0, "conv_rank": 4, "conv_alpha": 2.0}),
         ("optimiser", {"learning_rate": 1e-4, "beta2": 0.99, "weight_decay": 0.0, "cycles": 2}),
         ("loss", {"loss_type": "l1", "min_snr_gamma": 5.0, "noise_offset": 0.05, "debiased": True}),
+        ("loss", {"timestep_sampling": "beta", "immiscible": 4, "discrete_flow_shift": 3.0}),
     ):
         for field, value in part.items():
             inner = dataclasses.replace(getattr(config, name), **{field: value})
@@ -219,6 +241,7 @@ def test_the_dict_makes_the_config_again():
         "captions": CaptionConfig,
         "validation": ValidationConfig,
         "speed": SpeedConfig,
+        "embedding": EmbeddingConfig,
     }
     again = TrainConfig(**{k: parts[k](**v) if k in parts else v for k, v in values.items()})
     assert again == config

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ from pack.trainer.curves.loss_plot import (
     RAW,
     SMOOTH,
     TEXT,
+    TIMESTEP,
     VALIDATION,
     draw_loss,
     frame,
@@ -120,3 +122,16 @@ def test_validations_stand_at_their_steps_with_their_intervals():
 def test_odd_validations_are_drawn(found):
     picture = draw_loss([0.5, 0.4], validations=found)
     assert bool(len(where(picture, VALIDATION)[0])) is math.isfinite(found[0].difference)
+
+
+def test_the_bars_of_timesteps_are_as_high_as_their_counts():
+    losses = [1.0 - step / 100 for step in range(100)]
+    assert not len(where(draw_loss(losses), TIMESTEP)[0])
+    rows, columns = where(draw_loss(losses, timesteps=[0, 10, 40, 20]), TIMESTEP)
+    edges = np.linspace(columns.min(), columns.max() + 1, 4).round().astype(int)
+    heights = [
+        len({*rows[(columns >= low) & (columns < high - 1)]})
+        for low, high in itertools.pairwise(edges)
+    ]
+    assert heights[0] / heights[1] == pytest.approx(0.25, abs=0.05)
+    assert heights[2] / heights[1] == pytest.approx(0.5, abs=0.05)

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from pack.trainer.curves.overlay import COLOURS, MOST_NAMES, Line, draw_lines
+from pack.trainer.curves.loss_plot import BACKGROUND
+from pack.trainer.curves.overlay import COLOURS, MOST_NAMES, ZERO, Line, draw_lines
 
 
 def where(picture, colour):
@@ -37,8 +38,20 @@ def test_what_is_not_finite_is_left_out_and_a_runaway_does_not_flatten_the_rest(
     picture = draw_lines([Line("a", [*quiet, (40, math.nan)]), Line("b", [(39, 1e9)])], "")
     rows, _ = where(picture[:512], COLOURS[0])
     assert rows.max() - rows.min() > 80
+    rows, columns = where(picture[:512], COLOURS[1])  # an arrow, and "up to 1e+09" on its left
+    assert columns.max() - columns.min() > 150 and rows.max() - rows.min() < 60
+    below = draw_lines([Line("a", quiet), Line("b", [(0, -1e9)])], "")
+    assert where(below[:512], COLOURS[1])[0].min() > where(below[:512], COLOURS[0])[0].mean()
     with pytest.raises(ValueError, match="no finite"):
         draw_lines([Line("a", [(1, math.inf)])], "")
+
+
+def test_there_is_a_line_at_0_and_room_below_the_legend():
+    picture = draw_lines([Line("lowest yjg", [(0, -1.0), (10, 1.0)])], "")
+    rows, columns = where(picture, ZERO)
+    assert len(set(rows)) == 2 and columns.max() - columns.min() > 800
+    assert (picture[-8:] == np.array(BACKGROUND, dtype=np.uint8)).all()
+    assert not len(where(draw_lines([Line("a", [(0, 1.0), (10, 2.0)])], ""), ZERO)[0])
 
 
 def test_a_long_legend_ends_with_how_many_there_are_more():

@@ -80,3 +80,12 @@ def test_report(dataset):
     assert "1_animal (regularisation): 1 x 1" in report
     assert "1 picture(s) without a caption" in report
     assert "x.png: it is broken" in report
+
+
+def test_it_is_short_in_an_error_message(dataset):
+    many = replace(dataset, trigger="zorp")
+    folders = len(dataset.subsets)
+    assert (
+        str(many)
+        == f"<dataset: {many.image_count} images in {folders} folders, trigger word 'zorp'>"
+    )

@@ -13,12 +13,15 @@ from pack.trainer.kohya.unused import IGNORED, REFUSED, REPLACED
 BESIDE = {"LoRA_type", "max_resolution", "lowvram"}
 """Names in users' configs that kohya's scripts pass over."""
 
+YOUNGER = {"skip_image_resolution"}
+"""Arguments of sd-scripts 0.11."""
+
 
 def test_every_argument_has_one_row():
     tables = (HONOURED, IGNORED, REFUSED)
     known = [name for table in tables for name in table]
     assert len(known) == len(set(known))
-    assert set(known) == {*NAMES, *BESIDE}
+    assert set(known) == {*NAMES, *BESIDE, *YOUNGER}
     assert len(NAMES) == 196
     assert REPLACED.keys() <= HONOURED.keys()
 
@@ -89,6 +92,9 @@ VALUES = {
     "lora.algorithm": (f'{LYCORIS}network_args = ["algo=loha"]', "loha"),
     "lora.lokr_factor": (f'{LYCORIS}network_args = ["algo=lokr", "factor=8"]', 8),
     "lora.full_matrix": (f'{LYCORIS}network_args = ["algo=lokr", "full_matrix=True"]', True),
+    "lora.layers": (f'{LYCORIS}network_args = ["preset=attn-only"]', "attention"),
+    "lora.oft_blocks": ('network_module = "networks.oft"\nnetwork_dim = 8', 8),
+    "lora.oft_constraint": (f'{LYCORIS}network_args = ["algo=diag-oft", "constraint=0.5"]', 0.5),
     "lora.dora": (f'{LYCORIS}network_args = ["dora_wd=True", "wd_on_output=False"]', True),
     "optimiser.learning_rate": ("learning_rate = 1e-4", 1e-4),
     "optimiser.schedule": ('lr_scheduler = "cosine"', "cosine"),
@@ -207,6 +213,7 @@ OURS_ONLY = {
     "loss.preservation",
     "loss.preservation_class",
     "cache.kohya",  # always on for a config
+    "lora.least_rank",
     "captions.joining",  # kohya's own way has changed, to ours
     "cache.more_resolutions",
 }

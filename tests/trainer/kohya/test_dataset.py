@@ -250,7 +250,6 @@ def test_the_dataset_toml_that_the_config_names(tmp_path):
         ),
         ('image_dir = "cats"', "", "subset 1 has no image_dir"),
         ('image_dir = "cats"', 'metadata_file = "m.json"', "metadata_file: captions are read from"),
-        ("batch_size = 4", "batch_size = 1", "batch sizes 1, 4; give all the same"),
         ("resolution = 768", 'resolution = "a"', "general.*resolution is 'a'; it must be a size"),
     ],
 )

@@ -118,12 +118,38 @@ def test_a_wrong_value_of_a_subset_has_its_place():
         imported(dataset=tables([at("cats"), at("dogs", "keep_tokens = -1")]))
 
 
-def test_a_strength_of_a_dataset():
+def test_a_strength_of_a_dataset(images):
     text = tables([at("cats")])
     one = text.replace("resolution = 64", "resolution = 64\nnetwork_multiplier = 1.0")
     assert imported(dataset=one).folders == imported(dataset=text).folders
-    with pytest.raises(ValueError, match="network_multiplier: the adapters have one strength"):
-        imported(dataset=one.replace("1.0", "0.5"))
+    (subset,) = read(imported(dataset=one.replace("1.0", "0.5")), images).subsets
+    assert subset.strength == 0.5
+    with pytest.raises(ValueError, match="subset 1: network_multiplier is 0, at which nothing"):
+        imported(dataset=one.replace("1.0", "0"))
+
+
+def test_datasets_have_batches_of_their_own(images):
+    text = tables([at("cats")], [at("dogs")])
+    first, _, second = text.rpartition("resolution = 64")
+    config = imported(dataset=f"{first}resolution = 64\nbatch_size = 4{second}")
+    assert config.train.batch_size == 4
+    assert [subset.batch_size for subset in read(config, images).subsets] == [1, 0]
+
+
+def test_images_that_are_too_small_are_left_out_and_listed(images):
+    Image.new("RGB", (80, 64)).save(images / "cats" / "large.png")
+    text = tables([at("cats")]).replace(
+        "resolution = 64", "resolution = 64\nskip_image_resolution = {}"
+    )
+    found = read(imported(dataset=text.format(64)), images)
+    assert [sample.path.name for _, sample in found.samples()] == ["large.png"]
+    listed = [problem.reason for problem in found.problems]
+    assert listed == ["no larger than 64 x 64, left out by skip_image_resolution"] * 2
+    config = imported(dataset=text.format('"80,64"'))
+    with pytest.raises(
+        ValueError, match="No image is larger than 80 x 64, the skip_image_resolution"
+    ):
+        read(config, images)
 
 
 @pytest.mark.parametrize(

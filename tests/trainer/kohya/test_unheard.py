@@ -92,8 +92,7 @@ def test_an_option_of_lycoris_that_changes_nothing_passes(algo, off):
 
 
 @pytest.mark.parametrize("algo", ["lora", "loha", "lokr"])
-@pytest.mark.parametrize("on", [*(f"{name}=True" for name in SWITCHES), "constraint=0.1", "use_scalar=0",
-                                "use_tucker=yes"])  # fmt: skip
+@pytest.mark.parametrize("on", [*(f"{name}=True" for name in SWITCHES), "use_scalar=0", "use_tucker=yes"])  # fmt: skip
 def test_one_that_is_on_is_refused_by_name(algo, on):
     with pytest.raises(ValueError, match=f"network_args {on}: .*remove it"):
         imported(f'{LYCORIS}network_args = ["algo={algo}", "{on}"]')
@@ -141,14 +140,6 @@ def test_lora_and_loha_have_no_such_ranks():
     for module in ("", f'{LYCORIS}network_args = ["algo=loha"]\n'):
         with pytest.raises(ValueError, match=r"rank is 10000; it must lie in 1\.\.1024"):
             imported(f"{module}network_dim = 10000")
-
-
-@pytest.mark.parametrize("kind", ["loha", "lokr"])
-def test_the_adapters_of_sd_scripts_itself_are_refused_with_the_reason(kind):
-    with pytest.raises(
-        ValueError, match=f"networks.{kind}'; .*other layers than LyCORIS.*algo={kind}"
-    ):
-        imported(f'network_module = "networks.{kind}"')
 
 
 def test_a_locon_of_the_front_end():

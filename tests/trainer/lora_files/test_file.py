@@ -293,3 +293,22 @@ def test_a_name_that_is_too_long_is_refused_in_a_sentence(tmp_path, name):
 def test_metadata_of_broken_text_can_be_written(tmp_path):
     path = write_lora(tmp_path / "a.safetensors", make_lora(), {"modelspec.title": "a\ud800"})
     assert read_lora(path).metadata["modelspec.title"] == "a?"
+
+
+@pytest.mark.parametrize("if_exists", ["number", "replace"])
+def test_weights_that_the_precision_cannot_hold_are_refused_by_name(tmp_path, if_exists):
+    large = make_lora()
+    large["lora_unet_a.lora_up.weight"][0, 0] = 7e4
+    words = r"lora_unet_a\.lora_up\.weight holds 7e\+04, which fp16 cannot hold.*fp32, or lower the strength"
+    with pytest.raises(ValueError, match=words):
+        save_user_lora(tmp_path, "a", large, METADATA, if_exists=if_exists)
+    assert not names(tmp_path)
+    path = save_user_lora(tmp_path, "a", large, METADATA, precision="bf16")
+    assert contents(path)[0]["lora_unet_a.lora_up.weight"].isfinite().all()
+
+
+def test_a_lora_is_short_in_an_error_message():
+    assert str(LoraModel(make_lora(), METADATA)) == "<LoRA: 1 layers of rank 4, 0.0 MB>"
+    several = make_lora() | {"lora_unet_b.lora_down.weight": torch.ones(2, 500_000)}
+    assert repr(LoraModel(several, {})) == "<LoRA: 2 layers of rank 2 to 4, 4.0 MB>"
+    assert str(LoraModel({}, {})) == "<LoRA: 0 layers, 0.0 MB>"

@@ -5,7 +5,7 @@ import torch
 
 from pack.tests.trainer.lora_tools.loras import CONV, MIDDLE, TEXT, Q, change, lora
 from pack.trainer.lora_tools.factors import as_tensors, read_factors
-from pack.trainer.lora_tools.merge import merge
+from pack.trainer.lora_tools.merge import is_nothing, merge
 from pack.trainer.lora_tools.resize import Size, resize
 
 ONE = lora(1, rank=4, alpha=2.0, stems=(Q, CONV, TEXT))
@@ -49,3 +49,11 @@ def test_what_cannot_be_merged_is_said():
     other = read_factors(ONE | {f"{Q}.lora_down.weight": torch.ones(4, 30)})
     with pytest.raises(ValueError, match=f"{Q} changes a weight of 12 x 20 and 12 x 30"):
         merge([(layers, 1.0), (other, 1.0)])
+
+
+@pytest.mark.parametrize(
+    ("strengths", "nothing"), [((1, -1), True), ((0.3, -0.3), True), ((1, -0.999), False)]
+)
+def test_changes_that_cancel_out_are_nothing(strengths, nothing):
+    loras = [(read_factors(ONE), strength) for strength in strengths]
+    assert is_nothing(loras, merge(loras)) is nothing

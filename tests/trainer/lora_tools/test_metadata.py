@@ -11,6 +11,7 @@ TRAINED = {
     "ss_network_args": json.dumps({"conv_dim": 4, "block_dims": "1", "dropout": 0.1}),
     "ss_base_model_version": "sdxl_base_v1-0", "ss_sd_model_name": "a.safetensors",
     "sshs_model_hash": "0", "modelspec.trigger_phrase": "zorp", "workflow": "{}",
+    "lora_loop.recommended_strength": "1", "modelspec.usage_hint": "strength 1",
 }  # fmt: skip
 
 
@@ -25,6 +26,7 @@ def test_ranks_and_alphas_are_those_of_the_layers_and_the_training_stays():
     }
     assert found["ss_learning_rate"] == "3e-05" and found[MADE] == "resized"
     assert not {"sshs_model_hash", "workflow"} & found.keys()
+    assert not {"lora_loop.recommended_strength", "modelspec.usage_hint"} & found.keys()
     assert retold(found, "scaled")[MADE] == "resized\nscaled"
     assert retold(found, "scaled")["ss_network_dim"] == "2"
 

@@ -4,6 +4,7 @@ from pack.tests.trainer.lora_tools.loras import MIDDLE, TEXT, Q, lora
 from pack.trainer.lora_tools.factors import as_tensors, read_factors
 from pack.trainer.lora_tools.report import block_table, error_text, size_text
 from pack.trainer.lora_tools.resize import Size, resize
+from pack.trainer.lora_tools.scale_blocks import parse_blocks
 
 
 def test_the_size_is_counted():
@@ -27,6 +28,9 @@ def test_the_error_is_of_all_layers_and_names_the_worst():
         }.items()
     }
     text = error_text(resize(read_factors(one), Size(1)), "how")
+    nothing = {name: tensor * 0 for name, tensor in one.items() if "alpha" not in name}
+    said = error_text(resize(read_factors(nothing), Size(1)), "how")
+    assert said.startswith("The LoRA changes nothing") and "off" not in said
     assert "23.08 % off" in text and f"most in {Q}: 60.00 %" in text and "how" in text
 
 
@@ -39,5 +43,8 @@ def test_the_table_has_shares_of_the_change():
         "IN4: 1 layers   64.0 %  x 1",
         "MID: 1 layers    0.0 %  x 0.5",
     ]
+    absent = block_table(as_tensors(layers), {"IN4": 0.5, "OUT1": 0.25, "TE2": 1.0}).split("\n")
+    assert absent[-1] == "without effect, for the LoRA has no layer there: OUT1=0.25"
+    assert "without" not in block_table(as_tensors(layers), parse_blocks("ALL=0.5"))
     odd = block_table({f"{Q}.hada_w1_a": torch.ones(2, 2)}, {})
     assert odd.split("\n")[1] == "IN4: 1 layers  x 1"

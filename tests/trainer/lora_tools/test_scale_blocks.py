@@ -40,13 +40,13 @@ def test_names_and_numbers(text, found):
 
 
 def test_kohyas_lists():
-    short = parse_blocks("[1,2,3,4,5,6,7,8,9,10,11,12]")
+    short = parse_blocks("[1,2,3,4,5,6,7,8,9,10,-9,-10]")
     assert [short[name] for name in ("TE1", "IN4", "IN5", "IN7", "IN8", "MID", "OUT0", "OUT5")] == [
-        1, 2, 3, 4, 5, 6, 7, 12,
+        1, 2, 3, 4, 5, 6, 7, -10,
     ]  # fmt: skip
-    long = parse_blocks(",".join(map(str, range(20))))
+    long = parse_blocks(",".join(str(number / 2) for number in range(20)))
     assert (long["TE2"], long["IN0"], long["IN8"], long["MID"], long["OUT0"], long["OUT8"]) == (
-        0, 1, 9, 10, 11, 19,
+        0, 0.5, 4.5, 5, 5.5, 9.5,
     )  # fmt: skip
 
 
@@ -57,6 +57,8 @@ def test_kohyas_lists():
         ("OUT5-2=1", "no block of SDXL"),
         ("IN4=half", "'IN4=half'; write a name and a number"),
         ("IN4=nan", "write a name and a number"),
+        ("ALL=10.5", "'ALL=10.5'; a factor is from -10 to 10"),
+        ("IN4=-1e39", "a factor is from -10 to 10"),
         ("1,1,1", "has 3 numbers without names"),
         (",".join("1" * 17), "17 and 26 are of SD 1"),
         ("IN4", "without names"),
@@ -100,3 +102,19 @@ def test_a_dora_is_refused_unless_its_block_stays_or_goes():
         scale_blocks(tensors, {"IN4": 0.5})
     assert scale_blocks(tensors, {"MID": 0.5}).keys() == tensors.keys()
     assert Q not in stems(scale_blocks(tensors, {"IN4": 0.0}))
+
+
+@pytest.mark.parametrize("blocks", [{}, {"IN4": 0.5}])
+def test_numbers_that_are_not_finite_are_refused_with_the_layer(blocks):
+    broken = lora()
+    broken[f"{Q}.lora_up.weight"][0, 0] = torch.inf
+    with pytest.raises(ValueError, match=f"{Q} holds numbers that are not finite"):
+        scale_blocks(broken, blocks)
+    scale_blocks(broken, {block_name(Q): 0.0})  # taken out
+
+
+def test_a_layer_that_is_not_whole_is_called_so():
+    broken = lora()
+    del broken[f"{Q}.lora_up.weight"]
+    with pytest.raises(ValueError, match=f"not whole: {Q} has no lora_up.weight"):
+        scale_blocks(broken, {"IN4": 0.5})

@@ -40,6 +40,13 @@ def test_arguments_count():
     assert each("SGD", arguments=("momentum=0.9",)) == each("SGD") + 4
 
 
+def test_within_backward_only_the_largest_has_a_gradient():
+    parameters = [nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
+    learned = learned_bytes(OptimiserConfig(), parameters, at_once=True)
+    assert learned == 12 * COUNT + 4 * 32 * 1280  # weights and two states; a gradient
+    assert update_bytes(OptimiserConfig(), parameters, on_cuda=True, at_once=True) == 0
+
+
 def test_adafactor_keeps_rows_and_columns():
     pytest.importorskip("transformers")
     rows_and_columns = sum(a + b for a, b in SHAPES)

@@ -112,11 +112,24 @@ def test_compact_layers_count_where_the_lora_is_plain():
 
 @pytest.mark.parametrize(
     ("kind", "tensors"),
-    [({}, 0), ({"algorithm": "lokr"}, 0), ({"algorithm": "loha"}, 5), ({"dora": True}, 2)],
+    [
+        ({}, 0),
+        ({"algorithm": "lokr"}, 0),
+        ({"algorithm": "loha"}, 5),
+        ({"dora": True}, 2),
+        ({"algorithm": "full"}, 2),
+    ],
 )
 def test_changes_that_are_put_together_need_room(kind, tensors):
     config = dataclasses.replace(CONFIG, lora=LoraConfig(**kind))
     assert bytes_of(ALL, 1, config) == bytes_of(ALL) + tensors * 1280 * 2560 * 9 * 4
+
+
+def test_a_batch_that_is_stepped_within_backward_is_not_split():
+    lora = LoraConfig(algorithm="full", fused_backward=True)
+    fused = dataclasses.replace(AUTO, lora=lora, accumulation=1)
+    found = list(plans(fused, NEED, 0))
+    assert {plan.micro_batch for plan in found} == {fused.batch_size} and len(found) > 1
 
 
 def test_without_a_limit_nothing_is_given_up():

@@ -97,3 +97,32 @@ def test_a_recomputed_layer_drops_the_same(layer):
     recomputed = torch.autograd.grad(again.square().sum(), [adapter.down, adapter.up])
     for one, other in zip(plain, recomputed, strict=True):
         assert one.abs().sum() > 0 and torch.equal(one, other)
+
+
+@pytest.mark.parametrize("shape", [(3, 7, 16), (3, 16), (3, 16, 5, 5)])
+def test_the_noisier_a_sample_is_the_fewer_ranks_it_trains(shape):
+    times = torch.tensor([0, 500, 999])
+    drop = Dropout(LoraConfig(rank=16, least_rank=4), 1, 0, items(0, 1, 2), times)
+    hidden = drop.hidden(KEY, torch.ones(shape))
+    axis = 1 if len(shape) == 4 else -1
+    ranks = hidden.movedim(axis, 1).flatten(2).amax(2) if len(shape) > 2 else hidden
+    assert ranks.sum(1).tolist() == [16, 10, 4]
+    assert bool((ranks.diff(dim=1) <= 0).all()) and bool((hidden <= 1).all())
+
+
+@pytest.mark.parametrize(("rank", "least"), [(8, 1), (32, 16), (64, 4)])
+def test_the_ranks_of_a_timestep_are_those_of_lycoris(rank, least):
+    lycoris = pytest.importorskip("lycoris.modules.tlora")
+    times = torch.arange(1000)
+    drop = Dropout(LoraConfig(rank=rank, least_rank=least), 1, 0, (), times)
+    ours = drop.hidden(KEY, torch.ones(1000, rank)).sum(1).tolist()
+    theirs = [float(lycoris.compute_timestep_mask(t, 1000, rank, least).sum()) for t in range(1000)]
+    apart = [number for number in range(1000) if ours[number] != theirs[number]]
+    # theirs loses a rank to rounding where the share is a whole number
+    assert all((1000 - t) * (rank - least) % 1000 == 0 for t in apart)
+
+
+def test_text_encoders_know_no_timestep():
+    hidden = torch.ones(1, 5, 16)
+    drop = Dropout(LoraConfig(rank=16, least_rank=4), 1, 0, items(0))
+    assert torch.equal(drop.hidden(KEY, hidden), hidden)

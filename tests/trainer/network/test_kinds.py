@@ -255,9 +255,8 @@ def test_a_missing_package_is_said(monkeypatch):
 
 
 REFUSED = {
-    "algorithm is 'loka'; it must be one of lora, loha, lokr": {"algorithm": "loka"},
+    "algorithm is 'loka'; it must be one of lora, loha, lokr, oft, boft": {"algorithm": "loka"},
     "loha has no values between two factors": {"algorithm": "loha", "dropout": 0.1},
-    "lokr has no up factors": {"algorithm": "lokr", "loraplus_ratio": 16.0},
     "it must be -1 or at least 1": {"algorithm": "lokr", "lokr_factor": 0},
     "lokr_factor is for lokr alone": {"algorithm": "loha", "lokr_factor": 8},
 }

@@ -12,7 +12,7 @@ from torch import nn
 
 from pack.trainer.config import optimiser_factory
 from pack.trainer.config.optimiser import OptimiserConfig
-from pack.trainer.config.optimisers import KINDS, OWN_RATE, OptimiserType, find_kind
+from pack.trainer.config.optimisers import KINDS, NOT_KOHYAS, OWN_RATE, OptimiserType, find_kind
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 
 RATES = {name: 1.0 if name in OWN_RATE else 0.01 for name in get_args(OptimiserType)}
@@ -56,7 +56,8 @@ def test_the_steps_are_those_of_the_class_itself(name):
     if "Nesterov" in name:
         own = {"momentum": 0.9, "nesterov": True}
     rate = None if name == "Adafactor" else RATES[name]
-    optimiser = cls([{"params": plain}], lr=rate, **own)
+    asked = {"use_muon": True} if name == "Muon" else {}  # both are matrices
+    optimiser = cls([{"params": plain, **asked}], lr=rate, **own)
     if hasattr(optimiser, "train"):
         optimiser.train()
     for step in range(8):
@@ -182,7 +183,7 @@ def _tensors(values):
     return [value for value in found if isinstance(value, torch.Tensor)]
 
 
-@pytest.mark.parametrize("name", get_args(OptimiserType))
+@pytest.mark.parametrize("name", sorted({*get_args(OptimiserType)} - NOT_KOHYAS))
 def test_kohyas_names_find_the_kind(name):
     assert find_kind(name) == find_kind(name.lower()) == name
 
@@ -195,6 +196,11 @@ def test_kohyas_names_find_the_kind(name):
         ("prodigyplus.ProdigyPlusScheduleFree", "ProdigyPlusScheduleFree"),
         ("bitsandbytes.optim.AdEMAMix8bit", "AdEMAMix8bit"),
         ("torch.optim.SGD", "SGD"),
+        ("pytorch_optimizer.Muon", "Muon"),
+        ("pytorch_optimizer.CAME", "CAME"),
+        ("Muon", None),  # torch's, which is another
+        ("torch.optim.Muon", None),
+        ("pytorch_optimizer.Conda", None),
         ("LBFGS", None),
         ("os.system", None),
     ],
@@ -215,3 +221,25 @@ def test_what_torch_has_beside_the_table_cannot_train_adapters():
     assert left <= {"LBFGS", "SparseAdam", "Muon"}
     with pytest.raises(ValueError, match="only supports 2D"):
         importlib.import_module("torch.optim").Muon([nn.Parameter(torch.zeros(2, 2, 3, 3))])
+
+
+def test_muon_turns_matrices_and_treats_vectors_as_adamw():
+    """A step of a matrix has singular values near 1 times the rate, whatever the gradient; a vector's signs count."""
+    module = pytest.importorskip("pytorch_optimizer")
+    rng = torch.Generator().manual_seed(2)
+    matrix, convolution, vector = (
+        nn.Parameter(torch.zeros(shape)) for shape in ((8, 32), (8, 4, 3, 3), (6,))
+    )
+    config = OptimiserConfig(type="Muon", learning_rate=0.01, max_grad_norm=0.0)
+    group = ParameterGroup([vector, matrix, convolution], factor=2.0)
+    optimiser = Optimiser([group], config)
+    pulls = [100.0 * torch.randn(p.shape, generator=rng) for p in (vector, matrix, convolution)]
+    for parameter, pull in zip((vector, matrix, convolution), pulls, strict=True):
+        parameter.grad = pull.clone()
+    outcome = optimiser.step(0.01)
+    assert outcome.learning_rate == pytest.approx(0.01)
+    for parameter in (matrix, convolution):
+        values = torch.linalg.svdvals(parameter.detach().flatten(1)) / 0.02
+        assert float(values.min()) > 0.5 and float(values.max()) < 1.5
+    assert torch.allclose(vector.detach(), -0.02 * pulls[0].sign(), rtol=1e-3)
+    assert isinstance(optimiser._inner, module.Muon) and len(optimiser._inner.param_groups) == 2

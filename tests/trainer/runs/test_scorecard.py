@@ -30,7 +30,7 @@ def card(*rows, criterion="all"):
 def test_a_mean_tells_its_spread():
     found = Mean.of([0.2, 0.4, 0.9])
     assert found.error == pytest.approx(statistics.stdev([0.2, 0.4, 0.9]) / math.sqrt(3))
-    assert str(found) == "0.50 ± 0.21"
+    assert str(found) == "0.50 ± 0.90"  # Student's t for three: 4.303 standard errors of 0.208
     assert str(Mean.of([0.2])) == "0.20 (1 preview: spread unknown)"
 
 

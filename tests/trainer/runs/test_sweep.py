@@ -5,7 +5,14 @@ import pytest
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.train import TrainConfig
-from pack.trainer.runs.sweep import MOST_RUNS, SweptConfig, differences, parse_numbers, swept
+from pack.trainer.runs.sweep import (
+    MOST_RUNS,
+    SweptConfig,
+    differences,
+    parse_numbers,
+    parse_seeds,
+    swept,
+)
 
 BASE = TrainConfig(
     steps=60, lora=LoraConfig(rank=32, alpha=16), optimiser=OptimiserConfig(weight_decay=0.1)
@@ -39,7 +46,9 @@ def test_a_run_of_a_sweep_is_the_run_that_it_would_be_alone():
         (("1e-5, high", "", ""), "learning_rates"),
         (("0,0003", "", ""), "learning_rate"),
         (("", "8.5", ""), "rank"),
-        (("", "", "-1"), "seed"),
+        (("", "", "-1"), "whole numbers from 0"),
+        (("", "", "nan"), "whole numbers from 0"),
+        (("", "", "1.5"), "whole numbers from 0"),
         (("1e-5", "4, 8", " ".join(map(str, range(40)))), "80 runs"),
         (("", "", "1 " * 3000), "seeds"),
         (("nan", "", ""), "learning_rate"),
@@ -58,6 +67,7 @@ def test_ranks_that_are_set_elsewhere_are_refused():
 
 
 def test_numbers_are_read_in_order_once():
+    assert parse_seeds("9007199254740993, 1 1") == (9007199254740993, 1)
     assert parse_numbers("3, 1;2\n3", "seeds") == (3.0, 1.0, 2.0)
     assert len(parse_numbers(" ".join(map(str, range(MOST_RUNS))), "seeds")) == MOST_RUNS
 
@@ -69,5 +79,5 @@ def test_differences_name_what_differs_and_not_the_seed():
         "learning_rate 0.0001",
         "learning_rate 0.0001",
     ]
-    assert differences(swept(BASE, "", "", "0, 1")) == ["the same settings"] * 2
+    assert differences(swept(BASE, "", "", "0, 1")) == ["learning_rate 3e-05, rank 32"] * 2
     assert differences([]) == []

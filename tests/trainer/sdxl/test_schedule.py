@@ -121,3 +121,26 @@ def test_a_schedule_rescaled_here_is_kohyas(golden):
     torch.testing.assert_close(rescaled.snr, tensors["ztsnr.all_snr"], rtol=1e-5, atol=0)
     assert rescaled.prediction == "v"
     assert rescaled.with_zero_terminal() is rescaled
+
+
+def test_flow_goes_in_a_straight_line_from_the_latents_to_the_noise(batch):
+    latents, noise, timesteps = batch
+    even = torch.arange(1, 1001) / 1000
+    schedule = Schedule.flow(even, 1000.0)
+    sigma = schedule.told(timesteps).view(-1, 1, 1, 1) / 1000
+    assert schedule.told(timesteps).tolist() == pytest.approx([1, 18, 501, 999, 1000])
+    noisy, target = schedule.noisy(*batch), schedule.target(*batch)
+    torch.testing.assert_close(noisy - sigma * target, latents, rtol=0, atol=2e-6)
+    torch.testing.assert_close(noisy + (1 - sigma) * target, noise, rtol=0, atol=2e-6)
+    assert torch.equal(noisy[-1], noise[-1]) and not schedule.zero_terminal_snr
+    assert len(schedule.to(torch.device("meta"))) == 1000
+    assert schedule.to(torch.device("meta")).flow_sigmas.is_meta
+
+
+def test_the_shift_of_flow_is_kohyas():
+    """`--discrete_flow_shift`: s u / (1 + (s - 1) u); 0 keeps the table of the model."""
+    even = torch.arange(1, 1001, dtype=torch.float64) / 1000
+    own = Schedule.flow((even * 2).clamp(max=1), 1000.0)
+    assert own.flow_sigmas.tolist() == pytest.approx((even * 2).clamp(max=1).tolist())
+    shifted = Schedule.flow((even * 2).clamp(max=1), 1000.0, 3.0)
+    assert shifted.flow_sigmas.tolist() == pytest.approx((3 * even / (1 + 2 * even)).tolist())

@@ -309,3 +309,26 @@ def test_the_log_says_once_what_is_recorded(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "LoRA Loop: step recorded for 64 x 128 pixels, 2 sample(s), 5 tokens"
     ]
+
+
+def with_strength(micro, strength):
+    items = tuple(item._replace(strength=strength) for item in micro.batch.items)
+    return micro._replace(batch=dataclasses.replace(micro.batch, items=items))
+
+
+def test_images_with_a_strength_of_their_own_are_computed_at_it():
+    """Half of it is half of alpha; such steps are not recorded."""
+    half = dataclasses.replace(
+        CONFIG, lora=dataclasses.replace(CONFIG.lora, alpha=CONFIG.lora.alpha / 2)
+    )
+    expected, plain, recorded = Scene(config=half), Scene(), Scene(Repeater())
+    micro = make_micro(0)
+    for scene in (plain, recorded):
+        for _ in range(4):
+            found = scene.run(with_strength(micro, 0.5))
+    for _ in range(4):
+        wanted = expected.run(micro)
+    torch.testing.assert_close(found[0].terms, wanted[0].terms)
+    assert torch.equal(recorded.gradients, plain.gradients)
+    torch.testing.assert_close(plain.gradients, expected.gradients, rtol=1e-4, atol=1e-7)
+    assert recorded.calls == plain.calls == 4

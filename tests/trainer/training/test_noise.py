@@ -1,10 +1,17 @@
 """kohya's variations on noise; its recorded numbers are in tests/replay/test_losses.py."""
 
+import math
+
 import pytest
 import torch
 
+from pack.tests.trainer.tiny_cache import FINGERPRINT, make_cache, make_item
+from pack.trainer.batches.plan import BatchItem
+from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.config.loss import LossConfig
-from pack.trainer.training.noise import draw_timestep, multires_noise, offset_noise
+from pack.trainer.config.train import TrainConfig
+from pack.trainer.training.noise import draw_timestep, multires_noise, nearest, offset_noise
+from pack.trainer.training.step import draw
 
 
 def generator(seed=1):
@@ -77,8 +84,63 @@ def test_timesteps_lie_in_their_range():
         ({"min_timestep": 500, "max_timestep": 500}, "timesteps are 500 to 500"),
         ({"max_timestep": 1001}, "timesteps are 0 to 1001"),
         ({"min_timestep": -1}, "timesteps are -1"),
+        ({"timestep_sampling": "normal"}, "one of uniform, sigmoid, beta, laplace"),
+        ({"timestep_location": 11.0}, "timestep_location is 11"),
+        ({"timestep_scale": 0.0}, "timestep_scale is 0"),
+        ({"immiscible": 1}, "immiscible is 1; it must be 0 or lie in 2..64"),
+        ({"discrete_flow_shift": -1.0}, "discrete_flow_shift is -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, word):
     with pytest.raises(ValueError, match=word):
         LossConfig(**settings)
+
+
+def test_the_nearest_noise_is_nearer_than_any_and_leans_towards_the_latent():
+    """For a latent far away only the direction counts: the largest of k normal numbers along it.
+
+    That of 2 has the mean 1 / sqrt(pi) and the variance 1 - 1 / pi; across it nothing changes.
+    """
+    rng = generator(4)
+    latent = 1000.0 * torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 4, 1, 1)
+    chosen = []
+    for _ in range(4000):
+        noises = torch.randn(2, 4, 1, 1, generator=rng)
+        found = nearest(noises, latent)
+        assert float((found - latent).norm()) == float(
+            (noises - latent).flatten(1).norm(dim=1).min()
+        )
+        chosen.append(found.flatten())
+    along, across = torch.stack(chosen)[:, 0], torch.stack(chosen)[:, 1:]
+    assert float(along.mean()) == pytest.approx(math.pi**-0.5, abs=5 / 4000**0.5)
+    assert float(along.var()) == pytest.approx(1 - 1 / math.pi, abs=0.08)
+    assert abs(float(across.mean())) < 5 / 12000**0.5
+    assert float(across.var()) == pytest.approx(1, abs=5 * (2 / 12000) ** 0.5)
+
+
+def test_how_far_the_nearest_noise_is_from_normal_in_a_latent_of_real_size():
+    """64 by 64 and four noises: its length falls by less than 1 %, its mean along the latent by about one."""
+    rng = generator(5)
+    latent = torch.randn(1, 4, 64, 64, generator=rng)
+    unit, numbers = latent / latent.norm(), latent.numel()
+    found = [nearest(torch.randn(4, 4, 64, 64, generator=rng), latent) for _ in range(100)]
+    along = sum(float((noise * unit).sum()) for noise in found) / 100
+    length = sum(float(noise.square().mean()) for noise in found) / 100
+    assert 0.3 < along < 1.5
+    assert 0.985 < length < 1 - 1 / numbers**0.5
+
+
+def test_immiscible_draws_are_nearer_than_plain_ones_and_plain_ones_are_as_before(tmp_path):
+    data = TrainingData(make_cache(tmp_path, *map(make_item, range(4))), FINGERPRINT)
+    batch = data.load([BatchItem(number, 0, False) for number in range(4)])
+
+    def drawn(number):
+        config = TrainConfig(loss=LossConfig(immiscible=number))
+        return [draw(batch, config, epoch, 1000) for epoch in range(40)]
+
+    def distance(draws):
+        return sum(float((one.noise - batch.latents).square().mean()) for one in draws) / len(draws)
+
+    plain, two, many = drawn(0), drawn(2), drawn(16)
+    assert distance(many) < distance(two) < distance(plain)
+    assert all(torch.equal(a.timesteps, b.timesteps) for a, b in zip(plain, many, strict=True))

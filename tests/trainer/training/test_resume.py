@@ -65,6 +65,8 @@ VARIANTS = {
     "lokr": {"lora": LoraConfig(2, 2.0, 2, algorithm="lokr", module_dropout=0.2)},
     "dora": {"lora": LoraConfig(2, 2.0, 2, dora=True, dropout=0.2, module_dropout=0.2)},
     "lokr with dora": {"lora": LoraConfig(2, 2.0, 2, algorithm="lokr", dora=True)},
+    "full": {"lora": LoraConfig(algorithm="full"), "optimiser": OptimiserConfig(ema_decay=0.9)},
+    "fused backward": {"lora": LoraConfig(algorithm="full", fused_backward=True)},
     "noise": {"loss": LossConfig(noise_offset=0.1, multires_iterations=3, ip_noise_gamma=0.1)},
 }
 

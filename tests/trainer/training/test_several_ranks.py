@@ -12,7 +12,7 @@ import torch
 from pack.tests.trainer.several import together
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Observer, Run, same
-from pack.trainer.batches.shares import share
+from pack.trainer.batches.shares import check_shares, share
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.device.ranks import RankLost, Ranks
@@ -60,6 +60,8 @@ CASES = {
     "parameter by parameter": {
         "optimiser": OptimiserConfig(type="Adafactor", learning_rate=1e-3, max_grad_norm=0.05)
     },
+    "ranks by timestep": {"lora": LoraConfig(rank=4, alpha=4.0, least_rank=1)},
+    "whole weights": {"lora": LoraConfig(algorithm="full")},
     "clipped": {"optimiser": OptimiserConfig(learning_rate=1e-3, max_grad_norm=0.05)},
 }
 
@@ -176,6 +178,18 @@ def test_what_one_process_has_reached_others_go_on_with(cached):
         rest = together(6 - world, lambda ranks, go_on=go_on: numbers(go_on(ranks)))
         assert near(rest[0][2], whole[2]) < 1e-5
         assert rest[0][0].losses == pytest.approx(whole[0].losses, rel=1e-5)
+
+
+def test_what_several_cannot_share_is_refused():
+    for world in (1, 2, 4):
+        check_shares(SHARED, Ranks(0, world))
+    check_shares(dataclasses.replace(SHARED, accumulation=3), Ranks(0, 6))
+    with pytest.raises(ValueError, match=r"can: 1, 2, 4\. Or change train_batch_size"):
+        check_shares(SHARED, Ranks(0, 3))
+    fused = dataclasses.replace(SHARED, lora=LoraConfig(algorithm="full", fused_backward=True))
+    with pytest.raises(ValueError, match="fused_backward_pass"):
+        check_shares(fused, Ranks(0, 2))
+    check_shares(fused, Ranks(0, 1))
 
 
 def test_one_process_exchanges_nothing():

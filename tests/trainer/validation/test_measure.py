@@ -22,6 +22,7 @@ from pack.trainer.curves.measurement import Measurement
 from pack.trainer.files.store import Store
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.sdxl.constants import VAE_SCALE
+from pack.trainer.validation.image_losses import compare
 from pack.trainer.validation.measure import Validation
 from pack.trainer.validation.split import split
 
@@ -160,7 +161,9 @@ def test_a_run_is_measured_with_the_adapters_as_they_are_used(cached, tmp_path, 
         after = watched.validation.losses(run.model, lambda: None)
     before = Validated(cached).losses()
     last = result.validations[-1]
-    assert last.step == 6 and last == Measurement.compare(6, before, after)
+    assert last.step == 6 and last == Measurement.compare(
+        6, before, after, CONFIG.validation.timesteps
+    )
 
 
 def test_the_difference_is_that_of_pairs():
@@ -168,8 +171,18 @@ def test_the_difference_is_that_of_pairs():
     pairs = np.subtract(now, before)
     found = Measurement.compare(7, before, now)
     assert found.step == 7 and found.difference == pytest.approx(pairs.mean())
-    assert found.error == pytest.approx(pairs.std(ddof=1) / 2)
-    assert str(found) == f"{pairs.mean():+.5f} ± {1.96 * pairs.std(ddof=1) / 2:.5f}"
+    assert found.error == pytest.approx(3.182446 / 1.96 * pairs.std(ddof=1) / 2)
+    assert str(found) == f"{pairs.mean():+.5f} ± {3.182446 * pairs.std(ddof=1) / 2:.5f}"
+
+
+def test_the_timesteps_of_an_image_count_as_one():
+    """As Compare LoRAs and Score LoRA have it, of the same losses."""
+    before = torch.rand(5, 4, 1, generator=torch.Generator().manual_seed(1)).double()
+    now = before - torch.rand(5, 1, 1, generator=torch.Generator().manual_seed(2)).double()
+    found = Measurement.compare(1, before.flatten().tolist(), now.flatten().tolist(), timesteps=4)
+    assert str(found) == compare(before, now).told
+    alone = Measurement.compare(1, before[0].flatten().tolist(), [0.0] * 4, timesteps=4)
+    assert alone == Measurement.compare(1, before[0].flatten().tolist(), [0.0] * 4)
 
 
 def test_pairs_tell_more_than_losses(cached):

@@ -14,11 +14,15 @@ from pack.trainer.curves.measurement import Measurement
 from pack.trainer.curves.overlay import draw_lines
 from pack.trainer.runs.sweep import swept
 from pack.trainer.validation.sweep_report import (
+    CHOSEN,
     NO_HELD_OUT,
     ONE_SEED,
     best_run,
+    check_same_start,
+    distinct,
     lines_of,
     note,
+    percent,
     report,
     trials,
 )
@@ -72,6 +76,32 @@ def test_the_table_has_a_row_for_each_run_and_one_for_each_setting():
     assert best_run(found) == min(range(4), key=lambda place: found[place].best.difference)
 
 
+def test_it_says_how_the_runs_were_chosen_and_when_none_is_any_good():
+    rng = np.random.default_rng(0)
+    text = report(trials(runs([-0.03], rng, seeds=1)))
+    assert text.startswith("1 run of 1 setting\n") and CHOSEN in text
+    assert "learning_rate 1e-05, rank " in text and "None is better" not in text
+    assert "None is better than the MODEL alone" in report(trials(runs([0.05], rng)))
+
+
+def test_a_chance_is_never_told_as_the_bound_that_it_is_not():
+    assert [percent(chance) for chance in (0.0209, 0.0202, 0.0199, 0.5)] == [
+        "2.1 %", "2.02 %", "1.99 %", "50 %",
+    ]  # fmt: skip
+
+
+def test_the_same_run_twice_is_one():
+    first, second, third = configs(2, 2)[:3]
+    assert distinct([first, second, first, third, second]) == [0, 1, 3]
+
+
+def test_the_curves_begin_at_step_0():
+    config, losses, found = runs([-0.03], np.random.default_rng(0), seeds=1)[0]
+    (line,), _ = lines_of(trials([(config, losses, found[1:])]))
+    assert line.points[0] == (0, 0.0) and line.errors[0] == 0.0
+    assert [step for step, _ in line.points] == [0, 20, 40, 60]
+
+
 def test_one_seed_each_tells_nothing():
     said = note(trials(runs([-0.03, -0.01], np.random.default_rng(0), seeds=1)))
     assert said == ONE_SEED
@@ -106,6 +136,15 @@ def test_different_measures_are_not_compared():
             trials([(changed, losses, found), *others])
     patient = dataclasses.replace(VALIDATION, patience=3, every=10)
     trials([(dataclasses.replace(config, validation=patient), losses, found), *others])
+
+
+@pytest.mark.parametrize("other", [(0.1, 0.2), (0.1, 0.2, 0.4, 0.3), (0.106, 0.212, 0.318, 0.424)])
+def test_runs_that_held_out_other_images_or_began_elsewhere_are_not_compared(other):
+    start = (0.1, 0.2, 0.3, 0.4)
+    with pytest.raises(ValueError, match="at step 0 they are"):
+        check_same_start([(), start, other])
+    check_same_start([(), start, (), tuple(value * 1.01 for value in start)])
+    check_same_start([(), ()])
 
 
 def test_one_setting_has_nothing_to_be_compared_with():

@@ -127,6 +127,6 @@ def test_the_sentence_with_leakage():
     assert "; leakage is higher than there from step 2,500 on (by 0." in said
     assert said.endswith(", 6 prompts)")
     flat = when_to_stop(losses, TIMESTEPS, {step: {0: 0.1, 1: 0.2, 2: 0.1} for step in LEAK})
-    assert flat.endswith("no rise of leakage after it is beyond its spread")
+    assert flat.endswith("leakage after it is no higher than chance allows")
     few = when_to_stop(losses, TIMESTEPS, leaking(1, prompts=2))
-    assert few.endswith("of too few prompts to know its spread")
+    assert few.endswith("whether leakage rises after it is not known: that takes 3 prompts or more")

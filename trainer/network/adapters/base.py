@@ -28,7 +28,8 @@ class Adapter(nn.Module, ABC):
     def __init__(self, target: Target) -> None:
         super().__init__()
         self.key = target.key
-        self.alpha = target.alpha
+        self.alpha: float | None = target.alpha
+        """None where the file has none."""
         self.dropout: Dropout | None = None
 
     @abstractmethod
@@ -57,6 +58,13 @@ class Adapter(nn.Module, ABC):
     def drop(self, dropout: Dropout | None) -> None:
         """From now on go without what ``dropout`` says."""
         self.dropout = dropout
+
+    def thinned(self, output: Tensor) -> Tensor:
+        """What is added to an output, without what dropout takes away: channels, as LyCORIS does where
+        there are no ranks in the middle, and the whole of it for some samples."""
+        if self.dropout is None:
+            return output
+        return self.dropout.output(self.key, self.dropout.ranks(self.key, output))
 
     def with_dropout_of_now(self, function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         """The function as it is under what is dropped now, for whenever it is called again."""

@@ -17,6 +17,8 @@ SPREADS = {"hada_w1_a": 0.1, "hada_w1_b": 1.0, "hada_w2_b": 1.0}
 class Loha(Rebuilt):
     """hada_w1_a and hada_w2_a [out, r], hada_w1_b and hada_w2_b [r, in * k * k]."""
 
+    ups = ("hada_w2_a",)  # kohya's choice, in networks/network_base.py
+
     def __init__(self, target: Target, device: torch.device) -> None:
         super().__init__(target)
         self._rebuild = lycoris("loha").diff_weight

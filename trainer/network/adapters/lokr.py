@@ -23,6 +23,8 @@ class Lokr(Rebuilt):
     its readers nothing is scaled then.
     """
 
+    ups = ("lokr_w1",)  # kohya's choice, in networks/network_base.py
+
     def __init__(self, target: Target, device: torch.device) -> None:
         super().__init__(target)
         self._maths = lycoris("lokr")

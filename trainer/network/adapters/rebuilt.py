@@ -54,12 +54,6 @@ class Rebuilt(Additive):
     def forward(self, x: Tensor) -> Tensor:
         return recomputed(self.with_dropout_of_now(self.plain), x, self.factors().values())
 
-    def thinned(self, output: Tensor) -> Tensor:
-        """The output without what dropout takes away."""
-        if self.dropout is None:
-            return output
-        return self.dropout.output(self.key, self.dropout.ranks(self.key, output))
-
     def factors(self) -> dict[str, nn.Parameter]:
         return dict(self.named_parameters())
 

@@ -1,0 +1,97 @@
+"""Embeddings in ComfyUI's folders: saved there, and read to go on training them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import comfy.utils
+from torch import Tensor
+
+from ....base.inside import is_inside
+from ....base.plain_names import plain_path
+from ....trainer.config.checkpoints import Precision
+from ....trainer.config.embedding import KEYS, EmbeddingConfig
+from ....trainer.files.digests import file_digest
+from ....trainer.lora_files.embedding_file import embedding_of, read_vectors
+from ....trainer.lora_files.file import IfExists, save_user_lora
+from .. import folders
+from ..model.clip_word import initial_vectors
+from ..model.host_types import Clip
+from .load import UNUSABLE
+
+ENDINGS = ("", ".safetensors", ".pt", ".bin")
+"""What ComfyUI puts behind the name of an embedding to find its file, in its order."""
+
+
+def save_embedding(
+    lora: Mapping[str, Tensor], name: str, *, precision: Precision, if_exists: IfExists
+) -> tuple[Path, str]:
+    """Write the embedding of a LoRA_MODEL where ComfyUI finds it; its path, and what names it in a prompt.
+
+    name: of the file; empty: the token. The keys are clip_l and clip_g, as ComfyUI and sd-scripts have them.
+
+    Raises:
+        ValueError: there is no embedding, or the name is none for a file.
+    """
+    found = embedding_of(lora)
+    if found is None:
+        raise ValueError(
+            "There is no embedding in this LoRA: connect Embedding Settings to the Train that it comes from, "
+            "or save it with Save LoRA."
+        )
+    own = getattr(lora, "metadata", {})
+    metadata = {key: own[key] for key in ("modelspec.date", "ss_base_model_version") if key in own}
+    metadata |= {"name": found.name, "lora_loop.token": found.name}
+    folder = folders.embeddings_folder()
+    path = save_user_lora(
+        folder, name.strip() or found.name, found.vectors, metadata,
+        precision=precision, if_exists=if_exists, others=folders.other_embeddings_folders(),
+    )  # fmt: skip
+    shown = path.relative_to(folder).with_suffix("") if path.is_relative_to(folder) else path.stem
+    return path, f"embedding:{Path(shown).as_posix()}"
+
+
+def first_vectors(clip: Clip, settings: EmbeddingConfig) -> dict[str, Tensor]:
+    """What the vectors begin as, [vectors, width] float32 on the CPU by KEYS.
+
+    Those of an embedding that training goes on with; an encoder for which it has none begins as the text.
+
+    Raises:
+        ValueError: that embedding cannot be used; says why.
+    """
+    found = initial_vectors(clip, settings)
+    if not settings.start:
+        return found
+    path = started(settings)
+    widths = {key: vectors.shape[1] for key, vectors in found.items()}
+    try:
+        own = read_vectors(comfy.utils.load_torch_file(str(path), safe_load=True), widths)
+    except UNUSABLE as error:
+        raise ValueError(f"The embedding {path} cannot be gone on with: {error}.") from error
+    count = len(next(iter(own.values())))
+    if count != settings.vectors:
+        raise ValueError(
+            f"The embedding {path.name} has {count} vectors, and Embedding Settings say {settings.vectors}: set "
+            f"vectors to {count}."
+        )
+    return {key: own.get(key, found[key]) for key in KEYS}
+
+
+def started(settings: EmbeddingConfig) -> Path:
+    """The file of the embedding to go on with; ValueError where there is none."""
+    name = plain_path(settings.start.strip(), "name an embedding")
+    for folder in (folders.embeddings_folder(), *folders.other_embeddings_folders()):
+        for ending in ENDINGS:
+            path = folder / f"{name}{ending}"
+            if path.is_file() and is_inside(path, folder):
+                return path
+    raise ValueError(
+        f"There is no embedding {name} in models/embeddings to go on with: correct start in Embedding "
+        "Settings, or empty it."
+    )
+
+
+def start_digest(settings: EmbeddingConfig) -> str:
+    """Names the contents of the embedding to go on with."""
+    return file_digest(started(settings))
