@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..nodes.host.training.request import Errand
     from ..trainer.device.ranks import Ranks
     from .peers.way import Clock
 
@@ -159,7 +160,9 @@ class _Trainer:
             self._joint.run(batch, self._steps, clock)
             return clock
         with torch.inference_mode():
-            run_errand(self._ranks.tell(None), self._joint.patcher, None, None, self._ranks)
+            errand: Errand | None = self._ranks.tell(None)
+            assert errand is not None  # there is no earlier run to be found
+            run_errand(errand, self._joint.patcher, None, None, self._ranks)
         return None
 
 

@@ -61,7 +61,6 @@ CASES = {
         "optimiser": OptimiserConfig(type="Adafactor", learning_rate=1e-3, max_grad_norm=0.05)
     },
     "ranks by timestep": {"lora": LoraConfig(rank=4, alpha=4.0, least_rank=1)},
-    "whole weights": {"lora": LoraConfig(algorithm="full")},
     "clipped": {"optimiser": OptimiserConfig(learning_rate=1e-3, max_grad_norm=0.05)},
 }
 
@@ -85,10 +84,12 @@ def test_ranks_make_the_lora_of_one_process(cached, case, world):
             assert ours[4] == pytest.approx(event[4], rel=1e-4, nan_ok=True)
 
 
-def test_two_ranks_are_one_process_that_halves_its_batches_to_the_bit(tmp_path):
+@pytest.mark.parametrize("lora", [SHARED.lora, LoraConfig(algorithm="full")])
+def test_two_ranks_are_one_process_that_halves_its_batches_to_the_bit(tmp_path, lora):
+    config = dataclasses.replace(SHARED, lora=lora)
     cached = make_cache(tmp_path, *(make_item(number) for number in range(8)))
-    outcome, _, factors = numbers(run(cached, SHARED, micro_batch=2))
-    for theirs in together(2, lambda ranks: numbers(run(cached, SHARED, ranks))):
+    outcome, _, factors = numbers(run(cached, config, micro_batch=2))
+    for theirs in together(2, lambda ranks: numbers(run(cached, config, ranks))):
         assert theirs[0] == outcome
         assert same(theirs[2], factors)
 
