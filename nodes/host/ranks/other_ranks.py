@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import signal
 
 import torch
 
@@ -22,8 +22,6 @@ from ..training.request import Errand, Request
 from ..training.room_again import asking_for_room
 from ..training.train import memory_given_back
 
-log = logging.getLogger(__name__)
-
 
 def help_train(job: ConfigRun, ranks: Ranks) -> None:
     """Train with rank 0, which runs the same job, until it is done; nothing where it has the result.
@@ -32,6 +30,9 @@ def help_train(job: ConfigRun, ranks: Ranks) -> None:
         ValueError: the checkpoint or the cache is not what rank 0 trains with.
         RankLost: another rank has ended.
     """
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # Ctrl-C is rank 0's; it saves when others are gone
     with torch.inference_mode():
         loaded = load(read_config(job.config).files, job.checkpoint, job.config.places())
         errand: Errand | None = ranks.tell(None)
