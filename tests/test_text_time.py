@@ -58,6 +58,7 @@ from pack.tagger.wd14.select_tags import (
     parse_list,
     parse_replacements,
 )
+from pack.tagger.wd14.tag_extras import csv_limits, csv_series
 from pack.trainer.batches.class_captions import class_caption
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.checkpoints import check_name
@@ -197,6 +198,8 @@ PROBES: dict[str, Callable[[str], object]] = {
     "parse_list": parse_list,
     "parse_replacements": lambda text: TagConfig(replacements=parse_replacements(text)),
     "expand_character": expand_character,
+    "csv_series": lambda text: refused(csv_series, [[text]], {"ips": 0}, Path("tags.csv")),
+    "csv_limits": lambda text: csv_limits([[text]], {"best_threshold": 0}),
     "FilterConfig.replace": lambda text: FilterConfig(replace=parse_replacements(text)),
     "FilterConfig.remove": lambda text: FilterConfig(remove=parse_list(text)),
     "FilterConfig.patterns": lambda text: FilterConfig(patterns=parse_patterns(text)),
