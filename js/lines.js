@@ -23,8 +23,8 @@ const SAYING = new Set(
     "CacheLatents", "ClearCache", "CompareLoras", "CurateDataset", "DatasetFromImages", "DatasetReport",
     "DetectMonochrome", "ExportDataset", "ExportPeft", "ExtractLora", "FilterTags", "FindLearningRate",
     "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "MergeLoras", "ResizeLora", "Runs",
-    "SaveCaptions", "SaveLora", "ScaleBlocks", "ScoreLora", "ScorePreviews", "Sweep", "SweepReport", "Tag",
-    "TidyDataset",
+    "SaveCaptions", "SaveLora", "ScaleBlocks", "ScoreLora", "ScorePreviews", "SetCaptions", "SetMasks", "Sweep",
+    "SweepReport", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 
