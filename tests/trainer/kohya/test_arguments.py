@@ -207,6 +207,8 @@ OURS_ONLY = {
     "loss.preservation",
     "loss.preservation_class",
     "cache.kohya",  # always on for a config
+    "captions.pick_line",
+    "captions.frequent_dropout",
     "captions.joining",  # kohya's own way has changed, to ours
     "cache.more_resolutions",
 }
