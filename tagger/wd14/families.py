@@ -8,25 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from .preprocess import WHITE, View
 
-_Levels = float | tuple[float, float, float]
+_Number = float | tuple[float, float, float]
+"""For all channels, or for red, green and blue."""
 
+
+class Levels(NamedTuple):
+    """What a model makes of pixels of 0 to 255: divided by one number, then another taken off."""
+
+    divisor: _Number = 1.0
+    shift: _Number = 0.0
+
+
+BYTES = Levels()
 _PROBABILITIES = {"prediction": False, "output": False, "predictions_sigmoid": False}
 _LOGITS = {"logits": True}
 
 
 @dataclass(frozen=True)
 class Family:
-    """How the models of one family are read.
-
-    The pixels of 0 to 255 are divided by `divisor`, then `shift` is taken off, each by channel.
-    """
+    """How the models of one family are read."""
 
     name: str
     view: View
@@ -34,8 +41,7 @@ class Family:
     planes: bool
     """Whether it reads (N, 3, side, side) instead of (N, side, side, 3)."""
     order: Literal["BGR", "RGB"]
-    divisor: _Levels = 1.0
-    shift: _Levels = 0.0
+    levels: Levels = BYTES
     logits: bool = False
     """Whether an output whose name says nothing holds logits instead of probabilities."""
     answers: Mapping[str, bool] = field(default_factory=lambda: _PROBABILITIES | _LOGITS)
@@ -56,22 +62,21 @@ class Family:
         return self._levelled(planes.astype(np.float32, order="C"), (3, 1, 1))
 
     def _levelled(self, pixels: np.ndarray, channels: tuple[int, ...]) -> np.ndarray:
-        for change, levels in ((np.divide, self.divisor), (np.subtract, self.shift)):
-            if isinstance(levels, tuple):
-                levels = np.array(levels, np.float32).reshape(channels)
-            change(pixels, levels, out=pixels)
+        if self.levels == BYTES:
+            return pixels
+        for change, number in zip((np.divide, np.subtract), self.levels, strict=True):
+            by_channel = np.array(number, np.float32)
+            change(pixels, by_channel.reshape(channels if by_channel.ndim else ()), out=pixels)
         return pixels
 
 
-def _normal(
-    mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> dict[str, _Levels]:
-    """`divisor` and `shift` of torchvision's Normalize on channels of 0 to 1."""
+def _normal(mean: tuple[float, float, float], std: tuple[float, float, float]) -> Levels:
+    """torchvision's Normalize on channels of 0 to 1."""
     red, green, blue = (m / s for m, s in zip(mean, std, strict=True))
-    return {"divisor": (255 * std[0], 255 * std[1], 255 * std[2]), "shift": (red, green, blue)}
+    return Levels((255 * std[0], 255 * std[1], 255 * std[2]), (red, green, blue))
 
 
-_SIGNED: dict[str, _Levels] = {"divisor": 127.5, "shift": 1.0}
+_UNIT, _SIGNED = Levels(255.0), Levels(127.5, 1.0)
 _BICUBIC, _LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
 _BILINEAR = Image.Resampling.BILINEAR
 _BLACK, _IMAGENET_GREY = (0, 0, 0), (124, 116, 104)
@@ -79,14 +84,14 @@ _BLACK, _IMAGENET_GREY = (0, 0, 0), (124, 116, 104)
 WD = Family("SmilingWolf's taggers", View(), False, "BGR")
 """wd-v1-4 to v3, as kohya's script and SmilingWolf's demo feed them."""
 Z3D = Family("Z3D-E621", View(), False, "BGR")
-DEEPDANBOORU = Family("DeepDanbooru", View(512, "inside", None, None), False, "RGB", divisor=255.0)
+DEEPDANBOORU = Family("DeepDanbooru", View(512, "inside", None, None), False, "RGB", _UNIT)
 """KichangKim/DeepDanbooru: made smaller by area, its edge pixels repeated to the square."""
-CL1 = Family("cl_tagger 1", View(), True, "BGR", **_SIGNED, logits=True, answers={"logits": True, "output": True})  # fmt: skip
-CL2 = Family("cl_tagger 2", View(384, "stretch", WHITE, _BICUBIC), True, "RGB", **_SIGNED, logits=True, answers={"logits": True})  # fmt: skip
-PIXAI = Family("PixAI 0.9", View(448, "stretch", WHITE, _BILINEAR), True, "RGB", **_SIGNED)
+CL1 = Family("cl_tagger 1", View(), True, "BGR", _SIGNED, logits=True, answers={"logits": True, "output": True})  # fmt: skip
+CL2 = Family("cl_tagger 2", View(384, "stretch", WHITE, _BICUBIC), True, "RGB", _SIGNED, logits=True, answers={"logits": True})  # fmt: skip
+PIXAI = Family("PixAI 0.9", View(448, "stretch", WHITE, _BILINEAR), True, "RGB", _SIGNED)
 """pixai-labs' handler: squashed, neither padded nor cropped."""
-PIXAI1 = Family("PixAI 1.0", View(1008, "inside", _BLACK, _BILINEAR), True, "RGB", **_SIGNED, logits=True)  # fmt: skip
-CAMIE1 = Family("Camie 1", View(512, "inside", _BLACK, _LANCZOS), True, "RGB", divisor=255.0, logits=True, answers=_LOGITS)  # fmt: skip
+PIXAI1 = Family("PixAI 1.0", View(1008, "inside", _BLACK, _BILINEAR), True, "RGB", _SIGNED, logits=True, answers={"prediction": False} | _LOGITS)  # fmt: skip
+CAMIE1 = Family("Camie 1", View(512, "inside", _BLACK, _LANCZOS), True, "RGB", _UNIT, logits=True, answers=_LOGITS)  # fmt: skip
 CAMIE1_CSV = replace(CAMIE1, answers=_PROBABILITIES | _LOGITS)
 """deepghs' copies, which have probabilities too."""
 CAMIE2 = Family(
@@ -94,7 +99,7 @@ CAMIE2 = Family(
     View(512, "inside", _IMAGENET_GREY, _LANCZOS),
     True,
     "RGB",
-    **_normal((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    _normal((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     logits=True,
     answers=_LOGITS,
 )
@@ -103,7 +108,7 @@ JOYTAG = Family(
     View(448, "square", WHITE, _BICUBIC),
     True,
     "RGB",
-    **_normal((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    _normal((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     logits=True,
     answers={"tags": True, "logits": True},
 )
