@@ -6,10 +6,19 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..tagger import TagConfig, TaggerConfig
 from .host.comparing.lora_list import candidates, state_of
 from .host.comparing.loras import Models, compare_loras, comparison
+from .host.dataset.tag import model_names
 from .schema import Node, field, node, output
-from .sockets import CacheSocket, LoraModelSocket, PreviewSettingsSocket, ValidationSettingsSocket
+from .sockets import (
+    CacheSocket,
+    DatasetSocket,
+    LoraModelSocket,
+    LossSettingsSocket,
+    PreviewSettingsSocket,
+    ValidationSettingsSocket,
+)
 
 STRENGTHS = "0.6, 0.8, 1.0"
 
@@ -23,7 +32,8 @@ class CompareLoras(Node):
             "CompareLoras",
             display_name="Compare LoRAs",
             description="The same prompts and seeds with every LoRA at every strength, as labelled sheets; with a "
-            "cache also their loss on its images, on the same noise. The MODEL is loaded once.",
+            "cache also their loss on its images, on the same noise, with a dataset the scores of a tagger. The MODEL "
+            "is loaded once.",
             search_aliases=["xy plot", "lora strength grid", "checkpoints", "which epoch"],
             is_input_list=True,
             inputs=[
@@ -82,6 +92,44 @@ class CompareLoras(Node):
                     "all are, and those that were trained on flatter a LoRA.",
                     optional=True,
                 ),
+                field(
+                    LossSettingsSocket,
+                    "loss_settings",
+                    "As on Train: how the loss is made. Without it the defaults.",
+                    optional=True,
+                ),
+                field(
+                    DatasetSocket,
+                    "dataset",
+                    "What the LoRAs were trained on, with its captions: a tagger scores the images as in "
+                    "Score Previews. Without it nothing is scored.",
+                    optional=True,
+                ),
+                field(
+                    io.Combo,
+                    "tagger",
+                    "What scores the images, best the one that made the captions. It is downloaded once.",
+                    options=model_names(),
+                    default=TaggerConfig.model,
+                    advanced=True,
+                ),
+                field(
+                    io.Float,
+                    "threshold",
+                    "An image shows a tag from this probability on.",
+                    default=TagConfig.general_threshold,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                ),
+                field(
+                    io.String,
+                    "tagger_path",
+                    "A folder with a tagger or its ONNX file, instead of tagger.",
+                    default="",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(
@@ -92,7 +140,7 @@ class CompareLoras(Node):
                 output(
                     io.String,
                     "table",
-                    "LoRAs and strengths with their losses, and what these tell.",
+                    "LoRAs and strengths with their losses and scores, and what these tell.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -109,5 +157,6 @@ class CompareLoras(Node):
         models = Models(one.pop("model"), one.pop("clip"), one.pop("vae"))
         chosen = candidates("\n".join(lists.get("files", [])), loras)
         one.pop("files", None)
+        one["model"], one["model_path"] = one.pop("tagger"), one.pop("tagger_path")
         found = compare_loras(models, comparison(chosen, **one), cls.hidden.unique_id)
         return io.NodeOutput(found.sheets, found.table, ui={"text": [found.table]})

@@ -71,8 +71,8 @@ PACKAGES = {
         "dataset": {"model", "previews", "web"},
         "measuring": {"model", "lora", "dataset"},
         "training": {"model", "previews", "lora", "dataset"},
-        "comparing": {"training", "measuring"},
         "scoring": {"previews", "dataset", "lora"},
+        "comparing": {"training", "measuring", "scoring"},
         "pages": {"training", "web"},
     },
 }

@@ -29,6 +29,7 @@ EXCEPT = {
     "trainer/dataset/export.py": "every folder and copy is asked for",
     "tagger/wd14/download.py": "both folders are asked for",
     "nodes/host/dataset/clear_cache.py": "asked for",
+    "nodes/host/comparing/scores.py": "images in a temporary folder of the system, for the tagger",
     "nodes/host/lora/peft_folder.py": "every folder is asked for; peft writes into a partial one",
     "nodes/host/training/from_config.py": "makes the folder that the user gave on the command line",
 }

@@ -21,6 +21,7 @@ from pack.nodes.extension import NODES
 from pack.nodes.host import folders
 from pack.nodes.host.comparing.lora_list import candidates, state_of
 from pack.nodes.host.comparing.loras import comparison
+from pack.nodes.host.comparing.scores import Scoring, scored
 from pack.nodes.host.dataset.tagger_session import REGISTRY
 from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.nodes.load_dataset import LoadDataset
@@ -29,6 +30,7 @@ from pack.nodes.save_lora import SaveLora
 from pack.nodes.set_captions import SetCaptions
 from pack.nodes.tidy_dataset import TidyDataset
 from pack.nodes.train import Train
+from pack.tagger import TaggerConfig
 from pack.tests.host import watched_tree
 from pack.trainer.config.checkpoints import CheckpointConfig
 from pack.trainer.config.train import TrainConfig
@@ -179,7 +181,13 @@ def test_a_text_of_train(tree):
 def test_a_text_of_compare_loras(tree):
     """Names are looked up, so that none becomes a path; the others are numbers and prompts."""
     names = [name for node, name in TEXTS if node is CompareLoras]
-    assert names == ["files", "strengths", "prompts", "seeds"]
+    assert names == ["files", "strengths", "prompts", "seeds", "tagger_path"]
+    dataset = scan_folder(tree.pictures)
+
+    def scores(probe):
+        return scored({}, [], Scoring(dataset, TaggerConfig(model_path=probe), 0.3), None)
+
+    _try(tree, lambda probe: [scores(probe)])
     numbers = {"strengths": "1", "prompts": "a", "seeds": "1"}
     _try(tree, lambda probe: [candidates(probe, [{}]), state_of(probe)])
     for name in numbers:

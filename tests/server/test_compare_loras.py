@@ -25,6 +25,8 @@ def prompt(request, example, object_info):
     given["validation_settings"] = graphs.add(
         prompt, object_info, "few", "LoraLoopValidationSettings", held_out=2, timesteps=2
     )
+    given["dataset"] = graphs.inputs(prompt, "LoraLoopCacheLatents")["dataset"]
+    given["tagger"] = graphs.inputs(prompt, "LoraLoopTag")["model"]
     texts = {"strengths": "0, 1", "prompts": "a robot\na cat", "seeds": "1, 2"}
     graphs.add(
         prompt, object_info, "compare", "LoraLoopCompareLoras",
@@ -37,7 +39,9 @@ def prompt(request, example, object_info):
 def test_the_checkpoints_of_the_run_are_laid_out_with_their_losses(server, prompt, dataset):
     outputs = server.run(prompt)["outputs"]
     (table,) = outputs["compare"]["text"]
-    rows = [line.split(" | ") for line in table.splitlines() if line.count(" | ") == 2][1:]
+    rows = [line.split(" | ") for line in table.splitlines() if line.count(" | ") == 6]
+    names, *rows = rows
+    assert names[3:] == ["obedience", "recall", "leakage", "drift"]
     files = ["at-step00000001", "at-step00000002", "steps-00000002"]
     assert [row[:2] for row in rows] == [[name, level] for name in files for level in "01"]
     assert {row[2].split()[0] for row in rows if row[1] == "0"} == {"+0.00000"}

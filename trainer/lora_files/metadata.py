@@ -32,6 +32,11 @@ class ModelFile:
     sha256: str = ""
     short_hash: str = ""
 
+    def metadata(self) -> dict[str, str]:
+        """kohya's keys."""
+        hashes = {"ss_sd_model_hash": self.short_hash, "ss_new_sd_model_hash": self.sha256}
+        return {"ss_sd_model_name": self.name} | (hashes if self.sha256 else {})
+
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -104,13 +109,7 @@ def _model_keys(facts: RunFacts) -> dict[str, object]:
         "ss_fp8_base_unet": False,
         "ss_lowram": False,
     }
-    model = facts.model
-    if model is not None:
-        found["ss_sd_model_name"] = model.name
-        if model.sha256:
-            found["ss_sd_model_hash"] = model.short_hash
-            found["ss_new_sd_model_hash"] = model.sha256
-    return found
+    return found if facts.model is None else found | facts.model.metadata()
 
 
 def _modelspec_keys(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -80,12 +80,17 @@ def read_factors(lora: Mapping[str, Tensor]) -> dict[str, Factors]:
     _check(layers)
     found = {stem: _factors(parts) for stem, parts in sorted(layers.items()) if UP in parts}
     for stem, layer in found.items():
-        if not all(torch.isfinite(part).all() for part in layer.parts().values()):
-            raise ValueError(
-                f"{stem} holds numbers that are not finite: its training went wrong, or the file is "
-                "damaged. Take an earlier checkpoint or another copy."
-            )
+        check_finite(stem, layer.parts().values())
     return found
+
+
+def check_finite(stem: str, parts: Iterable[Tensor]) -> None:
+    """Raises ValueError where a part of the layer ``stem`` holds an infinity or no number."""
+    if not all(torch.isfinite(part.float()).all() for part in parts):
+        raise ValueError(
+            f"{stem} holds numbers that are not finite: its training went wrong, or the file is "
+            "damaged. Take an earlier checkpoint or another copy."
+        )
 
 
 def as_tensors(layers: Mapping[str, Factors]) -> dict[str, Tensor]:

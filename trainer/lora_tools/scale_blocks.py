@@ -15,6 +15,7 @@ from torch import Tensor
 from ..lora_files.formats import by_layer
 from ..lora_files.names import DORA, FIRST_ENCODER, SECOND_ENCODER, UNET, UP
 from ..sdxl.blocks import MIDDLE, SIDE, block_of
+from .factors import check_finite
 
 INPUTS = tuple(f"IN{number}" for number in range(SIDE))
 OUTPUTS = tuple(f"OUT{number}" for number in range(SIDE))
@@ -109,12 +110,13 @@ def scale_blocks(lora: Mapping[str, Tensor], factors: Mapping[str, float]) -> di
     LoHa, LoKr and changes of whole weights can be scaled too, for their change is proportional to one of their parts.
 
     Raises:
-        ValueError: nothing is left, or a layer that is to be scaled is of a kind that cannot be.
+        ValueError: nothing is left, a layer is not finite, or one that is to be scaled is of a kind that cannot be.
     """
     found: dict[str, Tensor] = {}
     for stem, parts in by_layer(lora).items():
         factor = factors.get(block_name(stem), 1.0)
         if factor:
+            check_finite(stem, parts.values())
             scaled = parts if factor == 1 else _times(stem, parts, factor)
             found |= {f"{stem}.{part}": tensor for part, tensor in scaled.items()}
     if not found:

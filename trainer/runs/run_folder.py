@@ -73,6 +73,8 @@ class Result:
     """What the user must know of it, as sentences: a damaged file that it takes the place of, a full disk."""
     written: bool = True
     """False when there was no room for its file at ``path``."""
+    at_start: tuple[float, ...] = ()
+    """The losses of the held-out images at step 0, which ``validations`` are differences to."""
     advice: str = ""
     """When to stop, in words (see trainer/validation/when_to_stop.py); "" where nothing can be said."""
 

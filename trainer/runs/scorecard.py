@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -100,7 +100,9 @@ class Scorecard:
         for row in self.rows:
             if not row.is_base:
                 found.setdefault((row.step, row.strength), []).append(row)
-        return [Group(*key, dict(_means(rows))) for key, rows in sorted(found.items())]
+        return [
+            Group(*key, means(row.scores for row in rows)) for key, rows in sorted(found.items())
+        ]
 
     def best(self, step: int | None = None) -> Best | None:
         """The best of all groups, or of those of one step; None where no score can be compared.
@@ -139,13 +141,13 @@ class Scorecard:
         found = [
             (
                 row.scores.get("recall") is None,
-                -Group(step, row.strength, means).total(tuple(means)).value,
+                -Group(step, row.strength, own).total(tuple(own)).value,
                 row.prompt,
             )
             for row in rows
             if best is not None and row.strength == best.group.strength and not row.is_base
             if row.prompt in prompts
-            if (means := dict(_means([row])))
+            if (own := means([row.scores]))
         ]
         return (min(found)[2], best.group.strength) if best is not None and found else None
 
@@ -187,11 +189,11 @@ def read_scorecard(folder: Path) -> Scorecard | None:
     return read_record(folder / NAME, _parsed)
 
 
-def _means(rows: Sequence[ScoredPreview]) -> Iterator[tuple[str, Mean]]:
-    for name in SCORES:
-        values = [value for row in rows if (value := row.scores.get(name)) is not None]
-        if values:
-            yield name, Mean.of(values)
+def means(scores: Iterable[Mapping[str, float | None]]) -> dict[str, Mean]:
+    """The mean of each score that any of these previews has."""
+    rows = list(scores)
+    found = {name: [v for row in rows if (v := row.get(name)) is not None] for name in SCORES}
+    return {name: Mean.of(values) for name, values in found.items() if values}
 
 
 def _is_alike(one: Mean, other: Mean) -> bool:

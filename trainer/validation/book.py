@@ -209,7 +209,14 @@ class ValidationBook:
         card = read_scorecard(self._folder)
         leakage = None if card is None else card.leakage()
         advice = when_to_stop(losses, self._settings.timesteps, leakage)
-        return replace(result, best=best, stopped=stopped, validations=validations, advice=advice)
+        return replace(
+            result,
+            best=best,
+            stopped=stopped,
+            validations=validations,
+            at_start=tuple(losses.get(0, ())),
+            advice=advice,
+        )
 
     def keep(self, step: int, lora: LoraModel) -> None:
         """Put the adapters of the best step on disk, then take away those that they beat.

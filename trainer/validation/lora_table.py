@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -13,23 +13,31 @@ from .significance import ERROR, two_sided
 
 
 class Measured(NamedTuple):
-    """A LoRA at a strength. losses: [images, timesteps, seeds]; None where none were measured."""
+    """A LoRA at a strength. losses: [images, timesteps, seeds]; None where none were measured.
+
+    scores: further columns by their headings, the same for all rows.
+    """
 
     name: str
     strength: float
     losses: Tensor | None = None
+    scores: Mapping[str, str] = {}
 
 
 def table(rows: Sequence[Measured], base: Tensor | None) -> str:
     """A line for each; with the losses of the model alone, how theirs differ from it, and what that tells."""
-    if base is None:
-        return "\n".join(["LoRA | strength", *(f"{row.name} | {row.strength:g}" for row in rows)])
-    found = [compare(base, row.losses) for row in rows if row.losses is not None]
-    lines = ["LoRA | strength | loss, less that without a LoRA"]
-    lines += [
-        f"{row.name} | {row.strength:g} | {one.told}" for row, one in zip(rows, found, strict=True)
+    heads = [*(["loss, less that without a LoRA"] if base is not None else []), *rows[0].scores]
+    found = [
+        compare(base, row.losses) for row in rows if base is not None and row.losses is not None
     ]
-    return "\n".join([*lines, "", *_verdict(rows, found)])
+    losses = [[one.told] for one in found] or [[]] * len(rows)
+    lines = [["LoRA", "strength", *heads]]
+    lines += [
+        [row.name, f"{row.strength:g}", *loss, *row.scores.values()]
+        for row, loss in zip(rows, losses, strict=True)
+    ]
+    said = ["", *_verdict(rows, found)] if found else []
+    return "\n".join([*map(" | ".join, lines), *said])
 
 
 def _verdict(rows: Sequence[Measured], found: Sequence[Difference]) -> list[str]:

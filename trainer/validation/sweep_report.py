@@ -23,6 +23,8 @@ NO_HELD_OUT = (
     "noise of the drawn timesteps. Connect Validation Settings to Train, with held_out above 0, and queue again."
 )
 ONE_SEED = "One seed each: whether settings differ by more than two seeds do cannot be told. Give Sweep two seeds or more."
+APART = 0.05
+"""Of a loss: beyond it, losses at step 0 are of other images or another start. Rounding stays far below."""
 _COLUMNS = "setting | seed | steps | best step | held-out difference | last loss, smoothed"
 
 
@@ -64,6 +66,30 @@ def trials(
         Trial(name, config.seed, losses, found)
         for name, (config, losses, found) in zip(names, runs, strict=True)
     ]
+
+
+def check_same_start(starts: Sequence[Sequence[float]]) -> None:
+    """Look at the held-out losses that runs had at step 0, empty ones aside.
+
+    Raises ValueError where they are not of as many images, or apart by more than `APART` on average: the runs
+    held out other images, or began from another model or LoRA, so that differences to step 0 say nothing.
+    """
+    first, *others = [start for start in starts if start] or [()]
+    for other in others:
+        apart = math.inf
+        if len(other) == len(first):
+            apart = sum(abs(a - b) for a, b in zip(first, other, strict=True)) / sum(first)
+        if apart > APART:
+            raise ValueError(
+                "The held-out losses of these runs cannot be compared: at step 0 they are "
+                + (
+                    "not of as many images"
+                    if math.isinf(apart)
+                    else f"apart by {100 * apart:.0f} %"
+                )
+                + ", so other images were held out, or the runs began from another model or LoRA. Give all "
+                "runs the same cache, MODEL and start."
+            )
 
 
 def best_run(found: Sequence[Trial]) -> int:

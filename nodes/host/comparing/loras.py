@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ....tagger import TagConfig, TaggerConfig
 from ....trainer.cache.latents import CachedDataset
+from ....trainer.config.loss import LossConfig
 from ....trainer.config.measuring import MeasureConfig
 from ....trainer.config.train import TrainConfig
 from ....trainer.config.validation import ValidationConfig
+from ....trainer.dataset.dataset import Dataset
 from ....trainer.layers.attach import Attachment, weights_plan
 from ....trainer.lora_files.names import FIRST_ENCODER, SECOND_ENCODER
 from ....trainer.runs.sweep import parse_numbers
@@ -32,6 +35,7 @@ from ..previews.grid import grid, one_size
 from ..previews.previewer import MAX_IMAGES, MAX_PIXELS, PreviewConfig, Previewer
 from ..progress import NodeProgress, check_interrupt
 from .lora_list import Candidate
+from .scores import Place, Scoring, scored
 
 _NODE = "Compare LoRAs"
 _TITLE_LETTERS = 120
@@ -50,6 +54,10 @@ class Comparison:
     """The images to measure; None: none."""
     validation: ValidationConfig | None = None
     """Those of them that a training with these settings holds out; None: all."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """How the losses are made."""
+    scoring: Scoring | None = None
+    """What scores the images; None: nothing does."""
 
     def shots(self) -> PreviewConfig:
         """The settings with a line for each prompt and seed, the seeds of a prompt together."""
@@ -77,8 +85,10 @@ class Comparison:
     def noise(self) -> MeasureConfig:
         """What the images are measured with: what Train's validations have, where their settings are given."""
         if self.validation is None:
-            return MeasureConfig()
-        return MeasureConfig(self.validation.timesteps, seeds=1, seed=self.validation.seed)
+            return MeasureConfig(loss=self.loss)
+        return MeasureConfig(
+            self.validation.timesteps, seeds=1, seed=self.validation.seed, loss=self.loss
+        )
 
     def measured(self) -> CachedDataset | None:
         """The images that are measured."""
@@ -95,8 +105,14 @@ def comparison(
     preview_settings: PreviewConfig | None = None,
     cache: CachedDataset | None = None,
     validation_settings: ValidationConfig | None = None,
+    loss_settings: LossConfig | None = None,
+    dataset: Dataset | None = None,
+    threshold: float = TagConfig.general_threshold,
+    **tagger: str,
 ) -> Comparison:
     """What the inputs of the node ask for: prompts and seeds of the settings where the texts are empty.
+
+    dataset: with it the images are scored by the tagger, whose settings the further inputs are.
 
     Raises ValueError for texts that hold something else than such numbers.
     """
@@ -113,6 +129,8 @@ def comparison(
         tuple(map(int, numbers)),
         cache,
         validation_settings,
+        loss_settings or LossConfig(),
+        None if dataset is None else Scoring(dataset, TaggerConfig(**tagger), threshold),
     )
 
 
@@ -152,8 +170,17 @@ def compare_loras(models: Models, asked: Comparison, node_id: str | None) -> Com
     asked.check()
     pictures = _Pictures(models, asked, node_id)
     pictures.sample()
+    images = pictures.images()
     rows, base = _measure(models, asked, node_id)
-    return Compared(pictures.sheets(), table(rows, base))
+    notes: list[str] = []
+    if asked.scoring is not None:
+        prompts = [shot.text for shot in asked.shots().shots()]
+        scores, notes = scored(images, prompts, asked.scoring, node_id)
+        rows = [
+            row._replace(scores=scores.get(place, {}))
+            for row, place in zip(rows, images, strict=True)
+        ]
+    return Compared(pictures.sheets(images), "\n".join([table(rows, base), *notes]))
 
 
 class _Pictures:
@@ -213,10 +240,17 @@ class _Pictures:
                 stack.enter_context(Attachment(weights_plan(model.model.diffusion_model, weights)))
             return previewer.latents()
 
-    def sheets(self) -> Tensor:
+    def images(self) -> dict[Place, list[Image.Image]]:
+        """By LoRA and strength those of all prompts and seeds."""
+        strengths = self._asked.strengths
+        return {
+            (row, strengths[column]): self._decoded(found)
+            for (row, column), found in self._latents.items()
+        }
+
+    def sheets(self, images: Mapping[Place, Sequence[Image.Image]]) -> Tensor:
         """A labelled sheet for each prompt: a row for each LoRA, a column for each strength and seed."""
         asked = self._asked
-        decoded = {place: self._decoded(found) for place, found in self._latents.items()}
         names = [candidate.name for candidate in asked.loras]
         several = len(asked.seeds) > 1
         columns = [
@@ -224,17 +258,17 @@ class _Pictures:
             for strength in asked.strengths
             for seed in asked.seeds
         ]
-        found = []
+        sheets = []
         for number, prompt in enumerate(asked.settings.prompts):
             cells = {
-                (row, column * len(asked.seeds) + place): pictures[
+                (row, asked.strengths.index(strength) * len(asked.seeds) + place): found[
                     number * len(asked.seeds) + place
                 ]
-                for (row, column), pictures in decoded.items()
+                for (row, strength), found in images.items()
                 for place in range(len(asked.seeds))
             }
-            found.append(grid(cells, names, columns, prompt[:_TITLE_LETTERS]))
-        return torch.cat([to_image(np.asarray(sheet)) for sheet in one_size(found)])
+            sheets.append(grid(cells, names, columns, prompt[:_TITLE_LETTERS]))
+        return torch.cat([to_image(np.asarray(sheet)) for sheet in one_size(sheets)])
 
     def _decoded(self, latents: Sequence[Tensor]) -> list[Image.Image]:
         return [to_pil(self._plain.decoded(one)[0]) for one in latents]

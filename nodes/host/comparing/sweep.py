@@ -15,7 +15,7 @@ from ....trainer.curves.overlay import draw_lines
 from ....trainer.lora_files.file import LoraModel
 from ....trainer.runs.sweep import SweptConfig, differences, swept
 from ....trainer.runs.trained_lora import TrainedLora
-from ....trainer.validation.sweep_report import best_run, lines_of, report, trials
+from ....trainer.validation.sweep_report import best_run, check_same_start, lines_of, report, trials
 
 
 class Numbers(NamedTuple):
@@ -71,6 +71,7 @@ def sweep_report(loras: Sequence[Mapping[str, Tensor]]) -> Reported:
             f"Sweep Report: {len(given) - len(runs)} of {len(given)} LoRAs do not come from Train: what was "
             "trained with which settings is known of those alone. Connect lora of Train."
         )
+    check_same_start([run.result.at_start for run in runs])
     found = trials([(run.config, run.result.losses, run.result.validations) for run in runs])
     lines, title = lines_of(found)
     place = best_run(found)

@@ -20,6 +20,7 @@ from ....trainer.lora_tools.metadata import PLAIN, merged
 from ....trainer.lora_tools.report import error_text, size_text
 from ....trainer.lora_tools.resize import Kept, Size
 from ....trainer.network.unet_targets import find_targets
+from ..model.checkpoint_file import model_file, model_name
 from ..model.host_types import Clip, ModelPatcher, Patcher
 from ..progress import NodeProgress, check_interrupt
 from .tools import Made
@@ -81,18 +82,25 @@ def extracted(
             "The two MODELs have the same weights in all layers that a LoRA can change: connect the "
             "checkpoint that was trained on as base, and the other one as tuned."
         )
-    return _made(found, done, size)
-
-
-def _made(found: Mapping[str, Kept], compared: int, size: Size) -> Made:
     layers = {stem: one.layer for stem, one in found.items()}
-    how = f"extracted from two models at rank {size.rank}, energy {size.energy:g}"
-    lora = LoraModel(as_tensors(layers), merged([PLAIN], layers, how))
+    how = f"extracted at rank {size.rank}, energy {size.energy:g}: {_named(tuned)} less {_named(base)}"
+    lora = LoraModel(as_tensors(layers), merged([PLAIN | _known(base)], layers, how))
     lines = [
-        f"{size_text(lora)} at fp16; {len(found)} of {compared} layers differ",
+        f"{size_text(lora)} at fp16; {len(found)} of {done} layers differ",
         error_text(found, MEASURED),
     ]
     return Made(lora, "\n".join(lines))
+
+
+def _known(base: ModelPatcher) -> dict[str, str]:
+    """kohya's keys of the checkpoint that the LoRA is for."""
+    file = model_file(base)
+    return {} if file is None or base.patches else file.metadata()
+
+
+def _named(patcher: ModelPatcher) -> str:
+    name = model_name(patcher) or "a MODEL"
+    return f"{name} with patches" if patcher.patches else name
 
 
 def _check(patcher: ModelPatcher) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ....base.write_errors import CannotWrite
-from ....tagger import Preview, Scores, Seen, Subject, TaggerConfig, score, study
+from ....tagger import Preview, Scores, Subject, TaggerConfig, score
 from ....trainer.dataset.dataset import Dataset, Sample
 from ....trainer.dataset.unchanged import check_unchanged
 from ....trainer.lora_files.file import LoraModel
@@ -28,6 +28,7 @@ from ..model.vae import told_image
 from .previews import Shown, shown_previews
 from .sheet import sheets
 from .step_loras import nearest_lora, steps_in
+from .subject import own_samples, subject_of
 from .words import absence, chosen, report
 
 NO_PREVIEWS = "There are no previews to score: connect Preview Settings to Train."
@@ -68,7 +69,7 @@ def score_previews(
     shown = shown_previews(run)
     if not shown:
         return Scored(lora, told_image(NO_PREVIEWS), NO_PREVIEWS)
-    own = [sample for subset, sample in dataset.samples() if not subset.is_reg]
+    own = own_samples(dataset)
     try:
         samples = {one: sample_of(one.path) for one in shown}
         found = recognise([*own, *samples.values()], tagger, node_id)
@@ -76,7 +77,7 @@ def score_previews(
         said = absence(f"nothing could be tagged: {problem}")
         log.warning("LoRA Loop: %s", said)
         return Scored(lora, told_image(said), said)
-    subject = study(_seen(own, found), dataset.trigger, threshold, identity)
+    subject = subject_of(dataset, found, threshold, identity)
     scores = _scores(samples, found, subject, threshold)
     rows = tuple(_row(one, of) for one, of in scores.items())
     card = Scorecard(rows, tagger.name, threshold, criterion)
@@ -96,12 +97,6 @@ def _run(lora: Mapping[str, Tensor]) -> Run:
             "was saved from a run which is still there."
         )
     return run
-
-
-def _seen(samples: Sequence[Sample], found: Recognised) -> list[Seen]:
-    """The training images that could be tagged."""
-    known = [sample for sample in samples if sample.digest in found.tags]
-    return [Seen(found.tags[sample.digest], sample.caption) for sample in known]
 
 
 def _scores(

@@ -17,8 +17,7 @@ _MADE = (
     "prompt's tags shown. recall: share of the identity tags shown that only the trigger asks for. leakage: "
     "share, by frequency, of common training tags shown that neither the prompt asks for nor the MODEL "
     "shows without the LoRA. drift: distance of the tags to those without the LoRA, where the trigger "
-    "is not in the prompt. ± is the standard error over the previews of the row, which differ in prompt or "
-    "seed. All are as good as the tagger."
+    "is not in the prompt. ± is the standard error over the images {over}. All are as good as the tagger."
 )
 _HELP = {
     NO_MODEL_IMAGE: "set at_start in Preview Settings, or add 0 to its strengths",
@@ -32,6 +31,11 @@ _HELP = {
 def absence(reason: str) -> str:
     """That there are no scores, and why."""
     return f"No scores: {reason}."
+
+
+def made(threshold: float, over: str) -> str:
+    """How scores are made. over: which images they are means of."""
+    return _MADE.format(threshold=threshold, over=over)
 
 
 def chosen(card: Scorecard, best: Best, given: int | None) -> str:
@@ -79,7 +83,7 @@ def report(
             "",
             *in_lines(rows, _SHOWN_PREVIEWS, "more previews"),
             "",
-            _MADE.format(threshold=card.threshold),
+            made(card.threshold, "of the row, which differ in prompt or seed"),
         ]
     )
 

@@ -24,6 +24,7 @@ from ..cache_folder import cache_store
 from ..dataset.cache import encode_captions, encode_pictures, make_masks, texts_fingerprint
 from ..dataset.tagger_session import REGISTRY
 from ..model import memory
+from ..model.checkpoint_file import model_name
 from ..model.fingerprint import fingerprint
 from ..previews.preview_book import PreviewBook
 from ..previews.previewer import Previewer
@@ -33,7 +34,7 @@ from .checkpoints import checkpointing
 from .first_step import record_seen
 from .followers import StepLine, always, recording, saving_states, validating
 from .live_training import Join, train_live
-from .metadata import Metadata, model_name
+from .metadata import Metadata
 from .previewing import previewing
 from .request import Request
 from .room_again import asking_for_room, paged_models

@@ -1,6 +1,7 @@
 """A LoRA taken from two MODELs of a tiny SDXL."""
 
 import copy
+from hashlib import sha256
 
 import comfy.model_management as mm
 import pytest
@@ -50,6 +51,25 @@ def test_what_was_planted_in_a_checkpoint_is_found(tiny):
     assert f"{count} layers" in report and f"{count} of {count} layers differ" in report
     assert lora.metadata["ss_network_dim"] == "4" and "extracted" in lora.metadata["lora_loop.made"]
     assert "0.0" in report.split(" % off")[0]
+
+
+def test_the_file_says_which_checkpoints_it_is_of(tiny, tmp_path):
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("base", "tuned")}
+    for name, file in files.items():
+        file.write_bytes(name.encode() * 200_000)
+    base, tuned = tiny.model.clone(), changed(tiny.model, made(tiny, 1))
+    base.cached_patcher_init = (print, (str(files["base"]),))
+    tuned.cached_patcher_init = (print, (str(files["tuned"]),))
+    lora, _ = run("ExtractLora", base=base, tuned=tuned, rank=4, conv_rank=0)
+    assert lora.metadata["lora_loop.made"].endswith("tuned.safetensors less base.safetensors")
+    assert lora.metadata["ss_sd_model_name"] == "base.safetensors"
+    assert lora.metadata["ss_new_sd_model_hash"] == sha256(files["base"].read_bytes()).hexdigest()
+    patched, _ = apply_lora(base, None, lora, 1.0)
+    lora, _ = run("ExtractLora", base=patched, tuned=base, rank=4, conv_rank=0)
+    assert lora.metadata["lora_loop.made"].endswith(
+        "base.safetensors less base.safetensors with patches"
+    )
+    assert "ss_sd_model_name" not in lora.metadata
 
 
 @pytest.mark.parametrize("is_loaded", [False, True])

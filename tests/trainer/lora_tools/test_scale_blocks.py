@@ -100,3 +100,12 @@ def test_a_dora_is_refused_unless_its_block_stays_or_goes():
         scale_blocks(tensors, {"IN4": 0.5})
     assert scale_blocks(tensors, {"MID": 0.5}).keys() == tensors.keys()
     assert Q not in stems(scale_blocks(tensors, {"IN4": 0.0}))
+
+
+@pytest.mark.parametrize("blocks", [{}, {"IN4": 0.5}])
+def test_numbers_that_are_not_finite_are_refused_with_the_layer(blocks):
+    broken = lora()
+    broken[f"{Q}.lora_up.weight"][0, 0] = torch.inf
+    with pytest.raises(ValueError, match=f"{Q} holds numbers that are not finite"):
+        scale_blocks(broken, blocks)
+    scale_blocks(broken, {block_name(Q): 0.0})  # taken out

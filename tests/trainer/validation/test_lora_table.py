@@ -62,3 +62,14 @@ def test_strength_0_is_the_model_and_one_image_is_refused():
     assert "a | 0 | +0.00000" in table([*given, Measured("a", 0.0, base)], base)
     with pytest.raises(ValueError, match="two or more images"):
         table([Measured("a", 1.0, base[:1])], base[:1])
+
+
+def test_scores_are_columns_behind_the_losses():
+    given, base = rows([-0.05, 0.02], torch.Generator().manual_seed(1))
+    scores = {"obedience": "0.50 ± 0.10", "drift": "none"}
+    given = [row._replace(scores=scores) for row in given]
+    names, first, *_ = table(given, base).splitlines()
+    assert names == "LoRA | strength | loss, less that without a LoRA | obedience | drift"
+    assert first.startswith("step 0 | 0.8 | -0.05") and first.endswith(" | 0.50 ± 0.10 | none")
+    plain = table([row._replace(losses=None) for row in given], None).splitlines()
+    assert plain[0] == "LoRA | strength | obedience | drift" and len(plain) == 3

@@ -17,6 +17,7 @@ from pack.trainer.validation.sweep_report import (
     NO_HELD_OUT,
     ONE_SEED,
     best_run,
+    check_same_start,
     lines_of,
     note,
     report,
@@ -106,6 +107,15 @@ def test_different_measures_are_not_compared():
             trials([(changed, losses, found), *others])
     patient = dataclasses.replace(VALIDATION, patience=3, every=10)
     trials([(dataclasses.replace(config, validation=patient), losses, found), *others])
+
+
+@pytest.mark.parametrize("other", [(0.1, 0.2), (0.1, 0.2, 0.4, 0.3), (0.106, 0.212, 0.318, 0.424)])
+def test_runs_that_held_out_other_images_or_began_elsewhere_are_not_compared(other):
+    start = (0.1, 0.2, 0.3, 0.4)
+    with pytest.raises(ValueError, match="at step 0 they are"):
+        check_same_start([(), start, other])
+    check_same_start([(), start, (), tuple(value * 1.01 for value in start)])
+    check_same_start([(), ()])
 
 
 def test_one_setting_has_nothing_to_be_compared_with():
