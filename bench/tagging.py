@@ -158,7 +158,7 @@ def _agreement(model: Path, pictures: list[Path]) -> dict[str, dict[str, float]]
     """How far the tags of other decodings are from those of the exact one."""
     import numpy as np
 
-    from ..tagger import Tagger, open_session, prepare, read_labels
+    from ..tagger import Tagger, View, open_session, prepare, read_labels
     from ..tagger.wd14.models import model_at
     from .peers.taggers import PROVIDERS, THRESHOLD, naive
 
@@ -168,8 +168,11 @@ def _agreement(model: Path, pictures: list[Path]) -> dict[str, dict[str, float]]
     def rows(decode: Callable[..., np.ndarray]) -> np.ndarray:
         return np.stack([np.asarray(row) for row in tagger.rows(pictures, BATCH, decode)])
 
+    def lanczos(picture: Path, view: View) -> np.ndarray:
+        return naive(picture, view.side)
+
     exact, table = rows(prepare), {}
-    for name, decode in {"fast_decode": partial(prepare, fast=True), "Lanczos": naive}.items():
+    for name, decode in {"fast_decode": partial(prepare, fast=True), "Lanczos": lanczos}.items():
         other = rows(decode)
         ours, theirs = exact >= THRESHOLD, other >= THRESHOLD
         table[name] = {

@@ -23,11 +23,11 @@ const PADDING = 4;
 // Nodes whose outputs are settings or parts of others say nothing.
 const SAYING = new Set(
   [
-    "CacheLatents", "ChooseWeights", "ClearCache", "CompareLoras", "CurateDataset", "DatasetFromImages", "DatasetReport",
-    "DetectMonochrome", "ExportDataset", "ExportPeft", "ExtractLora", "FilterTags", "FindLearningRate",
-    "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "MergeLoras", "ResizeLora", "Runs",
-    "SaveCaptions", "SaveEmbedding", "SaveLora", "ScaleBlocks", "ScoreLora", "ScorePreviews", "Sweep",
-    "SweepReport", "Tag", "TidyDataset",
+    "CacheLatents", "ChooseWeights", "ClearCache", "CompareLoras", "CurateDataset", "DatasetFromImages",
+    "DatasetReport", "DetectMonochrome", "ExportDataset", "ExportPeft", "ExtractLora", "FilterTags",
+    "FindLearningRate", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "MergeLoras",
+    "ResizeLora", "Runs", "SaveCaptions", "SaveEmbedding", "SaveLora", "ScaleBlocks", "ScoreLora", "ScorePreviews",
+    "SetCaptions", "SetMasks", "Sweep", "SweepReport", "Tag", "TidyDataset",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 

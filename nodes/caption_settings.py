@@ -125,6 +125,22 @@ class CaptionSettings(Node):
                     advanced=True,
                     optional=True,
                 ),
+                setting(
+                    CaptionConfig,
+                    "pick_line",
+                    "A caption of several lines takes one of them at each use; each is encoded once.",
+                    advanced=True,
+                ),
+                setting(
+                    CaptionConfig,
+                    "frequent_dropout",
+                    "Chance of a tag to be left out that stands beside the trigger on all images; rarer "
+                    "tags in proportion. The trigger stays (frequency-aware dropout).",
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 output(

@@ -48,6 +48,8 @@ from .save_lora import SaveLora
 from .scale_blocks import ScaleBlocks
 from .score_lora import ScoreLora
 from .score_previews import ScorePreviews
+from .set_captions import SetCaptions
+from .set_masks import SetMasks
 from .speed_settings import SpeedSettings
 from .sweep import Sweep
 from .sweep_report import SweepReport
@@ -63,6 +65,8 @@ NODES: list[type[io.ComfyNode]] = [
     MergeDatasets,
     DatasetFromImages,
     DatasetToImages,
+    SetCaptions,
+    SetMasks,
     ExportDataset,
     WD14Tag,
     FilterTags,

@@ -35,7 +35,14 @@ class WD14Tag(Node):
             display_name="WD14 Tag",
             description="Tags every image with one of SmilingWolf's WD14 taggers, or with another "
             "ONNX tagger on your disk. Probabilities are remembered by image.",
-            search_aliases=["tagger", "caption images", "danbooru tags", "wd14"],
+            search_aliases=[
+                "tagger",
+                "caption images",
+                "danbooru tags",
+                "pixai",
+                "camie",
+                "joytag",
+            ],
             inputs=[
                 field(DatasetSocket, "dataset", "The images to tag."),
                 field(
@@ -162,8 +169,8 @@ class WD14Tag(Node):
                 setting(
                     TagConfig,
                     "quality",
-                    "Where the quality tag (best quality ...) goes; taggers with tag_mapping.json "
-                    "only, and the four below too.",
+                    "Where the quality tag (best quality ...) goes; only for taggers that know it, and "
+                    "so are the four below.",
                     advanced=True,
                 ),
                 setting(
@@ -200,6 +207,20 @@ class WD14Tag(Node):
                     min=0.0,
                     max=NEVER,
                     step=0.01,
+                    advanced=True,
+                ),
+                setting(
+                    TagConfig,
+                    "own_thresholds",
+                    "Use the thresholds that the tagger's authors give for each tag or category; "
+                    "categories that are off stay off.",
+                    advanced=True,
+                ),
+                setting(
+                    TagConfig,
+                    "series_from_characters",
+                    "Add the series of each character that is taken, where the tagger's files name "
+                    "it (PixAI).",
                     advanced=True,
                 ),
                 field(

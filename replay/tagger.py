@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..tagger import Labels, as_input, count_tags, merge, prepare, read_labels, select
+from ..tagger import Labels, count_tags, merge, prepare, read_labels, select
+from ..tagger.wd14.families import WD
 from ..trainer.dataset.images import stored_size
 from .case import Case, Unsupported, largest
 from .tagger_options import parse_arguments, tag_options
@@ -65,7 +66,7 @@ def _preprocess_cases(home: Path) -> Iterator[Case]:
         file = row["file"]
         if unknown := row.keys() - _ROW_KEYS:
             raise Unsupported(f"tagger {file}: recorded quantity {min(unknown)}")
-        tensor = as_input([prepare(home / "images" / file, kohya=True)], "csv")[0]
+        tensor = WD.feed([prepare(home / "images" / file, kohya=True)])[0]
         yield Case(f"{file} tensor", _tensor_error(tensor, row), 0.0)
         yield Case(f"{file} statistics", _statistics_error(tensor, row), _MEAN_BOUND)
         for key in sorted(key for key in stored if key.rpartition(".")[0] == file):

@@ -43,7 +43,7 @@ from .images.monochrome import (
 from .images.quality import MEASURED_PIXELS, CurateConfig, Quality, assess
 from .scores.scorecard import Preview, Scores, Seen, Subject, score, shown, study
 from .wd14.download import Progress, download
-from .wd14.labels import KAOMOJI, Category, Label, Labels, Layout, read_labels, spaced
+from .wd14.labels import KAOMOJI, Category, Label, Labels, Layout, spaced
 from .wd14.models import (
     DEFAULT_MODEL,
     MODEL_NAMES,
@@ -63,7 +63,7 @@ from .wd14.onnx_session import (
     fallback,
     open_session,
 )
-from .wd14.preprocess import Picture, as_input, prepare, read_rgb
+from .wd14.preprocess import Picture, View, prepare, read_rgb
 from .wd14.select_tags import (
     NEVER,
     Place,
@@ -75,6 +75,7 @@ from .wd14.select_tags import (
     parse_replacements,
     select,
 )
+from .wd14.tag_lists import read_labels
 from .wd14.tagger import Outcome, Tagger
 from .wd14.tagger_config import TaggerConfig
 
@@ -131,7 +132,7 @@ __all__ = [
     "TagConfig",
     "Tagger",
     "TaggerConfig",
-    "as_input",
+    "View",
     "assess",
     "available_providers",
     "choose_providers",

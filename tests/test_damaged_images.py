@@ -11,7 +11,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from pack.base import image_file
 from pack.base.image_file import FORMATS, opened
-from pack.tagger import examine, prepare
+from pack.tagger import View, examine, prepare
 from pack.tests import bad_files as make
 from pack.tests import bad_profiles
 from pack.trainer.dataset.contact_sheet import contact_sheet
@@ -29,8 +29,8 @@ READERS = {
     "opacity": lambda data: load_alpha(PATH, data),
     "opacity as kohya": lambda data: load_alpha(PATH, data, kohya=True),
     "a thumbnail": lambda data: thumbnail(PATH, 16, data),
-    "the tagger's pixels": lambda data: prepare(data, 64),
-    "the tagger's pixels, fast": lambda data: prepare(data, 64, fast=True),
+    "the tagger's pixels": lambda data: prepare(data, View(64)),
+    "the tagger's pixels, fast": lambda data: prepare(data, View(64), fast=True),
 }
 """Everything that reads an image after Load Dataset."""
 

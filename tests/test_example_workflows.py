@@ -15,6 +15,8 @@ NAMES = (
     "lora_loop_prodigy_with_previews",
     "lora_loop_resume_and_extend",
     "lora_loop_find_the_best",
+    "lora_loop_caption_with_a_vlm",
+    "lora_loop_mask_the_subject",
 )
 EXAMPLE_TRIGGER = "my_trigger_word"
 TITLE = 30  # height of a node's title, above its position

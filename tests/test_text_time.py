@@ -58,6 +58,7 @@ from pack.tagger.wd14.select_tags import (
     parse_list,
     parse_replacements,
 )
+from pack.tagger.wd14.tag_extras import csv_limits, csv_series
 from pack.trainer.batches.class_captions import class_caption
 from pack.trainer.batches.embedding_captions import token_pattern
 from pack.trainer.config.captions import CaptionConfig
@@ -68,8 +69,16 @@ from pack.trainer.config.optimisers import find_kind
 from pack.trainer.config.piecewise import parse_step_rules
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.caption_files import caption_ending, decode_text
-from pack.trainer.dataset.caption_rules import shown_caption, without_tags
+from pack.trainer.dataset.caption_rules import (
+    free_tags,
+    share_key,
+    shown_caption,
+    without_tags,
+)
+from pack.trainer.dataset.dataset import Dataset, Sample, Subset
 from pack.trainer.dataset.file_names import stem, suffix, why_unread
+from pack.trainer.dataset.given_captions import with_texts
+from pack.trainer.files.index import FileStamp
 from pack.trainer.kohya.formats import other_tables, other_text
 from pack.trainer.kohya.prompt_files import prompt_lines
 from pack.trainer.kohya.prompt_lines import parse_prompts, without_seed
@@ -102,6 +111,14 @@ UNITS = (
 END = "_"
 
 SHUFFLED = CaptionConfig(wildcards=True, shuffle=True, tag_dropout=0.5, keep_tokens_separator="|||")
+IN_MEMORY = Dataset(
+    (
+        Subset(
+            "a", Path(), "", 1, False,
+            (Sample(Path("a.png"), (1, 1), FileStamp(1, 1), "", "tags, a", Path("a.txt")),),
+        ),
+    )
+)  # fmt: skip
 
 
 def shown(text: str) -> str:
@@ -197,9 +214,14 @@ PROBES: dict[str, Callable[[str], object]] = {
     "short_name": short_name,
     "count_tags": lambda text: count_tags([text.split(",")]),
     "frequency_table": lambda text: frequency_table(count_tags([text.split(",")])),
+    "share_key": share_key,
+    "free_tags": lambda text: free_tags(text, SHUFFLED),
+    "with_texts": lambda text: with_texts(IN_MEMORY, [text], "add a variant"),
     "parse_list": parse_list,
     "parse_replacements": lambda text: TagConfig(replacements=parse_replacements(text)),
     "expand_character": expand_character,
+    "csv_series": lambda text: refused(csv_series, [[text]], {"ips": 0}, Path("tags.csv")),
+    "csv_limits": lambda text: csv_limits([[text]], {"best_threshold": 0}),
     "FilterConfig.replace": lambda text: FilterConfig(replace=parse_replacements(text)),
     "FilterConfig.remove": lambda text: FilterConfig(remove=parse_list(text)),
     "FilterConfig.patterns": lambda text: FilterConfig(patterns=parse_patterns(text)),
@@ -237,7 +259,7 @@ NO_TEXT = {
         draw_uniform digest endless choose_providers fallback
         without_private to_diffusers_lora in_format write_json leaves describe_layout writing describe
         steps_in with_checksum damaged missing_parts malformed misfit known blanks_at is_patched
-        lay_out move whole full_config sentence draw_lines spread_over_seeds contrasts shown save_beside""",
+        check_count lay_out move whole full_config sentence draw_lines spread_over_seeds contrasts shown save_beside""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
         component_of read_key embedding_of without_embeddings read_vectors text_key cache_texts finite write_lora check_bytes read_unchanged load
         tiled as_tensors block_name block_table diffusers_path error_text extract is_plain merged read_factors

@@ -1,49 +1,77 @@
-"""Which family a tagger belongs to, by its inputs, outputs and labels, and so how it is read.
+"""Which family a tagger belongs to, by its inputs, outputs and tag list, and so how it is read.
 
-A tagger that is fed another range, channel order or padding than it learned still gives numbers
-between 0 and 1. So a model is read only when it is one of two kinds, and refused with what was seen
-otherwise: SmilingWolf's, and the first version of cl_tagger.
+The list names the candidates, the shape of the input decides among them; a model that fits none is
+refused with what was seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .labels import Labels, Layout
+from .families import (
+    CAMIE1,
+    CAMIE1_CSV,
+    CAMIE2,
+    CL1,
+    CL2,
+    DEEPDANBOORU,
+    JOYTAG,
+    PIXAI,
+    PIXAI1,
+    WD,
+    Z3D,
+    Family,
+)
+from .labels import Labels
 from .onnx_session import Port, Session
+from .preprocess import View
+from .tag_lists import RATINGS
 
-DEFAULT_SIDE = 448
-RATINGS = frozenset({"general", "sensitive", "questionable", "explicit"})
-"""The ratings as SmilingWolf's lists spell them; DeepDanbooru writes `rating:safe`."""
-
-FILES: dict[Layout, str] = {"csv": "selected_tags.csv", "json": "tag_mapping.json"}
-_READS: dict[Layout, str] = {"csv": "[batch, side, side, 3]", "json": "[batch, 3, side, side]"}
-_PROBABILITIES = ("output", "predictions_sigmoid", "logits")
-"""What the answer is called by the two families, where a model has several outputs."""
-# cl_tagger 2 reads RGB where version 1 reads BGR; it is known by these.
+# cl_tagger 2 reads RGB where version 1 reads BGR; whatever its list is called, it is known by these.
 _CL2_INPUT, _CL2_SIDE = "pixel_values", 384
+_KNOWN = "SmilingWolf's WD14, cl_tagger 1 and 2, PixAI, Camie, JoyTag, Z3D-E621 and DeepDanbooru can be read"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a model is read: `side` in pixels, `batch` if it is fixed, names of input and output."""
+    """How a model is read: its family and view, `batch` if it is fixed, names of input and output."""
 
-    side: int
+    family: Family
+    view: View
     batch: int | None
     input: str
     output: str
+    logits: bool
     half: bool
 
 
 def recognised(session: Session, labels: Labels) -> Reading:
     """How the session's model is read; ValueError says what was seen if it is of no known family."""
     port = session.get_inputs()[0]
-    side = _side(port, labels.layout)
-    _check_family(session, labels, side)
-    output = _output(session.get_outputs(), labels, _seen(session, labels))
-    half = port.type == "tensor(float16)"
-    return Reading(side or DEFAULT_SIDE, known(port.shape[0]), port.name, output, half)
+    family, is_sure = _expected(labels, port)
+    if family is None:
+        raise ValueError(
+            f"the tag list {labels.file} is of no family of taggers that is known here; "
+            f"{_seen(session, labels)}. {_KNOWN}"
+        )
+    if not _fits(port, family, is_sure):
+        raise ValueError(
+            f"the model reads {list(port.shape)}, {family.name} with such a {labels.file} reads "
+            f"{family.shape}; take the model and its tag list from one place; "
+            f"{_seen(session, labels)}. {_KNOWN}"
+        )
+    output, logits = _answer(session.get_outputs(), family, labels, _seen(session, labels))
+    side = known(port.shape[2]) or family.view.side
+    return Reading(
+        family,
+        replace(family.view, side=side),
+        known(port.shape[0]),
+        port.name,
+        output,
+        logits,
+        port.type == "tensor(float16)",
+    )
 
 
 def known(size: int | str | None) -> int | None:
@@ -51,65 +79,76 @@ def known(size: int | str | None) -> int | None:
     return size if isinstance(size, int) and size > 0 else None
 
 
-def _side(port: Port, layout: Layout) -> int | None:
-    """The side of the square that the model reads; ValueError if its family reads otherwise."""
+def _expected(labels: Labels, port: Port) -> tuple[Family | None, bool]:
+    """The family that has such a list, and whether that is known without the model's shape."""
+    if labels.kind == "danbooru":
+        return _by_ratings(labels.named("rating"))
+    if labels.kind == "mapping":
+        is_cl2 = port.name == _CL2_INPUT or _CL2_SIDE in map(known, port.shape[2:])
+        return CL2 if is_cl2 else CL1, True
+    if labels.kind == "plain":
+        return DEEPDANBOORU if labels.named("rating") else JOYTAG, True
+    families = {
+        "e621": Z3D, "vocabulary": CL2, "pixai": PIXAI, "camie 1": CAMIE1, "camie 2": CAMIE2,
+    }  # fmt: skip
+    return families[labels.kind], True
+
+
+def _by_ratings(ratings: frozenset[str]) -> tuple[Family | None, bool]:
+    """By how a CSV of Danbooru's numbers spells the ratings; PixAI 0.9 has none."""
+    if not ratings:
+        return PIXAI, False
+    if ratings <= RATINGS:
+        return WD, False
+    if all(name.startswith("rating_") for name in ratings):
+        return CAMIE1_CSV, True
+    if all(name.startswith("rating:") for name in ratings):
+        is_short = all(len(name) == len("rating:g") for name in ratings)
+        return PIXAI1 if is_short else DEEPDANBOORU, True
+    return None, False
+
+
+def _fits(port: Port, family: Family, is_sure: bool) -> bool:
+    """Whether the input is a batch of squares of the family's kind.
+
+    An open number of colours could stand for anything: it fits only what the list alone proves.
+    """
     shape = list(port.shape)
-    if len(shape) == 4:
-        colours, *sides = [shape[i] for i in ((3, 1, 2) if layout == "csv" else (1, 2, 3))]
-        # An open size could stand for anything: only with a mapping is the order known without it.
-        fits = known(colours) == 3 or (layout == "json" and known(colours) is None)
-        if fits and known(sides[0]) == known(sides[1]):
-            return known(sides[0])
-    raise ValueError(
-        f"the model reads {shape}, a tagger with {FILES[layout]} reads {_READS[layout]}; use one "
-        "of SmilingWolf's taggers, or the tag list that belongs to the model"
-    )
+    if len(shape) != 4:
+        return False
+    colours, *sides = [shape[i] for i in ((1, 2, 3) if family.planes else (3, 1, 2))]
+    has_colours = known(colours) == 3 or (is_sure and known(colours) is None)
+    return has_colours and known(sides[0]) == known(sides[1])
 
 
-def _check_family(session: Session, labels: Labels, side: int | None) -> None:
-    ratings = {entry.name for entry in labels.entries if entry.category == "rating"}
-    if labels.layout == "csv" and (not ratings or not ratings <= RATINGS):
-        raise ValueError(
-            f"the model is none of SmilingWolf's taggers, whose ratings are "
-            f"{', '.join(sorted(RATINGS))} (DeepDanbooru, PixAI and others read images in another "
-            f"way); {_seen(session, labels)}. {_ADVICE}"
-        )
-    is_cl2 = session.get_inputs()[0].name == _CL2_INPUT or side == _CL2_SIDE
-    if labels.layout == "json" and is_cl2:
-        raise ValueError(
-            "the model looks like cl_tagger 2, which reads images in another way than version 1 "
-            f"and cannot be used yet; {_seen(session, labels)}. {_ADVICE}"
-        )
+def _answer(outputs: Sequence[Port], family: Family, labels: Labels, seen: str) -> tuple[str, bool]:
+    """The output with a value for each label, and whether it holds logits.
 
-
-_ADVICE = "Use one of SmilingWolf's taggers, or cl_tagger 1"
-
-
-def _output(outputs: Sequence[Port], labels: Labels, seen: str) -> str:
-    """The output with a value for each label; by its name, should several have so many."""
+    By its name, should several have so many; Camie's refined answer comes second.
+    """
     widths = {output.name: known(output.shape[-1]) if output.shape else None for output in outputs}
     if len(widths) == 1 and None not in (wrong := {*widths.values()} - {len(labels)}) and wrong:
         raise ValueError(
             f"the model gives {wrong.pop()} probabilities but its tag list names "
-            f"{len(labels)} tags; take the model and its {FILES[labels.layout]} from one place"
+            f"{len(labels)} tags; take the model and its {labels.file} from one place"
         )
     fitting = [name for name, width in widths.items() if width in (None, len(labels))]
-    if len(fitting) > 1:
-        fitting = [name for name in fitting if name in _PROBABILITIES]
-    if len(fitting) != 1:
-        raise ValueError(f"which output holds the tags cannot be told; {seen}. {_ADVICE}")
-    return fitting[0]
+    refined = [name for name in fitting if family.name.startswith("Camie") and "refined" in name]
+    found = next((name for name in (*refined, *family.answers) if name in fitting), None)
+    if found is None and (len(fitting) == 1 or family in (CAMIE1, CAMIE2)):
+        found = next(iter(fitting[1:] or fitting), None)
+    if found is None:
+        raise ValueError(f"which output holds the tags cannot be told; {seen}. {_KNOWN}")
+    return found, family.answers.get(found, family.logits)
 
 
 def _seen(session: Session, labels: Labels) -> str:
-    ports = (
+    inputs, outputs = (
         ", ".join(f"{port.name} {list(port.shape or ())}" for port in side)
         for side in (session.get_inputs(), session.get_outputs())
     )
-    ratings = [entry.name for entry in labels.entries if entry.category == "rating"]
+    ratings = sorted(labels.named("rating"))
     told = f"ratings {', '.join(ratings[:4])}" if ratings else "no ratings"
-    inputs, outputs = ports
     return (
-        f"seen: input {inputs}; output {outputs}; {FILES[labels.layout]} with {len(labels)} tags "
-        f"and {told}"
+        f"seen: input {inputs}; output {outputs}; {labels.file} with {len(labels)} tags and {told}"
     )

@@ -1,33 +1,30 @@
-"""The labels of a tagger: `selected_tags.csv` or `tag_mapping.json`, and how they are spelled."""
+"""The labels of a tagger, what its list tells about the model, and how tags are spelled."""
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from ...base.small_file import parse_json, read_small
-
-Layout = Literal["csv", "json"]
-"""The two families of taggers, by the file that their labels come in.
-
-`csv`: images (N, side, side, 3) in 0..255 give probabilities; tags are in the order of the list.
-`json`: images (N, 3, side, side) in -1..1 give logits; tags are sorted by probability.
-"""
+Layout = Literal["csv", "json", "txt"]
+"""The form of the list. Tags of `json` are sorted by probability, others stay in its order."""
 
 Category = Literal[
     "rating", "general", "character", "copyright", "artist", "meta", "model", "quality"
 ]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 
-# Danbooru's category numbers as SmilingWolf writes them.
-_CSV_CATEGORIES: dict[str, Category] = {"9": "rating", "0": "general", "4": "character"}
-_JSON_CATEGORIES: dict[str, Category] = {name.capitalize(): name for name in CATEGORIES}
-_MOST_BYTES = 1 << 26
-_DIGITS = 6  # of a place among the outputs: a damaged file shall not ask for gigabytes
+Kind = Literal["danbooru", "e621", "mapping", "vocabulary", "camie 1", "camie 2", "pixai", "plain"]
+"""What a list tells about its model.
+
+`danbooru` and `e621`: a CSV with the category numbers of that site; `mapping` and `vocabulary`:
+cl_tagger's JSON files; `pixai`: a list with the series of characters, or the authors' JSON;
+`plain`: one tag a line.
+"""
 
 # Faces whose underscore is a mouth; the list of SmilingWolf's own demo and of the webui tagger.
 KAOMOJI = frozenset(
@@ -60,96 +57,47 @@ class Label(NamedTuple):
 
     name: str
     category: Category | None
-    """None for an output that `tag_mapping.json` leaves out: it is never a tag."""
+    """None for an output that the list leaves out, or whose kind is unknown: it is never a tag."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of a model in the order of its outputs, and its family."""
+    """The labels of a model in the order of its outputs, and what else its list says."""
 
     entries: tuple[Label, ...]
     layout: Layout = "csv"
-    _places: dict[Category, np.ndarray] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        places = {
-            category: np.array(
-                [i for i, label in enumerate(self.entries) if label.category == category], np.intp
-            )
-            for category in CATEGORIES
-        }
-        object.__setattr__(self, "_places", places)
+    kind: Kind = field(default="danbooru", compare=False)
+    path: Path | None = field(default=None, compare=False)
+    series: Mapping[int, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
+    """By the place of a character the series that it is from."""
+    limits: np.ndarray | None = field(default=None, compare=False, repr=False)
+    """(labels,) float32: the threshold that the model's authors found best for each tag, NaN where
+    there is none; None where no file of theirs lies beside the list."""
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def file(self) -> str:
+        """The name of the list's file, for messages."""
+        return self.path.name if self.path else "tag list"
 
     def places(self, category: Category) -> np.ndarray:
         """Which outputs are of a category, ascending."""
         return self._places[category]
 
+    @cached_property
+    def _places(self) -> dict[Category, np.ndarray]:
+        return {
+            category: np.array(
+                [i for i, label in enumerate(self.entries) if label.category == category], np.intp
+            )
+            for category in CATEGORIES
+        }
 
-def read_labels(path: str | Path) -> Labels:
-    """The labels in output order, from a file of either kind; ValueError says what is wrong where."""
-    path = Path(path)
-    try:
-        text = read_small(path, _MOST_BYTES).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read the tag list {path}: {error}; download it again") from error
-    if path.suffix.lower() == ".json":
-        labels = Labels(_read_json(text, path), "json")
-    else:
-        labels = Labels(_read_csv(text, path), "csv")
-    if not labels.entries:
-        raise ValueError(f"{path} lists no tags; download it again")
-    return labels
-
-
-def _read_csv(text: str, path: Path) -> tuple[Label, ...]:
-    try:
-        rows = list(csv.reader(text.splitlines()))
-    except csv.Error as error:
-        raise ValueError(f"{path} is no tag list: {error}; download it again") from error
-    if not rows or "name" not in rows[0] or "category" not in rows[0]:
-        raise ValueError(
-            f"{path} is no WD14 tag list: its first line must name the columns name and category, "
-            f"got {rows[0] if rows else 'an empty file'}; take the selected_tags.csv that came with the model"
-        )
-    name, category = rows[0].index("name"), rows[0].index("category")
-    return tuple(
-        _csv_label(row, name, category, f"{path} line {i}") for i, row in enumerate(rows[1:], 2)
-    )
-
-
-def _csv_label(row: list[str], name: int, category: int, place: str) -> Label:
-    if len(row) <= max(name, category) or row[category] not in _CSV_CATEGORIES:
-        raise ValueError(
-            f"{place}: {row} has no category among {', '.join(_CSV_CATEGORIES)} (rating, general, "
-            "character); the file is damaged or belongs to another family of taggers"
-        )
-    return Label(row[name], _CSV_CATEGORIES[row[category]])
-
-
-def _read_json(text: str, path: Path) -> tuple[Label, ...]:
-    """`{"0": {"tag": ..., "category": ...}, ...}`, the keys being places among the outputs."""
-    try:
-        mapping = parse_json(text)
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}; download it again") from error
-    if not isinstance(mapping, dict):
-        raise ValueError(f"{path} is no tag mapping: it must be an object; download it again")
-    found = dict(_json_label(key, entry, path) for key, entry in mapping.items())
-    return tuple(found.get(i, Label("", None)) for i in range(max(found, default=-1) + 1))
-
-
-def _json_label(key: str, entry: Any, path: Path) -> tuple[int, Label]:
-    fields = entry if isinstance(entry, dict) else {}
-    tag, category = fields.get("tag"), _JSON_CATEGORIES.get(str(fields.get("category")))
-    if not key.isdecimal() or len(key) > _DIGITS or not isinstance(tag, str) or category is None:
-        raise ValueError(
-            f"{path}, entry {key!r}: {entry} needs a number as its name, a tag, and a category "
-            f"among {', '.join(_JSON_CATEGORIES)}; the file is damaged or of another kind"
-        )
-    return int(key), Label(tag, category)
+    def named(self, category: Category) -> frozenset[str]:
+        """The tags of a category."""
+        return frozenset(label.name for label in self.entries if label.category == category)
 
 
 def spaced(name: str, kohya: bool = False) -> str:

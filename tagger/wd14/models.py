@@ -28,13 +28,25 @@ OWNER = "SmilingWolf"
 MODEL_FILE = "model.onnx"
 TAGS_FILE = "selected_tags.csv"
 MAPPING_FILE = "tag_mapping.json"
-# What makes a folder a tagger: the pairs that kohya's script knows.
+# What makes a folder a tagger: the pairs that kohya's script knows, then what others publish.
+_LISTS = (
+    TAGS_FILE, MAPPING_FILE, "model_vocabulary.json", "tags-selected.csv", "top_tags.txt",
+    "tags_v0.9_13k.json", "metadata.json", "tags.csv", "tags.txt",
+)  # fmt: skip
+_MODELS = (MODEL_FILE, "model_optimized.onnx", "model_fp16.onnx", "model_quantized.onnx")
 _PAIRS = (
     (MODEL_FILE, TAGS_FILE),
     ("model_optimized.onnx", MAPPING_FILE),
-    (MODEL_FILE, MAPPING_FILE),
+    *((model, tags) for tags in _LISTS for model in _MODELS),
+    ("camie-tagger-v2.onnx", "camie-tagger-v2-metadata.json"),
+    ("model_refined.onnx", "model_refined_metadata.json"),
+    ("model_initial.onnx", "model_initial_metadata.json"),
 )
+# How else a list is called after its model.
+_ENDINGS = (".csv", "-metadata.json", "_metadata.json", ".json", ".txt")
 
+# Those that messages name.
+_NAMED = (*((MODEL_FILE, tags) for tags in _LISTS[:5]), _PAIRS[-3])
 _MOST_PARTS = 2  # kohya's script puts owner/repository/folder into two
 _SHOWN = 60  # characters of a name in a message
 _TOLD = 6  # names in a message
@@ -46,6 +58,12 @@ class ModelFiles:
 
     model: Path
     tags: Path
+
+    @property
+    def weights(self) -> tuple[Path, ...]:
+        """The files that hold the model: the ONNX file, and the weights that larger ones keep outside."""
+        outside = (self.model.with_name(f"{self.model.name}{end}") for end in (".data", "_data"))
+        return (self.model, *(path for path in outside if _filled(path)))
 
 
 def short_name(name: str) -> str:
@@ -66,7 +84,7 @@ def _is_name(name: str) -> bool:
 
 
 def find_local(folder: str | Path, name: str) -> ModelFiles | None:
-    """The model in `<folder>/<name>/` or, as flat files, `<folder>/<name>.onnx` and `.csv`.
+    """The model in `<folder>/<name>/` or, as flat files, `<folder>/<name>.onnx` and its list.
 
     A folder that carries its owner's name, as kohya's script makes it, is found too.
     """
@@ -74,7 +92,7 @@ def find_local(folder: str | Path, name: str) -> ModelFiles | None:
     for place in (name, f"{OWNER}_{name}", f"{OWNER}/{name}"):
         if files := _in_folder(folder / place):
             return files
-    return _if_complete(ModelFiles(folder / f"{name}.onnx", folder / f"{name}.csv"))
+    return _first_complete(folder / f"{name}.onnx", _own_lists(folder / f"{name}.onnx"))
 
 
 def local_names(folder: str | Path) -> tuple[str, ...]:
@@ -112,7 +130,7 @@ def model_at(path: str | Path) -> ModelFiles:
             raise ValueError(f"{path} holds several taggers, name one: {', '.join(names)}")
         found = find_local(path, names[0]) if names else None
     if found is None:
-        pairs = ", or ".join(f"{model} and {tags}" for model, tags in _PAIRS)
+        pairs = ", or ".join(f"{model} and {tags}" for model, tags in _NAMED)
         raise ValueError(
             f"{path} is no tagger; give a folder with {pairs}, or the ONNX file in it{_told(path)}"
         )
@@ -139,14 +157,22 @@ def advice(folders: Sequence[str | Path], name: str) -> str:
 
 def _beside(model: Path) -> ModelFiles | None:
     """An ONNX file with the tag list of its own name, or with one that its folder has."""
-    lists = (model.with_suffix(".csv"), *(model.with_name(n) for n in (TAGS_FILE, MAPPING_FILE)))
-    pairs = (_if_complete(ModelFiles(model, tags)) for tags in lists)
-    return next((files for files in pairs if files), None)
+    return _first_complete(model, [*_own_lists(model), *map(model.with_name, _LISTS)])
+
+
+def _own_lists(model: Path) -> list[Path]:
+    """The tag lists that are called after their model."""
+    return [model.with_name(model.stem + ending) for ending in _ENDINGS]
 
 
 def _in_folder(folder: Path) -> ModelFiles | None:
     """The first pair of files that is complete in the folder itself."""
     pairs = (_if_complete(ModelFiles(folder / model, folder / tags)) for model, tags in _PAIRS)
+    return next((files for files in pairs if files), None)
+
+
+def _first_complete(model: Path, lists: Sequence[Path]) -> ModelFiles | None:
+    pairs = (_if_complete(ModelFiles(model, tags)) for tags in lists)
     return next((files for files in pairs if files), None)
 
 

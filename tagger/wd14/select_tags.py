@@ -80,6 +80,11 @@ class TagConfig(Config):
     """A name with its series in brackets is written as two tags."""
     separator: str = SEPARATOR
     """The tags of a caption are separated by this text, which must not be empty."""
+    own_thresholds: bool = False
+    """Where the model's authors give a threshold for a tag or its category, that one holds; categories
+    that are left out stay out."""
+    series_from_characters: bool = False
+    """The series of each character that is taken is added, where the tagger's list knows it."""
     kohya: bool = False
     """Captions are written exactly as kohya's script writes them."""
 
@@ -108,6 +113,11 @@ def select(probabilities: np.ndarray, labels: Labels, config: TagConfig) -> tupl
             f"one probability per label is needed: got shape {probabilities.shape} for "
             f"{len(labels)} labels; the tag list does not belong to this model"
         )
+    if config.own_thresholds and labels.limits is None:
+        raise ValueError(
+            f"no thresholds of its authors lie beside {labels.file}; switch own_thresholds off, or "
+            "download the tagger's other files too"
+        )
     entries = labels.entries
     found = _above(probabilities, labels, config)
     if config.character_tags_first:
@@ -125,6 +135,12 @@ def select(probabilities: np.ndarray, labels: Labels, config: TagConfig) -> tupl
         if category is not None:
             score = float(probabilities[i])
             tags += [Tag(spelled, category, score) for spelled in spell(name, category)]
+    if config.series_from_characters:
+        tags += [
+            Tag(spelled, "copyright", score)
+            for name, score in _series(found, probabilities, labels)
+            for spelled in spell(name, "copyright")
+        ]
     return tuple(_arranged(tags, config))
 
 
@@ -179,11 +195,30 @@ def _above(probabilities: np.ndarray, labels: Labels, config: TagConfig) -> list
         threshold = getattr(config, name)
         if threshold <= 1:
             places = labels.places(category)
-            found += places[probabilities[places] >= threshold].tolist()
+            limits: float | np.ndarray = threshold
+            if config.own_thresholds and labels.limits is not None:
+                own = labels.limits[places]
+                limits = np.where(np.isnan(own), np.float32(threshold), own)
+            found += places[probabilities[places] >= limits].tolist()
     found.sort()
     if labels.layout == "json":
         found.sort(key=lambda i: -probabilities[i])
     return found
+
+
+def _series(
+    found: Iterable[int], probabilities: np.ndarray, labels: Labels
+) -> list[tuple[str, float]]:
+    """The series of the characters found, those of most characters first, then by name.
+
+    Each with the probability of its likeliest character.
+    """
+    scores: dict[str, list[float]] = {}
+    for place in found:
+        for name in labels.series.get(place, ()):
+            scores.setdefault(name, []).append(float(probabilities[place]))
+    names = sorted(scores, key=lambda name: (-len(scores[name]), name))
+    return [(name, max(scores[name])) for name in names]
 
 
 def _likeliest(probabilities: np.ndarray, labels: Labels, category: Category) -> list[int]:

@@ -9,10 +9,10 @@ from typing import TypeVar
 import numpy as np
 
 from ...base.read_ahead import in_order, thread_count
-from .family import FILES, recognised
+from .family import recognised
 from .labels import Labels
 from .onnx_session import Session, runtime_errors
-from .preprocess import as_input, prepare
+from .preprocess import View, prepare
 
 T = TypeVar("T")
 Outcome = np.ndarray | ValueError
@@ -30,17 +30,18 @@ class Tagger:
         self.labels = labels
         self.provider: str = session.get_providers()[0]
         self._reading = recognised(session, labels)
-        self.input_size, self.fixed_batch = self._reading.side, self._reading.batch
+        self.family, self.view = self._reading.family.name, self._reading.view
+        self.fixed_batch = self._reading.batch
 
     def rows(
         self,
         pictures: Iterable[T],
         batch_size: int = 8,
-        decode: Callable[[T, int], np.ndarray] = prepare,
+        decode: Callable[[T, View], np.ndarray] = prepare,
     ) -> Generator[Outcome, None, None]:
         """For each image in order its (labels,) float32, or the ValueError that `decode` raised.
 
-        `decode` turns an image into (side, side, 3) uint8 BGR; it runs in a few threads, at most
+        `decode` turns an image into the (side, side, 3) uint8 BGR of a view; it runs in a few threads, at most
         a batch ahead. A model with a fixed batch keeps its own.
         """
         if batch_size < 1:
@@ -48,9 +49,7 @@ class Tagger:
         size = self.fixed_batch or batch_size
         waiting: list[Outcome] = []
         pixels = 0
-        with closing(
-            _decoded(pictures, lambda picture: decode(picture, self.input_size), size)
-        ) as ready:
+        with closing(_decoded(pictures, lambda picture: decode(picture, self.view), size)) as ready:
             for outcome in ready:
                 waiting.append(outcome)
                 pixels += isinstance(outcome, np.ndarray)
@@ -70,7 +69,7 @@ class Tagger:
         """Prepared images -> (n, labels) float32, filled up to a fixed batch meanwhile."""
         count = len(pixels)
         filled = [*pixels, *pixels[-1:] * ((self.fixed_batch or count) - count)]
-        feed = as_input(filled, self.labels.layout)
+        feed = self._reading.family.feed(filled)
         if self._reading.half:
             feed = feed.astype(np.float16)
         try:
@@ -84,14 +83,15 @@ class Tagger:
         if result.shape != (count, len(self.labels)):
             raise ValueError(
                 f"the model gave {result.shape} for {count} images and {len(self.labels)} tags; "
-                f"take the model and its {FILES[self.labels.layout]} from one place"
+                f"take the model and its {self.labels.file} from one place"
             )
-        if self.labels.layout == "json":
+        if self._reading.logits:
             result = _sigmoid(result)
         if not np.all((result >= -_SLACK) & (result <= 1 + _SLACK)):
             raise ValueError(
                 f"the model's outputs on {self.provider} are no probabilities between 0 and 1; "
-                "it is not of WD14's kind, or its provider computes wrongly: try the provider cpu"
+                f"it is not of the kind of {self.family}, or its provider computes wrongly: try the "
+                "provider cpu"
             )
         return result
 

@@ -27,6 +27,7 @@ from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.nodes.load_dataset import LoadDataset
 from pack.nodes.save_captions import SaveCaptions
 from pack.nodes.save_lora import SaveLora
+from pack.nodes.set_captions import SetCaptions
 from pack.nodes.tidy_dataset import TidyDataset
 from pack.nodes.train import Train
 from pack.tagger import TaggerConfig
@@ -58,7 +59,7 @@ def _texts():
 
 TEXTS = list(_texts())
 NEED_A_MODEL = {Train, CompareLoras}
-LISTS = {DatasetFromImages}
+LISTS = {DatasetFromImages, SetCaptions}
 """Nodes that take every input as a list."""
 
 HARMLESS = "猫 😀 é"

@@ -95,3 +95,35 @@ def test_an_export_is_a_folder_that_load_dataset_reads(server, object_info, pngs
     graphs.inputs(prompt, "LoraLoopLoadDataset")["folder"] = str(newest / "img")
     again = server.run(graphs.keep(prompt, "export"))
     assert f"4_{DATASET}: 2 x 4" in texts(again, "load")[0]
+
+
+def test_any_captioner_and_any_segmenter_fit(server, object_info, pngs):
+    """Nodes of ComfyUI run for each image of the list; their lists come back as captions and masks."""
+    if not {"ImageToMask", "StringConcatenate"} <= object_info.keys():
+        pytest.skip("this ComfyUI has no nodes that make texts and masks")
+    prompt = {}
+    load = graphs.add(prompt, object_info, "load", "LoraLoopLoadDataset", folder=DATASET)
+    images = graphs.add(
+        prompt, object_info, "to", "LoraLoopDatasetToImages", dataset=load, maximum=0
+    )
+    text = graphs.add(
+        prompt, object_info, "text", "StringConcatenate", string_a=["to", 1], string_b="said"
+    )
+    mask = graphs.add(prompt, object_info, "mask", "ImageToMask", image=images, channel="red")
+    worded = graphs.add(
+        prompt, object_info, "words", "LoraLoopSetCaptions", dataset=load, captions=text,
+        mode="add a variant",
+    )  # fmt: skip
+    masked = graphs.add(
+        prompt, object_info, "masks", "LoraLoopSetMasks", dataset=worded, masks=mask
+    )
+    graphs.add(prompt, object_info, "again", "LoraLoopDatasetToImages", dataset=masked)
+    graphs.add(prompt, object_info, "captions", "PreviewAny", source=["again", 1])
+    graphs.add(prompt, object_info, "report", "PreviewAny", source=["masks", 1])
+    entry = server.run(prompt)
+    stems = sorted(path.stem for path in pngs.glob("*.png"))
+    shown = "".join(texts(entry, "captions"))
+    assert all(
+        f"caption of {stem}" in shown and f"caption of {stem}said" in shown for stem in stems
+    )
+    assert f"{len(stems)} masks set" in texts(entry, "report")[0]

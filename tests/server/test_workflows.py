@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from pack.demo import pictures
 from pack.demo.base import dataset_path
+from pack.demo.server import NodeError
 from pack.tests.server import graphs
 
 pytestmark = pytest.mark.slow
@@ -212,3 +213,56 @@ def test_of_copies_one_is_kept_and_captioned(server, example, dataset):
     assert "8 of 9 images kept, 1 left out" in shown["What was found"]
     assert "8 images tagged" in shown["What the tagger found"]
     assert [path.with_suffix(".txt").exists() for path in (picture, copy)].count(True) == 1
+
+
+MODEL_FILES = {
+    "caption_with_a_vlm": ("CLIPLoader", "clip_name", "TextGenerate"),
+    "mask_the_subject": ("LoadBackgroundRemovalModel", "bg_removal_name", "RemoveBackground"),
+}
+"""Of templates that need a model of another kind: its loader, the input that names it, the node that runs it."""
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_only_a_models_file_is_missing(server, example, object_info, name):
+    loader, field, runs = MODEL_FILES[name]
+    if runs not in object_info:
+        pytest.skip(f"this ComfyUI has no {runs}")
+    prompt = example(name)
+    with pytest.raises(NodeError, match=rf"{loader} .*{field}") as caught:
+        server.queue(prompt)
+    assert [name for name in object_info if f"{name} " in str(caught.value)] == [loader]
+
+
+def test_captions_of_a_model_are_written_with_the_trigger(server, example, object_info, dataset):
+    """A node that gives the same sentence stands in for the language model."""
+    if "TextGenerate" not in object_info:
+        pytest.skip("this ComfyUI has no TextGenerate")
+    prompt = example("caption_with_a_vlm")
+    run = graphs.key(prompt, "TextGenerate")
+    del prompt[graphs.key(prompt, "CLIPLoader")]
+    captions = [graphs.key(prompt, "LoraLoopDatasetToImages"), 1]
+    graphs.add(
+        prompt, object_info, run, "StringConcatenate",
+        string_a=captions, string_b="A robot stands in a field, with a hat.", delimiter="",
+    )  # fmt: skip
+    entry = server.run(prompt, timeout=LONGEST)
+    texts = [path.read_text("utf-8") for path in dataset.glob("*.txt")]
+    trigger = graphs.inputs(prompt, "LoraLoopFilterTags")["trigger"]
+    assert len(texts) == 8 and all(text.startswith(f"{trigger}, ") for text in texts)
+    assert all("A robot stands in a field, with a hat." in text for text in texts)
+    assert "8 caption file(s) written" in reports(prompt, entry)["What was written"]
+
+
+def test_masks_of_a_segmenter_are_trained_with(server, example, object_info, request):
+    """The red of each image stands in for what a background remover finds."""
+    if "RemoveBackground" not in object_info:
+        pytest.skip("this ComfyUI has no RemoveBackground")
+    prompt = graphs.small(example("mask_the_subject"), request.node.name)
+    run = graphs.key(prompt, "RemoveBackground")
+    del prompt[graphs.key(prompt, "LoadBackgroundRemovalModel")]
+    images = [graphs.key(prompt, "LoraLoopDatasetToImages"), 0]
+    graphs.add(prompt, object_info, run, "ImageToMask", image=images, channel="red")
+    entry = server.run(prompt, timeout=LONGEST)
+    assert "8 masks set" in reports(prompt, entry)["Masks"]
+    assert server.outputs(entry, graphs.key(prompt, "MaskPreview"))
+    assert "masked loss: 8 mask(s) from files" in server.tail(200)

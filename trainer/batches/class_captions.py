@@ -41,13 +41,12 @@ def class_caption(caption: str, trigger: str, word: str) -> str:
 
 
 def lasting_texts(item: CachedItem, trigger: str, config: TrainConfig) -> list[str]:
-    """What is encoded once for all samples of an image: none where they differ, else one or two texts."""
-    text = item.plain_text(config.captions)
-    if text is None:
-        return []
-    if not config.loss.preservation:
-        return [text]
-    return [text, class_caption(text, trigger, config.loss.preservation_class)]
+    """What is encoded once for all samples of an image: none where they cannot be listed."""
+    texts = item.texts(config.captions)
+    if config.loss.preservation:
+        word = config.loss.preservation_class
+        texts += tuple(class_caption(text, trigger, word) for text in texts)
+    return list(dict.fromkeys(texts))
 
 
 def trigger_notes(cached: CachedDataset, loss: LossConfig) -> list[str]:

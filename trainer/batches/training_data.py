@@ -26,6 +26,7 @@ from .class_captions import class_caption, lasting_texts
 from .embedding_captions import from_template, has_template
 from .plan import BatchItem, epoch_batches
 from .ram_cache import Resident
+from .tag_shares import tag_shares
 
 NO_TEXT = torch.zeros((1, 0)), torch.zeros(0)
 
@@ -98,6 +99,7 @@ class TrainingData:
         self._store = Store(dataset.store_root) if store is None else store
         self._entries = Resident(self._store)
         self._live_texts = live_texts
+        self._shares: tuple[CaptionConfig, dict[str, float]] | None = None
 
     @property
     def dataset(self) -> CachedDataset:
@@ -153,7 +155,14 @@ class TrainingData:
         draws = rng.python_random(config.seed, "caption", epoch, shown.item_index, shown.repeat)
         if is_made:
             return from_template(config.embedding, draws)
-        return item.sample_text(config.captions, draws, epoch + 1, step, config.steps)
+        shares = {} if item.is_reg or item.preserves else self._tag_shares(config.captions)
+        return item.sample_text(config.captions, draws, epoch + 1, step, config.steps, shares)
+
+    def _tag_shares(self, captions: CaptionConfig) -> dict[str, float]:
+        """How often tags stand beside the trigger; counted once."""
+        if self._shares is None or self._shares[0] != captions:
+            self._shares = captions, tag_shares(self._dataset, captions)
+        return self._shares[1]
 
     def load(self, items: Sequence[BatchItem]) -> Batch:
         """Make a batch on the CPU, of what stays in memory or is read from disk; raises ValueError naming the image when an entry is gone."""
@@ -196,7 +205,7 @@ class TrainingData:
     def varies(self, captions: CaptionConfig) -> bool:
         """Whether an image's encoded text changes from one use to the next and is needed beforehand."""
         return not self._live_texts and any(
-            item.plain_text(captions) is None for item in self._dataset.items
+            not item.texts(captions) for item in self._dataset.items
         )
 
     @collection_paused()

@@ -1,6 +1,6 @@
 """Latents on disk: which image becomes which latent file, making those that are missing, and naming the whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby, product
@@ -84,17 +84,34 @@ class CachedItem:
     in_tiles: bool = False
 
     def sample_text(
-        self, default: CaptionConfig, draws: Draws, epoch: int, step: int, steps: int
+        self,
+        default: CaptionConfig,
+        draws: Draws,
+        epoch: int,
+        step: int,
+        steps: int,
+        shares: Mapping[str, float] | None = None,
     ) -> str:
         """The text of one sample under the item's own options, else ``default``; counted as in kohya."""
         text = without_tags(self.caption, self.optional_tags, self.optional_rate, draws)
         options = self.options or default
-        return shown_caption(text, options, draws, epoch=epoch, step=step, steps=steps)
+        return shown_caption(
+            text, options, draws, epoch=epoch, step=step, steps=steps, shares=shares
+        )
+
+    def texts(self, default: CaptionConfig) -> tuple[str, ...]:
+        """All texts that uses may show where these can be listed: one, or one for each line that may be picked."""
+        options = self.options or default
+        if not options.is_plain or self.optional_tags:
+            return ()
+        lines = self.caption.split("\n") if options.pick_line else [self.caption]
+        shown = (shown_caption(line, options, _UNUSED, epoch=1, steps=1) for line in lines)
+        return tuple(dict.fromkeys(shown))
 
     def plain_text(self, default: CaptionConfig) -> str | None:
         """The one text of all uses, or None when they differ."""
-        is_plain = (self.options or default).is_plain and not self.optional_tags
-        return self.sample_text(default, _UNUSED, 1, 0, 1) if is_plain else None
+        texts = self.texts(default)
+        return texts[0] if len(texts) == 1 else None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...base.read_ahead import in_order, thread_count
 from ..dataset.dataset import Interpolation, Sample
+from ..dataset.given_masks import has_shape
 from ..dataset.images import load_alpha, load_rgb, resize_and_crop
 from ..dataset.unchanged import read_unchanged
 from ..files.digests import digest
@@ -111,7 +112,7 @@ def _grey(job: _Job) -> np.ndarray | None:
     if grey is None:
         grey = load_rgb(sample.mask, kohya=job.kohya, data=data)[:, :, 0]
     (height, width), (wide, high) = grey.shape, job.size
-    if abs(width * high - height * wide) > max(width, height, wide, high):  # more than a pixel
+    if not has_shape((width, height), job.size):
         raise ValueError(
             f"The mask {sample.mask} is {width} x {height} pixels and its image {wide} x {high}: give "
             "it the image's shape (its size may differ)."

@@ -58,9 +58,15 @@ class CaptionConfig(Config):
     it off."""
     joining: Joining = "separator"
     """Tags that were shuffled or dropped are joined by the separator, or by commas as older sd-scripts do."""
+    pick_line: bool = False
+    """A caption of several lines takes one of them each time, before prefix and suffix; braces are letters."""
+    frequent_dropout: float = 0.0
+    """Each tag behind the kept ones is left out with this probability, 0 to 1, times the share of the images
+    with the trigger that have the tag; the trigger itself stays (after arXiv 2603.27199, without its
+    schedule)."""
 
     def check(self, problems: Problems) -> None:
-        for name in ("dropout", "tag_dropout"):
+        for name in ("dropout", "tag_dropout", "frequent_dropout"):
             value = getattr(self, name)
             problems.need(0 <= value <= 1, f"{name} is {value}; it must lie in 0..1")
         for name in (
@@ -82,18 +88,22 @@ class CaptionConfig(Config):
         return (", " if self.joining == "kohya" else f"{self.separator} ").join(tags)
 
     def identity(self) -> dict[str, object]:
-        """The values that name a run; ``joining`` only where it makes another text than runs had before it."""
+        """The values that name a run; younger ones only where they make another text than runs had before."""
         values = self.to_dict()
         if self.separator == "," or self.joining == "kohya":
             del values["joining"]
+        for name in ("pick_line", "frequent_dropout"):
+            if not values[name]:
+                del values[name]
         return values
 
     @property
     def is_plain(self) -> bool:
-        """Whether a caption has the same text at every step."""
+        """Whether a caption, or each of its lines, has the same text at every step."""
         return not (
             self.shuffle
             or self.tag_dropout
+            or self.frequent_dropout
             or self.dropout
             or self.dropout_every_n_epochs
             or self.wildcards

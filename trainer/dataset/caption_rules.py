@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ...base.caption_reader import read_line
@@ -29,11 +29,16 @@ def shown_caption(
     epoch: int,
     step: int = 0,
     steps: int = 0,
+    shares: Mapping[str, float] | None = None,
 ) -> str:
     """The text of one sample. ``epoch`` counts from 1, ``step`` from 0, of ``steps`` in all.
 
-    The order of draws is kohya's: dropout, line, wildcards, shuffle, dropout of each tag.
+    ``shares``: by `share_key` how often a tag stands beside the trigger, 0 to 1, for frequent_dropout.
+    The order of draws is kohya's: dropout, line, wildcards, shuffle, dropout of each tag. What kohya does
+    not have comes before (pick_line) and after (frequent_dropout).
     """
+    if options.pick_line and "\n" in caption:
+        caption = draws.choice(caption.split("\n"))
     caption = f"{options.prefix} {caption}" if options.prefix else caption
     caption = f"{caption} {options.suffix}" if options.suffix else caption
     dropped = options.dropout > 0 and draws.random() < options.dropout
@@ -41,8 +46,9 @@ def shown_caption(
     if dropped or (every > 0 and epoch % every == 0):
         return ""
     caption = _filled(caption, draws) if options.wildcards else caption.split("\n")[0]
-    if options.shuffle or options.tag_dropout > 0 or options.token_warmup_steps > 0:
-        caption = _rearranged(caption, options, draws, step, steps)
+    moves = options.shuffle or options.tag_dropout > 0 or options.token_warmup_steps > 0
+    if moves or options.frequent_dropout > 0:
+        caption = _rearranged(caption, options, draws, step, steps, shares or {})
     if options.secondary_separator:
         caption = caption.replace(options.secondary_separator, options.separator)
     return caption
@@ -71,7 +77,25 @@ def _filled(caption: str, draws: Draws) -> str:
     return "".join(texts)
 
 
-def _rearranged(caption: str, options: CaptionConfig, draws: Draws, step: int, steps: int) -> str:
+def share_key(tag: str) -> str:
+    """What a tag is counted by: capitals, and underscores for spaces, make no difference."""
+    return tag.strip().lower().replace("_", " ")
+
+
+def free_tags(caption: str, options: CaptionConfig) -> set[str]:
+    """The keys of the tags of all lines that may be dropped."""
+    lines = caption.split("\n")
+    return {share_key(tag) for line in lines for tag in _parts(line, options)[1]} - {""}
+
+
+def _rearranged(
+    caption: str,
+    options: CaptionConfig,
+    draws: Draws,
+    step: int,
+    steps: int,
+    shares: Mapping[str, float],
+) -> str:
     """The caption's tags with those that are free to move warmed up, shuffled and dropped."""
     first, free, last = _parts(caption, options)
     warmup = options.token_warmup_steps
@@ -83,6 +107,9 @@ def _rearranged(caption: str, options: CaptionConfig, draws: Draws, step: int, s
         draws.shuffle(free)
     if options.tag_dropout > 0:
         free = [tag for tag in free if draws.random() >= options.tag_dropout]
+    if options.frequent_dropout > 0:
+        rate = options.frequent_dropout
+        free = [tag for tag in free if draws.random() >= rate * shares.get(share_key(tag), 0.0)]
     return options.joined([*first, *free, *last])
 
 

@@ -14,8 +14,6 @@ from ..files.digests import bytes_digest
 from ..files.index import FileStamp
 from .dataset import Dataset, Sample, Subset
 
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-
 
 def dataset_of(
     pictures: Iterable[np.ndarray],
@@ -47,15 +45,24 @@ def dataset_of(
     return Dataset((Subset(name, folder, "", repeats, False, samples),))
 
 
-def _sample(array: np.ndarray, caption: str, folder: Path) -> Sample:
-    height, width, channels = array.shape
-    pixels = array[:, :, 0] if channels == 1 else array
+def save_png(pixels: np.ndarray, folder: Path) -> tuple[Path, str]:
+    """uint8 [H, W] or [H, W, 1, 3 or 4] as a PNG that is named by its contents; its path and digest.
+
+    One that is there is not written again.
+    """
+    grey = pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels
     buffer = io.BytesIO()
-    Image.fromarray(pixels, _MODES[channels]).save(buffer, "PNG", compress_level=1)
+    Image.fromarray(grey).save(buffer, "PNG", compress_level=1)
     digest = bytes_digest(buffer.getvalue())
     path = folder / f"{digest}.png"
     if not path.exists():
         write_atomically(path, buffer.getvalue(), root=folder)
+    return path, digest
+
+
+def _sample(array: np.ndarray, caption: str, folder: Path) -> Sample:
+    height, width = array.shape[:2]
+    path, digest = save_png(array, folder)
     return Sample(
         path=path,
         size=(width, height),

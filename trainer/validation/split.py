@@ -85,6 +85,7 @@ def as_measured(item: CachedItem, config: TrainConfig) -> CachedItem:
         item.options or config.captions,
         shuffle=False,
         tag_dropout=0.0,
+        frequent_dropout=0.0,
         dropout=0.0,
         dropout_every_n_epochs=0,
         token_warmup_steps=0.0,

@@ -69,8 +69,10 @@ def needed(cached: CachedDataset, store: Store) -> Iterator[Path]:
         yield store.path(latents.KIND, item.latent_key)
         if item.flipped_key:
             yield store.path(latents.KIND, item.flipped_key)
-        text = item.plain_text(CaptionConfig())
-        if cached.text_fingerprint and text is not None:
+        if cached.text_fingerprint is None:
+            continue
+        shown = {*item.texts(CaptionConfig()), *item.texts(CaptionConfig(pick_line=True))}
+        for text in sorted(shown):
             yield store.path(texts.KIND, texts.text_key(cached.text_fingerprint, text))
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ....base.image_file import opened
-from ....tagger import prepare
+from ....tagger import View, prepare
 from ....trainer.cache.decoding import Job, grouped
 from ....trainer.cache.encoding import LatentWriter
 from ....trainer.cache.latents import plan_latents
@@ -38,13 +38,13 @@ class Reader:
         """The samples, by digest, in the order in which they shall be read."""
         return samples
 
-    def decode(self, sample: Sample, side: int) -> np.ndarray:
+    def decode(self, sample: Sample, view: View) -> np.ndarray:
         """The tagger's pixels of an image whose bytes are those that the dataset knows; for threads.
 
         Raises ValueError saying why there are none.
         """
         return prepare(
-            read_unchanged(sample.path, sample.digest, named=False), side, fast=self._fast
+            read_unchanged(sample.path, sample.digest, named=False), view, fast=self._fast
         )
 
     def tagged(self, digest: str) -> None:
@@ -75,14 +75,14 @@ class OnePass(Reader):
         """Images of one bucket together, those that are complete last."""
         return {digest: samples[digest] for digest in {**self._jobs, **samples}}
 
-    def decode(self, sample: Sample, side: int) -> np.ndarray:
+    def decode(self, sample: Sample, view: View) -> np.ndarray:
         """The same pixels as without a VAE."""
         jobs = self._jobs.get(sample.digest)
         if jobs is None:
-            return super().decode(sample, side)
+            return super().decode(sample, view)
         with opened(sample.path, read_unchanged(sample.path, sample.digest, named=False)) as image:
             rgb = to_rgb(image, self._kohya)
-            square = prepare(image, side)
+            square = prepare(image, view)
         self._pixels[sample.digest] = [
             resize_and_crop(rgb, job.placement, job.interpolation) for job in jobs
         ]

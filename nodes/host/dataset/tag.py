@@ -215,7 +215,7 @@ def look_at(
         return Found({}, {}, "")
     files = tagger_files(running, node_id)
     labels = read_labels(files.tags)
-    contents = digest(content_digest(files.model), content_digest(files.tags))
+    contents = digest(*map(content_digest, (*files.weights, files.tags)))
     memory = _Memory(store, contents, running.fast_decode)
     found = Found({}, {}, "from the cache")
     missing: dict[str, Sample] = {}

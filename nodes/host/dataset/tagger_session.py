@@ -56,7 +56,8 @@ class Registry:
         available = available_providers()
         providers = choose_providers(available, provider)
         if providers[0] != CPU:
-            weights = 0 if is_open else WEIGHT_COPIES * files.model.stat().st_size
+            size = sum(path.stat().st_size for path in files.weights)
+            weights = 0 if is_open else WEIGHT_COPIES * size
             mm.free_memory(weights + batch_size * PICTURE_BYTES, mm.get_torch_device())
         if self._open is None:
             tagger = Tagger(open_session(files.model, providers), read_labels(files.tags))

@@ -84,7 +84,9 @@ class Request:
     def data_identity(self) -> str:
         """Digest of whatever in the data can change the numbers of the run."""
         identity = dataclasses.replace(self.cached, text_fingerprint=None).identity()
-        if self.config.loss.preservation:  # replaces the trigger in captions
+        options = {item.options or self.config.captions for item in self.cached.items}
+        counts_beside_it = any(one.frequent_dropout for one in options)
+        if counts_beside_it or self.config.loss.preservation:  # which replaces it in captions
             return digest(identity, self.cached.dataset.trigger)
         return identity
 

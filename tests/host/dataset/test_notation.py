@@ -92,7 +92,7 @@ CHANGE_TAGS = {
 }  # fmt: skip
 LEAVE_TAGS = {
     "LoraLoopCurateDataset", "LoraLoopDatasetOptions", "LoraLoopMergeDatasets", "LoraLoopTidyDataset",
-    "LoraLoopSaveCaptions",
+    "LoraLoopSaveCaptions", "LoraLoopSetCaptions", "LoraLoopSetMasks",
 }  # fmt: skip
 
 

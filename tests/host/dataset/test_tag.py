@@ -296,3 +296,13 @@ def test_saving_loading_and_tagging_again_changes_nothing(dataset, tmp_path):
         assert written == ()
         assert (root / "picture_2.txt").read_text("utf-8").count("A sentence, in a line.") == 1
     assert (root / "picture_4.txt").read_text("utf-8").count(";_;, ^_^, red theme") == 1
+
+
+def test_weights_outside_the_onnx_file_count_as_the_model(dataset, tmp_path):
+    """Versions of a large model may differ in nothing else."""
+    weights = tmp_path / "taggers" / MODEL / "model.onnx.data"
+    weights.write_bytes(b"version 1")
+    tag(dataset)
+    assert "from the cache" in tag(dataset).report
+    weights.write_bytes(b"version 2, other numbers")
+    assert "from the cache" not in tag(dataset).report

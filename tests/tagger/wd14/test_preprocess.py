@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pack.tagger import as_input, prepare, read_rgb
-from pack.tagger.wd14 import preprocess
+from pack.tagger import View, prepare, read_rgb
+from pack.tagger.wd14 import families, preprocess
 
 FILES = [
     "rgb_300x200",
@@ -38,7 +38,7 @@ def test_every_golden_picture_is_tested(rows):
 def test_equals_kohya_to_the_last_bit(tagger_golden, rows, name, kohya):
     row = rows[f"{name}.png"]
     pixels = prepare(tagger_golden / "images" / row["file"], kohya=kohya)
-    (tensor,) = as_input([pixels], "csv")
+    (tensor,) = families.WD.feed([pixels])
     assert (tensor.shape, str(tensor.dtype)) == (tuple(row["shape"]), row["dtype"])
     assert hashlib.sha256(tensor.tobytes()).hexdigest() == row["sha256_float32"]
 
@@ -122,10 +122,10 @@ def test_other_arrays_are_refused(wrong):
 def test_planes_are_what_the_script_makes_of_the_pictures():
     pictures = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), np.uint8)
     expected = pictures.astype(np.float32).transpose(0, 3, 1, 2) / 127.5 - 1.0
-    planes = as_input(list(pictures), "json")
+    planes = families.CL1.feed(list(pictures))
     assert planes.dtype == np.float32 and planes.flags.c_contiguous
     np.testing.assert_array_equal(planes, expected)
-    np.testing.assert_array_equal(as_input(list(pictures), "csv"), pictures)
+    np.testing.assert_array_equal(families.WD.feed(list(pictures)), pictures)
 
 
 def test_a_broken_file_in_memory_is_told_without_a_name():
@@ -157,9 +157,9 @@ def photograph(width, height, **options):
 )
 def test_fast_decoding_keeps_the_longest_side_at_the_models_or_more(size, decoded, monkeypatch):
     seen = []
-    squared = preprocess.square_bgr
+    squared = preprocess.seen_bgr
     monkeypatch.setattr(
-        preprocess, "square_bgr", lambda rgb, *rest: seen.append(rgb.shape) or squared(rgb, *rest)
+        preprocess, "seen_bgr", lambda rgb, *rest: seen.append(rgb.shape) or squared(rgb, *rest)
     )
     data = photograph(*size)
     fast, exact = prepare(data, fast=True), prepare(data)
@@ -193,7 +193,7 @@ def test_a_very_long_picture_needs_no_huge_square(size, monkeypatch):
     picture = read_rgb(photograph(*size))
     made, full = [], np.full
     monkeypatch.setattr(np, "full", lambda shape, *rest: made.append(shape) or full(shape, *rest))
-    exact = preprocess.square_bgr(picture, 448, kohya=True)
-    difference = preprocess.square_bgr(picture, 448).astype(int) - exact
+    exact = preprocess.seen_bgr(picture, View(448), kohya=True)
+    difference = preprocess.seen_bgr(picture, View(448)).astype(int) - exact
     assert np.abs(difference).mean() < 1
     assert made[0] == (max(size), max(size), 3) and max(made[1]) <= preprocess.LARGEST

@@ -55,7 +55,7 @@ def test_tags_follow_the_colours(make_tagger, colours):
 
 def test_describes_itself(make_tagger):
     tagger = make_tagger()
-    assert (tagger.provider, tagger.input_size, tagger.fixed_batch) == (CPU, 448, None)
+    assert (tagger.provider, tagger.view.side, tagger.fixed_batch) == (CPU, 448, None)
     assert make_tagger(batch=2).fixed_batch == 2
 
 
@@ -64,7 +64,7 @@ def test_pictures_come_in_the_models_own_size(make_tagger, colours, layout):
     tagger = make_tagger(layout=layout, side=224)
     tagger.session = Spy(tagger.session)
     table(tagger, colours)
-    assert tagger.input_size == 224
+    assert tagger.view.side == 224
     assert sorted(tagger.session.batches[0].shape) == [3, 4, 224, 224]
 
 
@@ -132,12 +132,12 @@ def test_few_decoded_pictures_wait_at_any_time(make_tagger, batch_size, monkeypa
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     lock, decoded, most, consumed = threading.Lock(), 0, 0, 0
 
-    def decode(_, side):
+    def decode(_, view):
         nonlocal decoded, most
         with lock:
             decoded += 1
             most = max(most, decoded - consumed)
-        return np.zeros((side, side, 3), np.uint8)
+        return np.zeros((view.side, view.side, 3), np.uint8)
 
     for _ in make_tagger().rows(range(120), batch_size, decode):
         with lock:
@@ -149,9 +149,9 @@ def test_few_decoded_pictures_wait_at_any_time(make_tagger, batch_size, monkeypa
 def test_an_interrupt_stops_the_decoding(make_tagger):
     decoded = []
 
-    def decode(picture, side):
+    def decode(picture, view):
         decoded.append(picture)
-        return np.zeros((side, side, 3), np.uint8)
+        return np.zeros((view.side, view.side, 3), np.uint8)
 
     rows = make_tagger().rows(range(1000), 2, decode)
     next(rows)
@@ -186,7 +186,7 @@ def test_a_broken_picture_costs_no_other(make_tagger, colours, tmp_path, broken,
 
 
 def test_other_errors_are_not_swallowed(make_tagger):
-    def decode(picture, side):
+    def decode(picture, view):
         raise TypeError("a bug")
 
     with pytest.raises(TypeError, match="a bug"):

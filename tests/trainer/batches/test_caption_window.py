@@ -7,9 +7,14 @@ import torch
 from pack.tests.trainer.tiny_cache import FINGERPRINT, encode, make_cache, make_item
 from pack.tests.trainer.tiny_run import Run
 from pack.trainer.batches.caption_window import CaptionWindow
+from pack.trainer.batches.class_captions import lasting_texts
+from pack.trainer.batches.tag_shares import tag_shares
 from pack.trainer.batches.training_data import TrainingData
+from pack.trainer.cache.texts import cache_texts
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.train import TrainConfig
+from pack.trainer.dataset.dataset import Dataset
+from pack.trainer.files.store import Store
 
 SHUFFLED = TrainConfig(steps=12, batch_size=2, seed=5, captions=CaptionConfig(shuffle=True))
 
@@ -107,6 +112,49 @@ def test_a_subset_of_its_own_options_and_optional_tags_count(tmp_path):
     assert data.varies(CaptionConfig())
     shown = {item.item_index: item.text for item in next(data.steps(config))[1][0]}
     assert shown == {0: "own caption 0", 1: "all ", 2: "all caption 2"}
+
+
+def test_variants_are_encoded_once_and_drawn_at_each_use(tmp_path):
+    config = TrainConfig(steps=40, seed=5, captions=CaptionConfig(pick_line=True))
+    variants = dataclasses.replace(make_item(0), caption="tags, a\nA sentence.")
+    cached = make_cache(tmp_path, variants, make_item(1))
+    data = TrainingData(cached, FINGERPRINT)
+    assert not data.varies(config.captions) and data.missing(config) == ["data/0.png"]
+    texts = lasting_texts(variants, "", config)
+    assert texts == ["tags, a", "A sentence."]
+    assert cache_texts(texts, encode, Store(tmp_path), FINGERPRINT) == 2
+    assert data.missing(config) == [] and not CaptionWindow(data, config).is_due(0)
+    shown = [text for step in texts_of(data, config) for text in step]
+    assert {*shown} == {*texts, "caption 1"} and min(map(shown.count, texts)) > 5
+    assert shown == [text for step in texts_of(data, config) for text in step]
+    other = dataclasses.replace(config, seed=6)
+    assert shown != [text for step in texts_of(data, other) for text in step]
+    for _, batches, _ in itertools.islice(data.steps(config), 4):
+        for items in batches:
+            batch = data.load(items)
+            assert torch.equal(batch.context[0], encode(items[0].text)[0])
+    first_only = TrainConfig(steps=4)
+    assert {t for step in texts_of(data, first_only) for t in step} == {"tags, a", "caption 1"}
+
+
+def test_frequent_tags_drop_from_the_trained_images_only(tmp_path):
+    captions = ["sks, hat, day", "sks, hat, night", "sks, hat, sea", "alone, hat"]
+    items = [dataclasses.replace(make_item(n), caption=c) for n, c in enumerate(captions)]
+    items.append(dataclasses.replace(make_item(4), caption="a, hat", is_reg=True))
+    cached = make_cache(tmp_path, *items)
+    cached = dataclasses.replace(cached, dataset=Dataset((), trigger="sks"))
+    options = CaptionConfig(frequent_dropout=1.0)
+    assert tag_shares(cached, options) == {
+        "hat": 1.0, "day": pytest.approx(1 / 3), "night": pytest.approx(1 / 3),
+        "sea": pytest.approx(1 / 3),
+    }  # fmt: skip
+    assert tag_shares(cached, CaptionConfig()) == {}
+    config = TrainConfig(steps=30, captions=options)
+    data = TrainingData(cached, FINGERPRINT)
+    assert data.varies(options)
+    shown = [text for step in texts_of(data, config) for text in step]
+    assert [text for text in shown if "hat" in text] == ["a, hat"] * shown.count("a, hat")
+    assert "a, hat" in shown and "alone" in shown and {"sks", "sks, day"} <= {*shown}
 
 
 def test_epochs_count_from_one_and_steps_from_zero(data):

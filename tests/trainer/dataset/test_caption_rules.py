@@ -11,9 +11,15 @@ from pack.trainer.dataset.caption_rules import shown_caption, without_tags
 CAPTION = "sks, solo, smile, hat, day"
 
 
-def shown(caption=CAPTION, seed=0, epoch=1, step=0, steps=100, **options):
+def shown(caption=CAPTION, seed=0, epoch=1, step=0, steps=100, shares=None, **options):
     return shown_caption(
-        caption, CaptionConfig(**options), random.Random(seed), epoch=epoch, step=step, steps=steps
+        caption,
+        CaptionConfig(**options),
+        random.Random(seed),
+        epoch=epoch,
+        step=step,
+        steps=steps,
+        shares=shares,
     )
 
 
@@ -37,12 +43,17 @@ def test_everything_wrong_is_said_at_once():
         ({"dropout_every_n_epochs": 2}, False),
         ({"tag_dropout": 0.1}, False),
         ({"wildcards": True}, False),
+        ({"frequent_dropout": 0.1}, False),
+        ({"pick_line": True}, True),
         ({"token_warmup_steps": 0.5}, False),
     ],
 )
 def test_plain_options_give_one_text(options, plain):
     assert CaptionConfig(**options).is_plain == plain
-    texts = {shown(seed=seed, epoch=seed % 4 + 1, step=seed, **options) for seed in range(40)}
+    shares = {"shares": {"hat": 1.0}}
+    texts = {
+        shown(seed=seed, epoch=seed % 4 + 1, step=seed, **options, **shares) for seed in range(40)
+    }
     assert (len(texts) == 1) == (plain or "wildcards" in options)
 
 
@@ -152,3 +163,21 @@ def test_braces_that_are_no_wildcards_stay(caption, filled):
 def test_a_text_that_comes_many_times_in_a_caption_has_a_longest_length(name):
     with pytest.raises(ValueError, match=f"{name} has 2001 characters"):
         CaptionConfig(**{name: "x" * 2001})
+
+
+def test_tags_drop_by_how_often_they_stand_beside_the_trigger():
+    shares = {"hat": 1.0, "smile": 0.25}
+    options = {"frequent_dropout": 0.8, "keep_tokens": 1, "shares": shares}
+    kept = Counter(tag for n in range(2000) for tag in shown(seed=n, **options).split(", "))
+    assert kept["sks"] == kept["solo"] == kept["day"] == 2000
+    assert 340 < kept["hat"] < 460 and 1540 < kept["smile"] < 1660  # 20 % and 80 %
+    assert shown(frequent_dropout=1.0, shares={"sks": 1.0}, keep_tokens=1) == CAPTION
+
+
+def test_a_line_is_picked_whole_with_its_braces_prefix_and_suffix():
+    caption = "a {b|c}\n\u732b\nd"
+    options = {"pick_line": True, "prefix": "one", "suffix": "two"}
+    texts = Counter(shown(caption, seed, **options) for seed in range(600))
+    assert texts.keys() == {"one a {b|c} two", "one \u732b two", "one d two"}
+    assert min(texts.values()) > 150
+    assert shown(caption) == "a {b|c}"  # without it the first line, as kohya

@@ -214,6 +214,8 @@ OURS_ONLY = {
     "loss.preservation_class",
     "cache.kohya",  # always on for a config
     "lora.least_rank",
+    "captions.pick_line",
+    "captions.frequent_dropout",
     "captions.joining",  # kohya's own way has changed, to ours
     "cache.more_resolutions",
 }
