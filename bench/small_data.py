@@ -97,7 +97,7 @@ def write(text: str) -> None:
 
 def told(shares: list[float]) -> str:
     """The mean of percentages with its 95 % interval."""
-    from ..trainer.validation.significance import quantile_95
+    from ..trainer.curves.students_t import quantile_95
 
     mean = statistics.fmean(shares)
     if not any(shares):

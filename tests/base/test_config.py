@@ -37,7 +37,7 @@ NEEDED = {LatentConfig: {"buckets": BucketConfig(), "vae_fingerprint": "vae"}}
 VALUES = {
     "min_reso": 128, "max_reso": 2048, "step": 64, "resolution": (1024, 1024), "timesteps": 2,
     "dropout": 0, "rank_dropout": 0, "module_dropout": 0, "beta1": 0, "beta2": 0, "ema_decay": 0,
-    "more_resolutions": (768, 512),
+    "more_resolutions": (768, 512), "immiscible": 2,
 }  # fmt: skip
 """Whole numbers where 1 is out of range, by field; those of LoraConfig's blocks are 23 times 1."""
 

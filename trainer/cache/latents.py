@@ -3,24 +3,23 @@
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import groupby, product
+from itertools import groupby
 from pathlib import Path
 from random import Random
 
 from ...base.config import Config
 from ...base.gc_pause import collection_paused
-from ...base.shortened import in_sentence
 from ..config.cache import AS_PROMPTS, TextConfig
 from ..config.captions import CaptionConfig
 from ..dataset.caption_rules import Draws, shown_caption, without_tags
 from ..dataset.dataset import Dataset, Interpolation, Sample, Subset
-from ..dataset.images import stored_size
 from ..dataset.unchanged import check_unchanged
 from ..files.digests import digest
 from ..files.store import Store
-from ..sdxl.buckets import BucketConfig, Placement, Size, SizeConditioning, assign, conditioning
+from ..sdxl.buckets import BucketConfig, Placement, Size, SizeConditioning, conditioning
 from .decoding import Job, decoded, grouped
 from .encoding import KIND, Encode, LatentWriter, tiled
+from .placing import placed
 
 RECIPE = 1
 """Raised when the way from image to latent changes, so that older latents are not used."""
@@ -219,7 +218,9 @@ def plan_latents(
     """Every image's item, and one job per distinct image without a latent."""
     items, jobs = [], []
     seen: set[str] = set()
-    for subset, sample, size, placement in placed(dataset, recipe):
+    for subset, sample, size, placement in placed(
+        dataset, recipe.buckets, recipe.more_buckets, recipe.kohya
+    ):
         item, missing = as_stored(cached_item(subset, sample, placement, size, recipe), store)
         items.append(item)
         if any(missing) and item.latent_key not in seen:
@@ -247,28 +248,6 @@ def as_stored(item: CachedItem, store: Store) -> tuple[CachedItem, list[str | No
     if plain is None or (plain, flipped) == (item.latent_key, item.flipped_key):
         return item, missing
     return replace(item, latent_key=plain, flipped_key=flipped, in_tiles=True), missing
-
-
-def placed(dataset: Dataset, recipe: LatentConfig) -> list[tuple[Subset, Sample, Size, Placement]]:
-    """Every image with its size and its place in a bucket, once for each resolution.
-
-    Raises:
-        ValueError: images do not fit the buckets; names them.
-    """
-    found, unfit = [], []
-    sizes = [
-        stored_size(sample.path) if recipe.kohya else sample.size for _, sample in dataset.samples()
-    ]
-    pictures = list(zip(dataset.samples(), sizes, strict=True))
-    for more, ((subset, sample), size) in product((None, *recipe.more_buckets), pictures):
-        try:
-            placement = assign(size, more or subset.buckets or recipe.buckets)
-            found.append((subset, sample, size, placement))
-        except ValueError as error:
-            unfit.append(f"{sample.path.name}: {error}")
-    if unfit:
-        raise ValueError(in_sentence(unfit))
-    return found
 
 
 def cached_item(

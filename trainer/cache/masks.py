@@ -22,7 +22,8 @@ from ..files.digests import digest
 from ..files.store import Store
 from ..sdxl.buckets import Placement, Size
 from ..sdxl.constants import LATENT_PIXELS
-from .latents import CachedDataset, CachedItem, as_stored, cached_item, interpolation, placed
+from .latents import CachedDataset, CachedItem, as_stored, cached_item, interpolation
+from .placing import placed
 
 KIND = "masks"
 """The store's kind for masks: a tensor ``mask`` [h, w] of the latents' size, float32 in 0..1, or empty."""
@@ -60,7 +61,9 @@ def cache_masks(
     recipe, jobs = cached.recipe, []
     keys = [_key(item) for item in cached.items]  # some of the dataset's images, in any order
     missing = {key for key in keys if not store.has(KIND, key)}
-    for subset, sample, size, placement in placed(cached.dataset, recipe):
+    for subset, sample, size, placement in placed(
+        cached.dataset, recipe.buckets, recipe.more_buckets, recipe.kohya
+    ):
         item = cached_item(subset, sample, placement, size, recipe)
         key = _key(as_stored(item, store)[0])
         if key in missing:
