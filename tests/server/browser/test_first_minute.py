@@ -254,7 +254,7 @@ def test_a_node_that_shows_more_makes_room(browser_page, root, vue, newest):
         for node in openers:
             before = page.evaluate(BOXES)
             turn_advanced(page, node, vue)
-            assert page.evaluate(BOXES) != before
+            assert page.evaluate(BOXES) != before, (name, node)
             assert overlapping(page) == [], (name, node)
             turn_advanced(page, node, vue)
             assert page.evaluate(BOXES) == before

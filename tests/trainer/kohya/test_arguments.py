@@ -218,6 +218,15 @@ OURS_ONLY = {
     "captions.frequent_dropout",
     "captions.joining",  # kohya's own way has changed, to ours
     "cache.more_resolutions",
+    "cache.fresh_samples",
+    "lora.parts",  # sdxl_train.py has no such choice, and its arguments are not read
+    "lora.fused_backward",
+    "loss.timestep_sampling",  # of kohya's trainers for other models, which do not say them for SDXL
+    "loss.timestep_location",
+    "loss.timestep_scale",
+    "loss.discrete_flow_shift",
+    "loss.immiscible",
+    "train.embedding",
 }
 """Fields that no argument of kohya's sets."""
 
