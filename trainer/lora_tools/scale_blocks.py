@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..lora_files.formats import by_layer
 from ..lora_files.names import DORA, FIRST_ENCODER, SECOND_ENCODER, UNET, UP
+from ..sdxl.blocks import BLOCKS as COUNT
 from ..sdxl.blocks import MIDDLE, SIDE, block_of
 from .factors import check_finite, check_whole
 
@@ -101,7 +102,7 @@ def block_name(stem: str) -> str:
         if stem.startswith(prefix):
             return name
     block = block_of(stem.removeprefix(UNET))
-    if not block:
+    if block in (0, COUNT - 1):
         return OUTSIDE
     if block <= SIDE:
         return INPUTS[block - 1]

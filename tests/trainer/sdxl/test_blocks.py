@@ -17,7 +17,8 @@ from pack.trainer.sdxl.blocks import block_of, parse_alphas, parse_ranks, rate_w
         ("middle_block.2.emb_layers.1", 12),
         ("output_blocks.0.1.proj_in", 13),
         ("output_blocks.8.1.proj_out", 21),
-        ("out.2", 0),
+        ("out.2", 22),
+        ("nowhere", 0),
     ],
 )
 def test_a_layer_lies_in_a_block(path, block):
