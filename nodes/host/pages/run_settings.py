@@ -48,6 +48,10 @@ FULL_SETTINGS = "LoraLoopFullSettings"
 _ORIGIN = re.compile(r"([0-9a-f]{16}) \d+ (?:optimiser|adapters)")
 
 
+IMPORTED = ("oft_blocks", "oft_constraint")
+"""Settings of the LoRA that no node has."""
+
+
 def run_settings(run: Run) -> dict[str, Any]:
     """What a graph needs to ask for this very run, as far as a run knows it.
 
@@ -69,6 +73,12 @@ def run_settings(run: Run) -> dict[str, Any]:
     began = _ORIGIN.fullmatch(origin)
     if origin and not began:
         notes.append("It began with a LoRA file: connect that one to start_from.")
+    notes += [
+        f"It has {name} {getattr(config.lora, name):g}, which Import kohya Config alone sets: connect its "
+        "run settings."
+        for name in IMPORTED
+        if getattr(config.lora, name) != getattr(LoraConfig, name)
+    ]
     return {
         "train": _train(config, began[1] if began else ""),
         "sections": sections,
@@ -160,7 +170,12 @@ def _train(config: TrainConfig, origin: str) -> dict[str, Any]:
 
 def _lora(config: LoraConfig) -> dict[str, Any]:
     values = config.to_dict()
-    del values["parts"], values["fused_backward"]  # of full fine-tuning alone
+    for name in (
+        "parts",
+        "fused_backward",
+        *IMPORTED,
+    ):  # the first two are of full fine-tuning alone
+        del values[name]
     rates = values.pop("block_rates")[1:-1]
     for name in set(BY_BLOCK) & values.keys():
         values[name] = _listed(values[name])

@@ -236,6 +236,12 @@ def test_what_a_graph_has_to_be_given_by_hand(made):
             {"inputs": {"origin": "0123456789abcdef"}},
             ["It began with a LoRA file: connect that one to start_from."],
         ),
+        (
+            {"config": TrainConfig(lora=LoraConfig(algorithm="oft", oft_blocks=4)).to_dict()},
+            [
+                "It has oft_blocks 4, which Import kohya Config alone sets: connect its run settings."
+            ],
+        ),
         ({}, []),
     ):
         (made[0] / "run.json").write_text(json.dumps(described | change))
