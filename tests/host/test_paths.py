@@ -23,9 +23,11 @@ from pack.nodes.host.comparing.comparison import comparison
 from pack.nodes.host.comparing.lora_list import candidates, state_of
 from pack.nodes.host.comparing.scores import Scoring, scored
 from pack.nodes.host.dataset.tagger_session import REGISTRY
+from pack.nodes.host.lora.embedding import started
 from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.nodes.load_dataset import LoadDataset
 from pack.nodes.save_captions import SaveCaptions
+from pack.nodes.save_embedding import SaveEmbedding
 from pack.nodes.save_lora import SaveLora
 from pack.nodes.set_captions import SetCaptions
 from pack.nodes.tidy_dataset import TidyDataset
@@ -33,6 +35,8 @@ from pack.nodes.train import Train
 from pack.tagger import TaggerConfig
 from pack.tests.host import watched_tree
 from pack.trainer.config.checkpoints import CheckpointConfig
+from pack.trainer.config.embedding import KEYS as KEYS_OF_EMBEDDING
+from pack.trainer.config.embedding import EmbeddingConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.dataset.scan import scan_folder
@@ -46,6 +50,7 @@ from pack.trainer.runs.continue_from import find_origin
 
 pytestmark = pytest.mark.main_host
 LORA = LoraModel({"lora_unet_input_blocks_4_1_proj_in.alpha": torch.ones(1)}, {})
+EMBEDDING = LoraModel({f"bundle_emb.it.{key}": torch.ones(1, 2) for key in KEYS_OF_EMBEDDING}, {})
 
 
 def _texts():
@@ -83,7 +88,7 @@ def _given(node, tree):
     dataset = scan_folder(tree.pictures)
     things = {
         "LORA_LOOP_DATASET": dataset.with_captions(lambda sample: f"new {sample.caption}"),
-        "LORA_MODEL": LORA,
+        "LORA_MODEL": EMBEDDING if node is SaveEmbedding else LORA,
         "IMAGE": [torch.rand(1, 8, 8, 3)],
     }
     given = {}
@@ -176,6 +181,15 @@ def test_a_text_of_train(tree):
     assert [name for node, name in TEXTS if node is Train] == ["continue_from"]
     config, runs = TrainConfig(), folders.runs_root()
     _try(tree, lambda probe: [find_origin(runs, probe, config)])
+
+
+def test_the_embedding_to_go_on_with_lies_in_its_folder(tree):
+    folder = tree.root / "models/embeddings"
+    for place in ("elsewhere/out", "models/out.pt", "models/embeddings/out.pt"):
+        (tree.root / place).write_bytes(b"")
+    found = []
+    _try(tree, lambda probe: found.append(started(EmbeddingConfig(token="a", start=probe))) or [])
+    assert found and {*found} == {folder / "out.pt"}
 
 
 def test_a_text_of_compare_loras(tree):

@@ -15,7 +15,7 @@ from pack.tagger.wd14.models import DEFAULT_MODEL
 from pack.trainer.dataset.file_names import NO_TEXT
 from pack.trainer.dataset.folders import MASK_FOLDER
 
-OURS = ("output/lora_loop", "models/loras")
+OURS = ("output/lora_loop", "models/loras", "models/embeddings")
 """What the pack may write to of its own accord."""
 
 
@@ -43,6 +43,7 @@ class Tree:
             "input/set/masks",
             "output/lora_loop",
             "models/loras",
+            "models/embeddings",
             "models/wd14_tagger",
             "custom_nodes",
             "elsewhere",
@@ -65,6 +66,8 @@ class Tree:
         monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(root / "input"))
         monkeypatch.setattr(folders, "loras_folder", lambda: loras)
         monkeypatch.setattr(folders, "other_loras_folders", lambda: [])
+        monkeypatch.setattr(folders, "embeddings_folder", lambda: root / "models/embeddings")
+        monkeypatch.setattr(folders, "other_embeddings_folders", lambda: [])
         monkeypatch.setattr(folders, "tagger_folders", lambda: [root / "models/wd14_tagger"])
 
     @property

@@ -55,15 +55,18 @@ def scored(
     Without a tagger there are none, and the notes say why.
     """
     own = own_samples(scoring.dataset)
-    with TemporaryDirectory(prefix="lora_loop_") as folder:
-        samples = {place: _written(found, Path(folder)) for place, found in images.items()}
-        everything = [*own, *(one for found in samples.values() for one in found)]
-        try:
+    try:
+        with TemporaryDirectory(prefix="lora_loop_") as folder:
+            samples = {
+                place: _written(found, Path(folder, str(number)))
+                for number, (place, found) in enumerate(images.items())
+            }
+            everything = [*own, *(one for found in samples.values() for one in found)]
             seen = recognise(everything, scoring.tagger, node_id)
-        except (ValueError, OSError) as problem:
-            said = absence(f"nothing could be tagged: {problem}")
-            log.warning("LoRA Loop: %s", said)
-            return Scored({}, [said])
+    except (ValueError, OSError) as problem:
+        said = absence(f"nothing could be tagged: {problem}")
+        log.warning("LoRA Loop: %s", said)
+        return Scored({}, [said])
     subject = subject_of(scoring.dataset, seen, scoring.threshold)
     without = next((found for (_, at), found in samples.items() if at == 0), None)
     rows: dict[Place, dict[str, str]] = {}
@@ -80,10 +83,11 @@ def scored(
 
 
 def _written(images: Sequence[Image.Image], folder: Path) -> list[Sample]:
-    """The images as files, for the tagger reads files."""
+    """The images as files of a new folder, for the tagger reads files."""
+    folder.mkdir()
     samples = []
-    for image in images:
-        path = folder / f"{len(list(folder.iterdir()))}.png"
+    for number, image in enumerate(images):
+        path = folder / f"{number}.png"
         image.save(path)
         samples.append(sample_of(path))
     return samples

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +25,9 @@ from .load import UNUSABLE
 ENDINGS = ("", ".safetensors", ".pt", ".bin")
 """What ComfyUI puts behind the name of an embedding to find its file, in its order."""
 
+_NO_NAME = re.compile(r"[\s()\[\]{},]")
+"""Where a prompt ends the name of an embedding, or reads something else."""
+
 
 def save_embedding(
     lora: Mapping[str, Tensor], name: str, *, precision: Precision, if_exists: IfExists
@@ -32,7 +37,8 @@ def save_embedding(
     name: of the file; empty: the token. The keys are clip_l and clip_g, as ComfyUI and sd-scripts have them.
 
     Raises:
-        ValueError: there is no embedding, or the name is none for a file.
+        ValueError: there is no embedding, the name is none for a file or a prompt, or ComfyUI may take
+            another file for it.
     """
     found = embedding_of(lora)
     if found is None:
@@ -44,12 +50,40 @@ def save_embedding(
     metadata = {key: own[key] for key in ("modelspec.date", "ss_base_model_version") if key in own}
     metadata |= {"name": found.name, "lora_loop.token": found.name}
     folder = folders.embeddings_folder()
+    name = _checked(name.strip().removesuffix(".safetensors") or found.name, folder)
     path = save_user_lora(
-        folder, name.strip() or found.name, found.vectors, metadata,
+        folder, name, found.vectors, metadata,
         precision=precision, if_exists=if_exists, others=folders.other_embeddings_folders(),
     )  # fmt: skip
     shown = path.relative_to(folder).with_suffix("") if path.is_relative_to(folder) else path.stem
     return path, f"embedding:{Path(shown).as_posix()}"
+
+
+def _checked(name: str, folder: Path) -> str:
+    """The name if a prompt can have it, and means the file of that name below ``folder`` by it.
+
+    ComfyUI looks into all subfolders of all folders, which it takes in no order, and for several endings.
+
+    Raises:
+        ValueError: it cannot; says why.
+    """
+    name = plain_path(name, "be the name of an embedding")
+    bad = sorted({*_NO_NAME.findall(name)})
+    if bad:
+        raise ValueError(
+            f"A prompt cannot name the embedding {name!r}: it would not read {' '.join(map(repr, bad))} as part of "
+            "the name. Use letters, digits, - and _."
+        )
+    for top in (folder, *folders.other_embeddings_folders()):
+        for inner, _, _ in os.walk(top, followlinks=True):
+            for ending in ENDINGS:
+                other = Path(inner, f"{name}{ending}")
+                if other != folder / f"{name}.safetensors" and other.is_file():
+                    raise ValueError(
+                        f"A prompt with embedding:{name} may also mean {other}. Choose another name, or move that "
+                        "file out of ComfyUI's folders of embeddings."
+                    )
+    return name
 
 
 def first_vectors(clip: Clip, settings: EmbeddingConfig) -> dict[str, Tensor]:

@@ -17,14 +17,18 @@ Weights = Literal["averaged", "raw"]
 
 
 def chosen_weights(lora: Mapping[str, Tensor], weights: Weights) -> Made:
-    """The averaged weights as they came, or the raw ones of the same step. Raises ValueError without both."""
+    """The averaged weights as they came, or the raw ones of the same step.
+
+    Raises:
+        ValueError: it is no LoRA of a training with a moving average, or the raw weights are gone.
+    """
     if not isinstance(lora, TrainedLora):
         raise ValueError(
             "Choose Weights takes the lora output of Train: a file holds one kind of weights alone."
         )
-    raw, steps = raw_weights(lora), len(lora.result.losses)
-    decay = lora.config.optimiser.ema_decay
-    if weights == "averaged":
+    steps, decay = len(lora.result.losses), lora.config.optimiser.ema_decay
+    if weights == "averaged" and decay:
         return Made(lora, f"averaged: step {steps} and those before it, by a decay of {decay:g}")
     how = f"the raw weights of step {steps}"
-    return Made(LoraModel(raw, retold(lora.metadata, how)), f"raw: as step {steps} left them")
+    made = LoraModel(raw_weights(lora), retold(lora.metadata, how))
+    return Made(made, f"raw: as step {steps} left them")

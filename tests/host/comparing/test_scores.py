@@ -1,6 +1,7 @@
 """Scores in Compare LoRAs, on images of which it is known what a tagger of colours must say."""
 
 import logging
+import tempfile
 
 import numpy as np
 from PIL import Image
@@ -48,3 +49,13 @@ def test_without_a_tagger_there_are_no_scores_and_it_is_said(dataset, caplog):
     with caplog.at_level(logging.WARNING):
         told, notes = found(dataset, (1.0,), "no-such-tagger")
     assert told == {} and notes[0].startswith("No scores:") and notes[0] in caplog.text
+
+
+def test_its_folder_goes_and_one_that_cannot_be_made_costs_the_scores_alone(
+    dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert found(dataset, (1.0,))[0] and not [*tmp_path.glob("lora_loop_*")]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    told, notes = found(dataset, (1.0,))
+    assert told == {} and notes[0].startswith("No scores: nothing could be tagged")

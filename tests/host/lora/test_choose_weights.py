@@ -43,3 +43,4 @@ def test_both_come_out_of_a_run_that_is_over(tiny, cached):
         path.unlink()
     with pytest.raises(ValueError, match="raw weights of step 4 lay in the run's state"):
         chosen_weights(averaged.lora, "raw")
+    assert same(chosen_weights(averaged.lora, "averaged").lora, averaged.lora)
