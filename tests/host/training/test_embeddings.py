@@ -189,7 +189,7 @@ def test_a_lora_to_start_from_brings_its_embedding(tiny, cached, tmp_path, elsew
 
 def test_what_would_learn_nothing_is_refused_before_any_work(tiny, cached):  # noqa: F811
     for change, words in (
-        ({"token": "other"}, "no caption holds the token other"),
+        ({"token": "other"}, "no caption that is used holds the token other"),
         ({"initial_text": " "}, "has no tokens to begin with"),
     ):
         with pytest.raises(ValueError, match=words):
