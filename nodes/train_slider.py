@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..trainer.config.slider import SliderConfig
 from ..trainer.config.train import TrainConfig
 from .host.model.host_types import Clip, ModelPatcher
-from .host.slider import LEARNING_RATE, RANK, RESOLUTION, STEPS, slider_request
+from .host.slider import slider_request
 from .host.training.train import train_lora
 from .host.training.trainings import outputs_of
 from .schema import Node, field, node, output, setting
@@ -20,6 +20,13 @@ from .sockets import (
     OptimiserSettingsSocket,
     PreviewSettingsSocket,
 )
+
+RANK = 4
+RESOLUTION = 512
+"""Both as the sliders' authors have them (rohitgandikota/sliders, config-xl.yaml and prompts-xl.yaml)."""
+STEPS = 500
+LEARNING_RATE = 1e-4
+"""Theirs are 1000 steps at 2e-4, with an alpha of a quarter of the rank: as far in all."""
 
 
 class TrainSlider(Node):
@@ -98,6 +105,7 @@ class TrainSlider(Node):
                     default=RANK,
                     min=1,
                     max=1024,
+                    advanced=True,
                 ),
                 field(
                     io.Float,
@@ -108,6 +116,7 @@ class TrainSlider(Node):
                     max=1.0,
                     step=1e-6,
                     round=False,
+                    advanced=True,
                 ),
                 field(
                     io.Int,
@@ -117,6 +126,7 @@ class TrainSlider(Node):
                     min=64,
                     max=2048,
                     step=64,
+                    advanced=True,
                 ),
                 field(
                     io.Int,
@@ -125,6 +135,7 @@ class TrainSlider(Node):
                     default=1,
                     min=1,
                     max=256,
+                    advanced=True,
                 ),
                 setting(
                     TrainConfig,
@@ -133,6 +144,7 @@ class TrainSlider(Node):
                     min=0,
                     max=2**53 - 1,
                     control_after_generate=False,
+                    advanced=True,
                 ),
                 setting(
                     SliderConfig,

@@ -17,10 +17,6 @@ from .training.request import Request
 
 PROMPTS = ("target", "positive", "negative")
 
-STEPS, RANK, LEARNING_RATE, RESOLUTION = 500, 4, 1e-4, 512
-"""What the node has by default: rank and resolution of the sliders' authors. Their 1000 steps at 2e-4 with an
-alpha of a quarter of the rank go as far."""
-
 
 def slider_request(
     model: ModelPatcher, clip: Clip, node_id: str | None, inputs: dict[str, Any]

@@ -113,7 +113,9 @@ def test_plans_of_memory_and_settings_nodes(tiny, elsewhere, monkeypatch):
         patch.setattr(slider, "TrainConfig", compact)
         other, _ = train(tiny, steps=2)
     assert other.losses == pytest.approx(plain.losses, rel=1e-5)
-    previews = PreviewConfig(("thing",), every=1, width=64, height=64, steps=1, strengths=(-1.0, 1.0))
+    previews = PreviewConfig(
+        ("thing",), every=1, width=64, height=64, steps=1, strengths=(-1.0, 1.0)
+    )
     settings, optimiser = LoraConfig(rank=3, alpha=1.0, dora=True), OptimiserConfig(type="Lion")
     third, book = train(
         tiny, steps=1, lora_settings=settings, optimiser_settings=optimiser, vae=tiny.vae,

@@ -137,7 +137,12 @@ def test_a_run_in_pieces_or_in_parts_is_the_run_in_one(cached, tmp_path):
     assert outcome.losses == losses and same(again.factors, whole.factors)
     parts = Run(cached, FIXED, micro_batch=1)
     assert parts.go().losses == pytest.approx(losses, rel=1e-4)
-    assert len(set(losses)) == len(losses) and [e.epoch for e in whole.observer.events] == [1, 2, 3, 4]
+    assert len(set(losses)) == len(losses) and [e.epoch for e in whole.observer.events] == [
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_prompts_make_a_run_and_no_other_run_knows_of_them(cached):
