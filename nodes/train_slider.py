@@ -11,7 +11,6 @@ from ..trainer.config.train import TrainConfig
 from .host.model.host_types import Clip, ModelPatcher
 from .host.slider import slider_request
 from .host.training.train import train_lora
-from .host.training.trainings import outputs_of
 from .schema import Node, field, node, output, setting
 from .sockets import (
     LoraModelSocket,
@@ -174,4 +173,4 @@ class TrainSlider(Node):
         request = slider_request(model, clip, cls.hidden.unique_id, inputs)
         result, book = train_lora(request)
         outputs = result.lora, result.loss_map(), book.shown(), result.summary()
-        return io.NodeOutput(*outputs, ui=outputs_of(result, book))
+        return io.NodeOutput(*outputs, ui={"text": [result.summary()]})

@@ -1,6 +1,7 @@
 """Concept sliders: what a step is, by hand, and that a run is one like any other."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from pack.trainer.files.store import Store
 from pack.trainer.layers.attach import Attachment, leaf_plan
 from pack.trainer.network.network import Network
 from pack.trainer.network.unet_targets import find_targets
-from pack.trainer.sdxl.schedule import Schedule, sdxl_alphas_cumprod
+from pack.trainer.sdxl.schedule import Schedule
 from pack.trainer.training.slider import slider_terms
 from pack.trainer.training.step import Draws
 
@@ -72,7 +73,7 @@ class ByHand:
     def sampled(self, noise, end):
         """Three DDIM steps from timestep 999 to the end."""
         x, at = self.levels(999)[1] * noise, [999 - int((999 - end) * k / 3) for k in range(4)]
-        for now, then in zip(at, at[1:], strict=False):
+        for now, then in itertools.pairwise(at):
             told = torch.tensor([now])
             without, wanted = (self(1.0, x, told, text) for text in ("", "heart"))
             guided = without + 3.0 * (wanted - without)
