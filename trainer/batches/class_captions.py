@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ..cache.latents import CachedDataset, CachedItem
+from ..config.captions import CaptionConfig
 from ..config.loss import LossConfig
 from ..config.train import TrainConfig
 
@@ -49,11 +50,14 @@ def lasting_texts(item: CachedItem, trigger: str, config: TrainConfig) -> list[s
     return list(dict.fromkeys((*texts, *config.slider.others)))
 
 
-def trigger_notes(cached: CachedDataset, loss: LossConfig) -> list[str]:
+def trigger_notes(cached: CachedDataset, loss: LossConfig, captions: CaptionConfig) -> list[str]:
     """What is said when preservation works against images whose captions hold no trigger."""
     trigger = cached.dataset.trigger
-    trained = [item.caption for item in cached.items if not (item.is_reg or item.preserves)]
-    missing = sum(class_caption(text, trigger, "") == text for text in trained)
+    trained = [item for item in cached.items if not (item.is_reg or item.preserves)]
+    missing = sum(
+        all(class_caption(text, trigger, "") == text for text in item.lines(captions))
+        for item in trained
+    )
     if not (loss.preservation and missing):
         return []
     return [

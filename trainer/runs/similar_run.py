@@ -42,7 +42,7 @@ def nearest_run(
         return None
     best = min(found, key=lambda run: (len(run.inputs), len(run.settings), -run.time))
     said = [name for name in best.inputs if name != "recipe" or not best.settings] + best.settings
-    return f"this run differs from {best.name} in: {', '.join(said) or 'number of steps'}"
+    return f"this run differs from {best.name} in: {', '.join(said) or 'the name of its folder'}"
 
 
 def _time(path: Path) -> float:

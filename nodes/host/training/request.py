@@ -105,7 +105,7 @@ class Request:
             *config.loss.notes(prediction),
             *config.speed.notes(compact=config.compact),
             *frozen_weights.notes(self.patcher, config.speed),
-            *trigger_notes(self.cached, config.loss),
+            *trigger_notes(self.cached, config.loss, config.captions),
             *self._token_notes(),
         ]
 

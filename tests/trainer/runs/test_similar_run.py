@@ -124,8 +124,10 @@ def test_the_most_alike_and_then_the_latest(tmp_path):
     assert older.path.name in run(tmp_path).nearest(CONFIG)
 
 
-def test_the_same_run_with_other_steps_says_so(tmp_path):
-    assert made(tmp_path).nearest(CONFIG).endswith("in: number of steps")
+def test_a_run_does_not_differ_from_itself(tmp_path):
+    """It was killed before its first state, or is asked for fewer steps than its states have."""
+    said = made(tmp_path).nearest(CONFIG)
+    assert said == "it was begun before, but left no state that these steps could go on from"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"inputs": 1}', '{"inputs": {}}', "\xff"])
