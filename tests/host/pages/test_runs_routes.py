@@ -18,8 +18,8 @@ from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import OptimiserConfig
-from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.config.slider import SliderConfig
+from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.files.lock import folder_lock
