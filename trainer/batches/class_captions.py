@@ -8,6 +8,7 @@ from ..cache.latents import CachedDataset, CachedItem
 from ..config.captions import CaptionConfig
 from ..config.loss import LossConfig
 from ..config.train import TrainConfig
+from ..dataset.caption_rules import shown_lines
 
 LONGEST_TRIGGER = 1000
 """Characters: each of its words is looked for at each place of a caption."""
@@ -55,7 +56,10 @@ def trigger_notes(cached: CachedDataset, loss: LossConfig, captions: CaptionConf
     trigger = cached.dataset.trigger
     trained = [item for item in cached.items if not (item.is_reg or item.preserves)]
     missing = sum(
-        all(class_caption(text, trigger, "") == text for text in item.lines(captions))
+        all(
+            class_caption(text, trigger, "") == text
+            for text in shown_lines(item.caption, item.options or captions)
+        )
         for item in trained
     )
     if not (loss.preservation and missing):

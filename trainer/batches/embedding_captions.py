@@ -7,7 +7,7 @@ import re
 from ..cache.latents import CachedDataset, CachedItem
 from ..config.captions import CaptionConfig
 from ..config.embedding import PLACE, EmbeddingConfig
-from ..dataset.caption_rules import Draws
+from ..dataset.caption_rules import Draws, shown_lines
 
 MARK = "embedding:"
 """What ComfyUI has before the name of an embedding in a prompt."""
@@ -47,7 +47,11 @@ def check_token(
     trained = [item for item in cached.items if not (item.is_reg or item.preserves)]
     worded = [item for item in trained if not has_template(item, settings)]
     find = token_pattern(settings.token).search
-    bare = [item for item in worded if not any(map(find, item.lines(captions)))]
+    bare = [
+        item
+        for item in worded
+        if not any(map(find, shown_lines(item.caption, item.options or captions)))
+    ]
     if trained and len(bare) == len(trained):
         raise ValueError(
             f"{settings.title}: no caption that is used holds the token {settings.token}, so it would learn "

@@ -107,21 +107,6 @@ class CachedItem:
         shown = (shown_caption(line, options, _UNUSED, epoch=1, steps=1) for line in lines)
         return tuple(dict.fromkeys(shown))
 
-    def lines(self, default: CaptionConfig) -> tuple[str, ...]:
-        """The lines of the caption that uses may show, with prefix and suffix, before wildcards and dropping.
-
-        None where every caption is dropped.
-        """
-        options = self.options or default
-        if options.dropout >= 1 or options.dropout_every_n_epochs == 1:
-            return ()
-        found = self.caption.split("\n")
-        if not (options.pick_line or options.wildcards):
-            found = found[:1]
-        return tuple(
-            " ".join(filter(None, (options.prefix, line, options.suffix))) for line in found
-        )
-
     def plain_text(self, default: CaptionConfig) -> str | None:
         """The one text of all uses, or None when they differ."""
         texts = self.texts(default)

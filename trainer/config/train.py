@@ -144,6 +144,11 @@ class TrainConfig(Config):
             not self.slider.is_on,
             "fused_backward has one backward a step and a slider two, one for each direction: turn it off",
         )
+        problems.need(
+            not self.speed.cuda_graphs,
+            "fused_backward steps weights by rates and counts that a recorded step would repeat: turn it off, "
+            "or cuda_graphs of Speed Settings",
+        )
 
     @property
     def kinds_of_layers(self) -> tuple[bool, ...]:

@@ -7,6 +7,7 @@ import pytest
 
 from pack.trainer.config import train as config_module
 from pack.trainer.config.captions import CaptionConfig
+from pack.trainer.config.embedding import EmbeddingConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.train import TrainConfig
@@ -110,6 +111,14 @@ def test_maths_of_another_version_is_the_recipe(tmp_path, monkeypatch):
 def test_what_has_no_effect_is_not_named(tmp_path):
     made(tmp_path, dataclasses.replace(CONFIG, checkpointing="full", seed=1))
     assert told(tmp_path, dataclasses.replace(CONFIG, epochs=4)) == "seed 0 instead of 1"
+
+
+def test_a_part_that_neither_run_has_is_not_named(tmp_path):
+    other = EmbeddingConfig(vectors=7)
+    made(tmp_path, dataclasses.replace(CONFIG, embedding=other, seed=1))
+    assert told(tmp_path) == "seed 0 instead of 1"
+    word = dataclasses.replace(CONFIG, embedding=dataclasses.replace(other, token="sks"))
+    assert told(tmp_path, word) == "seed 0 instead of 1, embedding token sks instead of none"
 
 
 def test_the_most_alike_and_then_the_latest(tmp_path):
