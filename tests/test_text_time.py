@@ -269,7 +269,7 @@ NO_TEXT = {
         folder_stamp scan_folder export_kohya dataset_of save_user_lora same_name ending read_rgb examine
         find_origin find_run read_labels find_local local_names locate model_at advice open_session
         download read_caption""",
-    "passes its text to one that is called here": """lasting_texts nearest_run report plan_folders
+    "passes its text to one that is called here": """canvas lasting_texts nearest_run report plan_folders
         network_settings optimiser_settings write_report clear beginning differences ignored_arguments
         network_differences leaves_text check_finite means tag_shares preview_settings are_wanted without_effect why_unheard contact_sheet""",
 }

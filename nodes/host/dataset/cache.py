@@ -183,6 +183,7 @@ def encode_captions(
 def texts_fingerprint(cached: CachedDataset, clip: Clip, config: TrainConfig) -> str:
     """The fingerprint of the text encoders, with the textual inversions that a caption may name."""
     shown = {item.caption for item in cached.items} | {config.loss.preservation_class}
+    shown |= {*config.slider.others}
     for options in {item.options or config.captions for item in cached.items}:
         shown |= {options.prefix, options.suffix}
     if config.embedding.is_on:  # a file of its name is not looked at
