@@ -88,3 +88,15 @@ def test_find_the_best(server, made_small):
         assert words in said, said
     for title in ("each run", "scores", "stand out", "strength", "0.8"):
         assert server.outputs(entry, graphs.key(prompt, "PreviewImage", title)), title
+
+
+def test_embedding(server, made_small):
+    """The word is trained, drawn while it is, saved, and used by the prompt of the same graph."""
+    prompt = made_small("embedding")
+    graphs.inputs(prompt, "LoraLoopPreviewSettings")["every"] = 2
+    entry = server.run(prompt, timeout=LONGEST)
+    path, words = entry["outputs"][graphs.key(prompt, "LoraLoopSaveEmbedding")]["text"]
+    assert words == f"embedding:{graphs.TRIGGER}" and path.endswith(f"{graphs.TRIGGER}.safetensors")
+    assert server.outputs(entry, graphs.key(prompt, "SaveImage"))
+    assert len(server.outputs(entry, graphs.key(prompt, "PreviewImage"))) == 1
+    assert f"embedding:{graphs.TRIGGER} does not exist" not in server.tail(200)
