@@ -1,5 +1,6 @@
 """Class images are made once, each by its own seed, and are a dataset of regularisation images."""
 
+import re
 from dataclasses import replace
 
 import comfy.model_management as mm
@@ -96,6 +97,7 @@ def test_whatever_changes_them_gives_a_folder_of_its_own(tiny, tiny_v):
     ]  # fmt: skip
     keys = [config.key(Models(*tiny)) for config in configs]
     keys += [CONFIG.key(one) for one in models[1:]]
+    assert all(re.fullmatch("[0-9a-f]{32}", key) for key in keys)
     assert len(set(keys)) == len(configs) + len(models) - 1
     assert replace(CONFIG, count=9, prompt="a red thing").key(models[0]) == keys[0]
 
