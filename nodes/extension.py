@@ -35,6 +35,7 @@ from .load_dataset import LoadDataset
 from .load_lora import LoadLora
 from .lora_settings import LoraSettings
 from .loss_settings import LossSettings
+from .make_class_images import MakeClassImages
 from .merge_datasets import MergeDatasets
 from .merge_loras import MergeLoras
 from .optimiser_settings import OptimiserSettings
@@ -64,6 +65,7 @@ NODES: list[type[io.ComfyNode]] = [
     ImportKohyaConfig,
     DatasetOptions,
     MergeDatasets,
+    MakeClassImages,
     DatasetFromImages,
     DatasetToImages,
     SetCaptions,

@@ -26,6 +26,7 @@ from pack.nodes.host.dataset.tagger_session import REGISTRY
 from pack.nodes.host.lora.embedding import started
 from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.nodes.load_dataset import LoadDataset
+from pack.nodes.make_class_images import MakeClassImages
 from pack.nodes.save_captions import SaveCaptions
 from pack.nodes.save_embedding import SaveEmbedding
 from pack.nodes.save_lora import SaveLora
@@ -64,7 +65,7 @@ def _texts():
 
 
 TEXTS = list(_texts())
-NEED_A_MODEL = {Train, TrainSlider, CompareLoras}
+NEED_A_MODEL = {Train, TrainSlider, CompareLoras, MakeClassImages}
 LISTS = {DatasetFromImages, SetCaptions}
 """Nodes that take every input as a list."""
 
@@ -224,6 +225,11 @@ def test_a_text_of_train_slider(tree, monkeypatch):
                 slider.slider_request(None, None, None, {**texts, name: probe})
             ],
         )
+
+
+def test_the_texts_of_make_class_images_are_in_a_digest_alone():
+    """tests/host/dataset/test_class_images.py looks at the folder."""
+    assert [name for node, name in TEXTS if node is MakeClassImages] == ["prompt", "negative"]
 
 
 @pytest.mark.parametrize(
