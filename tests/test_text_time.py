@@ -73,6 +73,7 @@ from pack.trainer.dataset.caption_rules import (
     free_tags,
     share_key,
     shown_caption,
+    shown_lines,
     without_tags,
 )
 from pack.trainer.dataset.dataset import Dataset, Sample, Subset
@@ -216,6 +217,7 @@ PROBES: dict[str, Callable[[str], object]] = {
     "frequency_table": lambda text: frequency_table(count_tags([text.split(",")])),
     "share_key": share_key,
     "free_tags": lambda text: free_tags(text, SHUFFLED),
+    "shown_lines": lambda text: shown_lines(text, SHUFFLED),
     "with_texts": lambda text: with_texts(IN_MEMORY, [text], "add a variant"),
     "parse_list": parse_list,
     "parse_replacements": lambda text: TagConfig(replacements=parse_replacements(text)),
