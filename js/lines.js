@@ -27,7 +27,7 @@ const SAYING = new Set(
     "DatasetReport", "DetectMonochrome", "ExportDataset", "ExportPeft", "ExtractLora", "FilterTags",
     "FindLearningRate", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MakeClassImages", "MergeDatasets",
     "MergeLoras", "ResizeLora", "Runs", "SaveCaptions", "SaveEmbedding", "SaveLora", "ScaleBlocks", "ScoreLora",
-    "ScorePreviews", "SetCaptions", "SetMasks", "Sweep", "SweepReport", "Tag", "TidyDataset",
+    "ScorePreviews", "SetCaptions", "SetMasks", "Sweep", "SweepReport", "Tag", "TidyDataset", "TrainSlider",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 

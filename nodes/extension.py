@@ -57,6 +57,7 @@ from .sweep_report import SweepReport
 from .tag import WD14Tag
 from .tidy_dataset import TidyDataset
 from .train import Train
+from .train_slider import TrainSlider
 from .validation_settings import ValidationSettings
 
 NODES: list[type[io.ComfyNode]] = [
@@ -92,6 +93,7 @@ NODES: list[type[io.ComfyNode]] = [
     Sweep,
     FindLearningRate,
     Train,
+    TrainSlider,
     ScorePreviews,
     LoadLora,
     ApplyLora,
