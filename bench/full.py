@@ -1,0 +1,118 @@
+"""What the memory plan asks for in full fine-tuning, beside the weights: SDXL, full size, nothing computed.
+
+`COMFYUI_PATH=... python bench/full.py` prints the table of docs/benchmarks.md, one image of 1024 x 1024 at a
+time; `--count N` lets two steps of our loop go through row N (from 0) on the meta device and prints the bytes
+that they hold, which takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ..trainer.config.train import TrainConfig
+    from .counted.full_size import FullSize
+
+GIB = 1 << 30
+TAKEN = GIB // 2 + (400 << 20)
+"""Of a card, by the desktop, CUDA's context and what ComfyUI leaves free on Linux."""
+CARDS = 24, 16
+SIDE = 1024
+ADAFACTOR = ("scale_parameter=False", "relative_step=False", "warmup_init=False")
+PARTS = {
+    "whole UNet": (),
+    "attention and feed-forward": ("attention", "feed-forward"),
+    "attention": ("attention",),
+}
+
+
+class Case(NamedTuple):
+    """A training: what of the UNet, with which optimiser, and how memory is saved."""
+
+    trained: str
+    optimiser: str
+    fused: bool
+    narrow: bool
+
+    def config(self) -> TrainConfig:
+        """The settings of Train."""
+        from ..trainer.config.lora import LoraConfig
+        from ..trainer.config.optimiser import OptimiserConfig
+        from ..trainer.config.train import TrainConfig
+
+        arguments = ADAFACTOR if self.optimiser == "Adafactor" else ()
+        return TrainConfig(
+            batch_size=1,
+            lora=LoraConfig(
+                algorithm="full",
+                parts=PARTS[self.trained],
+                fused_backward=self.fused,
+                bf16_weights=self.narrow,
+            ),
+            optimiser=OptimiserConfig(type=self.optimiser, arguments=arguments),
+        )
+
+
+CASES = [
+    Case(trained, optimiser, fused, narrow)
+    for trained in PARTS
+    for optimiser in ("AdamW", "Adafactor")
+    for fused in (False, True)
+    for narrow in (False, True)
+]
+
+
+def main() -> None:
+    """Print the table, or count a row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, metavar="N", help="count this row, from 0")
+    options = parser.parse_args()
+    from finding import import_comfyui
+
+    import_comfyui()
+    import torch
+
+    from .counted.full_size import FullSize
+
+    sdxl = FullSize(dtype=torch.bfloat16)
+    if options.count is not None:
+        sys.stdout.write(f"{counted(sdxl, CASES[options.count]) / GIB:.1f} GiB\n")
+        return
+    for case in CASES:
+        sys.stdout.write(f"{row(sdxl, case)}\n")
+
+
+def row(sdxl: FullSize, case: Case) -> str:
+    """A line of the table: GiB beside the weights at least and at most, and what each card gets."""
+    from ..trainer.memory.plan import plan_memory, plans
+
+    config = case.config()
+    need = sdxl.need(config, SIDE)
+    reserves = [plan.reserve / GIB for plan in plans(config, need, None)]
+    got = []
+    for card in CARDS:
+        free = card * GIB - TAKEN
+        plan = plan_memory(config, need, free - sdxl.weights)
+        words = "as it is" if not any(plan.levels.values()) else "blocks computed again"
+        if not plan.fits:
+            streamed = plan_memory(config, need, free - sdxl.ring)
+            words = "`stream_weights`" if streamed.fits else "no"
+        got.append(words)
+    on = ["on" if choice else "off" for choice in (case.fused, case.narrow)]
+    numbers = f"{min(reserves):.1f}", f"{reserves[0]:.1f}"
+    return f"| {' | '.join([case.trained, case.optimiser, *on, *numbers, *got])} |"
+
+
+def counted(sdxl: FullSize, case: Case) -> int:
+    """The most bytes of two steps by the smallest plan, weights left out."""
+    from ..trainer.memory.plan import plans
+
+    config = case.config()
+    every = plans(config, sdxl.need(config, SIDE), None)
+    return sdxl.steps(min(every, key=lambda plan: plan.reserve), config, SIDE)
+
+
+if __name__ == "__main__":
+    main()
