@@ -31,7 +31,10 @@ class MovingAverage:
         """Take in the parameters as a step has left them."""
         self._taken += 1
         decay = min(self._decay, self._taken / (9 + self._taken))
-        average, pairs = get_ema_multi_avg_fn(decay), zip(self._values, self._parameters, strict=True)
+        average, pairs = (
+            get_ema_multi_avg_fn(decay),
+            zip(self._values, self._parameters, strict=True),
+        )
         if all(parameter.dtype == torch.float32 for parameter in self._parameters):
             average(self._values, list(self._parameters), self._taken)
             return

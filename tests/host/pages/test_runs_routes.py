@@ -190,7 +190,10 @@ SIMPLE = TrainConfig(
 
 FULL = TrainConfig(
     lora=LoraConfig(
-        algorithm="full", parts=("attention", "rest"), block_rates=(0.5,) * 23, fused_backward=True,
+        algorithm="full",
+        parts=("attention", "rest"),
+        block_rates=(0.5,) * 23,
+        fused_backward=True,
         bf16_weights=True,
     )
 )

@@ -221,6 +221,7 @@ OURS_ONLY = {
     "cache.fresh_samples",
     "lora.parts",  # sdxl_train.py has no such choice, and its arguments are not read
     "lora.fused_backward",
+    "lora.bf16_weights",
     "loss.timestep_sampling",  # of kohya's trainers for other models, which do not say them for SDXL
     "loss.timestep_location",
     "loss.timestep_scale",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pack.bench.counted.full_size import FullSize
-from pack.bench.full import CASES, SIDE, counted, row
+from pack.bench.counted.full_tuning import CASES, SIDE, counted, rows
 from pack.trainer.memory.plan import GIB, plans
 
 pytestmark = [pytest.mark.main_host, pytest.mark.large]
@@ -22,8 +22,8 @@ def test_two_steps_in_bf16_need_what_is_planned(case):
 
 
 def test_the_benchmarks_have_the_table(root):
-    """`python bench/full.py` prints these lines."""
+    """`python bench/plan.py --full` prints these lines."""
     text = (root / "docs" / "benchmarks.md").read_text("utf-8")
     said = re.findall(r"^\| [^|]+ \| (?:AdamW|Adafactor) \| o.*\|$", text, re.MULTILINE)
     sdxl = FullSize(dtype=torch.bfloat16)
-    assert said == [row(sdxl, case) for case in CASES]
+    assert said == list(rows(sdxl))

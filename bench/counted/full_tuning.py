@@ -1,19 +1,18 @@
-"""What the memory plan asks for in full fine-tuning, beside the weights: SDXL, full size, nothing computed.
+"""What the memory plan asks for in full fine-tuning, beside the weights: one image of 1024 x 1024 at a time.
 
-`COMFYUI_PATH=... python bench/full.py` prints the table of docs/benchmarks.md, one image of 1024 x 1024 at a
-time; `--count N` lets two steps of our loop go through row N (from 0) on the meta device and prints the bytes
-that they hold, which takes minutes.
+`bench/plan.py --full` prints the rows, which stand in docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from ..trainer.config.train import TrainConfig
-    from .counted.full_size import FullSize
+from ...trainer.config.lora import LoraConfig
+from ...trainer.config.optimiser import OptimiserConfig
+from ...trainer.config.train import TrainConfig
+from ...trainer.memory.plan import plan_memory, plans
+from .full_size import FullSize
 
 GIB = 1 << 30
 TAKEN = GIB // 2 + (400 << 20)
@@ -38,10 +37,6 @@ class Case(NamedTuple):
 
     def config(self) -> TrainConfig:
         """The settings of Train."""
-        from ..trainer.config.lora import LoraConfig
-        from ..trainer.config.optimiser import OptimiserConfig
-        from ..trainer.config.train import TrainConfig
-
         arguments = ADAFACTOR if self.optimiser == "Adafactor" else ()
         return TrainConfig(
             batch_size=1,
@@ -64,30 +59,13 @@ CASES = [
 ]
 
 
-def main() -> None:
-    """Print the table, or count a row."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, metavar="N", help="count this row, from 0")
-    options = parser.parse_args()
-    from finding import import_comfyui
-
-    import_comfyui()
-    import torch
-
-    from .counted.full_size import FullSize
-
-    sdxl = FullSize(dtype=torch.bfloat16)
-    if options.count is not None:
-        sys.stdout.write(f"{counted(sdxl, CASES[options.count]) / GIB:.1f} GiB\n")
-        return
-    for case in CASES:
-        sys.stdout.write(f"{row(sdxl, case)}\n")
+def rows(sdxl: FullSize) -> Iterator[str]:
+    """The lines of the table."""
+    return (row(sdxl, case) for case in CASES)
 
 
 def row(sdxl: FullSize, case: Case) -> str:
     """A line of the table: GiB beside the weights at least and at most, and what each card gets."""
-    from ..trainer.memory.plan import plan_memory, plans
-
     config = case.config()
     need = sdxl.need(config, SIDE)
     reserves = [plan.reserve / GIB for plan in plans(config, need, None)]
@@ -107,12 +85,6 @@ def row(sdxl: FullSize, case: Case) -> str:
 
 def counted(sdxl: FullSize, case: Case) -> int:
     """The most bytes of two steps by the smallest plan, weights left out."""
-    from ..trainer.memory.plan import plans
-
     config = case.config()
     every = plans(config, sdxl.need(config, SIDE), None)
     return sdxl.steps(min(every, key=lambda plan: plan.reserve), config, SIDE)
-
-
-if __name__ == "__main__":
-    main()
