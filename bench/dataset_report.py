@@ -46,8 +46,6 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
-            (base / name).mkdir()
         import_comfyui(base)
         sys.stdout.write(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}\n")
         for seed in options.seeds:

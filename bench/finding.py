@@ -47,4 +47,6 @@ def import_comfyui(base: Path | None = None, device: str = "cpu", root: Path | N
 
     comfy.cli_args.args.cpu = device == "cpu"
     if base is not None:
+        for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
+            (base / name).mkdir(parents=True, exist_ok=True)  # the pack may be an older one
         comfy.cli_args.args.base_directory = str(base)

@@ -147,7 +147,9 @@ def _run(work: Path, pack: Path) -> None:
 
     The numbers are JSON in the last line of the output.
     """
-    _import_comfyui(work, pack)
+    from finding import import_comfyui
+
+    import_comfyui(work, root=pack)
     import onnxruntime  # noqa: F401  (else it would count as tagging)
 
     from ..nodes.host import cache_folder
@@ -218,15 +220,6 @@ def _encode(pixels: Any) -> Any:
 
     means = torch.nn.functional.avg_pool2d(torch.from_numpy(pixels).movedim(-1, 1) / 255, 8)
     return torch.cat([means, means[:, :1]], 1)
-
-
-def _import_comfyui(work: Path, pack: Path) -> None:
-    """ComfyUI's modules with `work` as base directory."""
-    for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
-        (work / name).mkdir(exist_ok=True)
-    from finding import import_comfyui
-
-    import_comfyui(work, root=pack)
 
 
 def resident(name: str) -> int:

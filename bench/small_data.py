@@ -69,8 +69,6 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
-            (base / name).mkdir()
         import_comfyui(base)
         write(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}\n")
         first: list[float] = []

@@ -43,6 +43,12 @@ MODELS = {"random": "tiny_sdxl.write_checkpoint", "drawing": "checkpoint.write"}
 """What writes each of the small models: weights of chance, and those that draw pixel art."""
 
 
+def make_folders(base: Path) -> None:
+    """What ComfyUI wants to find in a base directory."""
+    for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
+        (base / name).mkdir(parents=True, exist_ok=True)
+
+
 def prepare(
     base: str | Path, with_pack: bool = True, model: Literal["random", "drawing"] | None = "random"
 ) -> Path:
@@ -51,8 +57,7 @@ def prepare(
     The server knows both small models and writes the one asked for when it starts without one.
     """
     base = Path(base).resolve()
-    for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
-        (base / name).mkdir(parents=True, exist_ok=True)
+    make_folders(base)
     if with_pack:
         _write_loader(base / "custom_nodes" / PACK, ROOT, "lora_loop_pack", EXPORTS)
     if model:

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from .base import make_folders
+
 START_TIMEOUT = 240.0
 POLL = 0.05  # seconds between two questions
 LOG_TAIL = 60
@@ -78,8 +80,7 @@ class ComfyServer:
 
     def start(self) -> None:
         """Start the process and return when it answers."""
-        for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
-            (self.base_directory / name).mkdir(parents=True, exist_ok=True)
+        make_folders(self.base_directory)
         self._log_file = self.log.open("wb")
         self._process = subprocess.Popen(
             self._command,

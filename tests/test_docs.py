@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from pack import headless
+
 ROOT = Path(__file__).resolve().parents[1]
 NODES = ROOT / "nodes"
 PAGES = ROOT / "js" / "docs"
@@ -189,6 +191,16 @@ def test_a_page_says_what_the_schema_says(node):
 def test_the_readme_names_every_node():
     readme = (ROOT / "README.md").read_text("utf-8")
     assert [n.display_name for n in ALL if f"**{n.display_name}**" not in readme] == []
+
+
+def test_the_readme_names_every_part_of_the_golden_numbers():
+    row = next(
+        line
+        for line in (ROOT / "README.md").read_text("utf-8").splitlines()
+        if "quickstart.py golden" in line
+    )
+    listed = row.partition("`--part` selects from")[2].partition(";")[0]
+    assert set(re.findall("`([a-z_]+)`", listed)) == set(headless.PARTS)
 
 
 def test_files_that_the_texts_link_to_exist():

@@ -277,7 +277,7 @@ NO_TEXT = {
         download read_caption""",
     "passes its text to one that is called here": """lasting_texts nearest_run report plan_folders
         network_settings optimiser_settings write_report clear beginning differences ignored_arguments
-        network_differences leaves_text check_finite means preview_settings are_wanted without_effect why_unheard contact_sheet""",
+        network_differences leaves_text check_finite means tag_shares preview_settings are_wanted without_effect why_unheard contact_sheet""",
 }
 EXEMPT = {name for names in NO_TEXT.values() for name in names.split()}
 

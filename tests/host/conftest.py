@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pack.demo import tiny_sdxl
+from pack.demo.base import make_folders
 
 COMFYUI = os.environ.get("COMFYUI_PATH")
 
@@ -23,8 +24,7 @@ def _import_comfyui(comfyui: str) -> str:
     """Put ComfyUI on `sys.path` and set what it reads from the command line; the base directory."""
     base = tempfile.mkdtemp(prefix="lora-loop-host-")
     atexit.register(shutil.rmtree, base, ignore_errors=True)
-    for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
-        (Path(base) / name).mkdir()
+    make_folders(Path(base))
     sys.path.insert(0, comfyui)
     import comfy.cli_args
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 from ..cache.latents import CachedDataset, CachedItem
+from ..config.captions import CaptionConfig
 from ..config.loss import LossConfig
 from ..config.train import TrainConfig
+from ..dataset.caption_rules import shown_lines
 
 LONGEST_TRIGGER = 1000
 """Characters: each of its words is looked for at each place of a caption."""
@@ -49,11 +51,17 @@ def lasting_texts(item: CachedItem, trigger: str, config: TrainConfig) -> list[s
     return list(dict.fromkeys(texts))
 
 
-def trigger_notes(cached: CachedDataset, loss: LossConfig) -> list[str]:
+def trigger_notes(cached: CachedDataset, loss: LossConfig, captions: CaptionConfig) -> list[str]:
     """What is said when preservation works against images whose captions hold no trigger."""
     trigger = cached.dataset.trigger
-    trained = [item.caption for item in cached.items if not (item.is_reg or item.preserves)]
-    missing = sum(class_caption(text, trigger, "") == text for text in trained)
+    trained = [item for item in cached.items if not (item.is_reg or item.preserves)]
+    missing = sum(
+        all(
+            class_caption(text, trigger, "") == text
+            for text in shown_lines(item.caption, item.options or captions)
+        )
+        for item in trained
+    )
     if not (loss.preservation and missing):
         return []
     return [

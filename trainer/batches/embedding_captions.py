@@ -7,7 +7,7 @@ import re
 from ..cache.latents import CachedDataset, CachedItem
 from ..config.captions import CaptionConfig
 from ..config.embedding import PLACE, EmbeddingConfig
-from ..dataset.caption_rules import Draws
+from ..dataset.caption_rules import Draws, shown_lines
 
 MARK = "embedding:"
 """What ComfyUI has before the name of an embedding in a prompt."""
@@ -47,15 +47,16 @@ def check_token(
     trained = [item for item in cached.items if not (item.is_reg or item.preserves)]
     worded = [item for item in trained if not has_template(item, settings)]
     find = token_pattern(settings.token).search
-    bare = []
-    for item in worded:
-        options = item.options or captions
-        if not find(" ".join((options.prefix, item.caption, options.suffix))):
-            bare.append(item)
+    bare = [
+        item
+        for item in worded
+        if not any(map(find, shown_lines(item.caption, item.options or captions)))
+    ]
     if trained and len(bare) == len(trained):
         raise ValueError(
-            f"{settings.title}: no caption holds the token {settings.token}, so it would learn nothing. Put it "
-            f"into the captions (trigger of Filter Tags), or turn on only_templates. The first one: "
+            f"{settings.title}: no caption that is used holds the token {settings.token}, so it would learn "
+            "nothing. Put it into the captions (trigger of Filter Tags), or turn on only_templates. Of several "
+            "lines the first one is used, unless pick_line of Caption Settings is on. The first caption: "
             f"{trained[0].caption[:80]!r}."
         )
     if not bare:

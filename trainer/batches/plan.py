@@ -127,6 +127,17 @@ def with_steps(config: TrainConfig, cached: CachedDataset) -> TrainConfig:
     return dataclasses.replace(config, steps=steps)
 
 
+def check_own_batches(cached: CachedDataset, config: TrainConfig) -> None:
+    """Raise ValueError where a dataset's own batches would be cut, and weights are stepped within backward."""
+    largest = max((item.batch_size for item in cached.items), default=0)
+    if config.lora.fused_backward and largest > config.batch_size:
+        raise ValueError(
+            f"fused_backward has one backward a step, and a dataset has batches of its own of {largest} images, "
+            f"which are cut to Train's batch_size, {config.batch_size}: set that to {largest} or more, lower "
+            "batch_size in Dataset Options, or turn fused_backward off."
+        )
+
+
 def showings(cached: CachedDataset, epoch: int) -> dict[Group, list[tuple[int, int]]]:
     """(item, repeat) pairs of an epoch per group, unshuffled, groups sorted.
 

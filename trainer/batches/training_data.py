@@ -99,7 +99,7 @@ class TrainingData:
         self._store = Store(dataset.store_root) if store is None else store
         self._entries = Resident(self._store)
         self._live_texts = live_texts
-        self._shares: tuple[CaptionConfig, dict[str, float]] | None = None
+        self._shares: tuple[tuple[CaptionConfig, str], dict[str, float]] | None = None
 
     @property
     def dataset(self) -> CachedDataset:
@@ -155,13 +155,14 @@ class TrainingData:
         draws = rng.python_random(config.seed, "caption", epoch, shown.item_index, shown.repeat)
         if is_made:
             return from_template(config.embedding, draws)
-        shares = {} if item.is_reg or item.preserves else self._tag_shares(config.captions)
+        shares = {} if item.is_reg or item.preserves else self._tag_shares(config)
         return item.sample_text(config.captions, draws, epoch + 1, step, config.steps, shares)
 
-    def _tag_shares(self, captions: CaptionConfig) -> dict[str, float]:
+    def _tag_shares(self, config: TrainConfig) -> dict[str, float]:
         """How often tags stand beside the trigger; counted once."""
-        if self._shares is None or self._shares[0] != captions:
-            self._shares = captions, tag_shares(self._dataset, captions)
+        asked = config.captions, config.embedding.token
+        if self._shares is None or self._shares[0] != asked:
+            self._shares = asked, tag_shares(self._dataset, *asked)
         return self._shares[1]
 
     def load(self, items: Sequence[BatchItem]) -> Batch:

@@ -139,6 +139,11 @@ class TrainConfig(Config):
             "fused_backward has one backward a step and preservation of Noise and Loss Settings two: turn one "
             "of them off, or use regularisation images instead",
         )
+        problems.need(
+            not self.speed.cuda_graphs,
+            "fused_backward steps weights by rates and counts that a recorded step would repeat: turn it off, "
+            "or cuda_graphs of Speed Settings",
+        )
 
     @property
     def kinds_of_layers(self) -> tuple[bool, ...]:

@@ -54,6 +54,19 @@ def shown_caption(
     return caption
 
 
+def shown_lines(caption: str, options: CaptionConfig) -> tuple[str, ...]:
+    """The lines that uses may show, with prefix and suffix, before wildcards and the dropping of tags.
+
+    None where every caption is dropped.
+    """
+    if options.dropout >= 1 or options.dropout_every_n_epochs == 1:
+        return ()
+    found = caption.split("\n")
+    if not (options.pick_line or options.wildcards):
+        found = found[:1]
+    return tuple(" ".join(filter(None, (options.prefix, line, options.suffix))) for line in found)
+
+
 def _filled(caption: str, draws: Draws) -> str:
     """One line of the caption with its wildcards chosen; ``{{`` and ``}}`` stand for braces.
 

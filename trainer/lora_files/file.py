@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -116,13 +116,15 @@ def save_user_lora(
     precision: Precision = "fp16",
     if_exists: IfExists = "number",
     others: Sequence[Path] = (),
+    is_free: Callable[[Path], bool] = lambda path: True,
 ) -> Path:
     """Write a LoRA under the user's name below `folder` and return its path.
 
     A file of that name which already holds the same LoRA and metadata is left as it is. Another
     one is kept: with "number" the new file gets a number, with "replace" the old one becomes a
     `.bak`.
-    others: folders of LoRAs as well, to which a link below `folder` may lead.
+    others: folders of LoRAs as well, to which a link below `folder` may lead. is_free: whether a path with
+    a number may be taken.
     Raises ValueError for a name that leaves the folder or that a file system refuses, and for weights
     that are too large for the precision.
     """
@@ -130,7 +132,7 @@ def save_user_lora(
     root = next((other for other in others if is_inside(target, other)), folder)
     inside(target, root)
     with writing(target):
-        return _save_as(target, lora, metadata, precision, if_exists, root)
+        return _save_as(target, lora, metadata, precision, if_exists, root, is_free)
 
 
 def _save_as(
@@ -140,6 +142,7 @@ def _save_as(
     precision: Precision,
     if_exists: IfExists,
     root: Path,
+    is_free: Callable[[Path], bool],
 ) -> Path:
     fresh = _cast(lora, precision)
     check_cast(lora, fresh, precision)
@@ -151,6 +154,8 @@ def _save_as(
             if if_exists == "number":
                 continue
             return _replace(path, lora, metadata, precision, root)
+        if number > 1 and not is_free(path):
+            continue
         return write_lora(path, lora, metadata, precision, root=root)
     raise ValueError(f"There are already {_MOST} files named like {target}; clean up.")
 

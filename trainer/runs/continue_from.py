@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...base.config import Config
+from ..config.embedding import EmbeddingConfig
 from ..config.lora import LoraConfig
 from ..config.train import TrainConfig
 from ..lora_files.file import read_own_lora
@@ -18,6 +21,8 @@ _FREE = frozenset(
     ("dropout", "rank_dropout", "module_dropout", "loraplus_ratio", "max_norm", "block_rates")
 )
 """Settings of the LoRA that do not change what its tensors are."""
+_OF_WORD = frozenset(("token", "vectors", "trains"))
+"""Settings of the embedding that do."""
 _OF_OPTIMISER = (
     "type", "arguments", "beta1", "beta2", "epsilon", "weight_decay", "ema_decay",
 )  # fmt: skip
@@ -74,7 +79,7 @@ def find_origin(root: Path, name: str, config: TrainConfig) -> Origin:
         raise ValueError(f"continue_from: {unknown_run(root, name)}")
     if run.owner:
         raise ValueError(f"continue_from: run {name} is being trained now ({run.owner}).")
-    _check_network(run, _settings(config)["lora"])
+    _check_network(run, _settings(config))
     agrees = _optimiser_agrees(run.config, _settings(config))
     state = next((path for path in run.states if steps_of(path) == run.steps), None)
     result = next((path for path in run.results if steps_of(path) == run.steps), None)
@@ -91,18 +96,32 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def _check_network(run: Run, ours: dict[str, Any]) -> None:
-    usual = json.loads(json.dumps(LoraConfig().to_dict()))
-    theirs = usual | run.config.get("lora", {})  # what is younger than the run was as usual
+    """Refuse a run with adapters or an embedding of other shapes."""
+    _check_part(run, "lora", "LoRA", LoraConfig(), ours, _FREE)
+    if ours["embedding"]["token"] or run.config.get("embedding", {}).get("token"):
+        free = {*ours["embedding"]} - _OF_WORD
+        _check_part(run, "embedding", "embedding", EmbeddingConfig(), ours, free)
+
+
+def _check_part(
+    run: Run, part: str, noun: str, usual: Config, ours: dict[str, Any], free: Set[str]
+) -> None:
+    # What is younger than the run was as usual.
+    theirs = json.loads(json.dumps(usual.to_dict())) | run.config.get(part, {})
     changed = [
-        f"{name} is {value}, was {theirs[name]}"
-        for name, value in ours.items()
-        if name not in _FREE and theirs[name] != value
+        f"{name} is {_shown(value)}, was {_shown(theirs[name])}"
+        for name, value in ours[part].items()
+        if name not in free and theirs[name] != value
     ]
     if changed:
         raise ValueError(
-            f"continue_from: the LoRA of run {run.name} is another one ({'; '.join(changed)}). Set LoRA "
-            "Settings as they were there, or empty continue_from."
+            f"continue_from: the {noun} of run {run.name} is another one ({'; '.join(changed)}). Set "
+            f"{usual.title} as they were there, or empty continue_from."
         )
+
+
+def _shown(value: Any) -> str:
+    return "empty" if value == "" else str(value)
 
 
 def _optimiser_agrees(theirs: dict[str, Any], ours: dict[str, Any]) -> bool:

@@ -192,7 +192,12 @@ class RunFolder:
         )
 
     def nearest(self, config: TrainConfig, needs_horizon: bool = False) -> str | None:
-        """How the most similar run differs, as a sentence; None if there is none. See `nearest_run`."""
+        """How the most similar run differs, as a sentence; None if there is none. See `nearest_run`.
+
+        Of a run that was begun before it says that it begins again.
+        """
+        if (self.path / DESCRIPTION).exists():
+            return "it was begun before, but left no state that these steps could go on from"
         return nearest_run(self.path.parent, vars(self.inputs), config, needs_horizon)
 
     def _read(self, stem: str, asked: int | None = None) -> Result | None:

@@ -11,6 +11,9 @@ from ..config.optimiser import HORIZON_FREE
 from ..config.train import NOT_IN_IDENTITY, STILL_IN_IDENTITY, TrainConfig
 from .description import DESCRIPTION, read_description
 
+_SWITCHES = {"embedding": ("embedding token",)}
+"""Parts of a config that are not used where none of these settings has a value."""
+
 
 class _Found(NamedTuple):
     """Another run: which of its inputs differ, what of its recipe, when it was last worked on."""
@@ -42,7 +45,7 @@ def nearest_run(
         return None
     best = min(found, key=lambda run: (len(run.inputs), len(run.settings), -run.time))
     said = [name for name in best.inputs if name != "recipe" or not best.settings] + best.settings
-    return f"this run differs from {best.name} in: {', '.join(said) or 'number of steps'}"
+    return f"this run differs from {best.name} in: {', '.join(said) or 'the name of its folder'}"
 
 
 def _time(path: Path) -> float:
@@ -59,12 +62,18 @@ def _differences(config: TrainConfig, other: dict[str, Any], data_needs: bool) -
     theirs = dict(leaves(other))
     for name, value in ours.items():
         counts = name.split()[0] not in NOT_IN_IDENTITY or name in STILL_IN_IDENTITY
-        if not counts or theirs.get(name, value) == value:
+        if not counts or theirs.get(name, value) == value or _is_off(name, ours, theirs):
             continue
         if name != "steps":
             yield f"{name} {_shown(value)} instead of {_shown(theirs[name])}"
         elif reason := _horizon(config, data_needs):
             yield f"number of steps, {value} instead of {theirs[name]}, because {reason} depends on it"
+
+
+def _is_off(name: str, *configs: Mapping[str, Any]) -> bool:
+    """Whether a setting is of a part that none of the configs uses."""
+    switches = _SWITCHES.get(name.split()[0], ())
+    return bool(switches) and not any(config.get(s) for s in switches for config in configs)
 
 
 def leaves(config: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
@@ -87,4 +96,4 @@ def _horizon(config: TrainConfig, data_needs: bool) -> str | None:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"') or "none"

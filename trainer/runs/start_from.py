@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,8 @@ class Start:
         others = layers.keys() - known.keys()
         if others:
             possible = known if own else _by_key(unet, encoders, every)
-            raise ValueError(_refusal(others, possible.keys(), _stems(unet, encoders)))
+            kind = _WHOLE if config.lora.algorithm == "full" else _ADAPTED
+            raise ValueError(_refusal(others, possible.keys(), _stems(unet, encoders), kind))
         if own:
             known = {key: _like(known[key], layers[key]) for key in known if key in layers}
         for key, held in layers.items():
@@ -118,8 +119,8 @@ class Start:
 def _every_layer(config: TrainConfig) -> TrainConfig:
     """The config with an adapter on every layer that can have one."""
     lora = dataclasses.replace(
-        config.lora, conv_rank=1, block_ranks=(), block_alphas=(), conv_block_ranks=(),
-        conv_block_alphas=(), block_rates=(),
+        config.lora, layers="standard", conv_rank=1, block_ranks=(), block_alphas=(),
+        conv_block_ranks=(), conv_block_alphas=(), block_rates=(), parts=(),
     )  # fmt: skip
     return dataclasses.replace(config, lora=lora)
 
@@ -140,8 +141,28 @@ def _stems(unet: nn.Module, encoders: Sequence[nn.Module]) -> set[str]:
     }
 
 
-def _refusal(others: Set[str], possible: Set[str], there: Set[str]) -> str:
-    """What to say of layers that the run would not train. possible: with dim_from_weights it would."""
+class _Kind(NamedTuple):
+    """What to say of layers that are not trained: which are at all, and how more of them would be."""
+
+    trained: str
+    settings: str
+    advice: str
+
+
+_ADAPTED = _Kind(
+    "of a UNet only linear layers and convolutions of its transformers, residual blocks and samplers are",
+    "LoRA settings",
+    "Turn on dim_from_weights to train the layers that it has",
+)
+_WHOLE = _Kind(
+    "of a text encoder only linear layers of attention and MLP are",
+    "Full Tuning Settings",
+    "Turn on the parts that it has, with block_rates above 0",
+)
+
+
+def _refusal(others: Set[str], possible: Set[str], there: Set[str], kind: _Kind) -> str:
+    """What to say of layers that the run would not train. possible: under other settings it would."""
     count, untrained, strange = len(others), others & there - possible, others - there
     if strange:
         return (
@@ -150,13 +171,12 @@ def _refusal(others: Set[str], possible: Set[str], there: Set[str]) -> str:
         )
     if untrained:
         return (
-            f"{count} layers of the LoRA to start from are not trained here, e.g. {min(untrained)}: of a UNet "
-            "only linear layers and convolutions of its transformers, residual blocks and samplers are. "
-            "Use it as it is, with Apply LoRA, or start from a LoRA without them."
+            f"{count} layers of the LoRA to start from are not trained here, e.g. {min(untrained)}: "
+            f"{kind.trained}. Use it as it is, with Apply LoRA, or start from a LoRA without them."
         )
     return (
-        f"{count} layers of the LoRA to start from are not trained under these LoRA settings, e.g. "
-        f"{min(others)}. Turn on dim_from_weights to train the layers that it has."
+        f"{count} layers of the LoRA to start from are not trained under these {kind.settings}, e.g. "
+        f"{min(others)}. {kind.advice}."
     )
 
 

@@ -29,9 +29,16 @@ def parse_numbers(text: str, name: str, where: str = "Sweep") -> tuple[float, ..
     where: the node, for its sentences.
 
     Raises:
-        ValueError: it holds something else, or more than a sweep has runs.
+        ValueError: it holds something else, such as the halves of 0,05, or more than a sweep has runs.
     """
-    return _parsed(text, name, where, float, "numbers with commas between them, such as 1e-5, 3e-5")
+
+    def number(word: str) -> float:
+        if re.match("0[0-9]", word):
+            raise ValueError(f"{word} is no number but the end of one")
+        return float(word)
+
+    such = "numbers with a decimal point and commas between them, such as 0.5, 3e-5"
+    return _parsed(text, name, where, number, such)
 
 
 def parse_seeds(text: str, where: str = "Sweep", most: int = 2**63 - 1) -> tuple[int, ...]:

@@ -258,7 +258,8 @@ class Loop:
                 self._is_whole = True
                 raise
         norm = self._optimiser.clip()
-        self._is_whole = True
+        # Other ranks, or weights stepped within backward, are a step ahead now: it is not computed again.
+        self._is_whole = not (self._ranks.are_several or self._config.lora.fused_backward)
         coming.prepare()
         norm = tally.read(norm)
         loss = tally.loss(self._bands) / len(planned.batches)

@@ -82,27 +82,30 @@ def distinct(configs: Sequence[TrainConfig]) -> list[int]:
 
 
 def check_same_start(starts: Sequence[Sequence[float]]) -> None:
-    """Look at the held-out losses that runs had at step 0, empty ones aside.
+    """Look at the held-out losses that runs had at step 0; those without any, or not finite, aside.
 
     Raises ValueError where they are not of as many images, or apart by more than `APART` on average: the runs
     held out other images, or began from another model or LoRA, so that differences to step 0 say nothing.
     """
-    first, *others = [start for start in starts if start] or [()]
-    for other in others:
-        apart = math.inf
-        if len(other) == len(first):
-            apart = sum(abs(a - b) for a, b in zip(first, other, strict=True)) / sum(first)
-        if apart > APART:
+    finite = [start for start in starts if start and all(map(math.isfinite, start))]
+    for other in finite[1:]:
+        how = _unlike(finite[0], other)
+        if how:
             raise ValueError(
-                "The held-out losses of these runs cannot be compared: at step 0 they are "
-                + (
-                    "not of as many images"
-                    if math.isinf(apart)
-                    else f"apart by {100 * apart:.0f} %"
-                )
-                + ", so other images were held out, or the runs began from another model or LoRA. Give all "
-                "runs the same cache, MODEL and start."
+                f"The held-out losses of these runs cannot be compared: at step 0 they are {how}, so other "
+                "images were held out, or the runs began from another model or LoRA. Give all runs the same "
+                "cache, MODEL and start."
             )
+
+
+def _unlike(first: Sequence[float], other: Sequence[float]) -> str:
+    """How losses at step 0 differ, in words; "" where they are alike."""
+    if len(other) != len(first):
+        return "not of as many images"
+    apart, whole = sum(abs(a - b) for a, b in zip(first, other, strict=True)), sum(first)
+    if apart <= APART * whole:
+        return ""
+    return f"apart by {100 * apart / whole:.0f} %" if whole else "0 in one run and not in another"
 
 
 def best_run(found: Sequence[Trial]) -> int:

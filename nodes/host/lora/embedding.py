@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import comfy.utils
@@ -50,23 +50,26 @@ def save_embedding(
     metadata = {key: own[key] for key in ("modelspec.date", "ss_base_model_version") if key in own}
     metadata |= {"name": found.name, "lora_loop.token": found.name}
     folder = folders.embeddings_folder()
-    name = _checked(name.strip().removesuffix(".safetensors") or found.name, folder)
+    name = _checked(name.strip().removesuffix(".safetensors") or found.name)
+    others = folders.other_embeddings_folders()
+    tops = [folder, *others]
+    wanted = folder / f"{name}.safetensors"
+    if meant := _also_meant(wanted, tops):
+        raise ValueError(
+            f"A prompt with embedding:{meant[0]} would mean either of {wanted} and {meant[1]}. Choose another name, "
+            "or move the other file out of ComfyUI's folders of embeddings."
+        )
     path = save_user_lora(
         folder, name, found.vectors, metadata,
-        precision=precision, if_exists=if_exists, others=folders.other_embeddings_folders(),
+        precision=precision, if_exists=if_exists, others=others,
+        is_free=lambda numbered: not _also_meant(numbered, tops),
     )  # fmt: skip
     shown = path.relative_to(folder).with_suffix("") if path.is_relative_to(folder) else path.stem
     return path, f"embedding:{Path(shown).as_posix()}"
 
 
-def _checked(name: str, folder: Path) -> str:
-    """The name if a prompt can have it, and means the file of that name below ``folder`` by it.
-
-    ComfyUI looks into all subfolders of all folders, which it takes in no order, and for several endings.
-
-    Raises:
-        ValueError: it cannot; says why.
-    """
+def _checked(name: str) -> str:
+    """The name if a prompt can have it; ValueError says why not."""
     name = plain_path(name, "be the name of an embedding")
     bad = sorted({*_NO_NAME.findall(name)})
     if bad:
@@ -74,16 +77,25 @@ def _checked(name: str, folder: Path) -> str:
             f"A prompt cannot name the embedding {name!r}: it would not read {' '.join(map(repr, bad))} as part of "
             "the name. Use letters, digits, - and _."
         )
-    for top in (folder, *folders.other_embeddings_folders()):
-        for inner, _, _ in os.walk(top, followlinks=True):
-            for ending in ENDINGS:
-                other = Path(inner, f"{name}{ending}")
-                if other != folder / f"{name}.safetensors" and other.is_file():
-                    raise ValueError(
-                        f"A prompt with embedding:{name} may also mean {other}. Choose another name, or move that "
-                        "file out of ComfyUI's folders of embeddings."
-                    )
     return name
+
+
+def _also_meant(path: Path, tops: Sequence[Path]) -> tuple[str, Path] | None:
+    """What a prompt would mean two embeddings by if one lay at ``path``, and the other one.
+
+    ComfyUI looks into all subfolders of all folders, which it takes in no order, and for several endings. So the
+    file's own name may be found below another folder, and a part of it is the name of a file that lies higher.
+    """
+    name = path.relative_to(tops[0]).with_suffix("").as_posix()
+    words = name.split("/")
+    places = [(Path(inner), name) for top in tops for inner, _, _ in os.walk(top, followlinks=True)]
+    places += [(top, "/".join(words[k:])) for top in tops for k in range(1, len(words))]
+    for place, word in places:
+        for ending in ENDINGS:
+            other = place / f"{word}{ending}"
+            if other != path and other.is_file():
+                return word, other
+    return None
 
 
 def first_vectors(clip: Clip, settings: EmbeddingConfig) -> dict[str, Tensor]:
@@ -102,7 +114,9 @@ def first_vectors(clip: Clip, settings: EmbeddingConfig) -> dict[str, Tensor]:
     try:
         own = read_vectors(comfy.utils.load_torch_file(str(path), safe_load=True), widths)
     except UNUSABLE as error:
-        raise ValueError(f"The embedding {path} cannot be gone on with: {error}.") from error
+        raise ValueError(
+            f"The embedding {path} cannot be gone on with: {error or 'it is empty or damaged'}."
+        ) from error
     count = len(next(iter(own.values())))
     if count != settings.vectors:
         raise ValueError(

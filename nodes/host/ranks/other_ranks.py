@@ -9,14 +9,14 @@ import torch
 from ....trainer.batches.training_data import TrainingData
 from ....trainer.device.ranks import Ranks
 from ....trainer.files.store import Store
-from ....trainer.runs.run_folder import RunFolder
+from ....trainer.runs.run_folder import Inputs, RunFolder
 from ....trainer.runs.start_from import Start
 from ..dataset.kohya_import import read_config
 from ..model.fingerprint import fingerprint
 from ..model.host_types import Clip, ModelPatcher
 from ..progress import NodeProgress
 from ..training.beginning import Beginning
-from ..training.from_config import ConfigRun, load
+from ..training.from_config import ConfigRun, Loaded, load
 from ..training.live_training import train_live
 from ..training.request import Errand, Request
 from ..training.room_again import asking_for_room
@@ -27,7 +27,7 @@ def help_train(job: ConfigRun, ranks: Ranks) -> None:
     """Train with rank 0, which runs the same job, until it is done; nothing where it has the result.
 
     Raises:
-        ValueError: the checkpoint or the cache is not what rank 0 trains with.
+        ValueError: the checkpoint, the LoRA to start from or the cache is not what rank 0 trains with.
         RankLost: another rank has ended.
     """
     signal.signal(
@@ -38,12 +38,23 @@ def help_train(job: ConfigRun, ranks: Ranks) -> None:
         errand: Errand | None = ranks.tell(None)
         if errand is None:
             return
-        if fingerprint(loaded.model) != errand.inputs.model:
-            raise ValueError(
-                f"Rank {ranks.rank} has loaded another model than rank 0: the checkpoint and what the "
-                "config puts on it must be the same files on all machines."
-            )
+        check_same(loaded, errand.inputs, ranks.rank)
         run_errand(errand, loaded.model, loaded.clip, loaded.start, ranks)
+
+
+def check_same(loaded: Loaded, inputs: Inputs, rank: int) -> None:
+    """Raise ValueError where a rank has loaded what rank 0, whose run has these inputs, has not."""
+    begun = loaded.start.digest() if loaded.start else ""
+    found = {
+        "model": (fingerprint(loaded.model), inputs.model),
+        "LoRA to start from": (begun, inputs.origin),
+    }
+    for what, (ours, theirs) in found.items():
+        if ours != theirs:
+            raise ValueError(
+                f"Rank {rank} has loaded another {what} than rank 0: the checkpoint and what the config puts "
+                "on it must be the same files on all machines."
+            )
 
 
 def run_errand(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ....trainer.batches.class_captions import trigger_notes
 from ....trainer.batches.embedding_captions import check_token
+from ....trainer.batches.plan import check_own_batches
 from ....trainer.batches.training_data import TrainingData
 from ....trainer.cache.latents import CachedDataset
 from ....trainer.config.checkpoints import CheckpointConfig
@@ -105,7 +106,7 @@ class Request:
             *config.loss.notes(prediction),
             *config.speed.notes(compact=config.compact),
             *frozen_weights.notes(self.patcher, config.speed),
-            *trigger_notes(self.cached, config.loss),
+            *trigger_notes(self.cached, config.loss, config.captions),
             *self._token_notes(),
         ]
 
@@ -113,6 +114,7 @@ class Request:
         """Raise ValueError for whatever would fail later: nothing has been done yet."""
         unet.check_trainable(self.patcher)
         self.config.loss.check_prediction(unet.prediction(self.patcher))
+        check_own_batches(self.cached, self.config)
         check_installed(self.config.lora.algorithm)
         frozen_weights.check(self.patcher, self.config.speed)
         if self.clip is not None:

@@ -65,8 +65,23 @@ def test_another_file_that_the_name_may_mean_is_named(folder, other, if_exists):
     path = folder.parent / other
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
-    with pytest.raises(ValueError, match="may also mean") as refused:
+    with pytest.raises(ValueError, match="would mean either of") as refused:
         save("", if_exists=if_exists)
     assert str(path) in str(refused.value)
     assert [one for one in folder.parent.rglob("*") if one.is_file()] == [path]
     assert save("sub/other")[1] == "embedding:sub/other"
+
+
+def test_a_name_does_not_take_the_meaning_of_a_file_above_it(folder):
+    """ComfyUI looks for `emb` in `sub` too, and may come there first."""
+    first, _ = save("emb")
+    with pytest.raises(ValueError, match="embedding:emb would mean either of") as refused:
+        save("sub/emb", 2.0)
+    assert str(first) in str(refused.value) and not (folder / "sub").exists()
+    assert save("emb")[0] == first
+
+
+def test_a_number_leaves_out_what_another_file_is_called(folder):
+    save("sub/num-2")
+    save("num", 2.0)
+    assert save("num", 3.0)[1] == "embedding:num-3"

@@ -1,5 +1,6 @@
 """`train --config` in several processes: they make the LoRA of one, end together, and any number goes on."""
 
+import dataclasses
 import os
 import re
 import signal
@@ -10,17 +11,21 @@ from pathlib import Path
 
 import folder_paths
 import pytest
+import torch
 
 from pack.nodes.host import folders
 from pack.nodes.host.dataset.kohya_import import ConfigSource
-from pack.nodes.host.ranks.other_ranks import help_train
+from pack.nodes.host.model.fingerprint import fingerprint
+from pack.nodes.host.ranks.other_ranks import check_same, help_train
 from pack.nodes.host.training import from_config
-from pack.nodes.host.training.from_config import ConfigRun
+from pack.nodes.host.training.from_config import ConfigRun, Loaded
 from pack.tests.host import kohya_scene
 from pack.tests.host.conftest import COMFYUI
 from pack.tests.trainer.several import together
 from pack.trainer.device.ranks import ALONE, RankLost, Ranks
 from pack.trainer.lora_files.file import read_lora
+from pack.trainer.runs.run_folder import Inputs
+from pack.trainer.runs.start_from import Start
 from pack.trainer.training.loop import Loop
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -185,3 +190,20 @@ def test_what_does_not_fit_is_refused(tmp_path, tiny_checkpoint):
     config = write_config(tmp_path, tiny_checkpoint)
     with pytest.raises(ValueError, match=re.escape("So many processes can: 1, 2, 4.")):
         train(config, Ranks(0, 3))
+
+
+@pytest.mark.main_host
+def test_another_model_or_start_than_that_of_rank_0_is_refused(tiny):
+    part = "lora_unet_input_blocks_4_1_proj_in"
+    starts = [
+        Start({f"{part}.lora_{name}.weight": torch.full((1, 1), number) for name in ("up", "down")})
+        for number in (1.0, 2.0)
+    ]
+    ours, theirs = (Loaded(tiny.model, tiny.clip, tiny.vae, start) for start in starts)
+    inputs = Inputs("recipe", "data", "texts", fingerprint(tiny.model), starts[0].digest())
+    check_same(ours, inputs, 1)
+    for loaded in (theirs, ours._replace(start=None)):
+        with pytest.raises(ValueError, match="Rank 1 has loaded another LoRA to start from"):
+            check_same(loaded, inputs, 1)
+    with pytest.raises(ValueError, match="Rank 1 has loaded another model than rank 0"):
+        check_same(ours, dataclasses.replace(inputs, model="other"), 1)

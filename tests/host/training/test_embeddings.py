@@ -158,7 +158,7 @@ def test_it_goes_on_from_a_file(tiny, cached, folder):  # noqa: F811
 
 def test_what_would_learn_nothing_is_refused_before_any_work(tiny, cached):  # noqa: F811
     for change, words in (
-        ({"token": "other"}, "no caption holds the token other"),
+        ({"token": "other"}, "no caption that is used holds the token other"),
         ({"initial_text": " "}, "has no tokens to begin with"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -89,3 +89,14 @@ def test_it_starts_from_a_difference_and_refuses_a_lora(tiny, cached):
     lora = train(tiny, cached, dataclasses.replace(plain, steps=1)).lora
     with pytest.raises(ValueError, match="Full fine-tuning can start from a difference file alone"):
         train(tiny, cached, start=Start(lora))
+
+
+def test_larger_batches_of_a_dataset_are_refused_within_backward(tiny, cached):
+    lora = dataclasses.replace(FULL.lora, fused_backward=True)
+    items = [dataclasses.replace(item, batch_size=2) for item in cached.items]
+    with pytest.raises(ValueError, match="fused_backward has one backward a step"):
+        train(
+            tiny,
+            dataclasses.replace(cached, items=tuple(items)),
+            dataclasses.replace(FULL, lora=lora),
+        )

@@ -12,6 +12,7 @@ from pack.trainer.batches.tag_shares import tag_shares
 from pack.trainer.batches.training_data import TrainingData
 from pack.trainer.cache.texts import cache_texts
 from pack.trainer.config.captions import CaptionConfig
+from pack.trainer.config.embedding import EmbeddingConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.files.store import Store
@@ -155,6 +156,21 @@ def test_frequent_tags_drop_from_the_trained_images_only(tmp_path):
     shown = [text for step in texts_of(data, config) for text in step]
     assert [text for text in shown if "hat" in text] == ["a, hat"] * shown.count("a, hat")
     assert "a, hat" in shown and "alone" in shown and {"sks", "sks, day"} <= {*shown}
+
+
+@pytest.mark.parametrize("token", ["my_cat", ""])
+def test_what_is_taught_is_no_frequent_tag(tmp_path, token):
+    """Neither the token of an embedding nor the trigger, also where a tag has more words."""
+    captions = [f"My_Cat, photo of my cat, embedding:my_cat, hat, {n}" for n in range(3)]
+    items = [dataclasses.replace(make_item(n), caption=c) for n, c in enumerate(captions)]
+    cached = make_cache(tmp_path, *items)
+    if not token:
+        cached = dataclasses.replace(cached, dataset=Dataset((), trigger="my_cat"))
+    captions = CaptionConfig(frequent_dropout=1.0)
+    assert tag_shares(cached, captions, token).keys() == {"hat", "0", "1", "2"}
+    config = TrainConfig(steps=3, captions=captions, embedding=EmbeddingConfig(token))
+    for step in texts_of(TrainingData(cached, FINGERPRINT), config):
+        assert all(t.startswith("My_Cat, photo of my cat, embedding:my_cat") for t in step)
 
 
 def test_epochs_count_from_one_and_steps_from_zero(data):

@@ -48,10 +48,20 @@ def test_captions_without_the_trigger_are_counted(tmp_path):
     items.append(dataclasses.replace(make_item(4), preserves=True))
     cached = make_cache(tmp_path, *items)
     cached = dataclasses.replace(cached, dataset=Dataset((), trigger="sks"))
-    assert trigger_notes(cached, LossConfig()) == []
-    (note,) = trigger_notes(cached, LossConfig(preservation=0.5))
+    assert trigger_notes(cached, LossConfig(), CaptionConfig()) == []
+    (note,) = trigger_notes(cached, LossConfig(preservation=0.5), CaptionConfig())
     assert "2 of 3 captions" in note and "(sks)" in note
     none = dataclasses.replace(cached, dataset=Dataset(()))
-    assert "3 of 3" in trigger_notes(none, LossConfig(preservation=0.5))[0]
+    assert "3 of 3" in trigger_notes(none, LossConfig(preservation=0.5), CaptionConfig())[0]
     whole = dataclasses.replace(cached, items=cached.items[:1])
-    assert trigger_notes(whole, LossConfig(preservation=0.5)) == []
+    assert trigger_notes(whole, LossConfig(preservation=0.5), CaptionConfig()) == []
+
+
+def test_a_trigger_counts_in_what_is_shown(tmp_path):
+    """That is the first of several lines, with the prefix."""
+    item = dataclasses.replace(make_item(0), caption="a\nsks, b")
+    cached = dataclasses.replace(make_cache(tmp_path, item), dataset=Dataset((), trigger="sks"))
+    on = LossConfig(preservation=0.5)
+    assert "1 of 1 captions" in trigger_notes(cached, on, CaptionConfig())[0]
+    for options in (CaptionConfig(pick_line=True), CaptionConfig(prefix="sks")):
+        assert trigger_notes(cached, on, options) == []

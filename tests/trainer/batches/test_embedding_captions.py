@@ -66,6 +66,27 @@ def test_captions_without_the_token_are_told(tmp_path):
     (said,) = check_token(cached(tmp_path / "b", "SKS", "a tree"), SETTINGS, CaptionConfig())
     assert said.startswith("1 of 2 captions do not hold the token sks")
     without = cached(tmp_path / "c", "a tree", "a lake")
-    with pytest.raises(ValueError, match="no caption holds the token sks"):
+    with pytest.raises(ValueError, match="no caption that is used holds the token sks"):
         check_token(without, SETTINGS, CaptionConfig())
     assert check_token(without, SETTINGS, CaptionConfig(prefix="sks")) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"shuffle": True},
+        {"pick_line": True, "dropout": 1.0},
+        {"wildcards": True, "dropout_every_n_epochs": 1},
+    ],
+)
+def test_a_token_in_a_line_that_is_never_shown_is_none(tmp_path, options):
+    dataset = cached(tmp_path, "a tree\nsks in a tree")
+    with pytest.raises(ValueError, match="no caption that is used holds the token sks"):
+        check_token(dataset, SETTINGS, CaptionConfig(**options))
+
+
+@pytest.mark.parametrize("name", ["pick_line", "wildcards"])
+def test_a_token_in_a_line_that_may_be_drawn_is_one(tmp_path, name):
+    dataset = cached(tmp_path, "a tree\nsks in a tree")
+    assert check_token(dataset, SETTINGS, CaptionConfig(**{name: True})) == []

@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from pack.trainer.batches.plan import BatchItem, batches_per_epoch, epoch_batches
+from pack.trainer.batches.plan import (
+    BatchItem,
+    batches_per_epoch,
+    check_own_batches,
+    epoch_batches,
+)
 from pack.trainer.cache.latents import CachedDataset, CachedItem, LatentConfig
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.train import TrainConfig
 from pack.trainer.dataset.dataset import Dataset
 from pack.trainer.sdxl.buckets import BucketConfig, SizeConditioning
 
@@ -151,6 +158,16 @@ def test_images_with_batches_or_a_strength_of_their_own_share_none():
         "p": [1, 2, 2], "l": [2, 4], "w": [1, 2],
     }  # fmt: skip
     assert batches_per_epoch(cached, 2) == len(batches)
+
+
+def test_larger_batches_of_their_own_are_not_stepped_within_backward():
+    """They are cut to the size that memory is planned for, and each piece would be a step."""
+    cached = dataset(item("a"), dataclasses.replace(item("b"), batch_size=3))
+    fused = LoraConfig(algorithm="full", fused_backward=True)
+    with pytest.raises(ValueError, match=r"one backward a step.*set that to 3 or more"):
+        check_own_batches(cached, TrainConfig(batch_size=2, lora=fused))
+    check_own_batches(cached, TrainConfig(batch_size=3, lora=fused))
+    check_own_batches(cached, TrainConfig(batch_size=2))
 
 
 def test_only_what_is_not_as_everywhere_changes_the_plan_and_the_identity(cached):

@@ -10,6 +10,7 @@ from torch import nn
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 
@@ -122,6 +123,7 @@ REFUSED = {
     },
     "set accumulation \\(2\\) to 1": {"accumulation": 2},
     "one backward a step and preservation": {"loss": LossConfig(preservation=1.0)},
+    "turn it off, or cuda_graphs of Speed": {"speed": SpeedConfig(cuda_graphs=True)},
 }
 
 

@@ -7,6 +7,7 @@ import torch
 
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Run, same
+from pack.trainer.config.embedding import EmbeddingConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.files.lock import folder_lock
 from pack.trainer.lora_files.file import LoraModel
@@ -159,3 +160,28 @@ def test_what_cannot_be_continued_is_said(cached, tmp_path):
     origin.path.write_bytes(b"damaged")
     with pytest.raises(ValueError, match="is damaged: delete"):
         origin.load()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"vectors": 3}, "vectors is 3, was 2"),
+        ({"token": ""}, "token is empty, was sks"),
+        ({"token": "other", "trains": "embedding"}, "token is other, was sks; trains is embedding"),
+    ],
+)
+def test_an_embedding_of_another_shape_is_refused(tmp_path, settings, said):
+    pivotal = EmbeddingConfig("sks", vectors=2, trains="embedding and LoRA")
+    config = dataclasses.replace(CONFIG, embedding=pivotal)
+    folder = RunFolder(tmp_path, Inputs(config.identity(), "data", "texts", "model"))
+    with folder.open(config):
+        pass
+    changed = dataclasses.replace(config, embedding=dataclasses.replace(pivotal, **settings))
+    with pytest.raises(
+        ValueError, match=f"the embedding of run .* is another one .{said}"
+    ) as refused:
+        find_origin(tmp_path, folder.path.name, changed)
+    assert "Set Embedding settings as they were there" in str(refused.value)
+    free = dataclasses.replace(pivotal, learning_rate=1e-4, share=0.5)
+    with pytest.raises(ValueError, match="has not got anywhere yet"):
+        find_origin(tmp_path, folder.path.name, dataclasses.replace(config, embedding=free))

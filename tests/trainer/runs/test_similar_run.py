@@ -7,6 +7,7 @@ import pytest
 
 from pack.trainer.config import train as config_module
 from pack.trainer.config.captions import CaptionConfig
+from pack.trainer.config.embedding import EmbeddingConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.optimiser import OptimiserConfig
 from pack.trainer.config.train import TrainConfig
@@ -112,6 +113,14 @@ def test_what_has_no_effect_is_not_named(tmp_path):
     assert told(tmp_path, dataclasses.replace(CONFIG, epochs=4)) == "seed 0 instead of 1"
 
 
+def test_a_part_that_neither_run_has_is_not_named(tmp_path):
+    other = EmbeddingConfig(vectors=7)
+    made(tmp_path, dataclasses.replace(CONFIG, embedding=other, seed=1))
+    assert told(tmp_path) == "seed 0 instead of 1"
+    word = dataclasses.replace(CONFIG, embedding=dataclasses.replace(other, token="sks"))
+    assert told(tmp_path, word) == "seed 0 instead of 1, embedding token sks instead of none"
+
+
 def test_the_most_alike_and_then_the_latest(tmp_path):
     made(tmp_path, data="x", texts="x")
     made(tmp_path, dataclasses.replace(CONFIG, seed=1, batch_size=1))
@@ -124,8 +133,10 @@ def test_the_most_alike_and_then_the_latest(tmp_path):
     assert older.path.name in run(tmp_path).nearest(CONFIG)
 
 
-def test_the_same_run_with_other_steps_says_so(tmp_path):
-    assert made(tmp_path).nearest(CONFIG).endswith("in: number of steps")
+def test_a_run_does_not_differ_from_itself(tmp_path):
+    """It was killed before its first state, or is asked for fewer steps than its states have."""
+    said = made(tmp_path).nearest(CONFIG)
+    assert said == "it was begun before, but left no state that these steps could go on from"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"inputs": 1}', '{"inputs": {}}', "\xff"])

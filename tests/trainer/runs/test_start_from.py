@@ -1,5 +1,7 @@
 """A training that starts from a LoRA: what it adds at step 0 is what the LoRA adds."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -183,6 +185,29 @@ def test_dim_from_weights_is_advised_where_it_helps(unet):
     with pytest.raises(ValueError, match=rf"not trained under these LoRA settings.*{ADVICE}"):
         Start(lora).targets(unet, (), TrainConfig(lora=LoraConfig(rank=4)))
     assert Start(lora).targets(unet, (), TrainConfig(lora=LoraConfig(dim_from_weights=True)))
+
+
+@pytest.mark.parametrize(
+    "more", [{"layers": "linear"}, {"layers": "attention"}, {"layers": "resnets", "conv_rank": 4}]
+)
+def test_it_starts_on_any_choice_of_layers(unet, more):
+    config = LoraConfig(rank=4, alpha=2.0, **more)
+    lora = made(unet, config)
+    network, _ = started(unet, lora, config)
+    assert_adds_the_same(network, lora)
+    own = dataclasses.replace(config, layers="attention", conv_rank=0, dim_from_weights=True)
+    again, _ = started(unet, lora, own)
+    assert list(again.adapters) == list(network.adapters)
+
+
+@pytest.mark.parametrize("change", [{"parts": ("attention",)}, {"block_rates": (*[0.0] * 22, 1.0)}])
+def test_a_difference_of_more_layers_is_refused_with_advice_for_it(unet, change):
+    whole = LoraConfig(algorithm="full")
+    difference = Network(find_targets(unet, whole)).state_dict()
+    started(unet, difference, whole)
+    settings = LoraConfig(algorithm="full", **change)
+    with pytest.raises(ValueError, match=r"under these Full Tuning Settings.*Turn on the parts"):
+        Start(difference).targets(unet, (), TrainConfig(lora=settings))
 
 
 @pytest.mark.parametrize("settings", [{"algorithm": "loha"}, {"dora": True}])

@@ -72,6 +72,12 @@ def test_numbers_are_read_in_order_once():
     assert len(parse_numbers(" ".join(map(str, range(MOST_RUNS))), "seeds")) == MOST_RUNS
 
 
+@pytest.mark.parametrize("text", ["0,05", "0,8 0,05", "3e-5, 0,0001"])
+def test_a_decimal_comma_is_told_where_it_shows(text):
+    with pytest.raises(ValueError, match=r"numbers with a decimal point.*such as 0\.5"):
+        parse_numbers(text, "learning_rates")
+
+
 def test_differences_name_what_differs_and_not_the_seed():
     assert differences(swept(BASE, "1e-5, 1e-4", "", "0, 1")) == [
         "learning_rate 1e-05",

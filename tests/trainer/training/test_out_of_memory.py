@@ -8,7 +8,11 @@ import torch
 
 from pack.tests.trainer.tiny_cache import make_cache, make_item
 from pack.tests.trainer.tiny_run import CONFIG, Run, same
+from pack.trainer.config.lora import LoraConfig
+from pack.trainer.device.ranks import ALONE, Ranks
 from pack.trainer.optim.flat import Flat
+from pack.trainer.training.loop import Loop
+from pack.trainer.training.tally import Tally
 
 
 @pytest.fixture
@@ -129,3 +133,33 @@ def test_what_the_optimiser_began_ends_the_run_and_is_not_saved(cached, monkeypa
     with pytest.raises(torch.OutOfMemoryError):
         go(run, relief)
     assert relief.errors == [] and run.loop.state() is None
+
+
+FULL = LoraConfig(algorithm="full", fused_backward=True)
+
+
+@pytest.mark.parametrize(
+    "lora, ranks", [(CONFIG.lora, ALONE), (CONFIG.lora, Ranks(0, 2)), (FULL, ALONE)]
+)
+def test_a_step_that_is_done_elsewhere_is_not_computed_again(cached, monkeypatch, lora, ranks):
+    """Waiting for it fails, when other ranks have its gradients, or backward has applied them."""
+    config = dataclasses.replace(CONFIG, lora=lora)
+    run = Run(cached, config)
+    if ranks is not ALONE:
+        run.loop = Loop(run.model, run.network, run.data, config, ranks=ranks)
+    own, waits = Tally.read, []
+
+    def short(self, norm):
+        waits.append(norm)
+        if len(waits) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return own(self, norm)
+
+    monkeypatch.setattr(Tally, "read", short)
+    relief = Relief(run)
+    if ranks is ALONE and lora is not FULL:
+        assert go(run, relief).steps == config.steps and len(relief.errors) == 1
+        return
+    with pytest.raises(torch.OutOfMemoryError):
+        go(run, relief)
+    assert relief.errors == [] and len(run.observer.events) == 1 and run.loop.state() is None

@@ -147,5 +147,16 @@ def test_runs_that_held_out_other_images_or_began_elsewhere_are_not_compared(oth
     check_same_start([(), ()])
 
 
+def test_losses_at_the_start_may_be_no_numbers_or_0():
+    """A run that is not finite is left out of the report; it must not hide how the others differ."""
+    spoilt, start, other = (math.nan, 0.2), (0.1, 0.2), (0.2, 0.4)
+    check_same_start([spoilt, start, start, (math.inf, 0.2)])
+    with pytest.raises(ValueError, match="apart by 100 %"):
+        check_same_start([spoilt, start, other])
+    check_same_start([(0.0, 0.0), (0.0, 0.0)])
+    with pytest.raises(ValueError, match="0 in one run and not in another"):
+        check_same_start([(0.0, 0.0), start])
+
+
 def test_one_setting_has_nothing_to_be_compared_with():
     assert "one setting only" in note(trials(runs([-0.03], np.random.default_rng(0))))

@@ -35,5 +35,5 @@ def make_adapter(target: Target, device: torch.device) -> Adapter:
 
 def check_installed(algorithm: Algorithm) -> None:
     """Raise ValueError when the package that the algorithm needs is not there."""
-    if issubclass(KINDS.get(algorithm, Lora), Rebuilt):
+    if issubclass(KINDS[algorithm], Rebuilt):
         lycoris(algorithm)
