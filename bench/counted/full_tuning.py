@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ...trainer.config.lora import LoraConfig
 from ...trainer.config.optimiser import OptimiserConfig
+from ...trainer.config.optimisers import OptimiserType
 from ...trainer.config.train import TrainConfig
 from ...trainer.memory.plan import plan_memory, plans
 from .full_size import FullSize
@@ -20,6 +21,7 @@ TAKEN = GIB // 2 + (400 << 20)
 CARDS = 24, 16
 SIDE = 1024
 ADAFACTOR = ("scale_parameter=False", "relative_step=False", "warmup_init=False")
+OPTIMISERS: tuple[OptimiserType, ...] = ("AdamW", "Adafactor")
 PARTS = {
     "whole UNet": (),
     "attention and feed-forward": ("attention", "feed-forward"),
@@ -31,7 +33,7 @@ class Case(NamedTuple):
     """A training: what of the UNet, with which optimiser, and how memory is saved."""
 
     trained: str
-    optimiser: str
+    optimiser: OptimiserType
     fused: bool
     narrow: bool
 
@@ -53,7 +55,7 @@ class Case(NamedTuple):
 CASES = [
     Case(trained, optimiser, fused, narrow)
     for trained in PARTS
-    for optimiser in ("AdamW", "Adafactor")
+    for optimiser in OPTIMISERS
     for fused in (False, True)
     for narrow in (False, True)
 ]
