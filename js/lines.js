@@ -25,9 +25,9 @@ const SAYING = new Set(
   [
     "CacheLatents", "ChooseWeights", "ClearCache", "CompareLoras", "CurateDataset", "DatasetFromImages",
     "DatasetReport", "DetectMonochrome", "ExportDataset", "ExportPeft", "ExtractLora", "FilterTags",
-    "FindLearningRate", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MergeDatasets", "MergeLoras",
-    "ResizeLora", "Runs", "SaveCaptions", "SaveEmbedding", "SaveLora", "ScaleBlocks", "ScoreLora", "ScorePreviews",
-    "SetCaptions", "SetMasks", "Sweep", "SweepReport", "Tag", "TidyDataset",
+    "FindLearningRate", "IdentityTags", "ImportKohyaConfig", "LoadDataset", "MakeClassImages", "MergeDatasets",
+    "MergeLoras", "ResizeLora", "Runs", "SaveCaptions", "SaveEmbedding", "SaveLora", "ScaleBlocks", "ScoreLora",
+    "ScorePreviews", "SetCaptions", "SetMasks", "Sweep", "SweepReport", "Tag", "TidyDataset", "TrainSlider",
   ].map((name) => `LoraLoop${name}`),
 ); // prettier-ignore
 

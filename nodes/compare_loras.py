@@ -9,8 +9,9 @@ from comfy_api.latest import io
 from ..tagger import TagConfig, TaggerConfig
 from .host.comparing.comparison import comparison
 from .host.comparing.lora_list import candidates, state_of
-from .host.comparing.loras import Models, compare_loras
+from .host.comparing.loras import compare_loras
 from .host.dataset.tag import model_names
+from .host.previews.sampling import Models
 from .schema import Node, field, node, output
 from .sockets import (
     CacheSocket,

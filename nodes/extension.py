@@ -35,6 +35,7 @@ from .load_dataset import LoadDataset
 from .load_lora import LoadLora
 from .lora_settings import LoraSettings
 from .loss_settings import LossSettings
+from .make_class_images import MakeClassImages
 from .merge_datasets import MergeDatasets
 from .merge_loras import MergeLoras
 from .optimiser_settings import OptimiserSettings
@@ -56,6 +57,7 @@ from .sweep_report import SweepReport
 from .tag import WD14Tag
 from .tidy_dataset import TidyDataset
 from .train import Train
+from .train_slider import TrainSlider
 from .validation_settings import ValidationSettings
 
 NODES: list[type[io.ComfyNode]] = [
@@ -63,6 +65,7 @@ NODES: list[type[io.ComfyNode]] = [
     ImportKohyaConfig,
     DatasetOptions,
     MergeDatasets,
+    MakeClassImages,
     DatasetFromImages,
     DatasetToImages,
     SetCaptions,
@@ -90,6 +93,7 @@ NODES: list[type[io.ComfyNode]] = [
     Sweep,
     FindLearningRate,
     Train,
+    TrainSlider,
     ScorePreviews,
     LoadLora,
     ApplyLora,

@@ -6,7 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host.previews.previewer import PreviewConfig, parse_strengths, samplers, schedulers
+from .host.previews.previewer import PreviewConfig, parse_strengths
+from .host.previews.sampling import samplers, schedulers
 from .schema import Node, field, node, output, setting
 from .sockets import PreviewSettingsSocket
 

@@ -21,7 +21,11 @@ PAGES = ROOT / "js" / "docs"
 SOCKETS_OF_TRAIN = (
     10  # those of its SETTINGS table, run_settings, speed_settings and embedding_settings
 )
-OF_HOST = {"PreviewConfig": "previews/previewer.py", "LoadConfig": "dataset/load.py"}
+OF_HOST = {
+    "PreviewConfig": "previews/previewer.py",
+    "LoadConfig": "dataset/load.py",
+    "ClassImagesConfig": "dataset/class_images.py",
+}
 """Configs that cannot be imported without ComfyUI, and where they are."""
 REQUIRED, OPTIONAL = "required", "optional"
 POINT = re.compile(

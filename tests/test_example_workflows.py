@@ -17,6 +17,8 @@ NAMES = (
     "lora_loop_find_the_best",
     "lora_loop_caption_with_a_vlm",
     "lora_loop_mask_the_subject",
+    "lora_loop_embedding",
+    "lora_loop_dreambooth",
 )
 EXAMPLE_TRIGGER = "my_trigger_word"
 TITLE = 30  # height of a node's title, above its position

@@ -73,6 +73,7 @@ from pack.trainer.dataset.caption_rules import (
     free_tags,
     share_key,
     shown_caption,
+    shown_lines,
     without_tags,
 )
 from pack.trainer.dataset.dataset import Dataset, Sample, Subset
@@ -217,6 +218,7 @@ PROBES: dict[str, Callable[[str], object]] = {
     "frequency_table": lambda text: frequency_table(count_tags([text.split(",")])),
     "share_key": share_key,
     "free_tags": lambda text: free_tags(text, SHUFFLED),
+    "shown_lines": lambda text: shown_lines(text, SHUFFLED),
     "with_texts": lambda text: with_texts(IN_MEMORY, [text], "add a variant"),
     "parse_list": parse_list,
     "parse_replacements": lambda text: TagConfig(replacements=parse_replacements(text)),
@@ -267,7 +269,7 @@ NO_TEXT = {
         steps_in with_checksum damaged missing_parts malformed misfit known blanks_at is_patched
         check_count lay_out move whole full_config sentence draw_lines spread_over_seeds contrasts shown save_beside""",
     "tensors and digests": """by_layer by_metadata by_names by_width change_shape is_extra is_wrapped not_finite
-        component_of read_key embedding_of without_embeddings read_vectors text_key cache_texts finite write_lora check_bytes read_unchanged load
+        component_of read_key bundled embedding_of is_black without_embeddings read_vectors text_key cache_texts finite write_lora check_bytes read_unchanged load
         tiled as_tensors block_name block_table diffusers_path error_text extract is_plain merged read_factors
         check_cast check_whole is_nothing judge resize retold run_of scale_blocks size_text score_text""",
     "the name of a file, which the file system bounds": """is_caption is_picture mask_owners side_files
@@ -275,7 +277,7 @@ NO_TEXT = {
         folder_stamp scan_folder export_kohya dataset_of save_user_lora same_name ending read_rgb examine
         find_origin find_run read_labels find_local local_names locate model_at advice open_session
         download read_caption""",
-    "passes its text to one that is called here": """lasting_texts nearest_run report plan_folders
+    "passes its text to one that is called here": """canvas lasting_texts nearest_run report plan_folders
         network_settings optimiser_settings write_report clear beginning differences ignored_arguments
         network_differences leaves_text check_finite means tag_shares preview_settings are_wanted without_effect why_unheard contact_sheet""",
 }

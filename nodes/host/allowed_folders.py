@@ -60,7 +60,7 @@ def check_allowed(
     """
     real = {Path(os.path.realpath(folder)) for folder in changed}
     inputs = Path(os.path.realpath(folder_paths.get_input_directory()))
-    own = [folders.pictures_root(), folders.exports_root()]
+    own = [folders.pictures_root(), folders.exports_root(), folders.class_images_root()]
     given, problem = _given()
     roots = {Path(os.path.realpath(folder)) for folder in (*own, *given)}
     missing = {

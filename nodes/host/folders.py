@@ -46,6 +46,11 @@ def pictures_root() -> Path:
     return output_root() / "pictures"
 
 
+def class_images_root() -> Path:
+    """Where Make Class Images keeps what it made, a folder for each way of making them."""
+    return output_root() / "class_images"
+
+
 def exports_root() -> Path:
     """Where datasets are exported to."""
     return output_root() / "exports"

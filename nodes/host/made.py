@@ -39,5 +39,5 @@ class Made:
         return self._losses
 
 
-CACHED, SAVED_IMAGES, EXPORTED, PEFT_FOLDERS = Made(), Made(), Made(), Made()
-"""Of Cache Latents, of Dataset from Images, of Export Dataset, and of Export to peft."""
+CACHED, SAVED_IMAGES, EXPORTED, PEFT_FOLDERS, CLASS_IMAGES = (Made() for _ in range(5))
+"""Of Cache Latents, Dataset from Images, Export Dataset, Export to peft, and Make Class Images."""

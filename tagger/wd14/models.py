@@ -45,8 +45,8 @@ _PAIRS = (
 # How else a list is called after its model.
 _ENDINGS = (".csv", "-metadata.json", "_metadata.json", ".json", ".txt")
 
-# Those that messages name.
-_NAMED = (*((MODEL_FILE, tags) for tags in _LISTS[:5]), _PAIRS[-3])
+# Those whose models have a name of their own.
+_OWN_PAIRS = _PAIRS[-3:]
 _MOST_PARTS = 2  # kohya's script puts owner/repository/folder into two
 _SHOWN = 60  # characters of a name in a message
 _TOLD = 6  # names in a message
@@ -130,11 +130,16 @@ def model_at(path: str | Path) -> ModelFiles:
             raise ValueError(f"{path} holds several taggers, name one: {', '.join(names)}")
         found = find_local(path, names[0]) if names else None
     if found is None:
-        pairs = ", or ".join(f"{model} and {tags}" for model, tags in _NAMED)
         raise ValueError(
-            f"{path} is no tagger; give a folder with {pairs}, or the ONNX file in it{_told(path)}"
+            f"{path} is no tagger; give a folder with {_pairs_text()}, or the ONNX file in it{_told(path)}"
         )
     return found
+
+
+def _pairs_text() -> str:
+    """The pairs of files that make a tagger."""
+    pairs = ", or ".join(f"{model} and {tags}" for model, tags in _OWN_PAIRS)
+    return f"one of {', '.join(_MODELS)} and one of {', '.join(_LISTS)}, or {pairs}"
 
 
 def _told(path: Path) -> str:

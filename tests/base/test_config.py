@@ -20,6 +20,7 @@ from pack.trainer.config.embedding import EmbeddingConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.slider import SliderConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.config.validation import ValidationConfig
 from pack.trainer.dataset.dataset import Dataset
@@ -352,6 +353,11 @@ ONLY_IF = {
         for field in dataclasses.fields(EmbeddingConfig)
         if field.name != "token"
     },
+    **{  # without a prompt on either side none is trained
+        f"slider {field.name}": lambda config: config.slider.is_on
+        for field in dataclasses.fields(SliderConfig)
+        if field.name not in ("positive", "negative")
+    },
 }
 """Settings that change the numbers of a step only beside others."""
 
@@ -390,6 +396,7 @@ def test_every_setting_changes_the_run_or_is_free_for_a_reason(name):
     held_out = dataclasses.replace(TrainConfig().validation, held_out=0.1)
     semicolons = dataclasses.replace(TrainConfig().captions, separator=";")
     parts = {"validation": held_out}, {"captions": semicolons}, {"embedding": EmbeddingConfig("a")}
+    parts += ({"slider": SliderConfig("a", "b")},)
     for base in (TrainConfig(), *(TrainConfig(**part) for part in parts)):
         other = changed(base, name.split(), another(base, name.split()))
         differs = other.identity() != base.identity()

@@ -173,7 +173,7 @@ def test_masks_in_a_linked_folder_are_asked_for(inputs, tmp_path, page):
 
 
 def test_our_own_copies_need_no_permission(page):
-    for root in (folders.pictures_root(), folders.exports_root()):
+    for root in (folders.pictures_root(), folders.exports_root(), folders.class_images_root()):
         (root / "x").mkdir(parents=True)
         check_allowed([root / "x"], "Node")
     for root in (folders.output_root(), folders.runs_root(), folders.renames_root()):

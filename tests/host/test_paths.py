@@ -18,7 +18,7 @@ from pack.nodes.compare_loras import CompareLoras
 from pack.nodes.dataset_from_images import DatasetFromImages
 from pack.nodes.export_dataset import ExportDataset
 from pack.nodes.extension import NODES
-from pack.nodes.host import folders
+from pack.nodes.host import folders, slider
 from pack.nodes.host.comparing.comparison import comparison
 from pack.nodes.host.comparing.lora_list import candidates, state_of
 from pack.nodes.host.comparing.scores import Scoring, scored
@@ -26,12 +26,14 @@ from pack.nodes.host.dataset.tagger_session import REGISTRY
 from pack.nodes.host.lora.embedding import started
 from pack.nodes.import_kohya_config import ImportKohyaConfig
 from pack.nodes.load_dataset import LoadDataset
+from pack.nodes.make_class_images import MakeClassImages
 from pack.nodes.save_captions import SaveCaptions
 from pack.nodes.save_embedding import SaveEmbedding
 from pack.nodes.save_lora import SaveLora
 from pack.nodes.set_captions import SetCaptions
 from pack.nodes.tidy_dataset import TidyDataset
 from pack.nodes.train import Train
+from pack.nodes.train_slider import TrainSlider
 from pack.tagger import TaggerConfig
 from pack.tests.host import watched_tree
 from pack.trainer.config.checkpoints import CheckpointConfig
@@ -63,7 +65,7 @@ def _texts():
 
 
 TEXTS = list(_texts())
-NEED_A_MODEL = {Train, CompareLoras}
+NEED_A_MODEL = {Train, TrainSlider, CompareLoras, MakeClassImages}
 LISTS = {DatasetFromImages, SetCaptions}
 """Nodes that take every input as a list."""
 
@@ -206,6 +208,28 @@ def test_a_text_of_compare_loras(tree):
     _try(tree, lambda probe: [candidates(probe, [{}]), state_of(probe)])
     for name in numbers:
         _try(tree, lambda probe, name=name: [comparison([], **{**numbers, name: probe})])
+
+
+def test_a_text_of_train_slider(tree, monkeypatch):
+    """Prompts go into settings and become no path."""
+    monkeypatch.setattr(slider, "_check_schedule", lambda model: None)
+    names = [name for node, name in TEXTS if node is TrainSlider]
+    assert names == ["target", "positive", "negative"]
+    inputs = TrainSlider.define_schema().inputs
+    given = {one.id: one.default for one in inputs if getattr(one, "default", None) is not None}
+    for name in names:
+        texts = {**given, "positive": "a"}
+        _try(
+            tree,
+            lambda probe, texts=texts, name=name: [
+                slider.slider_request(None, None, None, {**texts, name: probe})
+            ],
+        )
+
+
+def test_the_texts_of_make_class_images_are_in_a_digest_alone():
+    """tests/host/dataset/test_class_images.py looks at the folder."""
+    assert [name for node, name in TEXTS if node is MakeClassImages] == ["prompt", "negative"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The workflows for going on and for looking, made small: every node and wire as they come."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -88,3 +90,39 @@ def test_find_the_best(server, made_small):
         assert words in said, said
     for title in ("each run", "scores", "stand out", "strength", "0.8"):
         assert server.outputs(entry, graphs.key(prompt, "PreviewImage", title)), title
+
+
+def test_embedding(server, made_small):
+    """The word is trained, drawn while it is, saved, and used by the prompt of the same graph."""
+    prompt = made_small("embedding")
+    graphs.inputs(prompt, "LoraLoopPreviewSettings")["every"] = 2
+    entry = server.run(prompt, timeout=LONGEST)
+    path, words = entry["outputs"][graphs.key(prompt, "LoraLoopSaveEmbedding")]["text"]
+    assert words == f"embedding:{graphs.TRIGGER}" and path.endswith(f"{graphs.TRIGGER}.safetensors")
+    assert server.outputs(entry, graphs.key(prompt, "SaveImage"))
+    assert len(server.outputs(entry, graphs.key(prompt, "PreviewImage"))) == 1
+    assert f"embedding:{graphs.TRIGGER} does not exist" not in server.tail(200)
+
+
+def test_dreambooth(server, made_small):
+    """The class is drawn once, and trained beside the images as regularisation images."""
+    prompt = made_small("dreambooth")
+    graphs.inputs(prompt, "LoraLoopPreviewSettings")["every"] = 2
+    drawn = graphs.key(prompt, "LoraLoopMakeClassImages")
+    prompt[drawn]["inputs"].update(count=3, width=64, height=64, steps=2)
+    entry = server.run(prompt, timeout=LONGEST)
+    (said,) = entry["outputs"][drawn]["text"]
+    folder = Path(said.removeprefix("3 made, 0 were there: "))
+    assert folder.parent == server.base_directory / "output" / "lora_loop" / "class_images"
+    files = {path: path.read_bytes() for path in folder.glob("*.png")}
+    assert (
+        len(files) == 3 == len(server.outputs(entry, graphs.key(prompt, "PreviewImage", "class")))
+    )
+    (merged,) = entry["outputs"][graphs.key(prompt, "LoraLoopMergeDatasets")]["text"]
+    assert "class (regularisation): 3 x 1" in merged
+    assert server.outputs(entry, graphs.key(prompt, "SaveImage"))
+    assert len(server.outputs(entry, graphs.key(prompt, "PreviewImage", "strengths"))) == 2
+    prompt[drawn]["inputs"]["count"] = 4
+    again = server.run(graphs.keep(prompt, graphs.key(prompt, "PreviewImage", "class")))
+    assert again["outputs"][drawn]["text"][0].startswith("1 made, 3 were there")
+    assert {path: path.read_bytes() for path in files} == files

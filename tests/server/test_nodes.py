@@ -88,7 +88,7 @@ def test_seeds_stay_as_they_are(ours):
     }
     nodes = (
         "LoraLoopTrain", "LoraLoopPreviewSettings", "LoraLoopValidationSettings", "LoraLoopScoreLora",
-        "LoraLoopDatasetReport",
+        "LoraLoopDatasetReport", "LoraLoopTrainSlider", "LoraLoopMakeClassImages",
     )  # fmt: skip
     assert seeds == dict.fromkeys(nodes, False)
 

@@ -48,7 +48,7 @@ def lasting_texts(item: CachedItem, trigger: str, config: TrainConfig) -> list[s
     if config.loss.preservation:
         word = config.loss.preservation_class
         texts += tuple(class_caption(text, trigger, word) for text in texts)
-    return list(dict.fromkeys(texts))
+    return list(dict.fromkeys((*texts, *config.slider.others)))
 
 
 def trigger_notes(cached: CachedDataset, loss: LossConfig, captions: CaptionConfig) -> list[str]:

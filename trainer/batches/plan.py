@@ -24,7 +24,7 @@ class BatchItem(NamedTuple):
     ``text`` is what this sample makes of the caption; None: the caption as it stands. ``class_text``
     is that with the trigger replaced, where prior preservation asks for it; ``preserves``: the target
     is the model's own prediction (see trainer/training/preservation.py). The adapters act at ``strength``,
-    which all samples of a batch share.
+    which all samples of a batch share. ``others``: the prompts that a slider needs beside the text.
     """
 
     item_index: int
@@ -34,6 +34,7 @@ class BatchItem(NamedTuple):
     class_text: str | None = None
     preserves: bool = False
     strength: float = 1.0
+    others: tuple[str, ...] = ()
 
 
 class Group(NamedTuple):

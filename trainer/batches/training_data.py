@@ -15,12 +15,13 @@ from ...base.gc_pause import collection_paused
 from .. import rng
 from ..cache import latents as cache
 from ..cache import masks, texts
+from ..cache.canvas import NO_LATENT
 from ..cache.latents import CachedDataset, CachedItem
 from ..config.captions import CaptionConfig
 from ..config.train import TrainConfig
 from ..device.transfer import send
 from ..files.store import Store
-from ..sdxl.constants import LATENT_PIXELS, VAE_SCALE
+from ..sdxl.constants import LATENT_CHANNELS, LATENT_PIXELS, VAE_SCALE
 from ..sdxl.size_embedding import size_vector
 from .class_captions import class_caption, lasting_texts
 from .embedding_captions import from_template, has_template
@@ -37,7 +38,8 @@ class Batch:
     weights: [B] float32; items: what was drawn, for the random draws of each sample;
     mask: [B, h, w] float32 in 0..1 under masked loss, of the latents' size or a multiple;
     deviations: [B, 4, h, w] scaled float32 where latents are means to draw a sample around;
-    class_context, class_y: of the captions with the trigger replaced, under prior preservation.
+    class_context, class_y: of the captions with the trigger replaced, under prior preservation;
+    others: [B, N, T, C] and others_y: [B, N, Y], of the prompts that a slider needs beside the texts.
     Loaded without texts, contexts are empty and y and class_y hold the sizes alone (see
     trainer/training/live_encoding.py).
     """
@@ -51,6 +53,8 @@ class Batch:
     class_context: Tensor | None = None
     class_y: Tensor | None = None
     deviations: Tensor | None = None
+    others: Tensor | None = None
+    others_y: Tensor | None = None
 
     def to(self, device: torch.device, *, pins: bool = False) -> Batch:
         """On the device, with ``pins`` not waited for (see trainer/device/transfer.py)."""
@@ -142,7 +146,8 @@ class TrainingData:
             text, other = self._text(shown, config, epoch, step), None
             if loss.preservation:
                 other = class_caption(text, trigger, loss.preservation_class)
-            worded.append(shown._replace(text=text, class_text=other))
+            others = config.slider.others
+            worded.append(shown._replace(text=text, class_text=other, others=others))
         return tuple(worded)
 
     def _text(self, shown: BatchItem, config: TrainConfig, epoch: int, step: int) -> str:
@@ -178,6 +183,7 @@ class TrainingData:
         if others:
             class_context = texts.stack_contexts([context for context, _ in others])
             class_y = size_vector(torch.stack([pooled for _, pooled in others]), sizes)
+        context_of_each, y_of_each = self._others(items, sizes)
         return Batch(
             latents=latents,
             context=texts.stack_contexts(contexts),
@@ -188,7 +194,21 @@ class TrainingData:
             class_context=class_context,
             class_y=class_y,
             deviations=deviations,
+            others=context_of_each,
+            others_y=y_of_each,
         )
+
+    def _others(
+        self, items: Sequence[BatchItem], sizes: Sequence[Sequence[int]]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """`Batch.others` and `Batch.others_y`; None where no sample has any."""
+        found = [[self._encoding(item, text) for text in item.others] for item in items]
+        if not found[0]:
+            return None, None
+        contexts = texts.stack_contexts([context for row in found for context, _ in row])
+        columns = zip(*found, strict=True)
+        ys = [size_vector(torch.stack([p for _, p in column]), sizes) for column in columns]
+        return contexts.unflatten(0, (len(found), -1)), torch.stack(ys, dim=1)
 
     def latents(self, drawn: BatchItem) -> Tensor:
         """The unscaled latents [4, h, w] of a sample; raises ValueError when they are gone."""
@@ -198,6 +218,9 @@ class TrainingData:
         """What the VAE made of a sample's image."""
         item = self._dataset.items[drawn.item_index]
         key = item.flipped_key if drawn.flipped and item.flipped_key else item.latent_key
+        if key == NO_LATENT:
+            width, height = (side // LATENT_PIXELS for side in item.bucket)
+            return {"latents": torch.zeros(LATENT_CHANNELS, height, width)}
         stored = self._entries.load(cache.KIND, key)
         if stored is None:
             raise self._vanished("latents", item)
@@ -218,7 +241,7 @@ class TrainingData:
         keys = [item.latent_key] + ([item.flipped_key] if item.flipped_key else [])
         trigger = self._dataset.dataset.trigger
         lasting = [] if self._live_texts else lasting_texts(item, trigger, config)
-        return all(self._store.has(cache.KIND, key) for key in keys) and all(
+        return all(key == NO_LATENT or self._store.has(cache.KIND, key) for key in keys) and all(
             self._store.has(texts.KIND, self._text_key(text)) for text in lasting
         )
 

@@ -74,6 +74,12 @@ def cache_masks(
     return tuple(key if _is_used(key, store) else None for key in keys)
 
 
+def is_black(key: str | None, store: Store) -> bool:
+    """Whether a mask by its key leaves nothing of the image to learn."""
+    stored = None if key is None else store.load(KIND, key)
+    return stored is not None and not bool(stored["mask"].any())
+
+
 def _key(item: CachedItem) -> str:
     return digest(RECIPE, item.latent_key, item.mask_digest)
 

@@ -18,6 +18,7 @@ from .lora import LoraConfig
 from .loss import LossConfig
 from .optimiser import OptimiserConfig
 from .optimisers import ONE_AT_A_TIME, STEPS_ALONE
+from .slider import SliderConfig
 from .speed import SpeedConfig
 from .validation import ValidationConfig
 
@@ -78,6 +79,8 @@ class TrainConfig(Config):
     """A step is computed in this way, with the same result apart from rounding and quantised weights."""
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     """An embedding is trained in this way, where it has a token."""
+    slider: SliderConfig = field(default_factory=SliderConfig)
+    """A slider is trained between these prompts, instead of on images, where it has any."""
 
     def check(self, problems: Problems) -> None:
         problems.need(1 <= self.steps <= MOST_STEPS, f"steps is {self.steps}; 1..{MOST_STEPS}")
@@ -101,6 +104,10 @@ class TrainConfig(Config):
             not self.lora.bf16_weights or kind in ONE_AT_A_TIME,
             f"{kind} looks at all weights at once, and those of bf16_weights are stepped one by one: choose "
             "Adafactor, AdamW or AdamW8bit, or turn bf16_weights off",
+        )
+        problems.need(
+            not (self.slider.is_on and self.trains_text),
+            "a slider moves the UNet alone: set the learning rates of the text encoders to 0 in Optimiser Settings",
         )
 
     def _check_embedding(self, problems: Problems) -> None:
@@ -138,6 +145,10 @@ class TrainConfig(Config):
             not self.loss.preservation,
             "fused_backward has one backward a step and preservation of Noise and Loss Settings two: turn one "
             "of them off, or use regularisation images instead",
+        )
+        problems.need(
+            not self.slider.is_on,
+            "fused_backward has one backward a step and a slider two, one for each direction: turn it off",
         )
         problems.need(
             not self.speed.cuda_graphs,
@@ -195,6 +206,8 @@ class TrainConfig(Config):
         recipe["loss"] = self.loss.identity()
         if not self.embedding.is_on:
             del recipe["embedding"]
+        if not self.slider.is_on:
+            del recipe["slider"]
         for name in YOUNGER:
             if recipe["lora"][name] == getattr(LoraConfig, name):
                 del recipe["lora"][name]

@@ -86,6 +86,8 @@ class FolderPlan(NamedTuple):
     masked: bool
     alpha_mask: bool
     preserves: bool
+    free: tuple[str, ...]
+    """Those of kohya's custom_attributes that mean nothing to it."""
     held_out: tuple[float, int]
     """kohya's validation_split and validation_seed."""
 
@@ -218,6 +220,7 @@ def _plan(
         return values.get(_COMMAND_LINE.get(name, name), _ROWS[name].default)
 
     is_reg, interpolation = find("is_reg"), find("resize_interpolation")
+    attributes = find("custom_attributes")
     resolution = find("resolution") or values["max_resolution"] or (RESOLUTION, RESOLUTION)
     buckets = {_field(key): find(name) for name, key in BUCKETS.items() if key.sets}
     return FolderPlan(
@@ -239,7 +242,8 @@ def _plan(
         masks="" if is_reg else find("conditioning_data_dir"),
         masked=values["masked_loss"] or find("alpha_mask"),
         alpha_mask=find("alpha_mask"),
-        preserves=_preserves(find("custom_attributes")),
+        preserves=bool(attributes.get(PRESERVATION, False)),
+        free=tuple(name for name in attributes if name != PRESERVATION),
         held_out=(find("validation_split"), find("validation_seed") or values["seed"] or 0),
     )
 
@@ -255,15 +259,6 @@ def _ending(extension: str) -> str:
         return caption_ending(extension)
     except ValueError as error:
         raise ValueError(f"caption_extension: {error}".rstrip(".")) from error
-
-
-def _preserves(attributes: Mapping[str, Any]) -> bool:
-    unknown_names = sorted(attributes.keys() - {PRESERVATION})
-    if unknown_names:
-        raise ValueError(
-            f"custom_attributes has {unknown_names[0]}; only {PRESERVATION} is understood"
-        )
-    return bool(attributes.get(PRESERVATION, False))
 
 
 def _field(key: Key) -> str:

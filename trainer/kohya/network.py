@@ -207,13 +207,13 @@ def _plus(given: Mapping[str, str], values: Mapping[str, Any]) -> float:
 
 def _lycoris(given: Mapping[str, str], values: Mapping[str, Any], alpha: float) -> dict[str, Any]:
     """LyCORIS adapts convolutions unless told otherwise, at the rank of the rest."""
-    rank, preset, algorithm = values["network_dim"], _preset(given), _algorithm(given)
+    rank, algorithm = values["network_dim"], _algorithm(given)
     if not algorithm:
         name = given["algo"].lower()
         why = f" ({OTHER_ALGORITHMS[name]})" if name in OTHER_ALGORITHMS else ""
         known = ", ".join(ALGORITHMS)
         raise ValueError(f"network_args algo is {given['algo']!r}; it must be one of {known}{why}")
-    dora = _switch(given, "dora_wd", False)
+    preset, dora = _preset(given), _switch(given, "dora_wd", False)
     if dora and _switch(given, "wd_on_output", True):
         raise ValueError(
             "network_args dora_wd scales columns here, as the paper does: add wd_on_output=False"

@@ -90,7 +90,11 @@ ALGORITHMS: dict[str, Algorithm] = {
 """LyCORIS' names of those that can be trained."""
 
 OTHER_ALGORITHMS = {
-    "tlora": "kohya's trainer never tells LyCORIS' T-LoRA the timestep; in the settings nodes least_rank does"
+    "tlora": "kohya's trainer never tells LyCORIS' T-LoRA the timestep; in the settings nodes least_rank does",
+    "full": "that is full fine-tuning, which Full Tuning Settings do in the graph: take algo out and connect them to Train",
+    "glora": "GLoRA, whose change of a weight depends on that weight, cannot be trained here; lora's does not",
+    "ia3": "iA3, one factor for each row or column of a weight, cannot be trained here; lora at network_dim=1 is the smallest",
+    "dylora": "DyLoRA cannot be trained here; lora is a LoRA of one rank",
 }
 """LyCORIS' algorithms that are known, and why they cannot be trained."""
 

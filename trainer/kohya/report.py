@@ -82,6 +82,8 @@ def _ignored(
             yield name, IGNORED[name]
     if any(folder.masks and not folder.masked for folder in folders):
         yield "conditioning_data_dir", "not used: masked_loss is off"
+    for name in dict.fromkeys(name for folder in folders for name in folder.free):
+        yield f"custom_attributes {name}", "kohya's trainer takes no notice of it either"
     if values["sample_prompts"] and not are_wanted(values):
         yield "sample_prompts", f"no preview without one of {', '.join(CADENCE)}"
     for name, value in arguments.items():

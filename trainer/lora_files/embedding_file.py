@@ -52,6 +52,16 @@ def embedding_of(lora: Mapping[str, Tensor]) -> Found | None:
     return Found(name, vectors)
 
 
+def bundled(lora: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of the embeddings that a LoRA carries, by the embedding's name, then by what is left of the key."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, value in lora.items():
+        if key.startswith(BUNDLED):
+            name, _, part = key.removeprefix(BUNDLED).partition(".")
+            found.setdefault(name, {})[part] = value
+    return found
+
+
 def without_embeddings(lora: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The LoRA alone; empty where an embedding was trained without one."""
     return {name: value for name, value in lora.items() if not name.startswith(BUNDLED)}

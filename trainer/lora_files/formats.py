@@ -14,9 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..config.embedding import BUNDLED
 from ..sdxl.unet_names import to_diffusers
 from .architectures import by_metadata, by_names, by_width
-from .embedding_file import without_embeddings
+from .embedding_file import bundled, without_embeddings
 from .names import (
     ALPHA,
     DOWN,
@@ -55,8 +56,8 @@ def to_kohya(
     """The same LoRA under kohya's keys, each layer with an alpha.
 
     ``metadata`` is the file's; ``config`` is peft's adapter_config.json, where the file has one beside
-    it. A key that is kohya's already stays as it is, whatever kind of adapter it belongs to. Keys of no
-    model, such as bundled embeddings, are left out, and the log names them.
+    it. A key that is kohya's already stays as it is, whatever kind of adapter it belongs to. Bundled
+    embeddings and keys of no model are left out, and the log names them.
 
     Raises:
         ValueError: keys are of no layer of SDXL, or of another form; names some, and the architecture
@@ -151,10 +152,18 @@ def _refusal(
 
 
 def _tell(extra: Sequence[str], keys: Mapping[str, Key]) -> None:
-    if extra:
+    words = sorted(bundled(dict.fromkeys(extra, torch.empty(0))))
+    others = sorted(name for name in extra if not name.startswith(BUNDLED))
+    if words:
         log.warning(
-            "LoRA Loop: %d keys of the LoRA are of no model, such as embeddings, and are left out: %s%s",
-            len(extra), ", ".join(sorted(extra)[:SHOWN]), ", …" if len(extra) > SHOWN else "",
+            "LoRA Loop: the embedding %s that is bundled with the LoRA is no part of the model and left out; Save "
+            "Embedding writes the one that a LoRA carries.",
+            _some(words),
+        )
+    if others:
+        log.warning(
+            "LoRA Loop: %d keys of the LoRA are of no model and are left out: %s",
+            len(others), _some(others),
         )  # fmt: skip
     if any(key.is_peft for key in keys.values()):
         log.warning(
@@ -162,6 +171,10 @@ def _tell(extra: Sequence[str], keys: Mapping[str, Key]) -> None:
             "ComfyUI divides by the lengths of the rows before the change, so it gives a little more or "
             "less."
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
 
 def in_format(tensors: Mapping[str, Tensor], form: LoraFormat) -> Mapping[str, Tensor]:

@@ -10,10 +10,15 @@ import torch
 from torch import Tensor
 
 from ..lora_files.formats import SHOWN, by_layer
-from ..lora_files.names import ALPHA, DOWN, MID, UP
+from ..lora_files.names import ALPHA, BIAS, DORA, DOWN, GLORA, LOHA, LOKR, MID, OFT, UP, WHOLE
 from ..lora_files.shapes import missing_parts
 
 _PLAIN = {DOWN, UP, MID, ALPHA}
+_KINDS = {
+    "LoHa": LOHA, "LoKr": LOKR, "GLoRA": GLORA, "OFT or BOFT": OFT, "DoRA": (DORA,),
+    "differences of whole weights, as full fine-tuning writes them": (*WHOLE, *BIAS),
+}  # fmt: skip
+"""What other layers are, by their parts."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def read_factors(lora: Mapping[str, Tensor]) -> dict[str, Factors]:
     """The layers of a LoRA of kohya's keys, by stem. One with a core (LyCORIS' Tucker) is written out.
 
     Raises:
-        ValueError: a layer is of another kind (LoHa, LoKr, DoRA ...), not whole, or not finite.
+        ValueError: a layer is of another kind (LoHa, LoKr, OFT, DoRA, a difference ...), not whole, or not finite.
     """
     layers = by_layer(lora)
     _check(layers)
@@ -116,11 +121,13 @@ def _check(layers: Mapping[str, Mapping[str, Tensor]]) -> None:
     odd = {stem: sorted(parts.keys() - _PLAIN) for stem, parts in layers.items()}
     odd = {stem: parts for stem, parts in odd.items() if parts}
     if odd:
-        first = min(odd)
+        first, parts = min(odd), {part for parts in odd.values() for part in parts}
+        kinds = [kind for kind, own in _KINDS.items() if parts & {*own}] or ["something else"]
         raise ValueError(
-            f"{len(odd)} of {len(layers)} layers are no plain LoRA, e.g. {first} with "
-            f"{', '.join(odd[first][:SHOWN])}: LoHa, LoKr, DoRA and the like are no product of two "
-            "factors, so nothing exact can be made of them here. Take a plain LoRA."
+            f"{len(odd)} of {len(layers)} layers are no plain LoRA but {' and '.join(kinds)}, e.g. {first} with "
+            f"{', '.join(odd[first][:SHOWN])}: they are no product of two factors, so nothing exact can be "
+            "made of them here. Take a plain LoRA, or Extract LoRA, which makes a LoRA of a rank of a MODEL "
+            "without this and the same MODEL with it."
         )
     for stem, parts in sorted(layers.items()):
         check_whole(stem, parts)

@@ -11,7 +11,10 @@ from ..config.optimiser import HORIZON_FREE
 from ..config.train import NOT_IN_IDENTITY, STILL_IN_IDENTITY, TrainConfig
 from .description import DESCRIPTION, read_description
 
-_SWITCHES = {"embedding": ("embedding token",)}
+_SWITCHES = {
+    "embedding": ("embedding token",),
+    "slider": ("slider positive", "slider negative"),
+}
 """Parts of a config that are not used where none of these settings has a value."""
 
 

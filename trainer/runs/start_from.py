@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..config.embedding import EmbeddingConfig
 from ..config.train import TrainConfig
 from ..files.digests import bytes_digest
+from ..lora_files.embedding_file import bundled, without_embeddings
 from ..lora_files.formats import by_layer, to_kohya
 from ..lora_files.names import FIRST_ENCODER, SECOND_ENCODER, UNET
 from ..network.network import Network
@@ -31,7 +33,9 @@ class Start:
     def __init__(self, lora: Mapping[str, Tensor]) -> None:
         self.layers: dict[str, dict[str, Tensor]] = {}
         """Tensors of each adapted layer by kohya's key, then by the part's name."""
-        tensors = to_kohya(lora, getattr(lora, "metadata", None))
+        self.embeddings = bundled(lora)
+        """The embeddings that it carries: tensors by the name, then by the part."""
+        tensors = to_kohya(without_embeddings(lora) or lora, getattr(lora, "metadata", None))
         bad = not_finite(tensors.items())
         if bad:
             raise ValueError(
@@ -41,15 +45,49 @@ class Start:
             )
         self.layers.update(by_layer(tensors))
 
-    def digest(self) -> str:
-        """A name for the tensors, whatever file they came from."""
+    def digest(self, embedding: EmbeddingConfig | None = None) -> str:
+        """A name for the tensors that a run begins with, whatever file they came from."""
         pieces: list[bytes] = []
-        for key, parts in sorted(self.layers.items()):
+        word = {} if embedding is None else self.embedding(embedding)
+        for key, parts in [*sorted(self.layers.items()), *([("embedding", word)] if word else [])]:
             for part, tensor in sorted(parts.items()):
                 flat = tensor.detach().cpu().contiguous().reshape(-1)
                 pieces.append(f"{key}.{part} {flat.dtype} {list(tensor.shape)}\n".encode())
                 pieces.append(flat.view(torch.uint8).numpy().tobytes())
         return bytes_digest(*pieces)
+
+    def embedding(self, settings: EmbeddingConfig) -> dict[str, Tensor]:
+        """The tensors of the embedding that a run goes on with, by the part; {} where it begins elsewhere."""
+        if not settings.is_on or settings.start:
+            return {}
+        return self.embeddings.get(settings.token, {})
+
+    def check_embedding(self, settings: EmbeddingConfig) -> None:
+        """Raise ValueError where an embedding is trained and the LoRA was trained with another one."""
+        others = sorted(self.embeddings)
+        if not others or not settings.is_on or settings.start or self.embedding(settings):
+            return
+        raise ValueError(
+            f"The LoRA to start from was trained with the embedding {', '.join(others[:3])}, and Embedding Settings "
+            f"train {settings.token}: set token to {others[0]} to go on with it. For {settings.token} save an "
+            "embedding to begin with by Save Embedding and name it in start, or start from a file that Save LoRA "
+            "wrote, which has none."
+        )
+
+    def notes(self, settings: EmbeddingConfig) -> list[str]:
+        """What of its embeddings is not trained on, as sentences."""
+        used = settings.token if self.embedding(settings) else ""
+        left = sorted(self.embeddings.keys() - {used})
+        if not left:
+            return []
+        why = ""
+        if not settings.is_on:
+            why = ": connect Embedding Settings with its token, and trains set to embedding and LoRA, to go on with it"
+        elif settings.start:
+            why = f": {settings.token} begins as start of Embedding Settings says"
+        return [
+            f"the embedding {', '.join(left[:3])} that is bundled with the LoRA to start from is not trained on{why}"
+        ]
 
     def targets(
         self, unet: nn.Module, encoders: Sequence[nn.Module], config: TrainConfig

@@ -132,6 +132,18 @@ class Schedule:
         signal, sigma = self._scales(timesteps)
         return signal * noise - sigma * latents
 
+    def apart(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """The latents and the noise that x_t is made of if the prediction is right, each [B, C, H, W] float32.
+
+        ``noisy`` and ``target`` backwards. Predicted noise says nothing of the latents where x_t is noise alone.
+        """
+        signal, sigma = self._scales(timesteps)
+        if self.prediction == "epsilon":
+            return (noisy - sigma * prediction) / signal, prediction
+        if self.prediction == "flow":
+            return noisy - sigma * prediction, noisy + signal * prediction
+        return signal * noisy - sigma * prediction, sigma * noisy + signal * prediction
+
     def _scales(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         if self.flow_sigmas is not None:
             sigma = self.flow_sigmas[timesteps].view(-1, 1, 1, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from ..device.attending import fixed_order
 from ..network.dropout import Dropout
 from ..network.network import Network
 from .preservation import loss_terms
+from .slider import slider_terms
 from .step import Draws, Model
 
 
@@ -35,7 +36,8 @@ class Losses(NamedTuple):
     They are read at the end of the step, after other micro batches: the tensors must stay as they are.
 
     terms: [terms] float32, each a mean over the samples times the share; their sum is the loss.
-    samples: [B] float32, of the images themselves, without prior preservation's additional term.
+    samples: [B] float32, of the images themselves, without prior preservation's additional term and a slider's
+    other direction.
     """
 
     terms: Tensor
@@ -63,13 +65,17 @@ class Gradients:
         at_strength = self._network.at_strength(items[0].strength if items else 1.0)
         # All in backward too, which computes blocks again.
         with fixed_order(), self._network.dropping(micro.dropout), at_strength:
-            terms = loss_terms(
-                self._model, self._network, micro.batch, micro.draws, self._config.loss
-            )
-            for losses in terms:
+            for losses in self._terms(micro):
                 samples = losses.detach() if samples is None else samples
                 term = losses.mean() * micro.share
                 self._backward(term / self._config.accumulation)
                 found.append(term.detach())
         assert samples is not None  # there is always a first term
         return Losses(torch.stack(found), samples)
+
+    def _terms(self, micro: MicroBatch) -> Iterator[Tensor]:
+        """The terms of the loss, each [B] float32 with gradients; of a slider where one is trained."""
+        given = self._model, self._network, micro.batch, micro.draws
+        if self._config.slider.is_on:
+            return slider_terms(*given, self._config)
+        return loss_terms(*given, self._config.loss)

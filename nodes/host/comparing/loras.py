@@ -18,23 +18,15 @@ from ..measuring.lora_weights import check_usable, put_on
 from ..measuring.measuring import Measuring
 from ..model import unet
 from ..model.clip import check_clip
-from ..model.host_types import Clip, ModelPatcher, Vae
 from ..model.pristine import take_patches_out
 from ..model.vae import check_vae, to_image, to_pil
 from ..previews.grid import grid, one_size
 from ..previews.previewer import Previewer
+from ..previews.sampling import Models
 from ..progress import NodeProgress, check_interrupt
 from .comparison import Comparison
 from .lora_list import Candidate
 from .scores import Place, scored
-
-
-class Models(NamedTuple):
-    """What samples."""
-
-    model: ModelPatcher
-    clip: Clip
-    vae: Vae
 
 
 class Compared(NamedTuple):

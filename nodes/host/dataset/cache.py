@@ -10,7 +10,7 @@ from ....trainer.batches.class_captions import lasting_texts
 from ....trainer.batches.embedding_captions import token_pattern
 from ....trainer.cache.encoding import Encode
 from ....trainer.cache.latents import CachedDataset, LatentConfig, cache_latents
-from ....trainer.cache.masks import cache_masks
+from ....trainer.cache.masks import cache_masks, is_black
 from ....trainer.cache.texts import cache_texts
 from ....trainer.config.cache import CacheConfig
 from ....trainer.config.train import TrainConfig
@@ -106,7 +106,10 @@ def encode_pictures(
 
 
 def make_masks(cached: CachedDataset, store: Store, node_id: str | None) -> tuple[str | None, ...]:
-    """The store's key of every image's mask, for masked loss; says how many there are."""
+    """The store's key of every image's mask, for masked loss; says how many there are.
+
+    Raises ValueError where all of them are black.
+    """
     bar = NodeProgress(len(cached.items), node_id)
 
     def on_mask(done: int, total: int, name: str) -> None:
@@ -125,7 +128,24 @@ def make_masks(cached: CachedDataset, store: Store, node_id: str | None) -> tupl
             "LoRA Loop: masked is on and nothing has a mask: put masks into a folder named masks beside "
             "the images, each with its image's name, or use images with transparency."
         )
+    _check_black(cached, [is_black(key, store) for key in keys])
     return keys
+
+
+def _check_black(cached: CachedDataset, black: list[bool]) -> None:
+    """Refuse masks that are all black, of which nothing would be learned; tell of some."""
+    names = [item.name for item, is_so in zip(cached.items, black, strict=True) if is_so]
+    if not names:
+        return
+    if len(names) == len(black):
+        raise ValueError(
+            f"The masks of all {len(names)} images are black, so nothing would be learned of them: a mask is "
+            "white, and an image without one opaque, where it is to be learned. Invert them, or turn off masked in Noise and Loss Settings."
+        )
+    log.warning(
+        "LoRA Loop: the masks of %d of %d images are black, so nothing is learned of them: %s",
+        len(names), len(black), ", ".join(names[:3]) + (", …" if len(names) > 3 else ""),
+    )  # fmt: skip
 
 
 def encode_captions(
@@ -163,6 +183,7 @@ def encode_captions(
 def texts_fingerprint(cached: CachedDataset, clip: Clip, config: TrainConfig) -> str:
     """The fingerprint of the text encoders, with the textual inversions that a caption may name."""
     shown = {item.caption for item in cached.items} | {config.loss.preservation_class}
+    shown |= {*config.slider.others}
     for options in {item.options or config.captions for item in cached.items}:
         shown |= {options.prefix, options.suffix}
     if config.embedding.is_on:  # a file of its name is not looked at

@@ -13,12 +13,13 @@ from torch import Tensor
 from ....base.inside import is_inside
 from ....base.plain_names import plain_path
 from ....trainer.config.checkpoints import Precision
-from ....trainer.config.embedding import KEYS, EmbeddingConfig
+from ....trainer.config.embedding import EmbeddingConfig
 from ....trainer.files.digests import file_digest
 from ....trainer.lora_files.embedding_file import embedding_of, read_vectors
 from ....trainer.lora_files.file import IfExists, save_user_lora
+from ....trainer.runs.start_from import Start
 from .. import folders
-from ..model.clip_word import initial_vectors
+from ..model.clip_word import initial_vectors, vector_widths
 from ..model.host_types import Clip
 from .load import UNUSABLE
 
@@ -98,32 +99,43 @@ def _also_meant(path: Path, tops: Sequence[Path]) -> tuple[str, Path] | None:
     return None
 
 
-def first_vectors(clip: Clip, settings: EmbeddingConfig) -> dict[str, Tensor]:
+def first_vectors(
+    clip: Clip, settings: EmbeddingConfig, start: Start | None = None
+) -> dict[str, Tensor]:
     """What the vectors begin as, [vectors, width] float32 on the CPU by KEYS.
 
     Those of an embedding that training goes on with; an encoder for which it has none begins as the text.
+    start: the LoRA that training begins with, which may carry one.
 
     Raises:
         ValueError: that embedding cannot be used; says why.
     """
-    found = initial_vectors(clip, settings)
-    if not settings.start:
-        return found
-    path = started(settings)
-    widths = {key: vectors.shape[1] for key, vectors in found.items()}
+    return initial_vectors(clip, settings) | given_vectors(clip, settings, start)
+
+
+def given_vectors(clip: Clip, settings: EmbeddingConfig, start: Start | None) -> dict[str, Tensor]:
+    """`first_vectors` as far as they are not the text's: {} where there is no embedding to go on with."""
+    bundled = {} if start is None else start.embedding(settings)
+    if not settings.start and not bundled:
+        return {}
+    path = started(settings) if settings.start else None
+    named = "of the LoRA to start from" if path is None else path.name
     try:
-        own = read_vectors(comfy.utils.load_torch_file(str(path), safe_load=True), widths)
+        contents = (
+            bundled if path is None else comfy.utils.load_torch_file(str(path), safe_load=True)
+        )
+        own = read_vectors(contents, vector_widths(clip))
     except UNUSABLE as error:
         raise ValueError(
-            f"The embedding {path} cannot be gone on with: {error or 'it is empty or damaged'}."
+            f"The embedding {path or named} cannot be gone on with: {error or 'it is empty or damaged'}."
         ) from error
     count = len(next(iter(own.values())))
     if count != settings.vectors:
         raise ValueError(
-            f"The embedding {path.name} has {count} vectors, and Embedding Settings say {settings.vectors}: set "
+            f"The embedding {named} has {count} vectors, and Embedding Settings say {settings.vectors}: set "
             f"vectors to {count}."
         )
-    return {key: own.get(key, found[key]) for key in KEYS}
+    return own
 
 
 def started(settings: EmbeddingConfig) -> Path:

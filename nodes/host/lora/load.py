@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ....base.small_file import read_small
 from ....trainer.files.digests import bytes_digest
+from ....trainer.lora_files.embedding_file import without_embeddings
 from ....trainer.lora_files.file import LoraModel, read_lora
 from ....trainer.lora_files.formats import to_kohya
 from ....trainer.lora_files.names import is_wrapped
@@ -49,6 +50,8 @@ def lora_names() -> list[str]:
 def load_lora(name: str) -> LoraModel:
     """A LoRA under kohya's keys, with its metadata: of any program that `to_kohya` knows.
 
+    An embedding that it carries stays with it.
+
     Raises ValueError when the file is missing, broken or no SDXL LoRA.
     """
     return read_kohya(_path(name))
@@ -57,7 +60,9 @@ def load_lora(name: str) -> LoraModel:
 def read_kohya(path: Path) -> LoraModel:
     """`load_lora` for a path."""
     found = _read(path)
-    tensors = to_kohya(found, found.metadata, _config(path, found))
+    lora = without_embeddings(found)
+    carried = {name: value for name, value in found.items() if name not in lora}
+    tensors = to_kohya(lora or found, found.metadata, _config(path, found)) | carried
     bad = not_finite(tensors.items())
     if bad:
         log.warning(

@@ -95,6 +95,11 @@ def check_word(clip: Clip, settings: EmbeddingConfig) -> None:
         _initial_ids(clip, key, settings)
 
 
+def vector_widths(clip: Clip) -> dict[str, int]:
+    """How many numbers a vector of each encoder has, by KEYS."""
+    return {key: _table(clip, key).weight.shape[-1] for key in KEYS}
+
+
 def initial_vectors(clip: Clip, settings: EmbeddingConfig) -> dict[str, Tensor]:
     """What the vectors of each encoder begin as: those of the tokens of the text, by KEYS.
 
@@ -110,10 +115,13 @@ def initial_vectors(clip: Clip, settings: EmbeddingConfig) -> dict[str, Tensor]:
         for key in KEYS:
             ids = _initial_ids(clip, key, settings)
             wanted = [ids[place % len(ids)] for place in range(settings.vectors)]
-            table: Any = getattr(clip.cond_stage_model, key).transformer.get_input_embeddings()
-            rows = table(torch.tensor([wanted], device=device), out_dtype=torch.float32)
+            rows = _table(clip, key)(torch.tensor([wanted], device=device), out_dtype=torch.float32)
             found[key] = rows[0].float().cpu()
     return found
+
+
+def _table(clip: Clip, key: str) -> Any:
+    return getattr(clip.cond_stage_model, key).transformer.get_input_embeddings()
 
 
 def _initial_ids(clip: Clip, key: str, settings: EmbeddingConfig) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .accounts import LOADING_CALLBACKS, OTHER_PARTS
-from .contents import add_tensor, add_value
+from .contents import add_tensor, add_value, content_digest
 from .flow import is_flow
 from .host_types import Patcher
 from .pristine import own_part, pristine_state
@@ -43,6 +43,13 @@ def fingerprint(patcher: Patcher, *extra: object, without: Collection[str] = ())
         add_value(digest, value)
     digest.update(repr(extra).encode())
     return digest.hexdigest()
+
+
+def sampling_fingerprint(patcher: Patcher) -> str:
+    """`fingerprint`, and what ComfyUI's samplers alone read: options, wrappers, callbacks, models beside it."""
+    anything: Any = patcher
+    names = ("model_options", "wrappers", "callbacks", "additional_models")
+    return fingerprint(patcher, *(content_digest(getattr(anything, name, None)) for name in names))
 
 
 def foreign(thing: object) -> list[tuple[str, object]]:

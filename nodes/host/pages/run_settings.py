@@ -15,6 +15,7 @@ from ....trainer.config.embedding import EmbeddingConfig
 from ....trainer.config.lora import BY_BLOCK, LoraConfig, wanted_parts
 from ....trainer.config.loss import LossConfig
 from ....trainer.config.optimiser import OptimiserConfig
+from ....trainer.config.slider import SliderConfig
 from ....trainer.config.speed import SpeedConfig
 from ....trainer.config.train import TrainConfig
 from ....trainer.config.validation import ValidationConfig
@@ -66,6 +67,10 @@ def run_settings(run: Run) -> dict[str, Any]:
     if run.damage is not None:
         raise ValueError(run.damage)
     config = stored_config(run.config)
+    if config.slider.is_on:
+        raise ValueError(
+            "This run is a slider, which Train does not make: its prompts and settings go into Train Slider by hand."
+        )
     sections = []
     for name, section in SECTIONS.items():
         sections.append({"input": section.input, "node": section.node, **_told(name, config)})
@@ -119,7 +124,8 @@ def stored_config(stored: Mapping[str, Any]) -> TrainConfig:
     parts = {
         name: _part(section.config, stored.get(name, {})) for name, section in SECTIONS.items()
     }
-    own = {name: value for name, value in stored.items() if name not in SECTIONS}
+    parts["slider"] = _part(SliderConfig, stored.get("slider", {}))
+    own = {name: value for name, value in stored.items() if name not in parts}
     return _part(TrainConfig, own | parts)
 
 
@@ -162,7 +168,7 @@ def _train(config: TrainConfig, origin: str) -> dict[str, Any]:
     values = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(TrainConfig)
-        if field.name not in SECTIONS
+        if field.name not in SECTIONS and field.name != "slider"
     }
     prefetch = {"prefetch_weights": config.speed.prefetch_weights}
     return values | prefetch | {"continue_stopped": False, "continue_from": origin}

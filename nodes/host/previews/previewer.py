@@ -6,53 +6,19 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import comfy.sample
-import comfy.samplers
-import torch
 from comfy.cli_args import args
 from torch import Tensor
 
 from ....base.config import Config, Problems
-from ....trainer.kohya.prompt_lines import (
-    MAX_LETTERS,
-    MAX_SCALE,
-    MAX_SEED,
-    MAX_SIDE,
-    MAX_STEPS,
-    parse_prompts,
-)
-from ....trainer.sdxl.constants import LATENT_CHANNELS, LATENT_PIXELS
+from ....trainer.kohya.prompt_lines import parse_prompts
 from ..model.clip import conditioning
 from ..model.host_types import Clip, Conditioning, ModelPatcher, Vae
 from ..progress import check_interrupt
+from .sampling import Shot, check_sampled, check_sampler, decoded, sampled
 
 MAX_IMAGES, MAX_PIXELS = 500, 1 << 27
 """Of all previews of one step, which are in memory together."""
-
-
-def samplers() -> list[str]:
-    """The samplers of this ComfyUI."""
-    return list(comfy.samplers.KSampler.SAMPLERS)
-
-
-def schedulers() -> list[str]:
-    """The schedulers of this ComfyUI."""
-    return list(comfy.samplers.KSampler.SCHEDULERS)
-
-
-class Shot(NamedTuple):
-    """One image to sample."""
-
-    text: str
-    negative: str
-    width: int
-    height: int
-    seed: int
-    cfg: float
-    steps: int
-    sampler: str
 
 
 @dataclass(frozen=True)
@@ -98,30 +64,8 @@ class PreviewConfig(Config):
             bool(self.strengths) and all(-10 <= strength <= 10 for strength in self.strengths),
             f"strengths are {self.strengths}; give one or more between -10 and 10",
         )
-        problems.need(
-            not (self.width % 8 or self.height % 8)
-            and min(self.width, self.height) >= 16
-            and max(self.width, self.height) <= MAX_SIDE,
-            f"size is {self.width} x {self.height}; use multiples of 8, from 16 to {MAX_SIDE}",
-        )
-        for name, least, most in (
-            ("steps", 1, MAX_STEPS),
-            ("cfg", 0, MAX_SCALE),
-            ("seed", 0, MAX_SEED),
-        ):
-            value = getattr(self, name)
-            problems.need(
-                least <= value <= most, f"{name} is {value}; allowed: {least} to {most:g}"
-            )
-        problems.need(
-            len(self.negative) <= MAX_LETTERS,
-            f"negative has {len(self.negative)} characters, allowed: {MAX_LETTERS}",
-        )
+        check_sampled(self, problems)
         self._check_shots(problems)
-        problems.need(
-            self.scheduler in schedulers(),
-            f"this ComfyUI has no scheduler called {self.scheduler!r}",
-        )
 
     def _check_shots(self, problems: Problems) -> None:
         """What is wrong with the lines of prompts, and with all images together."""
@@ -131,7 +75,7 @@ class PreviewConfig(Config):
             problems.append(str(error))
             return
         for name in dict.fromkeys((self.sampler, *(shot.sampler for shot in shots))):
-            problems.need(name in samplers(), f"this ComfyUI has no sampler called {name!r}")
+            check_sampler(name, problems)
         images = len(shots) * len(self.strengths)
         pixels = sum(shot.width * shot.height for shot in shots) * len(self.strengths)
         problems.need(
@@ -237,8 +181,7 @@ class Previewer:
 
     def decoded(self, latents: Tensor) -> Tensor:
         """Latents as an IMAGE [1, H, W, 3], float32 on the CPU."""
-        check_interrupt()
-        return self._vae.decode(latents).float().cpu()
+        return decoded(self._vae, latents)
 
     def _encode(self) -> dict[str, Conditioning]:
         """The conditioning of all prompts, by text."""
@@ -250,21 +193,5 @@ class Previewer:
         return encoded
 
     def _latents(self, shot: Shot) -> Tensor:
-        check_interrupt()
-        height, width = shot.height // LATENT_PIXELS, shot.width // LATENT_PIXELS
-        empty = torch.zeros((1, LATENT_CHANNELS, height, width))
-        noise = comfy.sample.prepare_noise(empty, shot.seed)
-        return comfy.sample.sample(
-            self._patcher,
-            noise,
-            shot.steps,
-            shot.cfg,
-            shot.sampler,
-            self._scheduler,
-            self._encoded[shot.text],
-            self._encoded[shot.negative],
-            empty,
-            callback=lambda *_: check_interrupt(),
-            disable_pbar=True,
-            seed=shot.seed,
-        )
+        positive, negative = self._encoded[shot.text], self._encoded[shot.negative]
+        return sampled(self._patcher, shot, self._scheduler, positive, negative)

@@ -63,7 +63,9 @@ class Beginning:
         find = run_targets if start is None else start.targets
         embedding = None
         if config.embedding.is_on:
-            embedding = Embedding(config, first_vectors(model.trained_clip, config.embedding))
+            embedding = Embedding(
+                config, first_vectors(model.trained_clip, config.embedding, start)
+            )
         return Network(find(unet, encoders, config), config.seed, embedding=embedding)
 
     def fill(self, network: Network) -> None:

@@ -39,8 +39,10 @@ def record_seen(
 ) -> None:
     """Write what the first step shows into the run's folder, unless it is there. Call in inference mode.
 
-    Without a VAE the texts alone.
+    Without a VAE the texts alone; nothing where there are no images.
     """
+    if config.slider.is_on:
+        return
     plan = next(data.steps(config))
     shown = [item for batch in plan.batches for item in batch][:MOST]
     folder = run / FOLDER

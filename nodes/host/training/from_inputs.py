@@ -51,8 +51,8 @@ config's field of each widget."""
 def given_by(inputs: dict[str, Any]) -> dict[str, Any]:
     """The fields of a Request that the inputs stand for; those left out have its defaults.
 
-    Raises ValueError for a learning rate on Train that the optimiser is hardly meant to have, and for
-    settings that would take the place of what a sweep goes through.
+    Raises ValueError for a learning rate on Train that the optimiser is hardly meant to have, for settings
+    that would take the place of what a sweep goes through, and for full tuning beside an embedding alone.
     """
     fields = {field: inputs.pop(name, None) for name, field in FIELDS.items()}
     given = {field: value for field, value in fields.items() if value is not None}
@@ -74,11 +74,38 @@ def given_by(inputs: dict[str, Any]) -> dict[str, Any]:
     parts = {part: inputs.pop(name, None) for name, part in PARTS.items()}
     prefetch = inputs.pop("prefetch_weights", False)  # its widget is older than the speed settings
     config = (run or TrainConfig(**inputs)).having(**parts)
+    if not config.trains_lora:
+        _tell_unused(config, parts["optimiser"] or (run or config).optimiser)
     speed = dataclasses.replace(config.speed, prefetch_weights=prefetch)
     given["config"] = config.having(speed=speed)
     if "start" in given:
         given["start"] = Start(given["start"])
     return given
+
+
+def _tell_unused(config: TrainConfig, optimiser: OptimiserConfig) -> None:
+    """What an embedding that is trained alone leaves without effect, in the log; ValueError for full tuning.
+
+    optimiser: as it was given, before the embedding's rate took the place of its own.
+    """
+    if config.lora.algorithm == "full":
+        raise ValueError(
+            "Full Tuning Settings train the model, and Embedding Settings an embedding alone: disconnect one of "
+            "them."
+        )
+    rates = OptimiserConfig.learning_rate, config.embedding.learning_rate
+    unused = {
+        "what LoRA Settings or rank and alpha say": config.lora != LoraConfig(),
+        "the learning rate of the optimiser": optimiser.learning_rate not in rates,
+        "the learning rates of the text encoders": optimiser.trains_text,
+    }
+    found = [name for name, is_set in unused.items() if is_set]
+    if found:
+        log.warning(
+            "LoRA Loop: Embedding Settings train an embedding alone, without effect: %s. Set trains to embedding and "
+            "LoRA there to train a LoRA with it.",
+            ", ".join(found),
+        )
 
 
 def base_of(inputs: dict[str, Any]) -> TrainConfig:

@@ -21,7 +21,7 @@ from ....trainer.runs.lost_memory import enough_bytes
 from ....trainer.runs.run_folder import RunFolder
 from ....trainer.runs.state_keeper import StateKeeper
 from ....trainer.training.loop import Loop, Outcome, StepEvent
-from ....trainer.training.step import Model
+from ....trainer.training.step import Model, Predict
 from ..model import clip_training, unet
 from ..model.autograd_session import training_session
 from ..model.clip import UNUSED
@@ -189,10 +189,22 @@ def _loop_model(model: TrainedModel, data: TrainingData, config: TrainConfig) ->
         unet.training_model(model.patcher, config.loss),
         damage=lambda: _damage(parts, model),
     )
+    if config.slider.is_on:  # its step is some dozen predictions long
+        return dataclasses.replace(found, predict=_interruptible(found.predict))
     if not model.trains_text:
         return found
     encode = clip_training.live_encode(model.trained_clip, data.dataset.texts)
     return dataclasses.replace(found, encode=encode)
+
+
+def _interruptible(predict: Predict) -> Predict:
+    """The same, which raises ComfyUI's exception first where the user pressed cancel."""
+
+    def asked(*told: Tensor) -> Tensor:
+        check_interrupt()
+        return predict(*told)
+
+    return asked
 
 
 def _damage(parts: Iterable[tuple[str, Any]], model: TrainedModel) -> list[str]:

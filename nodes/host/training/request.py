@@ -21,7 +21,7 @@ from ....trainer.runs.continue_from import Origin, find_origin
 from ....trainer.runs.run_folder import Inputs
 from ....trainer.runs.start_from import Start
 from .. import folders
-from ..lora.embedding import started
+from ..lora.embedding import given_vectors
 from ..model import clip_training, frozen_weights, unet
 from ..model.clip import check_clip
 from ..model.clip_word import check_word, with_word
@@ -108,6 +108,7 @@ class Request:
             *frozen_weights.notes(self.patcher, config.speed),
             *trigger_notes(self.cached, config.loss, config.captions),
             *self._token_notes(),
+            *(self.start.notes(config.embedding) if self.start else ()),
         ]
 
     def check(self) -> None:
@@ -141,8 +142,7 @@ class Request:
         embedding = self.config.embedding
         if embedding.is_on and self.clip is not None:
             check_word(self.clip, embedding)
-            if embedding.start:
-                started(embedding)
+            given_vectors(self.clip, embedding, self.start)
         self._token_notes()
 
     def _token_notes(self) -> list[str]:
@@ -168,6 +168,7 @@ class Request:
                 "start_from and continue_from both say where to begin: disconnect the one or empty the "
                 "other."
             )
+        self.start.check_embedding(self.config.embedding)
         model = self.model
         self.start.targets(model.unet, model.encoders, self.config)
 

@@ -123,7 +123,13 @@ def run_inputs(request: Request, origin: Origin | None) -> Inputs:
     if config.embedding.start:
         texts = digest(texts, start_digest(config.embedding))
     recipe = config.identity(cached.needs_horizon)
-    begun = origin.identity if origin else request.start.digest() if request.start else ""
+    begun = (
+        origin.identity
+        if origin
+        else request.start.digest(config.embedding)
+        if request.start
+        else ""
+    )
     return Inputs(recipe, request.data_identity(), texts, fingerprint(request.patcher), begun)
 
 

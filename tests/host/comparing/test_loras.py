@@ -10,9 +10,9 @@ from pack.nodes.host import folders
 from pack.nodes.host.comparing import loras as comparing
 from pack.nodes.host.comparing.comparison import comparison
 from pack.nodes.host.comparing.lora_list import candidates, listed, state_of
-from pack.nodes.host.comparing.loras import Models
 from pack.nodes.host.lora.apply import apply_lora
 from pack.nodes.host.previews.previewer import PreviewConfig, Previewer
+from pack.nodes.host.previews.sampling import Models
 from pack.nodes.host.training import train as training
 from pack.tests.host import scene
 from pack.trainer.config.checkpoints import CheckpointConfig

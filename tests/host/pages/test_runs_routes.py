@@ -18,6 +18,7 @@ from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import OptimiserConfig
+from pack.trainer.config.slider import SliderConfig
 from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.config.validation import ValidationConfig
@@ -250,6 +251,10 @@ def test_what_a_graph_has_to_be_given_by_hand(made):
     ):
         (made[0] / "run.json").write_text(json.dumps(described | change))
         assert run_settings(find_run(folders.runs_root(), made[0].name))["notes"] == said
+    sliding = TrainConfig(slider=SliderConfig("cat", "old cat", "kitten")).to_dict()
+    (made[0] / "run.json").write_text(json.dumps(described | {"config": sliding}))
+    with pytest.raises(ValueError, match="This run is a slider, which Train does not make"):
+        run_settings(find_run(folders.runs_root(), made[0].name))
     described["config"]["lora"]["of_the_future"] = 1
     (made[0] / "run.json").write_text(json.dumps(described))
     with pytest.raises(

@@ -9,6 +9,7 @@ import torch
 
 from pack.nodes.host import folders
 from pack.nodes.host.lora.embedding import save_embedding
+from pack.nodes.host.lora.load import read_kohya
 from pack.nodes.host.model import clip as text
 from pack.nodes.host.previews.previewer import Previewer
 from pack.tests.host import scene
@@ -23,6 +24,8 @@ from pack.tests.host.training.test_text_runs import (
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.embedding import EmbeddingConfig
 from pack.trainer.lora_files.embedding_file import embedding_of
+from pack.trainer.lora_files.file import write_lora
+from pack.trainer.runs.start_from import Start
 
 pytestmark = [pytest.mark.main_host, pytest.mark.slow]
 
@@ -154,6 +157,34 @@ def test_it_goes_on_from_a_file(tiny, cached, folder):  # noqa: F811
         train(tiny, cached, settings(embedding={"start": "old", "vectors": 3}))
     with pytest.raises(ValueError, match="no embedding other in models/embeddings"):
         train(tiny, cached, settings(embedding={"start": "other"}))
+
+
+@pytest.mark.parametrize("file", [False, True])
+def test_a_lora_to_start_from_brings_its_embedding(tiny, cached, tmp_path, elsewhere, caplog, file):  # noqa: F811
+    config = settings(steps=1, embedding={"trains": BOTH})
+    first, _ = train(tiny, cached, config)
+    lora = read_kohya(write_lora(tmp_path / "a", first.lora, {}, "fp32")) if file else first.lora
+    begun, start = {}, Start(lora)
+
+    def on_start(live):
+        begun.update(copy.deepcopy(live.network.embedding.vectors))
+        begun["initial"] = live.network.embedding.initial
+        return scene.told(lambda event: None)(live)
+
+    second, _ = train(tiny, cached, config, on_start, start=start)
+    assert second.trained
+    for key, value in vectors(first).items():
+        assert torch.equal(begun[key], value) and torch.equal(begun["initial"][key], value)
+    assert not train(tiny, cached, config, start=start)[0].trained
+    other = {**lora, "bundle_emb.thing.clip_l": lora["bundle_emb.thing.clip_l"] + 1}
+    assert train(tiny, cached, config, start=Start(other))[0].trained
+    elsewhere()
+    caplog.clear()
+    train(tiny, cached, dataclasses.replace(config, embedding=EmbeddingConfig()), start=start)
+    assert caplog.text.count("embedding thing that is bundled") == 1
+    config = settings(embedding={"trains": BOTH, "vectors": 3})
+    with pytest.raises(ValueError, match="embedding of the LoRA to start from has 2 vectors"):
+        train(tiny, cached, config, start=start)
 
 
 def test_what_would_learn_nothing_is_refused_before_any_work(tiny, cached):  # noqa: F811

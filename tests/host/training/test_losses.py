@@ -31,17 +31,29 @@ def train(tiny, cached, loss, **extra):
 
 
 def test_what_a_mask_covers_has_no_loss(tiny, tmp_path, caplog):
-    """At weight 0 nothing is left of the loss; at 51 of 255 a fifth of the first, before anything is learnt."""
+    """At 51 of 255 a fifth is left of the first loss, before anything is learnt."""
     caplog.set_level(logging.INFO)
     found = {}
-    for level in (0, 51):
+    for level in (5, 51):
         cached = scene.cache(tiny, masked(tmp_path / f"{level}", level), tmp_path / "store")
         found[level] = train(tiny, cached, LossConfig(masked=True)).losses
     plain = train(tiny, cached, LossConfig()).losses
-    assert found[0] == (0.0, 0.0)
+    assert found[5][0] == pytest.approx(plain[0] / 51, rel=1e-4)
     assert found[51][0] == pytest.approx(plain[0] / 5, rel=1e-4)
     assert "4 mask(s) from files, 0 from transparency, 0 without" in caplog.text
     assert "step 2, loss by timestep: " in caplog.text
+
+
+def test_black_masks_alone_are_refused_and_some_are_told(tiny, tmp_path, caplog):
+    folder = masked(tmp_path / "data", 0)
+    cached = scene.cache(tiny, folder, tmp_path / "store")
+    with pytest.raises(ValueError, match="masks of all 4 images are black"):
+        train(tiny, cached, LossConfig(masked=True))
+    first = min((folder / "masks").iterdir())
+    Image.new("L", Image.open(first).size, 255).save(first)
+    cached = scene.cache(tiny, folder, tmp_path / "store")
+    train(tiny, cached, LossConfig(masked=True))
+    assert "masks of 3 of 4 images are black" in caplog.text
 
 
 def test_no_masks_at_all_are_said_and_change_nothing(tiny, tmp_path, caplog):

@@ -18,6 +18,8 @@ NAMES = (
     "find_the_best",
     "caption_with_a_vlm",
     "mask_the_subject",
+    "embedding",
+    "dreambooth",
 )
 READABLE = 0.55  # of a template's zoom at 1600 x 900: letters are 7 pixels high then
 FOLD = "lora_loop_fold"

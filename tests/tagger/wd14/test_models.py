@@ -1,6 +1,7 @@
 import pytest
 
 from pack.tagger import DEFAULT_MODEL, MODEL_NAMES, find_local, local_names, locate, model_at
+from pack.tagger.wd14.models import _PAIRS
 
 
 def put(path, content=b"x"):
@@ -125,6 +126,16 @@ def test_a_path_to_no_tagger_is_told(tmp_path):
     for path in paths:
         with pytest.raises(ValueError, match="is no tagger; give a folder with"):
             model_at(tmp_path / path)
+
+
+@pytest.mark.parametrize(("model", "tags"), _PAIRS)
+def test_the_refusal_names_all_files_that_make_a_tagger(tmp_path, model, tags):
+    with pytest.raises(ValueError, match="is no tagger") as told:
+        model_at(tmp_path)
+    assert model in str(told.value) and tags in str(told.value)
+    put(tmp_path / model)
+    put(tmp_path / tags)
+    assert model_at(tmp_path).model.name == model
 
 
 def test_several_taggers_below_a_path_are_named(tmp_path):

@@ -12,6 +12,7 @@ from pack.trainer.config.embedding import EmbeddingConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import LrSchedule, OptimiserConfig
+from pack.trainer.config.slider import SliderConfig
 from pack.trainer.config.speed import SpeedConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.config.validation import ValidationConfig
@@ -242,6 +243,7 @@ def test_the_dict_makes_the_config_again():
         "validation": ValidationConfig,
         "speed": SpeedConfig,
         "embedding": EmbeddingConfig,
+        "slider": SliderConfig,
     }
     again = TrainConfig(**{k: parts[k](**v) if k in parts else v for k, v in values.items()})
     assert again == config

@@ -179,8 +179,9 @@ def test_pictures_for_which_the_model_shall_stay_as_it_is(pictures):
     )
     config = imported(dataset=tables, lines="train_batch_size = 4")
     assert [subset.preserves for subset in read(config, pictures).subsets] == [False, True, False]
-    with pytest.raises(ValueError, match="custom_attributes has other; only diff_output"):
-        imported(dataset=tables.replace("diff_output_preservation", "other"))
+    free = imported(dataset=tables.replace("diff_output_preservation", "own.other"))
+    assert not any(folder.preserves for folder in free.folders)
+    assert "custom_attributes own: kohya's trainer takes no notice" in free.report
 
 
 def test_validation_is_of_the_datasets_too():

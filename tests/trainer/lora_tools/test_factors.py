@@ -39,7 +39,9 @@ def test_a_missing_alpha_is_no_scale_and_a_core_is_written_out():
     ("change_it", "words"),
     [
         (lambda t: t.update({f"{Q}.dora_scale": torch.ones(12, 1)}), "1 of 4 layers are no plain LoRA.*dora_scale"),
-        (lambda t: t.update({f"{Q}.hada_w1_a": torch.ones(12, 1)}), "hada_w1_a.*Take a plain LoRA"),
+        (lambda t: t.update({f"{Q}.hada_w1_a": torch.ones(12, 1)}), "but LoHa, e.g..*hada_w1_a.*Take a plain LoRA"),
+        (lambda t: t.update({f"{Q}.oft_blocks": torch.ones(2, 4, 4)}), "but OFT or BOFT, e.g."),
+        (lambda t: t.update({f"{Q}.diff": torch.ones(12, 12)}), "but differences of whole weights.*Extract LoRA"),
         (lambda t: t.pop(f"{Q}.lora_up.weight"), f"not whole: {Q} has no lora_up.weight"),
         (lambda t: t.update({f"{Q}.lora_up.weight": torch.ones(12, 3)}), "ranks 3 and 4 fit nothing"),
         (lambda t: t[f"{Q}.lora_up.weight"].fill_(torch.nan), f"{Q} holds numbers that are not finite"),

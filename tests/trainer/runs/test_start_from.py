@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pack.tests.trainer.tiny_unet import CONV_LAYERS, TRANSFORMER_LAYERS, make_unet
+from pack.trainer.config.embedding import KEYS, EmbeddingConfig
 from pack.trainer.config.lora import LoraConfig
 from pack.trainer.config.train import TrainConfig
 from pack.trainer.lora_files.formats import to_diffusers_lora
@@ -239,3 +240,25 @@ def test_the_form_of_diffusers_starts_the_same():
     assert again.keys() == {stem}
     assert float(again[stem]["alpha"]) == 2
     assert torch.equal(again[stem]["lora_up.weight"], torch.full((4, 2), 0.5))
+
+
+def test_an_embedding_is_gone_on_with_or_refused_or_told(unet):
+    lora = made(unet, LoraConfig())
+    word = {f"bundle_emb.cat.{key}": torch.ones(2, 4) for key in KEYS}
+    start = Start({**lora, **word})
+    both = {"token": "cat", "trains": "embedding and LoRA"}
+    with_cat, with_dog = EmbeddingConfig(**both), EmbeddingConfig(**{**both, "token": "dog"})
+    named = EmbeddingConfig(**{**both, "token": "dog", "start": "other"})
+    off = EmbeddingConfig()
+    assert start.embedding(with_cat).keys() == {*KEYS} and not start.notes(with_cat)
+    assert not start.embedding(named) and not start.embedding(off)
+    start.check_embedding(with_cat)
+    start.check_embedding(named)
+    with pytest.raises(ValueError, match=r"trained with the embedding cat.*set token to cat"):
+        start.check_embedding(with_dog)
+    for settings, words in ((off, "connect Embedding Settings"), (named, "dog begins as start")):
+        assert len(start.notes(settings)) == 1 and words in start.notes(settings)[0]
+    plain = Start(lora)
+    assert {plain.digest(), plain.digest(with_cat), start.digest(off)} == {plain.digest()}
+    other = Start({**lora, **word, "bundle_emb.cat.clip_l": torch.zeros(2, 4)})
+    assert len({one.digest(with_cat) for one in (plain, start, other)}) == 3

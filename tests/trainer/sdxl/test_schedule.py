@@ -144,3 +144,19 @@ def test_the_shift_of_flow_is_kohyas():
     assert own.flow_sigmas.tolist() == pytest.approx((even * 2).clamp(max=1).tolist())
     shifted = Schedule.flow((even * 2).clamp(max=1), 1000.0, 3.0)
     assert shifted.flow_sigmas.tolist() == pytest.approx((3 * even / (1 + 2 * even)).tolist())
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule.sdxl(),
+        Schedule.sdxl("v", zero_terminal_snr=True),
+        Schedule.flow(torch.arange(1, 1001) / 1000, 1000.0),
+    ],
+    ids=["epsilon", "v", "flow"],
+)
+def test_a_right_prediction_takes_noisy_latents_apart(batch, schedule):
+    latents, noise, timesteps = batch
+    found = schedule.apart(schedule.noisy(*batch), schedule.target(*batch), timesteps)
+    torch.testing.assert_close(found[0], latents, rtol=0, atol=2e-5)
+    torch.testing.assert_close(found[1], noise, rtol=0, atol=2e-6)
