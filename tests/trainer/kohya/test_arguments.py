@@ -228,6 +228,7 @@ OURS_ONLY = {
     "loss.discrete_flow_shift",
     "loss.immiscible",
     "train.embedding",
+    "train.slider",
 }
 """Fields that no argument of kohya's sets."""
 
