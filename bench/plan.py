@@ -1,7 +1,7 @@
 """The memory plan beside the bytes that two whole steps of our loop hold: SDXL, full size, nothing computed.
 
 `COMFYUI_PATH=... python bench/plan.py` prints a table for cards of 24, 16, 12 and 8 GB; a row takes up to
-a minute. `--cards` prints the README's table, what the defaults get, without counting.
+a minute. `--cards` prints the README's table, what the defaults get, without counting, and `--full` that of full fine-tuning.
 """
 
 from __future__ import annotations
@@ -85,12 +85,21 @@ def main() -> None:
     """Print one of the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cards", action="store_true", help="the table of the README")
+    parser.add_argument("--full", action="store_true", help="the table of full fine-tuning")
     options = parser.parse_args()
     from finding import import_comfyui
 
     import_comfyui()
+    import torch
+
+    from .counted import full_tuning
     from .counted.full_size import FullSize
 
+    if options.full:
+        sdxl = FullSize(dtype=torch.bfloat16)
+        for line in full_tuning.rows(sdxl):
+            sys.stdout.write(f"{line}\n")
+        return
     sdxl = FullSize()
     if options.cards:
         sys.stdout.write("".join(f"{line}\n" for line in cards(sdxl)))

@@ -59,7 +59,13 @@ class FullSettings(Node):
                     LoraConfig,
                     "fused_backward",
                     "kohya's fused_backward_pass: each weight is stepped as soon as its gradient is there, so "
-                    "that only one gradient is in memory. With Adafactor or AdamW, without accumulation.",
+                    "that only one gradient is in memory. With Adafactor, AdamW or AdamW8bit, without accumulation.",
+                ),
+                setting(
+                    LoraConfig,
+                    "bf16_weights",
+                    "Half the memory and disk: what is trained is held in bf16 instead of float32, and rounded "
+                    "up or down at random, so that small steps count on average (kohya: full_bf16).",
                 ),
             ],
             outputs=[
@@ -68,7 +74,9 @@ class FullSettings(Node):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, block_rates: str, fused_backward: bool, **parts: bool) -> io.NodeOutput:
+    def execute(
+        cls, block_rates: str, fused_backward: bool, bf16_weights: bool, **parts: bool
+    ) -> io.NodeOutput:
+        memory = {"fused_backward": fused_backward, "bf16_weights": bf16_weights}
         rates = parse_alphas(block_rates, "block_rates")
-        more = {"block_rates": rates, "fused_backward": fused_backward}
-        return io.NodeOutput(full_config(parts, **more))
+        return io.NodeOutput(full_config(parts, block_rates=rates, **memory))

@@ -33,12 +33,20 @@ class ImportKohyaConfig(Node):
             description="Reads a config.toml of kohya's SDXL LoRA trainer, and its dataset toml if "
             "it has one: images, buckets and every setting come out, and a report of what was "
             "ignored and why.",
-            search_aliases=["kohya", "sd-scripts", "config.toml", "import settings"],
+            search_aliases=[
+                "kohya",
+                "kohya_ss",
+                "bmaltais",
+                "sd-scripts",
+                "config.toml",
+                "import settings",
+            ],
             inputs=[
                 field(
                     io.String,
                     "config",
-                    "The config.toml: a full path, or a file below ComfyUI's input directory.",
+                    "The config.toml, or a settings file (JSON) of kohya_ss for LoRAs: a full path, or a file below "
+                    "ComfyUI's input directory.",
                     default="",
                 ),
                 field(

@@ -86,7 +86,7 @@ def _train(
             batch, draws = recorded_batch(tensors[0], tensors[1], index)
             # sdxl_train.py leaves the images' loss weights aside.
             batch = dataclasses.replace(batch, weights=torch.ones_like(batch.weights))
-            optimiser.begin(learning_rate(config.optimiser, done, config.steps))
+            optimiser.begin(learning_rate(config.optimiser, done, config.steps), done)
             loss = sample_losses(model, batch, draws, config.loss).mean()
             optimiser.backward(loss / config.accumulation)
             losses.append(float(loss.detach()))

@@ -40,7 +40,7 @@ TRAINER_PACKAGES: dict[str, set[str]] = {
     "cache": {"dataset"},
     "batches": {"cache", "device", "rng"},
     "frozen": {"device"},
-    "optim": {"config", "device"},
+    "optim": {"config", "device", "rng"},
     "network": {"frozen", "optim", "batches"},
     "layers": {"network", "frozen"},
     "memory": {"layers", "optim"},

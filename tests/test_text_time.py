@@ -80,7 +80,8 @@ from pack.trainer.dataset.dataset import Dataset, Sample, Subset
 from pack.trainer.dataset.file_names import stem, suffix, why_unread
 from pack.trainer.dataset.given_captions import with_texts
 from pack.trainer.files.index import FileStamp
-from pack.trainer.kohya.formats import other_tables, other_text
+from pack.trainer.kohya.formats import is_json, other_tables, other_text
+from pack.trainer.kohya.gui import gui_arguments
 from pack.trainer.kohya.prompt_files import prompt_lines
 from pack.trainer.kohya.prompt_lines import parse_prompts, without_seed
 from pack.trainer.kohya.toml import checked, parse, toml_tables, unknown
@@ -243,6 +244,11 @@ PROBES: dict[str, Callable[[str], object]] = {
     "caption_ending": caption_ending,
     "meant": lambda text: meant(text, ["network_dim", "network_alpha"]),
     "other_text": other_text,
+    "is_json": is_json,
+    "gui_arguments": lambda text: [
+        refused(gui_arguments, {"LoRA_type": kind, "lr_warmup": text, "additional_parameters": text, **more}, "a")
+        for kind, more in (("Standard", {text: text, "block_dims": text}), (text, {}), ("LyCORIS/" + text, {}))
+    ],
     "other_tables": lambda text: other_tables({text: {text: text}}),
     "parse_numbers": lambda text: parse_numbers(text, "ranks"),
     "parse_seeds": parse_seeds,

@@ -12,7 +12,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...nodes.host.model.unet import predict
 from ...trainer.batches.plan import BatchItem
@@ -20,6 +20,7 @@ from ...trainer.batches.training_data import Batch, PlannedStep
 from ...trainer.config.lora import LoraConfig
 from ...trainer.config.optimisers import FUSED
 from ...trainer.config.train import TrainConfig
+from ...trainer.frozen.streaming import SLOTS, stream_units
 from ...trainer.layers.attach import Attachment, checkpoint_plan, leaf_plan
 from ...trainer.layers.compact_plan import compact_plan
 from ...trainer.layers.recompute import Again, Levels, find_blocks
@@ -27,6 +28,7 @@ from ...trainer.memory.optimiser_bytes import learned_bytes, update_bytes
 from ...trainer.memory.plan import MemoryPlan, Need
 from ...trainer.network.network import Network
 from ...trainer.network.unet_targets import find_targets
+from ...trainer.optim import rounding
 from ...trainer.sdxl.constants import CONTEXT_WIDTH, LATENT_CHANNELS, LATENT_PIXELS, Y_WIDTH
 from ...trainer.sdxl.schedule import Schedule
 from ...trainer.sdxl.token_chunks import CHUNK
@@ -50,6 +52,8 @@ class FullSize:
         self._unet, self.dtype = reduced_sdxl.full_size(depth, dtype), dtype
         self.weights = sum(p.nbytes for p in self._unet.parameters())
         """Bytes of the frozen weights."""
+        self.ring = SLOTS * max(map(_bytes_of, stream_units(self._unet)))
+        """Bytes of them on the card where they are streamed."""
         self.blocks = find_blocks(self._unet)
         self.sizes = Counter(block.size for block in self.blocks)
         """How many blocks there are of each size."""
@@ -109,7 +113,9 @@ class FullSize:
             stack.enter_context(attended_by(attention))
             stack.enter_context(mock.patch.object(tally, "read", _read))
             stack.enter_context(mock.patch(CHECK, lambda *_, **__: None))
+            stack.enter_context(mock.patch.object(rounding, "random_bits", _bits))
             network = self._new_network(config.lora)
+            following.peak = following.now  # it is made in RAM, and comes to a card as one piece
             unet = self._unet
             model = Model(
                 lambda *inputs: predict(unet, *inputs), Schedule.sdxl().to(META), META, self.dtype
@@ -165,6 +171,15 @@ def _fused(config: TrainConfig) -> TrainConfig:
 def _read(tensors: Any) -> list[list[float]]:
     """The one wait of a step: numbers that the meta device does not have."""
     return [[0.1] * tensor.numel() for tensor in tensors]
+
+
+def _bytes_of(layers: list[nn.Module]) -> int:
+    return sum(own.nbytes for layer in layers for own in layer.parameters(recurse=False))
+
+
+def _bits(like: Tensor, *_: int) -> Tensor:
+    """Random bits: the meta device has no generator."""
+    return torch.empty(like.shape, dtype=torch.int16, device=like.device)
 
 
 class _Nowhere:

@@ -1,4 +1,4 @@
-"""Full fine-tuning in one graph: trained, drawn with, saved as a file and, by core's node, as a checkpoint."""
+"""Full fine-tuning in one graph: trained, previewed, drawn with, continued, saved as a file and a checkpoint."""
 
 import pytest
 from safetensors.torch import load_file
@@ -10,9 +10,16 @@ from pack.tests.server import graphs
 def trained(server, example, object_info, dataset):
     """(the prompt, its entry) of a training whose MODEL and CLIP are saved and draw a picture."""
     prompt = graphs.small(example("train_and_preview"), "full")
+    graphs.inputs(prompt, "LoraLoopPreviewSettings")["every"] = 2
     train = graphs.key(prompt, "LoraLoopTrain")
     prompt[train]["inputs"]["lora_settings"] = graphs.add(
-        prompt, object_info, "full", "LoraLoopFullSettings", residual=False, rest=False
+        prompt,
+        object_info,
+        "full",
+        "LoraLoopFullSettings",
+        residual=False,
+        rest=False,
+        bf16_weights=True,
     )
     names = object_info["LoraLoopTrain"]["output_name"]
     made = {kind: [train, names.index(kind)] for kind in ("lora", "model", "clip")}
@@ -49,3 +56,14 @@ def test_the_checkpoint_is_the_model_with_the_difference(server, trained):
     expected = before[f"{prefix}{name}.weight"].float() + change[key]
     assert (after[f"{prefix}{name}.weight"].float() - expected).abs().max() < 1e-3
     assert server.outputs(entry, graphs.key(prompt, "SaveImage", "before"))
+
+    (result,) = (path for path in graphs.results(server) if _is_full(path))
+    assert list((result.parent / "previews").glob("step00000002_*.png"))
+    graphs.inputs(prompt, "LoraLoopTrain")["steps"] = 4
+    server.run(prompt)
+    assert "goes on after step 2" in (result.parent / "run.log").read_text("utf-8")
+
+
+def _is_full(result):
+    """Whether a result is of the run of this file: the only one with such weights."""
+    return '"bf16_weights": true' in (result.parent / "run.json").read_text("utf-8")

@@ -108,6 +108,9 @@ class LoraConfig(Config):
     """Full fine-tuning trains these parts of the model (see `Part`); empty: all of them."""
     fused_backward: bool = False
     """Full fine-tuning steps each weight as soon as its gradient is there (see trainer/optim/at_once.py)."""
+    bf16_weights: bool = False
+    """Full fine-tuning holds what it trains in bf16, rounded at random, in place of float32 (see
+    trainer/optim/rounding.py)."""
 
     @property
     def has_several_rates(self) -> bool:
@@ -251,9 +254,14 @@ class LoraConfig(Config):
             is_full or not self.parts,
             f"parts are for full fine-tuning alone, and the algorithm is {self.algorithm}: leave them empty",
         )
+        for name in ("fused_backward", "bf16_weights"):
+            problems.need(
+                is_full or not getattr(self, name),
+                f"{name} is for full fine-tuning alone, and the algorithm is {self.algorithm}: turn it off",
+            )
         problems.need(
-            is_full or not self.fused_backward,
-            f"fused_backward is for full fine-tuning alone, and the algorithm is {self.algorithm}: turn it off",
+            not (self.bf16_weights and self.max_norm),
+            "max_norm shrinks weights by less than bf16 can hold: set it to 0 or turn off bf16_weights",
         )
         problems.need(
             not (is_full and (self.dora or self.drops)),

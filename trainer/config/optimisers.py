@@ -122,8 +122,11 @@ Others look at whole tensors (Adafactor), at blocks of them (`is_blockwise`), or
 FUSED = frozenset({"AdamW", "Adam"})
 """Those that torch has as one kernel on CUDA."""
 
-STEPS_ALONE = ("Adafactor", "AdamW")
+STEPS_ALONE = ("Adafactor", "AdamW", "AdamW8bit")
 """Those that may step one parameter at a time, within backward: nothing of theirs is of all parameters."""
+
+ONE_AT_A_TIME = ELEMENTWISE | {"Adafactor", *_BITSANDBYTES, "SGDNesterov8bit"}
+"""Those that may step one parameter at a time, after backward: so weights in bf16 are stepped."""
 
 SCHEDULE_FREE = frozenset(_SCHEDULE_FREE)
 """Optimisers that train at one point and have the average of their way as result."""

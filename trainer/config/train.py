@@ -17,7 +17,7 @@ from .embedding import EmbeddingConfig
 from .lora import LoraConfig
 from .loss import LossConfig
 from .optimiser import OptimiserConfig
-from .optimisers import STEPS_ALONE
+from .optimisers import ONE_AT_A_TIME, STEPS_ALONE
 from .slider import SliderConfig
 from .speed import SpeedConfig
 from .validation import ValidationConfig
@@ -33,6 +33,7 @@ STILL_IN_IDENTITY = ("validation held_out", "speed frozen_weights")
 
 YOUNGER = (
     "full_matrix", "layers", "least_rank", "oft_blocks", "oft_constraint", "parts", "fused_backward",
+    "bf16_weights",
 )  # fmt: skip
 """Settings of the LoRA that are younger than runs on disk: they count where they are not at their default."""
 
@@ -100,6 +101,11 @@ class TrainConfig(Config):
         self._check_embedding(problems)
         self._check_fused_backward(problems)
         problems.need(
+            not self.lora.bf16_weights or kind in ONE_AT_A_TIME,
+            f"{kind} looks at all weights at once, and those of bf16_weights are stepped one by one: choose "
+            "Adafactor, AdamW or AdamW8bit, or turn bf16_weights off",
+        )
+        problems.need(
             not (self.slider.is_on and self.trains_text),
             "a slider moves the UNet alone: set the learning rates of the text encoders to 0 in Optimiser Settings",
         )
@@ -127,8 +133,8 @@ class TrainConfig(Config):
         kind = self.optimiser.type
         problems.need(
             kind in STEPS_ALONE,
-            f"fused_backward goes with {' and '.join(STEPS_ALONE)}, not with {kind}: choose one of them, or "
-            "turn it off",
+            f"fused_backward goes with {', '.join(STEPS_ALONE[:-1])} and {STEPS_ALONE[-1]}, not with {kind}: choose "
+            "one of them, or turn it off",
         )
         problems.need(
             self.accumulation == 1,

@@ -86,7 +86,8 @@ def import_config(source: Source, locate: Locate) -> KohyaConfig:
     tables = _dataset_tables(source, file, values, locate)
     try:
         folders, left_out = plan_folders(values, tables)
-        settings = _settings(values, folders, locate)
+        settings = _settings(values, folders)
+        settings["previews"] |= preview_settings(values, locate, has_prompts=file.has_prompts)
         if not file.arguments:
             settings |= _untouched(settings)
         train = TrainConfig(
@@ -104,7 +105,7 @@ def import_config(source: Source, locate: Locate) -> KohyaConfig:
     files = Files(about=About(**settings["about"]), **settings["files"])
     trigger, said = (
         values["metadata_trigger_phrase"],
-        report(file.arguments, values, folders, left_out),
+        report(file.arguments, values, folders, left_out, file.unused),
     )
     return KohyaConfig(
         train, cache, folders, settings["previews"], checkpoints, files, trigger, said
@@ -134,9 +135,7 @@ def _dataset_tables(
     return found.dataset
 
 
-def _settings(
-    values: Mapping[str, Any], folders: tuple[FolderPlan, ...], locate: Locate
-) -> dict[str, Any]:
+def _settings(values: Mapping[str, Any], folders: tuple[FolderPlan, ...]) -> dict[str, Any]:
     """The fields of each of our settings."""
     found: dict[str, Any] = defaultdict(dict)
     for name, key in HONOURED.items():
@@ -164,7 +163,6 @@ def _settings(
         "checkpointing": "full" if values["gradient_checkpointing"] else "auto",
     }
     found["validation"] = _validation(found["validation"], folders)
-    found["previews"] |= preview_settings(values, locate)
     strengths = values["base_weights_multiplier"]
     missing = len(values["base_weights"]) - len(strengths)
     found["files"]["words"] = {

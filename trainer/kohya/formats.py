@@ -9,8 +9,8 @@ from typing import Any
 from ...base.small_file import parse_json
 
 _FRONT_END = (
-    "a settings file of kohya_ss, the graphical front end. Start the training there, or let it print the "
-    "training command: it then writes config_lora-<date>.toml into its output folder; give that file"
+    "a settings file of kohya_ss, the graphical front end, but not one for LoRAs, which has LoRA_type. Save the "
+    "settings of its LoRA tab, or give the config_lora-<date>.toml that it writes when a training starts"
 )
 _EASY = (
     "a settings file of LoRA_Easy_Training_Scripts, not a config of kohya's trainer. Starting a training there "
@@ -23,7 +23,6 @@ _SAVE = (
 _NO_WAY = "; write a config.toml in kohya's words, or set the same in the settings nodes"
 
 _JSON = (
-    (("LoRA_type",), _FRONT_END),
     (("train_data_dir", "epoch"), _FRONT_END),
     (("pretrained_model_name_or_path", "num_cpu_threads_per_process"), _FRONT_END),
     (("training_method", "base_model_name"), f"a config of OneTrainer{_NO_WAY}"),
@@ -56,9 +55,14 @@ _COMMAND = re.compile(
 )
 
 
+def is_json(text: str) -> bool:
+    """Whether a text looks like JSON: no toml begins so."""
+    return text.lstrip("\ufeff \t\r\n").startswith(("{", "[{"))
+
+
 def other_text(text: str) -> str:
     """What a text that is no toml is, and the way to one; "" where it may be toml with a slip."""
-    if text.lstrip("\ufeff \t\r\n").startswith(("{", "[{")):
+    if is_json(text):
         try:
             data = parse_json(text)
         except ValueError:

@@ -21,8 +21,12 @@ def are_wanted(values: Mapping[str, Any]) -> bool:
     return bool(values["sample_prompts"]) and any(values[name] > 0 for name in CADENCE)
 
 
-def preview_settings(values: Mapping[str, Any], locate: Locate) -> dict[str, Any]:
+def preview_settings(
+    values: Mapping[str, Any], locate: Locate, *, has_prompts: bool = False
+) -> dict[str, Any]:
     """What the preview settings have beside what single arguments say.
+
+    ``has_prompts``: sample_prompts is their text, not the path of a file.
 
     Raises:
         ValueError: the file of prompts may not be read, holds no prompts, or is wanted and missing.
@@ -35,6 +39,8 @@ def preview_settings(values: Mapping[str, Any], locate: Locate) -> dict[str, Any
     }
     if not values["sample_prompts"]:
         return {**found, "every": 0}
+    if has_prompts:
+        return {**found, **cadence, "prompts": prompt_lines(values["sample_prompts"], ".txt")}
     try:
         path = locate(values["sample_prompts"], "sample_prompts")
         prompts = prompt_lines(read_text(path), path.suffix)

@@ -27,16 +27,22 @@ _OURS = {
     "captions": CaptionConfig, "buckets": BucketConfig,
 }  # fmt: skip
 
+_OF_FRONT_END = (
+    "kohya_ss' own, or of other models or scripts; the trainer of SDXL LoRAs has none of them"
+)
+
 
 def report(
     arguments: Mapping[str, Any],
     values: Mapping[str, Any],
     folders: Sequence[FolderPlan],
     left_out: Sequence[str] = (),
+    unused: Sequence[str] = (),
 ) -> str:
     """What was set, what kohya's defaults set, what was ignored and why, and what is unlike kohya.
 
-    ``arguments`` are those that the config holds, ``values`` all, the absent ones with their defaults.
+    ``arguments`` are those that the config holds, ``values`` all, the absent ones with their defaults;
+    ``unused`` is what a front end has and the trainer does not.
     """
     set_here = [
         f"{name} = {_shown(values[name])}"
@@ -48,6 +54,8 @@ def report(
     if "caption_extension" not in arguments and any(folder.extension == own for folder in folders):
         defaults.append(f"caption_extension = {_shown(own)}")
     ignored = [f"{name}: {reason}" for name, reason in _ignored(arguments, values, folders)]
+    if unused:
+        ignored.append(f"{', '.join(unused)}: {_OF_FRONT_END}")
     replaced = [f"{name}: {reason}" for name, reason in REPLACED.items() if name in arguments]
     parts = (
         ("Set", set_here),

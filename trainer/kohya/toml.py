@@ -1,4 +1,5 @@
-"""kohya's config files as text: toml to the arguments of the command line and to a dataset's tables."""
+"""kohya's config files as text: toml, or kohya_ss' JSON, to the arguments of the command line and to a
+dataset's tables."""
 
 from __future__ import annotations
 
@@ -11,10 +12,11 @@ from typing import Any, NamedTuple
 
 from ...base.config import Problems
 from ...base.shortened import remainder
-from ...base.small_file import TEXT_BYTES, TooLargeError, read_small
+from ...base.small_file import TEXT_BYTES, TooLargeError, parse_json, read_small
 from ..dataset.caption_files import decode_text
 from .arguments import HONOURED, Key
-from .formats import other_tables, other_text
+from .formats import is_json, other_tables, other_text
+from .gui import gui_arguments, is_settings_file
 from .unheard import NEEDS, NEWER, UNHEARD, meant
 from .unused import IGNORED, REFUSED
 
@@ -45,6 +47,10 @@ class KohyaFile(NamedTuple):
 
     arguments: dict[str, Any]
     dataset: dict[str, Any]
+    unused: tuple[str, ...] = ()
+    """What is set in a settings file of kohya_ss and no argument stands for."""
+    has_prompts: bool = False
+    """sample_prompts is their text, not the path of a file."""
 
 
 def read_text(path: Path) -> str:
@@ -66,6 +72,9 @@ def parse(text: str, name: str) -> KohyaFile:
     Raises:
         ValueError: it is no toml, or of another program, or an argument stands in two sections with different values.
     """
+    if is_json(text) and is_settings_file(data := _json(text)):
+        found, unused = gui_arguments(data, name)
+        return KohyaFile(found, {}, unused, has_prompts=True)
     data = toml_tables(text, name)
     if other := other_tables(data):
         raise ValueError(f"{name} is {other}.")
@@ -78,6 +87,14 @@ def parse(text: str, name: str) -> KohyaFile:
             if arguments.setdefault(inner, one) != one:
                 raise ValueError(f"{name}: {inner} stands there twice with different values.")
     return KohyaFile(arguments, dataset)
+
+
+def _json(text: str) -> Any:
+    """The value of a JSON text; None where it is none."""
+    try:
+        return parse_json(text.lstrip("\ufeff")) if len(text) <= TEXT_BYTES else None
+    except ValueError:
+        return None
 
 
 def toml_tables(text: str, name: str) -> dict[str, Any]:

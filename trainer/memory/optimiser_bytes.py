@@ -15,13 +15,13 @@ from ..config.optimiser_factory import make_optimiser
 from ..config.optimisers import ELEMENTWISE, FUSED, is_blockwise
 from ..optim.blocks import in_blocks
 
-WEIGHT_AND_GRADIENT = 8
-"""Bytes of each parameter, float32."""
 AVERAGE = 4
 """Bytes that a moving average adds to each."""
 IN_ONE, FUSED_IN_ONE, ONE_BY_ONE = 12, 4, 4
 """Bytes for each that come on top while an optimiser steps: what it computes with, where it has all of them
 in one buffer, or what is moved there in the first step of a continued run; what a schedule-free one moves."""
+ONE_WIDENED = 20
+"""Bytes for each number of the largest parameter while one in bf16 is stepped in float32."""
 
 
 def learned_bytes(
@@ -38,10 +38,11 @@ def learned_bytes(
 
     Raises ValueError where the optimiser is not available.
     """
+    narrow = _are_narrow(parameters)
     shapes = Counter(tuple(parameter.shape) for parameter in parameters)
     states = _state_bytes(config, list(shapes), device or parameters[0].device)
-    begun = in_blocks if is_blockwise(config.type) else int
-    each = WEIGHT_AND_GRADIENT // 2 if at_once else WEIGHT_AND_GRADIENT
+    begun = in_blocks if is_blockwise(config.type) and not narrow else int
+    each = (2 if narrow else 4) * (1 if at_once else 2)  # weight and gradient
     total = largest_bytes(parameters) if at_once else 0
     for shape, times in shapes.items():
         count = math.prod(shape)
@@ -60,14 +61,22 @@ def update_bytes(
 ) -> int:
     """Bytes beside `learned_bytes` while the optimiser steps, when no activations are left.
 
-    With ``at_once`` they are there with activations (see `reserve_bytes`), and this is nothing.
+    With ``at_once`` they are there with activations (see `reserve_bytes`), and this is nothing. Weights in
+    bf16 are stepped one by one.
     """
     if at_once:
         return 0
+    if _are_narrow(parameters):
+        return ONE_WIDENED * max(parameter.numel() for parameter in parameters)
     of_each = ONE_BY_ONE
     if config.type in ELEMENTWISE:
         of_each = FUSED_IN_ONE if on_cuda and config.type in FUSED else IN_ONE
     return of_each * sum(parameter.numel() for parameter in parameters)
+
+
+def _are_narrow(parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether they are in bf16: an embedding beside them, which is not, does not count."""
+    return any(parameter.dtype == torch.bfloat16 for parameter in parameters)
 
 
 def largest_bytes(parameters: Sequence[nn.Parameter]) -> int:

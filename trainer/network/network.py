@@ -129,7 +129,7 @@ class Network:
         return torch.stack(norms) if norms else torch.zeros(0)
 
     def state_dict(self, *, pins: bool = False) -> dict[str, Tensor]:
-        """kohya's keys -> contiguous float32 CPU tensors, each with a storage of its own; ``pins``: see `fetch`."""
+        """kohya's keys -> contiguous CPU tensors in the dtype that is trained, each with a storage of its own; ``pins``: see `fetch`."""
         names, tensors = zip(*self._named(), strict=True)
         copies = [tensor.detach().clone() for tensor in fetch(tensors, pins=pins)]
         return dict(zip(names, copies, strict=True))

@@ -50,7 +50,7 @@ def find_text_targets(encoders: Sequence[nn.Module], config: TrainConfig) -> lis
         factor = rate / config.optimiser.learning_rate
         if config.lora.algorithm == "full":
             layers = text_layers(encoder, config.lora)
-            targets += [whole(prefix, path, layer, factor) for path, layer in layers]
+            targets += [whole(prefix, path, layer, config.lora, factor) for path, layer in layers]
             continue
         blocks = ((p, m) for p, m in encoder.named_modules() if type(m).__name__ in classes)
         for path, block in blocks:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..config.lora import Algorithm, LoraConfig
@@ -40,6 +41,8 @@ class Target:
     """OFT's: how many there are; 0 for blocks of at most ``rank`` outputs."""
     constraint: float = 0.0
     """OFT's: how far it turns at most, over the number of outputs; 0 for as far as it likes."""
+    dtype: torch.dtype = torch.float32
+    """Of what is trained of it."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,7 +66,7 @@ def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
     `LoraConfig.layers` may choose others.
     """
     if config.algorithm == "full":
-        return [whole(PREFIX, path, layer) for path, layer in unet_layers(unet, config)]
+        return [whole(PREFIX, path, layer, config) for path, layer in unet_layers(unet, config)]
     classes = _classes(config)
     targets: dict[str, Target] = {}
     for path, module in unet.named_modules():
@@ -75,10 +78,13 @@ def find_targets(unet: nn.Module, config: LoraConfig) -> list[Target]:
     return list(targets.values())
 
 
-def whole(prefix: str, path: str, layer: nn.Module, rate: float | None = None) -> Target:
+def whole(
+    prefix: str, path: str, layer: nn.Module, config: LoraConfig, rate: float | None = None
+) -> Target:
     """A layer whose weight is trained as a whole: nothing has a rank, and nothing is scaled."""
     key = prefix + path.replace(".", "_")
-    return Target(path, key, layer, rank=0, alpha=1.0, algorithm="full", rate=rate)
+    dtype = torch.bfloat16 if config.bf16_weights else torch.float32
+    return Target(path, key, layer, 0, 1.0, algorithm="full", rate=rate, dtype=dtype)
 
 
 def _classes(config: LoraConfig) -> set[str]:

@@ -24,14 +24,22 @@ class MovingAverage:
         self._parameters = parameters
         self._decay = decay
         self._taken = 0
-        self._values = [parameter.detach().clone() for parameter in parameters]
+        self._values = [parameter.detach().to(torch.float32, copy=True) for parameter in parameters]
 
     @torch.no_grad()
     def take(self) -> None:
         """Take in the parameters as a step has left them."""
         self._taken += 1
         decay = min(self._decay, self._taken / (9 + self._taken))
-        get_ema_multi_avg_fn(decay)(self._values, list(self._parameters), self._taken)
+        average, pairs = (
+            get_ema_multi_avg_fn(decay),
+            zip(self._values, self._parameters, strict=True),
+        )
+        if all(parameter.dtype == torch.float32 for parameter in self._parameters):
+            average(self._values, list(self._parameters), self._taken)
+            return
+        for value, parameter in pairs:  # one by one: each is copied to float32
+            average([value], [parameter.float()], self._taken)
 
     @torch.no_grad()
     def put(self) -> None:

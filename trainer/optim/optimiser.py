@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from ..config.optimiser import OptimiserConfig
 from ..config.optimiser_factory import is_matrix, make_optimiser
 from ..config.optimisers import BY_SHAPE, ELEMENTWISE, is_blockwise, is_relative
-from .at_once import AtOnce
+from .at_once import AtOnce, OneByOne
 from .blocks import Blocks
 from .ema import MovingAverage
 from .flat import Flat, Single
 from .loss_scale import LossScale
+from .rounding import Rounding
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class ParameterGroup(NamedTuple):
 
 
 class Optimiser:
-    """An optimiser over the adapters' float32 parameters, with loss scaling when the model runs in fp16."""
+    """An optimiser over the adapters' parameters, with loss scaling when the model runs in fp16."""
 
     def __init__(
         self,
@@ -60,8 +61,12 @@ class Optimiser:
         device: torch.device | None = None,
         compute_dtype: torch.dtype = torch.float32,
         at_once: bool = False,
+        seed: int = 0,
     ) -> None:
-        """``at_once``: see trainer/optim/at_once.py; raises ValueError where gradients have to be scaled."""
+        """``at_once``: see trainer/optim/at_once.py; raises ValueError where gradients have to be scaled.
+
+        ``seed``: how parameters in bf16 are rounded.
+        """
         if at_once and compute_dtype == torch.float16:
             raise ValueError(
                 "fused_backward does not go with a MODEL that computes in fp16, whose gradients are scaled: "
@@ -74,9 +79,13 @@ class Optimiser:
         self._config = config
         self._device = device or torch.device("cpu")
         self._at_once = at_once
+        self._rounding = Rounding(seed)
         parameters = [group.parameters for group in groups]
         if at_once:
-            self._seen: Single = AtOnce(self._make, parameters, config.max_grad_norm or math.inf)
+            limit = config.max_grad_norm or math.inf
+            self._seen: Single = AtOnce(self._make, parameters, self._rounding, limit)
+        elif any(parameter.dtype == torch.bfloat16 for parameter in self._parameters):
+            self._seen = OneByOne(self._make, parameters, self._rounding)
         else:
             self._seen = _seen_as(config.type)(self._make, parameters)
         self._is_relative = is_relative(config.type, config.constructor_arguments())
@@ -140,8 +149,9 @@ class Optimiser:
         self.clear()
         return StepOutcome(norm, finite, overflow, self._rate())
 
-    def begin(self, learning_rate: float) -> None:
-        """A step begins: where parameters are stepped within backward they need its rate now."""
+    def begin(self, learning_rate: float, done: int) -> None:
+        """A step begins, after so many: where parameters are stepped within backward they need its rate now."""
+        self._rounding.done = done
         if self._at_once:
             self._set_rates(learning_rate)
 

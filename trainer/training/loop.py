@@ -128,6 +128,7 @@ class Loop:
             device=model.device,
             compute_dtype=model.dtype,
             at_once=config.lora.fused_backward,
+            seed=config.seed,
         )
         gradients = Gradients(model, network, config, self._optimiser.backward)
         self._gradients = gradients if graphs is None else graphs.around(gradients)
@@ -182,7 +183,7 @@ class Loop:
             begin = time.perf_counter()
             rate = learning_rate(config.optimiser, step, config.steps)
             self._network.begin_step(step)
-            self._optimiser.begin(rate)
+            self._optimiser.begin(rate, step)
             while (done := self._try(coming, observer, relief)) is None:
                 coming = self._coming(step)
             if not self._good and not math.isfinite(done.loss):

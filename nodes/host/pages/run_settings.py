@@ -179,8 +179,9 @@ def _lora(config: LoraConfig) -> dict[str, Any]:
     for name in (
         "parts",
         "fused_backward",
+        "bf16_weights",
         *IMPORTED,
-    ):  # the first two are of full fine-tuning alone
+    ):  # the first three are of full fine-tuning alone
         del values[name]
     rates = values.pop("block_rates")[1:-1]
     for name in set(BY_BLOCK) & values.keys():
@@ -194,8 +195,8 @@ def _lora(config: LoraConfig) -> dict[str, Any]:
 
 
 def _full(config: LoraConfig) -> dict[str, Any]:
-    rates, fused = _listed(config.block_rates), config.fused_backward
-    return {**wanted_parts(config), "block_rates": rates, "fused_backward": fused}
+    memory = {name: getattr(config, name) for name in ("fused_backward", "bf16_weights")}
+    return {**wanted_parts(config), "block_rates": _listed(config.block_rates), **memory}
 
 
 def _optimiser(config: OptimiserConfig) -> dict[str, Any]:

@@ -191,7 +191,11 @@ SIMPLE = TrainConfig(
 
 FULL = TrainConfig(
     lora=LoraConfig(
-        algorithm="full", parts=("attention", "rest"), block_rates=(0.5,) * 23, fused_backward=True
+        algorithm="full",
+        parts=("attention", "rest"),
+        block_rates=(0.5,) * 23,
+        fused_backward=True,
+        bf16_weights=True,
     )
 )
 CONFIGS = {"usual": TrainConfig(), "simple": SIMPLE, "odd": ODD, "full": FULL}

@@ -221,12 +221,14 @@ OURS_ONLY = {
     "cache.fresh_samples",
     "lora.parts",  # sdxl_train.py has no such choice, and its arguments are not read
     "lora.fused_backward",
+    "lora.bf16_weights",
     "loss.timestep_sampling",  # of kohya's trainers for other models, which do not say them for SDXL
     "loss.timestep_location",
     "loss.timestep_scale",
     "loss.discrete_flow_shift",
     "loss.immiscible",
     "train.embedding",
+    "train.slider",
 }
 """Fields that no argument of kohya's sets."""
 

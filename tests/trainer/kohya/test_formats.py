@@ -5,7 +5,6 @@ import pytest
 from pack.tests.trainer.kohya.kohya_import import imported
 
 OTHERS = {
-    "kohya_ss": ('{"LoRA_type": "Standard", "train_data_dir": "D:/img", "epoch": 10}', "kohya_ss.*config_lora-"),
     "kohya_ss, old": ('{\n "epoch": 1,\n "train_data_dir": "x"}', "kohya_ss.*config_lora-"),
     "OneTrainer": ('{"training_method": "LORA", "base_model_name": "x"}', "OneTrainer"),
     "SimpleTuner": ('{"--model_family": "sdxl"}', "SimpleTuner"),

@@ -66,12 +66,19 @@ def test_nothing_is_drawn_and_nothing_changed():
     assert torch.equal(parameter, torch.ones(3, 3)) and parameter.grad is None
 
 
-def most_at_steps(config, on_cuda):
+def test_in_bf16_weight_and_gradient_are_half_and_states_whole():
+    parameters = [nn.Parameter(torch.zeros(shape, dtype=torch.bfloat16)) for shape in SHAPES]
+    assert learned_bytes(OptimiserConfig(ema_decay=0.9), parameters) == (2 + 2 + 8 + 4) * COUNT
+    learned = learned_bytes(OptimiserConfig(), parameters, at_once=True)
+    assert learned == (2 + 8) * COUNT + 4 * 32 * 1280
+
+
+def most_at_steps(config, on_cuda, dtype=torch.float32):
     """Bytes at the most while the optimiser steps: at first, later, and first after a restart."""
     if on_cuda:
         config = dataclasses.replace(config, arguments=("fused=True",))
     with Following() as following:
-        parameters = [nn.Parameter(torch.full((64, 256), 0.1)) for _ in range(60)]
+        parameters = [nn.Parameter(torch.full((64, 256), 0.1, dtype=dtype)) for _ in range(60)]
 
         def step(optimiser):
             for parameter in parameters:
@@ -112,3 +119,13 @@ def test_the_optimisers_steps_need_no_more_than_is_said(kind, on_cuda):
     most, parameters = most_at_steps(config, on_cuda)
     said = learned_bytes(config, parameters) + update_bytes(config, parameters, on_cuda=on_cuda)
     assert most <= 1.01 * said
+
+
+@pytest.mark.parametrize("kind", ["AdamW", "SGD", "Lion", "Rprop", "Adafactor"])
+def test_a_step_of_weights_in_bf16_needs_no_more_than_is_said(kind):
+    if kind == "Adafactor":
+        pytest.importorskip("transformers")
+    config = OptimiserConfig(type=kind, ema_decay=0.9)
+    most, parameters = most_at_steps(config, False, torch.bfloat16)
+    learned = learned_bytes(config, parameters)
+    assert learned < most <= learned + update_bytes(config, parameters, on_cuda=False)

@@ -1,6 +1,7 @@
 """Full fine-tuning: what is trained, its output and gradients beside those of the changed layer itself."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -24,14 +25,16 @@ LAYERS = {
     "layer norm": (lambda: nn.LayerNorm(12), (2, 3, 12)),
 }
 
+FULL = LoraConfig(algorithm="full")
 
-def make(layer):
+
+def make(layer, config=FULL):
     """(network of one layer with a random change, the layer, an input)."""
     make_layer, shape = LAYERS[layer]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = make_layer().requires_grad_(False)
-        network = Network([whole("lora_unet_", "a", module)], weights=PlainWeights())
+        network = Network([whole("lora_unet_", "a", module, config)], weights=PlainWeights())
         for part in network.parameters():
             nn.init.normal_(part, std=0.3)
         return network, module, torch.randn(shape)
@@ -72,6 +75,25 @@ def test_bf16_is_rounded_once_and_the_gradients_are_float32(layer):
     assert output.dtype == torch.bfloat16 and torch.equal(output, changed.bfloat16()(x.bfloat16()))
     output.sum().backward()
     assert all(part.grad.dtype == torch.float32 for part in adapter.factors().values())
+
+
+def test_weights_in_bf16_have_the_gradients_of_float32_rounded():
+    """And the output of float32, where the change is one that bf16 has; its keys and order are the same."""
+    found, drawn, x = [], {}, torch.linspace(-1, 1, 600).view(2, 12, 5, 5)
+    for config in (dataclasses.replace(FULL, bf16_weights=True), FULL):
+        network, module, _ = make("3x3", config)
+        drawn = drawn or network.state_dict()
+        network.load(drawn)
+        (adapter,) = network.adapters.values()
+        forward = adapter.around(frozen_forward(module, PlainWeights()), module, PlainWeights())
+        output = forward(x)
+        output.square().sum().backward()
+        found.append((output, network.state_dict(), [p.grad for p in network.parameters()]))
+    (narrow_output, narrow, narrow_grads), (output, tensors, grads) = found
+    assert torch.equal(output, narrow_output) and list(tensors) == list(narrow)
+    assert all(tensor.dtype == torch.bfloat16 for tensor in narrow.values())
+    for grad, other in zip(grads, narrow_grads, strict=True):
+        assert other.dtype == torch.bfloat16 and torch.equal(grad.bfloat16(), other)
 
 
 def test_every_weight_of_the_unet_is_trained_and_nothing_is_changed_at_first():

@@ -15,11 +15,13 @@ from pack.trainer.config.train import TrainConfig
 from pack.trainer.optim.optimiser import Optimiser, ParameterGroup
 
 ADAFACTOR = ("scale_parameter=False", "relative_step=False", "warmup_init=False")
-KINDS = {"AdamW": (), "Adafactor": ADAFACTOR}
+KINDS = {"AdamW": (), "Adafactor": ADAFACTOR, "AdamW8bit": ()}
 
 
 def made(kind, at_once, limit=0.0):
     """(layers, an optimiser of two groups)."""
+    if kind == "AdamW8bit":
+        pytest.importorskip("bitsandbytes")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layers = nn.Sequential(
@@ -35,7 +37,7 @@ def made(kind, at_once, limit=0.0):
 
 def step(layers, optimiser, number, spoil=1.0):
     x = torch.randn(4, 6, generator=torch.Generator().manual_seed(number))
-    optimiser.begin(1e-2 * number)
+    optimiser.begin(1e-2 * number, number)
     optimiser.backward(layers(x).square().sum() * spoil)
     return optimiser.step(1e-2 * number)
 
@@ -116,7 +118,7 @@ def test_fp16_is_refused():
 
 FUSED = TrainConfig(lora=LoraConfig(algorithm="full", fused_backward=True))
 REFUSED = {
-    "fused_backward goes with Adafactor and AdamW, not with Lion": {
+    "fused_backward goes with Adafactor, AdamW and AdamW8bit, not with Lion": {
         "optimiser": OptimiserConfig(type="Lion", learning_rate=1e-5)
     },
     "set accumulation \\(2\\) to 1": {"accumulation": 2},

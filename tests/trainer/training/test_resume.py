@@ -67,6 +67,10 @@ VARIANTS = {
     "lokr with dora": {"lora": LoraConfig(2, 2.0, 2, algorithm="lokr", dora=True)},
     "full": {"lora": LoraConfig(algorithm="full"), "optimiser": OptimiserConfig(ema_decay=0.9)},
     "fused backward": {"lora": LoraConfig(algorithm="full", fused_backward=True)},
+    "bf16": {"lora": LoraConfig(algorithm="full", bf16_weights=True)},
+    "bf16 and fused": {
+        "lora": LoraConfig(algorithm="full", bf16_weights=True, fused_backward=True)
+    },
     "noise": {"loss": LossConfig(noise_offset=0.1, multires_iterations=3, ip_noise_gamma=0.1)},
 }
 

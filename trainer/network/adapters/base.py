@@ -18,7 +18,7 @@ Forward = Callable[..., Tensor]
 
 
 class Adapter(nn.Module, ABC):
-    """An adapter of one layer, whatever it does to it. Its factors are float32 parameters."""
+    """An adapter of one layer, whatever it does to it. Its factors are float32 parameters, or bf16 ones (`Target.dtype`)."""
 
     ups: tuple[str, ...] = ()
     """Names of the factors that LoRA+ lets learn faster."""
@@ -123,10 +123,16 @@ class Additive(Adapter):
         return norm
 
 
-def parameter(shape: tuple[int, ...], device: torch.device, *, blank: bool = False) -> nn.Parameter:
-    """A factor of zeros, float32; ``blank``: of any numbers, since `Adapter.initialise` sets them."""
+def parameter(
+    shape: tuple[int, ...],
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    *,
+    blank: bool = False,
+) -> nn.Parameter:
+    """A factor of zeros; ``blank``: of any numbers, since `Adapter.initialise` sets them."""
     make = torch.empty if blank else torch.zeros
-    return nn.Parameter(make(shape, dtype=torch.float32, device=device))
+    return nn.Parameter(make(shape, dtype=dtype, device=device))
 
 
 @torch.no_grad()

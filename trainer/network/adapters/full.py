@@ -30,9 +30,10 @@ class Full(Adapter):
         super().__init__(target)
         layer: Any = target.module
         self.alpha = None  # nothing is scaled
-        self.diff = parameter(target.shape, device, blank=True)
-        has_bias = layer.bias is not None
-        self.diff_b = parameter(target.shape[:1], device, blank=True) if has_bias else None
+        self.diff = parameter(target.shape, device, target.dtype, blank=True)
+        self.diff_b = None
+        if layer.bias is not None:
+            self.diff_b = parameter(target.shape[:1], device, target.dtype, blank=True)
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
