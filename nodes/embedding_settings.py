@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from comfy_api.latest import io
@@ -9,6 +10,8 @@ from comfy_api.latest import io
 from ..trainer.config.embedding import EmbeddingConfig
 from .schema import Node, field, node, output, setting
 from .sockets import EmbeddingSettingsSocket
+
+log = logging.getLogger(__name__)
 
 
 class EmbeddingSettings(Node):
@@ -101,4 +104,6 @@ class EmbeddingSettings(Node):
 
     @classmethod
     def execute(cls, token: str, **values: Any) -> io.NodeOutput:
+        if not token.strip():
+            log.warning("LoRA Loop: Embedding Settings have no token, so no embedding is trained")
         return io.NodeOutput(EmbeddingConfig(token=token.strip(), **values))

@@ -71,6 +71,11 @@ class EmbeddingConfig(Config):
             f"initial_text has {len(self.initial_text)} characters, allowed: {LONGEST}",
         )
         problems.need(
+            "embedding:" not in self.initial_text,
+            f"initial_text is {self.initial_text[:60]!r}, and it is plain words: to go on with an embedding give its "
+            "name in start",
+        )
+        problems.need(
             0 < self.learning_rate <= 10,
             f"learning_rate is {self.learning_rate}; it must be above 0 and at most 10",
         )

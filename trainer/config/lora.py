@@ -282,7 +282,10 @@ def full_config(wanted: Mapping[str, bool], **more: Any) -> LoraConfig:
             "Full Tuning Settings: all parts are off, so nothing would learn; turn one on."
         )
     chosen = () if len(parts) == len(get_args(Part)) else parts
-    return LoraConfig(algorithm="full", parts=chosen, **more)
+    try:
+        return LoraConfig(algorithm="full", parts=chosen, **more)
+    except ValueError as error:
+        raise ValueError(str(error).replace(LoraConfig.title, "Full Tuning Settings")) from error
 
 
 def wanted_parts(config: LoraConfig) -> dict[str, bool]:

@@ -17,7 +17,7 @@ from ..dataset.caption_files import decode_text
 from .arguments import HONOURED, Key
 from .formats import is_json, other_tables, other_text
 from .gui import gui_arguments, is_settings_file
-from .unheard import NEEDS, NEWER, UNHEARD, meant
+from .unheard import NEEDS, NEWER, UNHEARD, meant, other_script
 from .unused import IGNORED, REFUSED
 
 KNOWN = frozenset({*HONOURED, *IGNORED, *REFUSED})
@@ -142,6 +142,8 @@ def checked(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     problems = Problems()
     values = {argument: key.default for argument, key in HONOURED.items()}
+    if other := other_script(arguments):
+        problems.append(other)
     slips = _slips(arguments)
     problems += [unknown(argument, KNOWN) for argument in slips[:_MOST_UNKNOWN]]
     if rest := remainder(len(slips), _MOST_UNKNOWN, "more that are unknown"):

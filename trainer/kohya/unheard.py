@@ -7,8 +7,9 @@ are reported. A name that looks like an argument is an error, because what was m
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 _LENGTH = "kohya takes no notice of it; max_train_epochs or max_train_steps decides"
 _IN_NETWORK = "kohya reads it from network_args only, and so it is here"
@@ -18,6 +19,8 @@ _OTHER_MODEL = (
     "an argument of kohya's trainers for other models; that for SDXL takes no notice of it"
 )
 _OTHER_SCRIPT = "an argument of another script of kohya's; that for LoRAs takes no notice of it"
+_OF_INVERSION = "an argument of kohya's textual inversion (here Embedding Settings); its trainer for LoRAs takes no notice of it"
+_OF_FULL = "an argument of kohya's full fine-tuning (here Full Tuning Settings); its trainer for LoRAs takes no notice of it"
 _PROMPTS = "a front end's way to write sample_prompts, of which kohya takes no notice"
 
 NO_ARGUMENT = "kohya's trainer has no such argument and takes no notice of it"
@@ -57,11 +60,12 @@ _BY_REASON = {
     "t5xxl_dtype t5xxl_lr t5xxl_max_token_length text_encoder text_encoder_batch_size text_encoder_cpu "
     "timestep_sampling train_llm_adapter train_t5xxl training_shift unsloth_offload_checkpointing "
     "use_flash_attn use_sage_attn use_t5xxl_cache_only vae_chunk_size vae_disable_cache weighting_scheme",
-    _OTHER_SCRIPT: "block_lr blockwise_fused_optimizers cond_emb_dim control_net_lr "
-    "controlnet_model_name_or_path diffusers_xformers fused_optimizer_groups init_word learning_rate_te "
-    "learning_rate_te1 learning_rate_te2 learning_rate_te3 no_token_padding num_vectors_per_token "
-    "optimizer_schedulefree_wrapper perlin_noise schedulefree_wrapper_args token_string train_text_encoder "
-    "use_object_template use_safetensors use_style_template weights",
+    _OF_INVERSION: "init_word num_vectors_per_token token_string use_object_template use_style_template weights",
+    _OF_FULL: "block_lr blockwise_fused_optimizers fused_optimizer_groups learning_rate_te learning_rate_te1 "
+    "learning_rate_te2 train_text_encoder",
+    _OTHER_SCRIPT: "cond_emb_dim control_net_lr controlnet_model_name_or_path diffusers_xformers "
+    "learning_rate_te3 no_token_padding optimizer_schedulefree_wrapper perlin_noise schedulefree_wrapper_args "
+    "use_safetensors",
 }
 
 UNHEARD: dict[str, str] = {
@@ -92,12 +96,50 @@ NEWER: dict[str, str] = {
 }
 """Arguments of newer versions of kohya's trainer that are refused when they are on, and why."""
 
+_INVERSION = {
+    "token_string": "token",
+    "num_vectors_per_token": "vectors",
+    "init_word": "initial_text",
+    "weights": "start",
+    "learning_rate": "learning_rate",
+}
+"""Arguments of sdxl_train_textual_inversion.py, and the inputs of Embedding Settings that they are."""
+_FULL = (
+    "block_lr",
+    "fused_optimizer_groups",
+    "learning_rate_te1",
+    "learning_rate_te2",
+    "train_text_encoder",
+)
+"""Arguments that only sdxl_train.py has."""
+
 _ALIKE = 0.75
 
 
 def why_unheard(name: str) -> str:
     """Why a name that is no argument of kohya's has no effect, for the report."""
     return "it is off" if name in NEWER else UNHEARD.get(name, NO_ARGUMENT)
+
+
+def other_script(arguments: Mapping[str, Any]) -> str | None:
+    """For which of kohya's other scripts a config is, and what trains so here; None for one with a network."""
+    if arguments.get("network_module"):
+        return None
+    if arguments.get("token_string"):
+        told = ", ".join(
+            f"{ours} {arguments[name]}" for name, ours in _INVERSION.items() if name in arguments
+        )
+        return (
+            "it is for sdxl_train_textual_inversion.py and has no network_module, and a LoRA would be trained. "
+            f"Connect Embedding Settings to Train instead ({told})"
+        )
+    if found := [name for name in _FULL if name in arguments]:
+        return (
+            f"{found[0]} is an argument of sdxl_train.py and there is no network_module, so a LoRA would be "
+            "trained. Connect Full Tuning Settings to Train instead, with the text encoders' rates in Optimiser "
+            'Settings; or give network_module = "networks.lora"'
+        )
+    return None
 
 
 def meant(name: str, known: Collection[str]) -> list[str]:

@@ -58,6 +58,7 @@ def test_alone_its_rate_is_the_optimisers():
         ({"learning_rate": 0}, "learning_rate is 0"),
         ({"weight_decay": -1}, "weight_decay is -1"),
         ({"initial_text": "a" * 301}, "initial_text has 301"),
+        ({"initial_text": "a embedding:x"}, "give its name in start"),
         ({"trains": "LoRA"}, "trains is 'LoRA'"),
         ({"share": 0, "trains": BOTH}, "share is 0"),
         ({"share": 0.5}, "trained alone"),

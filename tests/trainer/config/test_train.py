@@ -9,7 +9,7 @@ from pack.trainer.batches.class_captions import class_caption
 from pack.trainer.config import train as module
 from pack.trainer.config.captions import CaptionConfig
 from pack.trainer.config.embedding import EmbeddingConfig
-from pack.trainer.config.lora import LoraConfig
+from pack.trainer.config.lora import LoraConfig, full_config, wanted_parts
 from pack.trainer.config.loss import LossConfig
 from pack.trainer.config.optimiser import LrSchedule, OptimiserConfig
 from pack.trainer.config.slider import SliderConfig
@@ -305,3 +305,11 @@ def test_a_long_name_of_an_argument_is_told_shortened():
 )
 def test_the_memory_plan_may_choose_compact_layers_where_that_is_left_to_it(settings, kinds):
     assert TrainConfig(**settings).kinds_of_layers == kinds
+
+
+def test_full_tuning_speaks_of_its_own_node():
+    parts = wanted_parts(LoraConfig(algorithm="full"))
+    with pytest.raises(
+        ValueError, match=r"^Full Tuning Settings: block_rates hold a number below 0"
+    ):
+        full_config(parts, block_rates=(-1.0,) * 23)

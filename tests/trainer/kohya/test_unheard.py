@@ -31,9 +31,26 @@ def test_what_kohya_takes_no_notice_of_is_no_argument_of_its():
 @pytest.mark.parametrize("value", ["10", "true", '"text"', "[]"])
 def test_it_is_ignored_with_the_reason(value):
     names = [*UNHEARD, "zzz", "edm2_loss_weighting", "my_note"]
-    found = imported("\n".join(f"{name} = {value}" for name in names))
+    lines = ['network_module = "networks.lora"', *(f"{name} = {value}" for name in names)]
+    found = imported("\n".join(lines))
     assert ignored(found.report) == {name: UNHEARD.get(name, NO_ARGUMENT) for name in names}
     assert found.train == imported().train
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('token_string = "mychar"\nnum_vectors_per_token = 4\ninit_word = "girl"\nlearning_rate = 5e-4',
+         r"Embedding Settings to Train instead \(token mychar, vectors 4, initial_text girl, learning_rate 0.0005\)"),
+        ("learning_rate_te1 = 1e-6\ntrain_text_encoder = true", "Connect Full Tuning Settings to Train instead"),
+        ('block_lr = "1e-5"', "block_lr is an argument of sdxl_train.py"),
+    ],
+)  # fmt: skip
+def test_a_config_of_another_script_is_not_made_a_lora_of(text, said):
+    with pytest.raises(ValueError, match=said):
+        imported(text)
+    found = imported(f'network_module = "networks.lora"\n{text}')  # as kohya's trainer of LoRAs
+    assert ignored(found.report)[text.split()[0]] == UNHEARD[text.split()[0]]
 
 
 def slips():
