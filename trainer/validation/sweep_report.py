@@ -16,7 +16,8 @@ from .significance import ERROR, contrasts, spread_over_seeds
 
 HOW = (
     "Held-out difference: the loss of the held-out images at each run's best step less that at step 0, with the "
-    "same noise and timesteps every time; below 0 is better. ± is the 95 % interval over images."
+    "same noise and timesteps every time; below 0 is better. ± is the 95 % interval over images, or over the "
+    "timesteps of one image where only one is held out."
 )
 CHOSEN = (
     "The difference of a run is the lowest of its validations, and the best run has the lowest of all: both are "
