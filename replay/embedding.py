@@ -6,6 +6,7 @@ only the rows in use) and a file for each run; the UNet is that of train/.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -93,6 +94,32 @@ def load_clip(where: Path, about: Mapping[str, Any]) -> Any:
     )
 
 
+def recorded_texts(
+    run: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str, step: int
+) -> tuple[Batch, Draws]:
+    """The batch of a recorded step with its captions, not yet encoded, and what was drawn for it.
+
+    ``prefix`` is that of the run's tensors.
+    """
+    latents, noise, timesteps = (
+        tensors[f"{prefix}{step:03}.{name}"] for name in ("latents_raw", "noise", "timesteps")
+    )
+    sizes = torch.tensor(run["sizes"][step]).transpose(0, 1).flatten(1).tolist()
+    batch = Batch(
+        latents=latents * VAE_SCALE,
+        context=torch.zeros(len(latents), 1, 0),
+        y=size_vector(torch.zeros(len(latents), 0), sizes),
+        weights=torch.tensor(run["loss_weights"][step]),
+        items=tuple(BatchItem(n, 0, False, t) for n, t in enumerate(run["captions"][step])),
+    )
+    return batch, Draws(noise, timesteps)
+
+
+def texts_of(given: Mapping[str, Any]) -> TextConfig:
+    """How kohya cuts captions under these arguments."""
+    return TextConfig(CHUNKS[given.get("max_token_length") or 75])
+
+
 class _Replay:
     """One recorded run."""
 
@@ -139,29 +166,22 @@ class _Replay:
         optimiser = Optimiser(network.groups(self.config.lora), self.config.optimiser)
         losses, wrong = [], []
         for step in range(len(self.run["loss"])):
-            batch = with_texts(model, self._batch(step), network)
+            batch, draws = self._drawn(step)
+            batch = with_texts(model, batch, network)
             wrong += self._encoding_errors(step, batch)
-            draws = Draws(self.tensors[f"{step:03}.noise"], self.tensors[f"{step:03}.timesteps"])
             loss = sample_losses(model, batch, draws, self.config.loss).mean()
             optimiser.backward(loss)
             losses.append(float(loss.detach()))
             optimiser.step(learning_rate(self.config.optimiser, step, self.config.steps))
         return losses, largest(wrong)
 
-    def _batch(self, step: int) -> Batch:
-        latents = self.tensors[f"{step:03}.latents_raw"] * VAE_SCALE
-        sizes = torch.tensor(self.run["sizes"][step]).transpose(0, 1).flatten(1).tolist()
-        words = " ".join(_tokens(self.config.embedding))
-        texts = [
-            text.replace(words, self.config.embedding.token) for text in self.run["captions"][step]
-        ]
-        return Batch(
-            latents=latents,
-            context=torch.zeros(len(latents), 1, 0),
-            y=size_vector(torch.zeros(len(latents), 0), sizes),
-            weights=torch.tensor(self.run["loss_weights"][step]),
-            items=tuple(BatchItem(n, 0, False, text) for n, text in enumerate(texts)),
+    def _drawn(self, step: int) -> tuple[Batch, Draws]:
+        batch, draws = recorded_texts(self.run, self.tensors, "", step)
+        words, token = " ".join(_tokens(self.config.embedding)), self.config.embedding.token
+        items = tuple(
+            item._replace(text=(item.text or "").replace(words, token)) for item in batch.items
         )
+        return dataclasses.replace(batch, items=items), draws
 
     def _encoding_errors(self, step: int, batch: Batch) -> list[float]:
         """None where the encodings of this step were not recorded."""
@@ -189,6 +209,5 @@ def _config(tag: str, given: Mapping[str, Any]) -> tuple[TrainConfig, Any, TextC
         token=given["token_string"], vectors=given["num_vectors_per_token"],
         initial_text=given["init_word"], learning_rate=given["learning_rate"], weight_decay=decay,
     )  # fmt: skip
-    length = given.get("max_token_length") or 75
     config = imported.train.having(embedding=embedding)
-    return config, schedule_of(imported), TextConfig(CHUNKS[length])
+    return config, schedule_of(imported), texts_of(given)

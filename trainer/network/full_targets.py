@@ -1,8 +1,9 @@
 """Which layers full fine-tuning trains: every one that has weights, or those of the parts that are named.
 
 As in kohya's `sdxl_train.py` the UNet is trained with its norms and embeddings. Of a text encoder the
-linear layers are trained that a LoRA has: ComfyUI's loader passes over a change of its norms, tables and
-projection with a line in the log, so the file would not be what was trained. kohya trains them too.
+linear layers are trained that a LoRA has, under kohya's names for them. kohya trains its norms, tables and
+CLIP-G's projection too; norms and tables have no such name, and ComfyUI's loader passes over what it does
+not know with a line in the log, so the file would not be what was trained.
 """
 
 from __future__ import annotations
