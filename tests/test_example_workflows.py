@@ -19,6 +19,8 @@ NAMES = (
     "lora_loop_mask_the_subject",
     "lora_loop_embedding",
     "lora_loop_dreambooth",
+    "lora_loop_slider",
+    "lora_loop_full_tuning",
 )
 EXAMPLE_TRIGGER = "my_trigger_word"
 TITLE = 30  # height of a node's title, above its position
@@ -26,6 +28,7 @@ COLLAPSED = 225  # width of a node of which only the title is shown
 LARGEST_VIEW = 2090, 1130  # of a graph that opens at 55 % or more on a page of 1600 x 900
 PICTURES = 266  # height of a PreviewImage with pictures in: the browser makes it so high
 LARGEST = 300_000  # bytes of an image
+TAG = {"LoraLoopTag", "LoraLoopScorePreviews", "LoraLoopCompareLoras"}  # nodes that name a tagger
 
 
 @pytest.fixture(params=NAMES)
@@ -96,8 +99,10 @@ def test_pictures_have_room(workflow):
 
 
 def test_it_asks_for_a_trigger_word_in_one_place(workflow):
+    """Where there are images; a slider has neither."""
     values = [str(v) for n in workflow["nodes"] for v in n.get("widgets_values", [])]
-    assert sum(value.count(EXAMPLE_TRIGGER) for value in values) == 1
+    images = any(node["type"] == "LoraLoopLoadDataset" for node in workflow["nodes"])
+    assert sum(value.count(EXAMPLE_TRIGGER) for value in values) == images
 
 
 NUMBER = (int, float)
@@ -122,8 +127,8 @@ def test_it_is_what_the_frontends_schema_asks_for(workflow):
 def test_it_names_the_example_files_and_keeps_its_seeds(workflow):
     values = [v for n in workflow["nodes"] for v in n.get("widgets_values", [])]
     types = {node["type"] for node in workflow["nodes"]}
-    assert DATASET in values
-    assert ("LoraLoopTag" in types) == (TAGGER in values)
+    assert ("LoraLoopLoadDataset" in types) == (DATASET in values)
+    assert bool(TAG & types) == (TAGGER in values)
     assert ("CheckpointLoaderSimple" in types) == (CHECKPOINT in values)
     assert not {"randomize", "increment", "decrement"} & {v for v in values if isinstance(v, str)}
     assert "MarkdownNote" in types

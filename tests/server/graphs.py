@@ -23,9 +23,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "LoraLoopOptimiserSettings": {"learning_rate": 1e-3},
     "LoraLoopPreviewSettings": {"every": 0, "width": 64, "height": 64, "steps": 2},
     "LoraLoopTrain": {"steps": 2, "learning_rate": 1e-3},
+    "LoraLoopTrainSlider": {
+        "steps": 2, "learning_rate": 1e-2, "resolution": 64, "sampling_steps": 2,
+    },
     "EmptyLatentImage": {"width": 64, "height": 64},
     "KSampler": {"steps": 2},
-}
+}  # fmt: skip
 
 
 TRIGGER = "mychar"
@@ -52,7 +55,8 @@ def small(prompt: Prompt, test: str) -> Prompt:
     """The prompt with sizes that take seconds, and a training seed that only this test has."""
     for node in prompt.values():
         node["inputs"].update(SMALL.get(node["class_type"], {}))
-    prompt[key(prompt, "LoraLoopTrain")]["inputs"]["seed"] = zlib.crc32(test.encode())
+    (train,) = keys(prompt, "LoraLoopTrain") + keys(prompt, "LoraLoopTrainSlider")
+    prompt[train]["inputs"]["seed"] = zlib.crc32(test.encode())
     return prompt
 
 

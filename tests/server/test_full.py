@@ -1,4 +1,4 @@
-"""Full fine-tuning in one graph: trained, previewed, drawn with, continued, saved as a file and a checkpoint."""
+"""The template of full fine-tuning, made small: trained, previewed, drawn with, saved both ways, continued."""
 
 import pytest
 from safetensors.torch import load_file
@@ -9,29 +9,14 @@ from pack.tests.server import graphs
 @pytest.fixture
 def trained(server, example, object_info, dataset):
     """(the prompt, its entry) of a training whose MODEL and CLIP are saved and draw a picture."""
-    prompt = graphs.small(example("train_and_preview"), "full")
+    prompt = graphs.small(example("full_tuning"), "full")
     graphs.inputs(prompt, "LoraLoopPreviewSettings")["every"] = 2
-    train = graphs.key(prompt, "LoraLoopTrain")
-    prompt[train]["inputs"]["lora_settings"] = graphs.add(
-        prompt,
-        object_info,
-        "full",
-        "LoraLoopFullSettings",
-        residual=False,
-        rest=False,
-        bf16_weights=True,
-    )
-    names = object_info["LoraLoopTrain"]["output_name"]
-    made = {kind: [train, names.index(kind)] for kind in ("lora", "model", "clip")}
-    loader = graphs.key(prompt, "CheckpointLoaderSimple")
+    graphs.inputs(prompt, "LoraLoopFullSettings").update(residual=False, rest=False)
+    graphs.inputs(prompt, "CheckpointSave")["filename_prefix"] = "full/tuned"
+    lora = [graphs.key(prompt, "LoraLoopTrain"), 0]
     graphs.add(
-        prompt, object_info, "checkpoint", "CheckpointSave", model=made["model"], clip=made["clip"],
-        vae=[loader, 2], filename_prefix="full/tuned",
-    )  # fmt: skip
-    graphs.add(prompt, object_info, "file", "LoraLoopSaveLora", lora=made["lora"], name="tuned",
-               precision="fp32")  # fmt: skip
-    graphs.inputs(prompt, "KSampler", "after")["model"] = made["model"]
-    prompt = graphs.keep(prompt, "checkpoint", "file", graphs.key(prompt, "SaveImage", "before"))
+        prompt, object_info, "file", "LoraLoopSaveLora", lora=lora, name="tuned", precision="fp32"
+    )
     return prompt, server.run(prompt)
 
 
@@ -55,7 +40,8 @@ def test_the_checkpoint_is_the_model_with_the_difference(server, trained):
     key = f"lora_unet_{name.replace('.', '_')}.diff"
     expected = before[f"{prefix}{name}.weight"].float() + change[key]
     assert (after[f"{prefix}{name}.weight"].float() - expected).abs().max() < 1e-3
-    assert server.outputs(entry, graphs.key(prompt, "SaveImage", "before"))
+    assert server.outputs(entry, graphs.key(prompt, "SaveImage", "tuned"))
+    assert len(server.outputs(entry, graphs.key(prompt, "PreviewImage", "tuned"))) == 1
 
     (result,) = (path for path in graphs.results(server) if _is_full(path))
     assert list((result.parent / "previews").glob("step00000002_*.png"))

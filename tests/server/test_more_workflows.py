@@ -126,3 +126,18 @@ def test_dreambooth(server, made_small):
     again = server.run(graphs.keep(prompt, graphs.key(prompt, "PreviewImage", "class")))
     assert again["outputs"][drawn]["text"][0].startswith("1 made, 3 were there")
     assert {path: path.read_bytes() for path in files} == files
+
+
+def test_slider(server, made_small):
+    """From two prompts to a sheet of one seed at five strengths, the model's own picture in the middle."""
+    prompt = made_small("slider")
+    graphs.inputs(prompt, "LoraLoopPreviewSettings")["every"] = 2
+    entry = server.run(prompt, timeout=LONGEST)
+    (sheet,) = server.outputs(entry, graphs.key(prompt, "SaveImage"))
+    with Image.open(sheet) as row:
+        assert row.width > 5 * 64 and 64 < row.height < 2 * 64
+    (said,) = entry["outputs"][graphs.key(prompt, "LoraLoopCompareLoras")]["text"]
+    strengths = [line.rpartition(" | ")[2] for line in said.splitlines()]
+    assert strengths[1:6] == ["-1", "-0.5", "0", "0.5", "1"]
+    assert len(server.outputs(entry, graphs.key(prompt, "PreviewImage"))) == 1
+    assert entry["outputs"][graphs.key(prompt, "LoraLoopSaveLora")]["text"][0]

@@ -1,31 +1,26 @@
-"""A slider is trained without images, previewed, saved and used in one graph, and goes on."""
+"""The template of a slider, without its comparison: trained without images, previewed, saved, and it goes on."""
 
 import json
 
 from pack.tests.server import graphs
 
 
-def test_one_graph(server, example, object_info):
-    prompt = graphs.small(example("train_and_preview"), "slider")
-    loader, known = graphs.key(prompt, "CheckpointLoaderSimple"), graphs.results(server)
-    previews = graphs.add(
-        prompt, object_info, "previews", "LoraLoopPreviewSettings", prompts="a face", every=2,
-        width=64, height=64, steps=1, strengths="-1, 1",
-    )  # fmt: skip
-    lora = graphs.add(
-        prompt, object_info, "slider", "LoraLoopTrainSlider", model=[loader, 0], clip=[loader, 1],
-        vae=[loader, 2], preview_settings=previews, target="a face", positive="a face, smile",
-        negative="a face, frown", steps=2, resolution=64, sampling_steps=2, learning_rate=1e-2,
-    )  # fmt: skip
-    graphs.add(prompt, object_info, "save", "LoraLoopSaveLora", lora=lora, name="server_slider")
-    graphs.add(prompt, object_info, "shown", "PreviewImage", images=["slider", 2])
-    prompt = graphs.keep(prompt, "save", "shown")
+def test_one_graph(server, example):
+    prompt, known = graphs.small(example("slider"), "slider"), graphs.results(server)
+    graphs.inputs(prompt, "LoraLoopPreviewSettings").update(every=2, steps=1)
+    graphs.inputs(prompt, "LoraLoopSaveLora")["name"] = "server_slider"
+    train, shown, save = (
+        graphs.key(prompt, kind)
+        for kind in ("LoraLoopTrainSlider", "PreviewImage", "LoraLoopSaveLora")
+    )
+    prompt = graphs.keep(prompt, shown, save)
     entry = server.run(prompt)
     loras = server.base_directory / "models" / "loras"
     assert list(loras.rglob("server_slider*.safetensors"))
-    assert "trained 2 steps" in json.dumps(entry["outputs"]["slider"])
+    assert "trained 2 steps" in json.dumps(entry["outputs"][train])
     (result,) = graphs.results(server).keys() - known.keys()
-    assert len(list((result.parent / "previews").glob("step00000002_*.png"))) == 2
-    prompt["slider"]["inputs"]["steps"] = 3
+    assert len(list((result.parent / "previews").glob("step00000002_*.png"))) == 3
+    assert len(server.outputs(entry, shown)) == 1
+    prompt[train]["inputs"]["steps"] = 3
     server.run(prompt)
     assert "goes on after step 2" in (result.parent / "run.log").read_text("utf-8")

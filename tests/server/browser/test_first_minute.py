@@ -20,6 +20,8 @@ NAMES = (
     "mask_the_subject",
     "embedding",
     "dreambooth",
+    "slider",
+    "full_tuning",
 )
 READABLE = 0.55  # of a template's zoom at 1600 x 900: letters are 7 pixels high then
 FOLD = "lora_loop_fold"
