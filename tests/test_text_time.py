@@ -85,7 +85,7 @@ from pack.trainer.kohya.gui import gui_arguments
 from pack.trainer.kohya.prompt_files import prompt_lines
 from pack.trainer.kohya.prompt_lines import parse_prompts, without_seed
 from pack.trainer.kohya.toml import checked, parse, toml_tables, unknown
-from pack.trainer.kohya.unheard import meant
+from pack.trainer.kohya.unheard import meant, other_script
 from pack.trainer.lora_files.formats import to_kohya
 from pack.trainer.lora_files.peft_config import parse_config
 from pack.trainer.lora_tools.scale_blocks import parse_blocks
@@ -243,6 +243,7 @@ PROBES: dict[str, Callable[[str], object]] = {
     "is_device": is_device,
     "caption_ending": caption_ending,
     "meant": lambda text: meant(text, ["network_dim", "network_alpha"]),
+    "other_script": lambda text: other_script({"token_string": text, "init_word": text}),
     "other_text": other_text,
     "is_json": is_json,
     "gui_arguments": lambda text: [
