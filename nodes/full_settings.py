@@ -46,6 +46,7 @@ class FullSettings(Node):
                     "Train all else of the UNet: the first and the last convolution, the embeddings of time "
                     "and size, the way into and out of transformers.",
                     default=True,
+                    advanced=True,
                 ),
                 field(
                     io.String,
