@@ -127,13 +127,13 @@ def other_script(arguments: Mapping[str, Any]) -> str | None:
         return None
     if arguments.get("token_string"):
         told = ", ".join(
-            f"{ours} {arguments[name]}" for name, ours in _INVERSION.items() if name in arguments
+            f"{ours} {arguments[name]}" for name, ours in _INVERSION.items() if arguments.get(name)
         )
         return (
             "it is for sdxl_train_textual_inversion.py and has no network_module, and a LoRA would be trained. "
             f"Connect Embedding Settings to Train instead ({told})"
         )
-    if found := [name for name in _FULL if name in arguments]:
+    if found := [name for name in _FULL if arguments.get(name)]:
         return (
             f"{found[0]} is an argument of sdxl_train.py and there is no network_module, so a LoRA would be "
             "trained. Connect Full Tuning Settings to Train instead, with the text encoders' rates in Optimiser "

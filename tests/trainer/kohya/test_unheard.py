@@ -40,7 +40,7 @@ def test_it_is_ignored_with_the_reason(value):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('token_string = "mychar"\nnum_vectors_per_token = 4\ninit_word = "girl"\nlearning_rate = 5e-4',
+        ('token_string = "mychar"\nweights = ""\nnum_vectors_per_token = 4\ninit_word = "girl"\nlearning_rate = 5e-4',
          r"Embedding Settings to Train instead \(token mychar, vectors 4, initial_text girl, learning_rate 0.0005\)"),
         ("learning_rate_te1 = 1e-6\ntrain_text_encoder = true", "Connect Full Tuning Settings to Train instead"),
         ('block_lr = "1e-5"', "block_lr is an argument of sdxl_train.py"),
@@ -51,6 +51,13 @@ def test_a_config_of_another_script_is_not_made_a_lora_of(text, said):
         imported(text)
     found = imported(f'network_module = "networks.lora"\n{text}')  # as kohya's trainer of LoRAs
     assert ignored(found.report)[text.split()[0]] == UNHEARD[text.split()[0]]
+
+
+@pytest.mark.parametrize(
+    "off", ["train_text_encoder = false", "learning_rate_te1 = 0", 'token_string = ""']
+)
+def test_what_is_off_is_of_no_other_script(off):
+    assert imported(off).train == imported().train
 
 
 def slips():
